@@ -1,0 +1,35 @@
+"""llmrl: reinforcement learning of LLM reasoning.
+
+Importing it registers the environments with Gymnasium and nothing else: torch and transformers are
+loaded when a name that needs them is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from llmrl import envs
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "FreeText": "llmrl.envs.text",
+    "Problem": "llmrl.envs.problems",
+    "TextEnv": "llmrl.envs.text",
+    "TextVectorEnv": "llmrl.envs.text",
+    "Verdict": "llmrl.verifiers.verdict",
+    "verifier": "llmrl.verifiers",
+}
+
+__all__ = ["__version__", "envs", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'llmrl' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

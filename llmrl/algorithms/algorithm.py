@@ -1,0 +1,300 @@
+"""An algorithm is a recipe: everything in which one method differs from another, as one object.
+
+Names lead to functions that make recipes; ``module:name`` reaches one outside the package, and
+``erc+gspo`` puts one that changes a recipe on top of another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import dispatch
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.keys import Key
+from llmrl.losses.aggregate import Aggregate, TokenMean
+from llmrl.losses.clip import Clip, PPOClip
+from llmrl.losses.correction import Correction
+from llmrl.losses.gate import Gate
+from llmrl.losses.module import NetworkFreeLoss
+from llmrl.losses.partition import Partition
+from llmrl.losses.policy import PolicyLoss, Ratio
+from llmrl.losses.pool import check_part_ids
+from llmrl.losses.ratio import TokenRatio
+from llmrl.losses.step import check_entry, check_mask, missing
+from llmrl.registry import Registry, suggest
+from llmrl.training.credit import Credit
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss module to be made, and its options; :func:`term` spells it shortly."""
+
+    loss: Callable[..., NetworkFreeLoss]
+    """The class."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """Its arguments."""
+
+    def __call__(self) -> NetworkFreeLoss:
+        """A new module."""
+        return self.loss(**dict(self.options))
+
+
+def term(loss: Callable[..., NetworkFreeLoss], **options: Any) -> Term:
+    """A further loss of a recipe: ``term(ValueLoss, clip=0.2, coefficient=0.5)``."""
+    return Term(loss, tuple(options.items()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """One method, complete.  ``dataclasses.replace(algorithm, clip=...)`` changes a part.
+
+    >>> print(Algorithm(name="plain"))
+    plain
+      ratio       TokenRatio()
+      clip        PPOClip(low=0.2, high=0.2)
+      gates       none
+      aggregate   TokenMean()
+      partition   none
+      correction  none
+      advantage   GroupAdvantage(divide_by_std=True, ddof=1, eps=1e-06)
+      shape       none
+      keep        KeepAll()
+      refills     0
+      terms       none
+    """
+
+    name: str
+    """What it is called."""
+    ratio: Ratio = field(default_factory=TokenRatio)
+    """Whose probability moved."""
+    clip: Clip = field(default_factory=PPOClip)
+    """How far it may count."""
+    gates: tuple[Gate, ...] = ()
+    """Which tokens may teach."""
+    aggregate: Aggregate = field(default_factory=TokenMean)
+    """How tokens are averaged."""
+    partition: Partition | None = None
+    """Into which parts a response falls; None: none needed, or the batch brings them."""
+    correction: Correction | None = None
+    """Weights against the gap between sampler and trainer."""
+    credit: Credit = field(default_factory=Credit)
+    """How rewards become advantages."""
+    terms: tuple[Term, ...] = ()
+    """Further losses, such as ``term(ValueLoss, clip=0.2)``."""
+    paper: str = ""
+    """Title and arXiv number."""
+
+    @property
+    def in_keys(self) -> tuple[Key, ...]:
+        """What :meth:`weigh` and :meth:`loss` read and :meth:`weigh` does not write.
+
+        A trainer asks it whether entropies, values or reference log-probabilities are wanted.
+
+        >>> "old_entropy" in Algorithm(name="plain").in_keys
+        False
+        """
+        wanted: list[Key] = [*self.loss().in_keys]
+        parts = (self.aggregate, self.partition, self.credit.advantage)
+        for part in parts:
+            wanted += getattr(part, "in_keys", ())
+        if self.correction is not None:
+            wanted.append(keys.SAMPLER_LOG_PROB)
+        written = {keys.WEIGHT} | ({keys.PARTITION} if self.partition is not None else set())
+        return tuple(key for key in dict.fromkeys(wanted) if key not in written)
+
+    def weigh(self, td: TensorDictBase) -> TensorDictBase:
+        """Add ``"weight"`` to a whole optimiser batch, and ``"partition"`` where the recipe has one.
+
+        Micro-batches are cut afterwards; the weights then make their gradients add up exactly.
+        """
+        mask = _given(td, keys.MASK)
+        check_mask(mask)
+        old = _given(td, keys.OLD_LOG_PROB)
+        check_entry(old, mask, keys.OLD_LOG_PROB)
+        out = td.copy()
+        partition = td.get(keys.PARTITION, None)
+        if self.partition is not None:
+            entropy = _given(td, keys.OLD_ENTROPY)
+            check_entry(entropy, mask, keys.OLD_ENTROPY)
+            partition = out[keys.PARTITION] = self.partition(entropy, mask)
+        trained = mask
+        if partition is not None and keys.PARTITION in getattr(self.aggregate, "in_keys", ()):
+            check_entry(partition, mask, keys.PARTITION)
+            check_part_ids(partition)
+            trained = mask & (partition >= 0)
+        weight = self.aggregate(trained, partition)
+        if self.correction is not None:
+            weight = weight * self.correction(old, _given(td, keys.SAMPLER_LOG_PROB), mask)
+        out[keys.WEIGHT] = weight.to(torch.float64 if old.dtype == torch.float64 else torch.float32)
+        return out
+
+    def loss(self) -> NetworkFreeLoss:
+        """A loss module with ``loss_objective`` and the entry of every term."""
+        policy = PolicyLoss(self)
+        return JointLoss([policy, *(make() for make in self.terms)]) if self.terms else policy
+
+    def __str__(self) -> str:
+        rows = {
+            "ratio": self.ratio,
+            "clip": self.clip,
+            "gates": self.gates,
+            "aggregate": self.aggregate,
+            "partition": self.partition,
+            "correction": self.correction,
+            "advantage": self.credit.advantage,
+            "shape": self.credit.shape,
+            "keep": self.credit.keep,
+            "refills": self.credit.max_refills,
+            "terms": self.terms,
+        }
+        head = f"{self.name}: {self.paper}" if self.paper else self.name
+        return "\n".join([head, *(f"  {name:<10}  {_shown(part)}" for name, part in rows.items())])
+
+
+def _given(td: TensorDictBase, key: Key) -> Tensor:
+    value = td.get(key, None)
+    if value is None:
+        raise missing(key, td.keys(True, True))
+    return value
+
+
+def _shown(part: object) -> str:
+    """A part with every number it has."""
+    if part is None or part == ():
+        return "none"
+    if isinstance(part, tuple):
+        return ", ".join(map(_shown, part)) if callable(part[0]) else repr(part)
+    if isinstance(part, Term):
+        options = ", ".join(f"{name}={_shown(value)}" for name, value in part.options)
+        return f"{_shown(part.loss)}({options})"
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        options = ", ".join(
+            f"{f.name}={_shown(getattr(part, f.name))}" for f in dataclasses.fields(part)
+        )
+        return f"{type(part).__name__}({options})"
+    return getattr(part, "__name__", None) or repr(part)
+
+
+class JointLoss(NetworkFreeLoss):
+    """Several losses of one batch: every ``loss_*`` entry and every metric, side by side.
+
+    Args:
+        losses: loss modules over the same batch.
+    """
+
+    def __init__(self, losses: list[NetworkFreeLoss]) -> None:
+        super().__init__()
+        self._losses = torch.nn.ModuleList(losses)
+
+    @property
+    def losses(self) -> list[NetworkFreeLoss]:
+        """The losses, in order."""
+        return list(self._losses)  # type: ignore[arg-type]
+
+    @property
+    def in_keys(self) -> list[Key]:
+        """The entries that are read."""
+        return list(dict.fromkeys(key for loss in self.losses for key in loss.in_keys))
+
+    @property
+    def out_keys(self) -> list[Key]:
+        """The entries that are written."""
+        return [key for loss in self.losses for key in loss.out_keys]
+
+    def set_keys(self, **names: Any) -> None:
+        """Move entries, in every loss."""
+        for loss in (super(), *self.losses):
+            loss.set_keys(**names)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> JointLoss:
+        for loss in self.losses:
+            loss._apply(fn)
+        return self
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """Everything the losses return."""
+        out: dict[str, Tensor] = {}
+        for loss in self.losses:
+            out.update(loss(tensordict).items())
+        return TensorDict(out, batch_size=[])
+
+
+Recipe = Callable[..., Algorithm]
+ALGORITHMS: Registry[Recipe] = Registry("algorithm", entry_point_group="llmrl.algorithms")
+register_algorithm = ALGORITHMS.register
+
+
+def find_algorithm(name: str) -> Recipe:
+    """The function that makes the algorithm of this name; its arguments are the options.
+
+    >>> find_algorithm("erc+gspo")(low=0.9).name
+    'erc+gspo'
+    """
+    outer_name, plus, rest = name.partition("+")
+    outer = ALGORITHMS[outer_name]
+    if not plus:
+        return outer
+    if "base" not in inspect.signature(outer).parameters:
+        changing = [n for n in ALGORITHMS if "base" in inspect.signature(ALGORITHMS[n]).parameters]
+        raise ValueError(
+            f"{outer_name!r} in {name!r} does not change another algorithm: it has no 'base'. "
+            f"What can stand before the + is: {', '.join(changing)}."
+        )
+    return _compose(name, outer, find_algorithm(rest))
+
+
+def _compose(name: str, outer: Recipe, base: Recipe) -> Recipe:
+    """``outer`` on ``base``; takes the options of both, and where they share a name, outer's."""
+    mine = {n: p for n, p in inspect.signature(outer).parameters.items() if n != "base"}
+    others = {n: p for n, p in inspect.signature(base).parameters.items() if n not in mine}
+
+    def recipe(**options: Any) -> Algorithm:
+        inner = {n: v for n, v in options.items() if n in others}
+        own = {n: v for n, v in options.items() if n not in others}
+        made = outer(base=functools.partial(base, **inner), **own)
+        return dataclasses.replace(made, name=name)
+
+    recipe.__name__ = name
+    recipe.__doc__ = f"{inspect.getdoc(outer)}\n\n{inspect.getdoc(base)}"
+    recipe.__signature__ = inspect.Signature([*mine.values(), *others.values()])  # type: ignore[attr-defined]
+    hints = {**typing.get_type_hints(base), **typing.get_type_hints(outer)}
+    recipe.__annotations__ = {n: hints[n] for n in (*mine, *others) if n in hints}
+    return recipe
+
+
+def algorithm(name: str, **options: Any) -> Algorithm:
+    """Make an algorithm by its name.
+
+    Args:
+        name: a registered name, ``module:name``, or a composition such as ``"erc+gspo"``.
+        options: arguments of the function behind the name.
+
+    >>> algorithm("dapo", clip_high=0.3).clip
+    PPOClip(low=0.2, high=0.3)
+    >>> algorithm("dapo", clip_hihg=0.3)
+    Traceback (most recent call last):
+    TypeError: 'dapo' has no option 'clip_hihg'. Did you mean 'clip_high'? Known: ...
+    """
+    recipe = find_algorithm(name)
+    parameters = inspect.signature(recipe).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for option in options:
+            if option not in parameters:
+                raise TypeError(f"{name!r} has no option {option!r}. {suggest(option, parameters)}")
+    made = recipe(**options)
+    if not isinstance(made, Algorithm):
+        raise TypeError(
+            f"{name!r} must return an llmrl.algorithms.Algorithm, got {type(made).__name__}."
+        )
+    return made

@@ -1,0 +1,42 @@
+"""ASPO: asymmetric importance sampling.  Wang et al. 2025 (Archer 2.0), arXiv:2510.06062.
+
+    A > 0: gradient factor min(1 / r, 3), none where r > 1.2;   A < 0: min(r, 3), none where r < 0.8
+
+From GRPO it differs where the advantage is positive: the ratio is turned over, so tokens that the
+policy has come to find unlikely are pushed most.
+"""
+
+from __future__ import annotations
+
+from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.algorithms.options import kl_term
+from llmrl.losses.aggregate import TokenMean
+from llmrl.losses.clip import AsymmetricClip
+from llmrl.losses.ratio import TokenRatio
+from llmrl.training.credit import Credit, GroupAdvantage
+
+
+@register_algorithm("aspo")
+def aspo(
+    *, clip_low: float = 0.2, clip_high: float = 0.2, cap: float = 3.0, kl: float = 0.001
+) -> Algorithm:
+    """ASPO.
+
+    The paper trains with lr 1e-6, 64 prompts, 16 responses, 4 updates.  Not here: its predecessor's
+    other clip and KL weights for tokens above the 0.8-quantile of entropy.
+
+    Args:
+        clip_low: 1 - clip_low is the smallest ratio that teaches where the advantage is negative.
+        clip_high: 1 + clip_high is the largest ratio that teaches where the advantage is positive.
+        cap: the largest gradient factor; such tokens keep a gradient.
+        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
+    """
+    return Algorithm(
+        name="aspo",
+        ratio=TokenRatio(),
+        clip=AsymmetricClip(low=clip_low, high=clip_high, cap=cap),
+        aggregate=TokenMean(),
+        credit=Credit(advantage=GroupAdvantage()),
+        terms=kl_term(kl),
+        paper="ASPO: Asymmetric Importance Sampling Policy Optimization, arXiv:2510.06062",
+    )

@@ -1,0 +1,67 @@
+"""DAPO: decoupled clip and dynamic sampling.  Yu et al. 2025, arXiv:2503.14476.
+
+    J = sum_t w_t min(r_t A, clip(r_t, 1 - 0.2, 1 + 0.28) A),   w_t = 1 / (all sampled tokens)
+
+From GRPO it takes the group advantage.  It differs in four ways, each one line below.  There is no
+KL term.
+"""
+
+from __future__ import annotations
+
+from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.algorithms.options import with_dual_clip
+from llmrl.losses.aggregate import TokenMean
+from llmrl.losses.clip import PPOClip
+from llmrl.losses.ratio import TokenRatio
+from llmrl.training.credit import (
+    Credit,
+    GroupAdvantage,
+    KeepAll,
+    MixedRewards,
+    OverlongFilter,
+    SoftOverlong,
+)
+
+
+@register_algorithm("dapo")
+def dapo(
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.28,
+    dual_clip: float | None = None,
+    max_length: int = 20_480,
+    soft_length: int = 4_096,
+    overlong_filter: bool = False,
+    dynamic_sampling: bool = True,
+    max_refills: int = 10,
+) -> Algorithm:
+    """DAPO.
+
+    Rewards in the paper are +1 and -1.  Its learning rate is 1e-6 after 20 steps of warm-up, 512
+    prompts with 16 responses per step, 16 updates; it refills without end, here ``max_refills``
+    times.
+
+    Args:
+        clip_low: 1 - clip_low is the smallest ratio that counts.
+        clip_high: 1 + clip_high is the largest ratio that counts.
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3.
+        max_length: responses of this many tokens lose 1 of their reward.
+        soft_length: over this many tokens before, the penalty rises; 0: no penalty.
+        overlong_filter: do not train on responses that were cut off.
+        dynamic_sampling: replace groups whose rewards are all equal.
+        max_refills: how often, per step.
+    """
+    group = GroupAdvantage(divide_by_std=True)
+    return Algorithm(
+        name="dapo",
+        ratio=TokenRatio(),
+        clip=with_dual_clip(PPOClip(low=clip_low, high=clip_high), dual_clip),  # 1 clip higher
+        aggregate=TokenMean(),  # 2 token mean
+        credit=Credit(
+            shape=(SoftOverlong(limit=max_length, window=soft_length),) if soft_length else (),  # 3
+            keep=MixedRewards() if dynamic_sampling else KeepAll(),  # 4 dynamic sampling
+            max_refills=max_refills if dynamic_sampling else 0,
+            advantage=OverlongFilter(base=group) if overlong_filter else group,
+        ),
+        paper="DAPO: An Open-Source LLM Reinforcement Learning System at Scale, arXiv:2503.14476",
+    )

@@ -1,0 +1,38 @@
+"""DCPO: the clip's bounds follow the token's old probability.  Yang et al. 2025, arXiv:2509.02333.
+
+    1/2 + 1/2 sqrt(max(1 - 0.64 / q, 0))
+    <= r <= min(1/2 + 1/2 sqrt(1 + 0.8 / q), 10),   q = pi_old
+
+From GRPO it differs in the bounds: rare tokens may move further.
+"""
+
+from __future__ import annotations
+
+from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.losses.aggregate import SequenceMean
+from llmrl.losses.clip import DynamicClip
+from llmrl.losses.ratio import TokenRatio
+from llmrl.training.credit import Credit, GroupAdvantage
+
+
+@register_algorithm("dcpo")
+def dcpo(*, clip_low: float = 0.16, clip_high: float = 0.2, cap: float = 10.0) -> Algorithm:
+    """DCPO.
+
+    Its loss is the sum over responses of their token means; here the mean over responses, which is
+    the same direction.  Not here: advantages blended with those of the same prompt in earlier
+    epochs.
+
+    Args:
+        clip_low: width below, in terms of probability times ratio.
+        clip_high: width above.
+        cap: the upper bound is never larger.
+    """
+    return Algorithm(
+        name="dcpo",
+        ratio=TokenRatio(),
+        clip=DynamicClip(low=clip_low, high=clip_high, cap=cap),
+        aggregate=SequenceMean(),
+        credit=Credit(advantage=GroupAdvantage()),
+        paper="DCPO: Dynamic Clipping Policy Optimization, arXiv:2509.02333",
+    )

@@ -1,0 +1,50 @@
+"""ERC: entropy ratio clipping, on any base.  Kuaishou 2025, arXiv:2512.05591.
+
+    rho_t = (H_t + 1e-8) / (H_old,t + 1e-8);   outside (0.95, 1.05) a token gets no gradient
+
+The base bounds the words that were sampled; the entropy ratio bounds the whole distribution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llmrl.algorithms.algorithm import Algorithm, Recipe, register_algorithm
+from llmrl.algorithms.dapo import dapo
+from llmrl.algorithms.options import nll_term
+from llmrl.losses.gate import EntropyRatioGate
+
+
+@register_algorithm("erc")
+def erc(
+    *,
+    base: Recipe = dapo,
+    low: float = 0.95,
+    high: float = 1.05,
+    min_entropy: float = 0.0,
+    positive_nll: float = 0.0,
+) -> Algorithm:
+    """ERC on DAPO; ``erc(base=gppo)``, or ``erc+gppo`` by name, on another.
+
+    The gated token keeps its value and its place in the denominator.  Needs both entropies over the
+    full vocabulary, from the same kernels: rounding alone moves the ratio where the entropy is
+    nearly 0 (``min_entropy``).  The published scripts add imitation of correct answers with 0.1
+    (``positive_nll``, off here), dual_clip 10 in the base, lr 1e-6, 8 responses for each of 128
+    prompts and 8 updates, and no soft overlong penalty.
+
+    Args:
+        base: the recipe that is changed.
+        low: the entropy ratio must be above this.
+        high: the entropy ratio must be below this.
+        min_entropy: keep tokens whose two entropies are both below this many nats.
+        positive_nll: weight of the imitation of correct answers.
+    """
+    made = base()
+    gate = EntropyRatioGate(low=low, high=high, min_entropy=min_entropy)
+    return replace(
+        made,
+        name="erc" if base is dapo else f"erc+{made.name}",
+        gates=(*made.gates, gate),
+        terms=(*made.terms, *nll_term(positive_nll)),
+        paper=f"Entropy Ratio Clipping, arXiv:2512.05591, on {made.paper}",
+    )

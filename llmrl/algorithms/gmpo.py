@@ -1,0 +1,33 @@
+"""GMPO: the geometric mean of clipped token ratios.  Zhao et al. 2025, arXiv:2507.20673.
+
+    g = exp(mean_t clip(log r_t)),   J = mean over responses of g A
+
+From GSPO it differs in where it clips: each token's log-ratio, before the mean and on one side, so
+a response is never lost as a whole.  Without clipping the two are one.
+"""
+
+from __future__ import annotations
+
+from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.losses.aggregate import SequenceMean
+from llmrl.losses.clip import GeometricMeanClip
+from llmrl.losses.ratio import TokenRatio
+from llmrl.training.credit import Credit, GroupAdvantage
+
+
+@register_algorithm("gmpo")
+def gmpo(*, clip_low: float = 0.4, clip_high: float = 0.4) -> Algorithm:
+    """GMPO.  Takes one advantage per response.
+
+    Args:
+        clip_low: log-ratios below -clip_low are clipped where the advantage is negative.
+        clip_high: log-ratios above clip_high are clipped where the advantage is positive.
+    """
+    return Algorithm(
+        name="gmpo",
+        ratio=TokenRatio(),
+        clip=GeometricMeanClip(low=clip_low, high=clip_high),
+        aggregate=SequenceMean(),
+        credit=Credit(advantage=GroupAdvantage()),
+        paper="Geometric-Mean Policy Optimization, arXiv:2507.20673",
+    )

@@ -1,0 +1,94 @@
+"""GPPO and CE-GPPO: clipped tokens keep a bounded gradient.
+
+    J = sum_t w_t min(r_t A, clip(r_t) A) in value; a clipped token's gradient is beta * bound * A
+
+The value is DAPO's; the gradient tells them apart.
+"""
+
+from __future__ import annotations
+
+from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.algorithms.options import nll_term, with_dual_clip
+from llmrl.losses.aggregate import TokenMean
+from llmrl.losses.clip import GradientPreservingClip, LiteralGradientPreservingClip
+from llmrl.losses.ratio import TokenRatio
+from llmrl.training.credit import Credit, GroupAdvantage, MixedRewards
+
+
+@register_algorithm("gppo")
+def gppo(
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.28,
+    dual_clip: float | None = None,
+    positive_nll: float = 0.0,
+    max_refills: int = 0,
+) -> Algorithm:
+    """GPPO, of Klear-Reasoner.  Su et al. 2025, arXiv:2508.07629.
+
+    From DAPO it differs in the clip: what is clipped keeps the gradient bound * A.  Groups of equal
+    rewards are left out.  The paper adds imitation of correct answers with 0.1 (``positive_nll``,
+    off here so that comparisons are clean) and trains with lr 1e-6, 8 responses for each of 128
+    prompts and 8 updates.  Not here: its fraction of passed tests as the reward of code.
+
+    Args:
+        clip_low: 1 - clip_low is the smallest ratio that counts in the value.
+        clip_high: 1 + clip_high is the largest ratio that counts in the value.
+        dual_clip: largest ratio that counts where the advantage is negative; the paper has none,
+            its code 10.  Tokens beyond it have no gradient.
+        positive_nll: weight of the imitation of correct answers.
+        max_refills: how often groups of equal rewards are replaced, per step.
+    """
+    clip = GradientPreservingClip(low=clip_low, high=clip_high)
+    return Algorithm(
+        name="gppo",
+        ratio=TokenRatio(),
+        clip=with_dual_clip(clip, dual_clip),
+        aggregate=TokenMean(),
+        credit=Credit(
+            keep=MixedRewards(), max_refills=max_refills, advantage=GroupAdvantage(ddof=0)
+        ),
+        terms=nll_term(positive_nll),
+        paper="Klear-Reasoner: Gradient-Preserving Clipping, arXiv:2508.07629",
+    )
+
+
+@register_algorithm("ce_gppo")
+def ce_gppo(
+    *,
+    beta_low: float = 0.75,
+    beta_high: float = 1.0,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    dual_clip: float | None = None,
+    literal: bool = False,
+    max_refills: int = 0,
+) -> Algorithm:
+    """CE-GPPO: scales the two kinds of clipped tokens, which steers entropy.  arXiv:2509.20712.
+
+    From GPPO it differs in the two betas.  beta_low scales unlikely tokens with negative advantage
+    (they flatten the policy when pushed down less), beta_high unlikely tokens with positive
+    advantage.  The sources disagree on beta_low: 0.75 for 7B, 0.5 for 1.5B.  The authors' scripts
+    use dual_clip 10.
+
+    Args:
+        beta_low: gradient scale of tokens below the range with negative advantage.
+        beta_high: gradient scale of tokens above the range with positive advantage.
+        clip_low: 1 - clip_low is the smallest ratio that counts.
+        clip_high: 1 + clip_high is the largest ratio that counts.
+        dual_clip: largest ratio that counts where the advantage is negative.
+        literal: scale the value of clipped tokens too, as printed; the gradient is the same.
+        max_refills: how often groups of equal rewards are replaced, per step.
+    """
+    kind = LiteralGradientPreservingClip if literal else GradientPreservingClip
+    clip = kind(low=clip_low, high=clip_high, beta_low=beta_low, beta_high=beta_high)
+    return Algorithm(
+        name="ce_gppo",
+        ratio=TokenRatio(),
+        clip=with_dual_clip(clip, dual_clip),
+        aggregate=TokenMean(),
+        credit=Credit(
+            keep=MixedRewards(), max_refills=max_refills, advantage=GroupAdvantage(ddof=0)
+        ),
+        paper="CE-GPPO: Coordinating Entropy via Gradient-Preserving PPO, arXiv:2509.20712",
+    )

@@ -1,0 +1,97 @@
+"""GRPO: group relative policy optimisation, and two relatives that change its advantage.
+
+    J = sum_t w_t min(r_t A, clip(r_t, 0.8, 1.2) A) - beta KL,   w_t = 1 / (responses * |y|)
+
+From PPO it drops the critic: a response is compared with the others to the same prompt.
+"""
+
+from __future__ import annotations
+
+from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.algorithms.options import kl_term, with_dual_clip
+from llmrl.losses.aggregate import FixedLength, SequenceMean
+from llmrl.losses.clip import PPOClip
+from llmrl.losses.ratio import TokenRatio
+from llmrl.training.credit import Credit, GroupAdvantage, LeaveOneOut
+
+
+@register_algorithm("grpo")
+def grpo(
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    dual_clip: float | None = None,
+    kl: float = 0.04,
+    divide_by_std: bool = True,
+) -> Algorithm:
+    """GRPO.  Shao et al. 2024 (DeepSeekMath), arXiv:2402.03300.
+
+    The paper does not state its clip; 0.2 is PPO's.  Its learning rate is 1e-6, 64 responses per
+    prompt, 1024 responses per batch, one update per batch.
+
+    Args:
+        clip_low: 1 - clip_low is the smallest ratio that counts.
+        clip_high: 1 + clip_high is the largest ratio that counts.
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3.
+        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
+        divide_by_std: divide the advantage by the group's standard deviation.
+    """
+    return Algorithm(
+        name="grpo",
+        ratio=TokenRatio(),
+        clip=with_dual_clip(PPOClip(low=clip_low, high=clip_high), dual_clip),
+        aggregate=SequenceMean(),
+        credit=Credit(advantage=GroupAdvantage(divide_by_std=divide_by_std)),
+        terms=kl_term(kl),
+        paper="DeepSeekMath, arXiv:2402.03300",
+    )
+
+
+@register_algorithm("dr_grpo")
+def dr_grpo(
+    *, max_length: int = 3000, clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0
+) -> Algorithm:
+    """Dr. GRPO: GRPO without its two biases.  Liu et al. 2025, arXiv:2503.20783.
+
+    From GRPO it differs in two ways: the advantage is not divided by the deviation, and a token's
+    weight does not depend on the length of its response.
+
+    Args:
+        max_length: the generation budget, tokens; every response's sum is divided by it.
+        clip_low: 1 - clip_low is the smallest ratio that counts.
+        clip_high: 1 + clip_high is the largest ratio that counts.
+        kl: weight of the divergence from the reference policy; the paper uses none.
+    """
+    return Algorithm(
+        name="dr_grpo",
+        ratio=TokenRatio(),
+        clip=PPOClip(low=clip_low, high=clip_high),
+        aggregate=FixedLength(length=max_length),
+        credit=Credit(advantage=GroupAdvantage(divide_by_std=False)),
+        terms=kl_term(kl),
+        paper="Understanding R1-Zero-Like Training, arXiv:2503.20783",
+    )
+
+
+@register_algorithm("rloo")
+def rloo(*, clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0) -> Algorithm:
+    """RLOO: the others are the baseline.  Ahmadian et al. 2024, arXiv:2402.14740.
+
+    The advantage is G / (G - 1) times Dr.  GRPO's.  The paper updates once per batch and needs no
+    clip; the clip here is for further updates, and its KL penalty in the reward is a term of the
+    loss.
+
+    Args:
+        clip_low: 1 - clip_low is the smallest ratio that counts.
+        clip_high: 1 + clip_high is the largest ratio that counts.
+        kl: weight of the divergence from the reference policy.
+    """
+    return Algorithm(
+        name="rloo",
+        ratio=TokenRatio(),
+        clip=PPOClip(low=clip_low, high=clip_high),
+        aggregate=SequenceMean(),
+        credit=Credit(advantage=LeaveOneOut()),
+        terms=kl_term(kl),
+        paper="Back to Basics, arXiv:2402.14740",
+    )

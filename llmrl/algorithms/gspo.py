@@ -1,0 +1,48 @@
+"""GSPO: group sequence policy optimisation.  Zheng et al. 2025, arXiv:2507.18071.
+
+    s = exp(mean_t (log pi - log pi_old))
+    J = mean over responses of min(s A, clip(s, 1 - 3e-4, 1 + 4e-4) A)
+
+From GRPO it differs in the ratio: a response moves as a whole, so its tokens are clipped together.
+"""
+
+from __future__ import annotations
+
+from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.algorithms.options import kl_term
+from llmrl.losses.aggregate import SequenceMean
+from llmrl.losses.clip import PPOClip
+from llmrl.losses.ratio import SequenceRatio, WholeSequenceRatio
+from llmrl.training.credit import Credit, GroupAdvantage
+
+
+@register_algorithm("gspo")
+def gspo(
+    *,
+    clip_low: float = 3e-4,
+    clip_high: float = 4e-4,
+    token_form: bool = True,
+    kl: float = 0.0,
+) -> Algorithm:
+    """GSPO.
+
+    The widths are small because s is a mean over the response: independent noise of tokens shrinks
+    by the root of its length.  Needs old log-probabilities from the same kernels as the new ones.
+    The paper makes 4 updates per batch and uses no KL.
+
+    Args:
+        clip_low: 1 - clip_low is the smallest sequence ratio that counts.
+        clip_high: 1 + clip_high is the largest sequence ratio that counts.
+        token_form: GSPO-token, in which tokens may have advantages of their own; with one advantage
+            per response its value and gradient are GSPO's.
+        kl: weight of the divergence from the reference policy.
+    """
+    return Algorithm(
+        name="gspo",
+        ratio=SequenceRatio() if token_form else WholeSequenceRatio(),
+        clip=PPOClip(low=clip_low, high=clip_high),
+        aggregate=SequenceMean(),
+        credit=Credit(advantage=GroupAdvantage()),
+        terms=kl_term(kl),
+        paper="Group Sequence Policy Optimization, arXiv:2507.18071",
+    )

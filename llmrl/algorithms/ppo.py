@@ -1,0 +1,63 @@
+"""PPO: proximal policy optimisation.  Schulman et al. 2017, arXiv:1707.06347.
+
+    J = sum_t w_t min(r_t A_t, clip(r_t, 0.8, 1.2) A_t),   w_t = 1 / (all sampled tokens)
+
+The only one here with a critic: each token has its own advantage, by GAE.
+"""
+
+from __future__ import annotations
+
+from llmrl.algorithms.algorithm import Algorithm, register_algorithm, term
+from llmrl.algorithms.options import with_dual_clip
+from llmrl.losses.aggregate import TokenMean
+from llmrl.losses.clip import PPOClip
+from llmrl.losses.ratio import TokenRatio
+from llmrl.losses.terms import EntropyBonus, ValueLoss
+from llmrl.training.credit import GAE, Credit, GroupAdvantage
+
+
+@register_algorithm("ppo")
+def ppo(
+    *,
+    critic: bool = True,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    dual_clip: float | None = None,
+    gamma: float = 1.0,
+    lam: float = 0.95,
+    whiten: bool = True,
+    value_clip: float | None = 0.2,
+    value_coefficient: float = 0.5,
+    entropy_coefficient: float = 0.0,
+) -> Algorithm:
+    """PPO with a critic, GAE and a clipped value loss; without one it compares within the group.
+
+    Not here: the penalty on the divergence from the old policy that the paper offers in place of
+    the clip, and its learning rates.  gamma is 1, as usual where only the whole answer is rewarded
+    (the paper's games use 0.99).
+
+    Args:
+        critic: False: no critic; the advantage is the reward compared within the group, as in GRPO.
+        clip_low: 1 - clip_low is the smallest ratio that counts.
+        clip_high: 1 + clip_high is the largest ratio that counts.
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3.
+        gamma: discount per token.
+        lam: lambda of GAE.
+        whiten: give the batch's advantages mean 0 and variance 1.
+        value_clip: how far a value may move before its gradient stops.
+        value_coefficient: weight of the value loss.
+        entropy_coefficient: weight of an entropy bonus.
+    """
+    value = term(ValueLoss, clip=value_clip, coefficient=value_coefficient)
+    bonus = term(EntropyBonus, coefficient=entropy_coefficient)
+    return Algorithm(
+        name="ppo",
+        ratio=TokenRatio(),
+        clip=with_dual_clip(PPOClip(low=clip_low, high=clip_high), dual_clip),
+        aggregate=TokenMean(),
+        credit=Credit(
+            advantage=GAE(gamma=gamma, lam=lam, whiten=whiten) if critic else GroupAdvantage()
+        ),
+        terms=(*((value,) if critic else ()), *((bonus,) if entropy_coefficient else ())),
+        paper="Proximal Policy Optimization Algorithms, arXiv:1707.06347",
+    )

@@ -1,0 +1,33 @@
+"""SAPO: a soft gate instead of a clip.  Qwen 2025, arXiv:2511.20347.
+
+    J = mean over responses, tokens of (4 / tau) sigmoid(tau (r_t - 1)) A
+
+From GRPO it differs in the clip: a token's gradient fades with its distance from r = 1, sooner
+where the advantage is negative.
+"""
+
+from __future__ import annotations
+
+from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.losses.aggregate import SequenceMean
+from llmrl.losses.clip import SoftGate
+from llmrl.losses.ratio import TokenRatio
+from llmrl.training.credit import Credit, GroupAdvantage
+
+
+@register_algorithm("sapo")
+def sapo(*, tau_positive: float = 1.0, tau_negative: float = 1.05) -> Algorithm:
+    """SAPO.  The paper makes 4 updates per batch.
+
+    Args:
+        tau_positive: temperature where the advantage is positive.
+        tau_negative: temperature where it is negative; a larger one fades sooner.
+    """
+    return Algorithm(
+        name="sapo",
+        ratio=TokenRatio(),
+        clip=SoftGate(tau_positive=tau_positive, tau_negative=tau_negative),
+        aggregate=SequenceMean(),
+        credit=Credit(advantage=GroupAdvantage()),
+        paper="Soft Adaptive Policy Optimization, arXiv:2511.20347",
+    )

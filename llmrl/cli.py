@@ -1,0 +1,68 @@
+"""The console script ``llmrl``: one word for what to do, then that command's own options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from llmrl.registry import suggest
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Dispatch ``llmrl COMMAND ...``; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        Console(stderr=True).print(f"error: no command is called {name!r}. {suggest(name, COMMANDS)}", markup=False)
+        return 2
+    return COMMANDS[name][1](rest)
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (text, _) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: llmrl COMMAND [options]", "", *lines, "", "llmrl COMMAND --help explains its options."]
+    )
+
+
+def _train(rest: list[str]) -> int:
+    from llmrl.algorithms.run import main as train
+
+    return train(rest, prog="llmrl train")
+
+
+def _algos(rest: list[str]) -> int:
+    from llmrl.algorithms import ALGORITHMS, algorithm
+
+    console = Console()
+    for name in rest or ALGORITHMS:
+        console.print(str(algorithm(name)), markup=False, highlight=False)
+        console.print()
+    return 0
+
+
+def _envs(rest: list[str]) -> int:
+    import gymnasium
+
+    import llmrl  # noqa: F401  registers
+
+    table = Table("id", "made by", title="environments")
+    for env_id, spec in sorted(gymnasium.registry.items()):
+        if env_id.startswith("llmrl/"):
+            table.add_row(env_id, str(spec.entry_point))
+    Console().print(table)
+    return 0
+
+
+COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
+    "train": ("train a policy against a verifier", _train),
+    "algos": ("show algorithms as compositions of their parts; names narrow it down", _algos),
+    "envs": ("list the environments", _envs),
+}

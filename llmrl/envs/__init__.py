@@ -1,0 +1,36 @@
+"""The environments, by id.  Importing this registers them with Gymnasium by name alone; each is
+loaded when it is made.
+"""
+
+from __future__ import annotations
+
+import gymnasium
+
+_ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
+    "llmrl/MATH-v0": ("llmrl.envs.math:MathEnv", {}),
+    **{
+        f"llmrl/{name}-v0": ("llmrl.envs.benchmarks:BenchmarkEnv", {"dataset": name.lower()})
+        for name in (
+            *("MATH500", "GSM8K", "AIME24", "AIME25", "AMC23"),
+            *("Minerva", "OlympiadBench", "HMMT25"),
+        )
+    },
+    "llmrl/Countdown-v0": ("llmrl.envs.countdown:CountdownEnv", {}),
+    "llmrl/MathRetry-v0": ("llmrl.envs.turns:MathRetryEnv", {}),
+    "llmrl/MathTool-v0": ("llmrl.envs.turns:MathToolEnv", {}),
+    "llmrl/ReasoningGym-v0": ("llmrl.envs.reasoning_gym:ReasoningGymEnv", {}),
+}
+
+
+def _register() -> None:
+    for env_id, (entry_point, options) in _ENTRIES.items():
+        if env_id not in gymnasium.registry:
+            gymnasium.register(
+                env_id,
+                entry_point=entry_point,
+                vector_entry_point=f"{entry_point}_vector",
+                kwargs=options,
+            )
+
+
+_register()

@@ -1,0 +1,75 @@
+"""What a problem template is: a function that draws one problem of its kind, and the table of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+SUBJECTS = (
+    "prealgebra",
+    "algebra",
+    "number_theory",
+    "counting_and_probability",
+    "geometry",
+    "intermediate_algebra",
+    "precalculus",
+)
+LEVELS = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """One drawn problem, before it has an id."""
+
+    problem: str
+    """The statement, LaTeX between dollar signs as in MATH."""
+    answer: str
+    """The exact final answer in LaTeX, without a box and without dollar signs."""
+    steps: tuple[str, ...]
+    """The worked solution, a sentence a step, without the final boxed sentence."""
+    referee: Callable[[], bool]
+    """Recomputes the answer with sympy from the parameters, by another way than the template's, and
+    says whether ``answer`` is right.  Imports sympy when called, not before."""
+
+
+class Template(NamedTuple):
+    """A registered template."""
+
+    name: str
+    subject: str
+    levels: tuple[int, ...]
+    draw: Callable[[np.random.Generator, int], Draft]
+
+
+TEMPLATES: dict[str, Template] = {}
+
+
+def template(
+    subject: str, levels: tuple[int, ...]
+) -> Callable[
+    [Callable[[np.random.Generator, int], Draft]], Callable[[np.random.Generator, int], Draft]
+]:
+    """Register a function ``draw(rng, level) -> Draft`` under its own name.
+
+    Args:
+        subject: one of :data:`SUBJECTS`.
+        levels: the difficulties, 1 to 5, that the template can draw.
+    """
+    if subject not in SUBJECTS:
+        raise ValueError(f"subject must be one of {SUBJECTS}, got {subject!r}.")
+    if not set(levels) <= set(LEVELS):
+        raise ValueError(f"levels must be among {LEVELS}, got {levels!r}.")
+
+    def decorate(
+        draw: Callable[[np.random.Generator, int], Draft],
+    ) -> Callable[[np.random.Generator, int], Draft]:
+        name = f"{subject}/{draw.__name__}"
+        if name in TEMPLATES:
+            raise ValueError(f"Two templates are called {name!r}.")
+        TEMPLATES[name] = Template(name, subject, tuple(levels), draw)
+        return draw
+
+    return decorate

@@ -1,0 +1,155 @@
+"""Environments of several turns: ``llmrl/MathTool-v0`` and ``llmrl/MathRetry-v0``.
+
+Both ask the problems of ``llmrl/MATH-v0``.  In one the model may call a calculator, in the other it
+hears the verdict and tries again.
+"""
+
+from __future__ import annotations
+
+import re
+
+from llmrl.envs.arithmetic import BadExpression, evaluate
+from llmrl.envs.math import math_problems
+from llmrl.envs.problems import Problem
+from llmrl.envs.text import TextEnv, Turn, vector_of
+from llmrl.verifiers.verdict import Verdict
+
+CALL = re.compile(r"<calc>(.*?)</calc>\s*$", re.DOTALL)
+
+
+class MathToolEnv(TextEnv):
+    """Mathematics with a calculator.
+
+    A response that ends in ``<calc>12*(3+4)</calc>`` is answered by ``<result>84</result>``, and
+    the model goes on.  Any other response is graded, and so is one that calls too often.
+
+    Args:
+        source: as in ``llmrl/MATH-v0``.
+        split: ``train`` or ``test``.
+        subjects: which subjects; all by default.
+        levels: which difficulties, 1 to 5; all by default.
+        seed: of generated problems.
+        calls: how often the calculator may be called.
+        call_cost: what each call takes off the reward.
+        verifier: name of a verifier, or ``module:function``.
+        render_mode: ``human`` or ``ansi``.
+    """
+
+    INSTRUCTION = (
+        "You may use a calculator: end your turn with <calc>expression</calc>, with numbers, "
+        "+ - * / ^ and parentheses, and you will get <result>value</result>."
+    )
+
+    def __init__(
+        self,
+        *,
+        source: str = "auto",
+        split: str = "train",
+        subjects: tuple[str, ...] | None = None,
+        levels: tuple[int, ...] | None = None,
+        seed: int = 0,
+        calls: int = 4,
+        call_cost: float = 0.0,
+        verifier: str = "math",
+        render_mode: str | None = None,
+    ) -> None:
+        if calls < 1:
+            raise ValueError(f"calls must be 1 or more, got {calls}: else there is no calculator.")
+        problems = math_problems(
+            source, split, _frozen(subjects), _frozen(levels), seed, check=verifier == "math"
+        )
+        super().__init__(problems, verifier, render_mode=render_mode)
+        self.calls = calls
+        self.call_cost = call_cost
+
+    def ask(self, problem: Problem) -> str:
+        """The problem, and how to call the calculator."""
+        return f"{problem.problem}\n\n{self.INSTRUCTION}"
+
+    def to_grade(self, response: str) -> str | None:
+        """Nothing yet when the calculator is called and may be."""
+        return None if len(self.turns) < self.calls and CALL.search(response) else response
+
+    def settle(self, response: str, verdict: Verdict | None) -> Turn:
+        """The calculator's result, or the end."""
+        if verdict is not None:
+            return Turn("", {"answer": verdict.score, "calls": 0.0}, terminated=True)
+        call = CALL.search(response)
+        assert call is not None
+        reply = f"<result>{calculate(call[1])}</result>"
+        return Turn(reply, {"answer": 0.0, "calls": -self.call_cost}, terminated=False)
+
+
+def calculate(expression: str) -> str:
+    """What the calculator shows: an exact number, or what is wrong.
+
+    >>> calculate("12*(3+4)"), calculate("1/3+1"), calculate("2/0")
+    ('84', '4/3', 'error: division by zero')
+    """
+    try:
+        return str(evaluate(expression).value)
+    except BadExpression as error:
+        return f"error: {error}"
+
+
+class MathRetryEnv(TextEnv):
+    """Mathematics with several attempts: after a wrong answer the model hears so and tries again.
+
+    Args:
+        source: as in ``llmrl/MATH-v0``.
+        split: ``train`` or ``test``.
+        subjects: which subjects; all by default.
+        levels: which difficulties, 1 to 5; all by default.
+        seed: of generated problems.
+        attempts: how many answers the model may give.
+        decay: a right answer counts so much times less with each attempt before it.
+        verifier: name of a verifier, or ``module:function``.
+        render_mode: ``human`` or ``ansi``.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str = "auto",
+        split: str = "train",
+        subjects: tuple[str, ...] | None = None,
+        levels: tuple[int, ...] | None = None,
+        seed: int = 0,
+        attempts: int = 3,
+        decay: float = 1.0,
+        verifier: str = "math",
+        render_mode: str | None = None,
+    ) -> None:
+        if attempts < 1:
+            raise ValueError(f"attempts must be 1 or more, got {attempts}.")
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay must be from 0 to 1, got {decay}: it multiplies the reward.")
+        problems = math_problems(
+            source, split, _frozen(subjects), _frozen(levels), seed, check=verifier == "math"
+        )
+        super().__init__(problems, verifier, render_mode=render_mode)
+        self.attempts = attempts
+        self.decay = decay
+
+    def settle(self, response: str, verdict: Verdict | None) -> Turn:
+        """The end, or what was wrong.  A verifier without a verdict ends the episode."""
+        assert verdict is not None
+        left = self.attempts - len(self.turns) - 1
+        if not verdict.valid or verdict.status == "correct" or left == 0:
+            score = verdict.score * self.decay ** len(self.turns)
+            return Turn("", {"answer": score}, terminated=True)
+        what = (
+            "I found no final answer. Put it into \\boxed{}."
+            if verdict.status == "no_answer"
+            else "That is not right."
+        )
+        again = f"Try again. {left} attempt{'s' if left > 1 else ''} left."
+        return Turn(f"{what} {again}", {"answer": 0.0}, terminated=False)
+
+
+def _frozen(values: tuple | list | None) -> tuple | None:
+    return None if values is None else tuple(values)
+
+
+MathToolEnv_vector = vector_of(MathToolEnv)
+MathRetryEnv_vector = vector_of(MathRetryEnv)

@@ -1,0 +1,222 @@
+"""Many text environments at once, graded together in one call of the verifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from llmrl.envs.single import TextEnv
+
+
+class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | None], np.ndarray]):
+    """Many text environments side by side, graded together in one call.
+
+    Nothing resets by itself, since with episodes of one turn every second step would be wasted.
+    Episodes may end at different steps: give None as the action of one that is over.
+
+    Args:
+        envs: the environments.  Those that are no :class:`TextEnv` are stepped one by one, and get
+            of the reset options only the ones that they name in ``reset_options``; with one seed
+            for all rows of a group they still ask them the same.
+    """
+
+    metadata = {  # noqa: RUF012
+        "autoreset_mode": AutoresetMode.DISABLED,
+        "render_modes": ["human", "ansi"],
+        "render_fps": 1,
+    }
+
+    def __init__(self, envs: Sequence[gymnasium.Env[str, str]]) -> None:
+        if not envs:
+            raise ValueError("TextVectorEnv needs at least one environment, got none.")
+        self.envs = list(envs)
+        self.num_envs = len(self.envs)
+        first = self.envs[0]
+        self.render_mode = first.render_mode
+        self.spec = first.spec
+        self.single_observation_space = first.observation_space
+        self.single_action_space = first.action_space
+        self.observation_space = batch_space(first.observation_space, self.num_envs)
+        self.action_space = batch_space(first.action_space, self.num_envs)
+        self._observations = [""] * self.num_envs
+        self._terminated = np.zeros(self.num_envs, dtype=bool)
+        self._truncated = np.zeros(self.num_envs, dtype=bool)
+        self._running = np.zeros(self.num_envs, dtype=bool)
+
+    @classmethod
+    def make(
+        cls,
+        env_id: str,
+        num_envs: int,
+        *,
+        wrappers: Sequence[Callable[[gymnasium.Env], gymnasium.Env]] = (),
+        **options: Any,
+    ) -> TextVectorEnv:
+        """Like ``gymnasium.make_vec``, for any text environment and with wrappers.
+
+        Args:
+            env_id: a Gymnasium id, also ``module:id``.
+            num_envs: how many episodes at once.
+            wrappers: applied to each environment, the first one innermost.
+            options: passed to the environment.
+        """
+
+        def one() -> gymnasium.Env:
+            env = gymnasium.make(env_id, disable_env_checker=True, **options)
+            for wrapper in wrappers:
+                env = wrapper(env)
+            return env
+
+        return cls([one() for _ in range(num_envs)])
+
+    @property
+    def num_problems(self) -> int | None:
+        """How many problems there are; None where they never end or nobody knows."""
+        problems = getattr(self.envs[0].unwrapped, "problems", None)
+        return getattr(problems, "size", None)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """Begin new episodes.
+
+        Args:
+            seed: one per environment; a single one counts up from environment to environment.
+            options: ``problem_id``: one for all or one per environment.  ``reset_mask``: bool [N],
+                which environments to reset; all by default.  Others are passed on.
+        """
+        options = dict(options or {})
+        mask = self._mask(options.pop("reset_mask", None))
+        if seed is None or isinstance(seed, (int, np.integer)):
+            seeds = [None if seed is None else int(seed) + row for row in range(self.num_envs)]
+        else:
+            seeds = self._per_env("seed", seed)
+        ids = options.pop("problem_id", None)
+        if ids is not None:
+            ids = [ids] * self.num_envs if np.ndim(ids) == 0 else self._per_env("problem_id", ids)
+        infos: dict[str, Any] = {}
+        for row in np.flatnonzero(mask):
+            env = self.envs[row]
+            own = dict(options) if ids is None else {**options, "problem_id": ids[row]}
+            if not isinstance(env.unwrapped, TextEnv):
+                known = getattr(env.unwrapped, "reset_options", ())
+                own = {key: value for key, value in own.items() if key in known}
+            observation, info = env.reset(seed=seeds[row], options=own)
+            self._observations[row] = observation
+            infos = self._add_info(infos, info, int(row))
+        self._terminated[mask] = self._truncated[mask] = False
+        self._running[mask] = True
+        return tuple(self._observations), infos
+
+    def step(
+        self, actions: Sequence[str | None]
+    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Take one response per environment; None for those whose episode is over.
+
+        Returns:
+            Observations, rewards [N] float64, terminated [N], truncated [N] bool, and infos in
+            Gymnasium's vector form.  A row that is over keeps its flags, with reward 0 and no info.
+        """
+        actions = self._per_env("actions", actions)
+        over = [row for row, a in enumerate(actions) if a is not None and not self._running[row]]
+        if over:
+            raise gymnasium.error.ResetNeeded(
+                f"The episodes of environments {_short(over)} are over or never began. Give None "
+                'as their action, or begin new ones with reset(options={"reset_mask": mask}).'
+            )
+        silent = [row for row, a in enumerate(actions) if a is None and self._running[row]]
+        if silent:
+            raise ValueError(
+                f"The episodes of environments {_short(silent)} go on, so their action must be a "
+                "str, got None."
+            )
+        self._grade(actions)
+        rewards = np.zeros(self.num_envs)
+        infos: dict[str, Any] = {}
+        for row, action in enumerate(actions):
+            if action is None:
+                self._observations[row] = ""
+                continue
+            observation, reward, terminated, truncated, info = self.envs[row].step(action)
+            self._observations[row] = observation
+            rewards[row] = float(reward)
+            self._terminated[row], self._truncated[row] = terminated, truncated
+            infos = self._add_info(infos, info, row)
+        self._running &= ~(self._terminated | self._truncated)
+        flags = self._terminated.copy(), self._truncated.copy()
+        return tuple(self._observations), rewards, *flags, infos
+
+    def _grade(self, actions: Sequence[str | None]) -> None:
+        """Grade all responses with one call per verifier, and tell each environment its verdict."""
+        waiting: dict[int, list[tuple[TextEnv, str, str]]] = {}
+        for env, action in zip(self.envs, actions, strict=True):
+            base = env.unwrapped
+            if isinstance(base, TextEnv) and isinstance(action, str):
+                base._check(action)
+                text = base.to_grade(action)
+                if text is None:
+                    base.grade_ahead(action, None)
+                else:
+                    waiting.setdefault(id(base.verifier), []).append((base, action, text))
+        for batch in waiting.values():
+            verifier = batch[0][0].verifier
+            golds = [base.problem.answer for base, _, _ in batch if base.problem is not None]
+            verdicts = verifier([text for _, _, text in batch], golds)
+            for (base, action, _), verdict in zip(batch, verdicts, strict=True):
+                base.grade_ahead(action, verdict)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """What each environment renders."""
+        return tuple(env.render() for env in self.envs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the environments."""
+        for env in self.envs:
+            env.close()
+
+    def _mask(self, given: Any) -> np.ndarray:
+        if given is None:
+            return np.ones(self.num_envs, dtype=bool)
+        mask = np.asarray(given)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool:
+            raise ValueError(
+                f"reset_mask must be bool of shape ({self.num_envs},), got {mask.dtype} of shape "
+                f"{mask.shape}."
+            )
+        return mask
+
+    def _per_env(self, name: str, given: Any) -> list[Any]:
+        values = [given] if isinstance(given, (str, Mapping)) else list(given)
+        if len(values) != self.num_envs or isinstance(given, (str, Mapping)):
+            raise ValueError(
+                f"{name} must have one entry for each of the {self.num_envs} environments, got "
+                + (f"{given!r:.80}." if isinstance(given, (str, Mapping)) else f"{len(values)}.")
+            )
+        return values
+
+
+def _short(rows: Sequence[int]) -> str:
+    shown = ", ".join(map(str, rows[:8]))
+    return shown if len(rows) <= 8 else f"{shown} and {len(rows) - 8} more"
+
+
+def vector_of(env_class: Callable[..., gymnasium.Env]) -> Callable[..., TextVectorEnv]:
+    """A ``vector_entry_point`` for an environment class."""
+
+    def make(
+        num_envs: int = 1, max_episode_steps: int | None = None, **options: Any
+    ) -> TextVectorEnv:
+        envs: list[gymnasium.Env] = [env_class(**options) for _ in range(num_envs)]
+        if max_episode_steps is not None:
+            envs = [gymnasium.wrappers.TimeLimit(env, max_episode_steps) for env in envs]
+        return TextVectorEnv(envs)
+
+    return make

@@ -1,0 +1,191 @@
+r"""Further parts of the reward, as Gymnasium wrappers; each shows in ``info["reward_parts"]``.
+
+    env = FormatReward(gymnasium.make("llmrl/MATH-v0"), pattern=r"\\boxed\{.+\}", weight=0.1)
+
+In a vector environment: ``TextVectorEnv.make(env_id, 8, wrappers=[FormatReward])``.  A wrapper
+acts on every turn of an episode.  Lengths are in characters unless ``length`` counts otherwise, such
+as ``lambda text: len(tokenizer.encode(text))``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+
+from llmrl.envs.single import find_verifier
+from llmrl.verifiers.verdict import Verifier
+
+
+class RewardPart(gymnasium.Wrapper[str, str, str, str]):
+    """Adds ``weight * part(response, info)`` to the reward.
+
+    Args:
+        env: what to wrap.
+        name: its key in ``info["reward_parts"]``.
+        part: a number from the response and the ``info`` of the step.
+        weight: multiplies it.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[str, str],
+        name: str,
+        part: Callable[[str, dict[str, Any]], float],
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(env)
+        self.name = name
+        self.part = part
+        self.weight = weight
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """The step of the wrapped environment with one more part of the reward."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        parts = dict(info.get("reward_parts", {"answer": float(reward)}))
+        if self.name in parts:
+            raise ValueError(
+                f"The reward has a part {self.name!r} already. Give this wrapper another name."
+            )
+        added = self.weight * float(self.part(action, info))
+        parts[self.name] = added
+        info = {**info, "reward_parts": parts}
+        return observation, float(reward) + added, terminated, truncated, info
+
+
+class FormatReward(RewardPart):
+    r"""``weight`` for a response that contains ``pattern``.
+
+    Args:
+        env: what to wrap.
+        pattern: a regular expression in which the dot matches line breaks too; by default one
+            non-empty box.
+        weight: the reward for it.
+        name: its key in ``info["reward_parts"]``.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[str, str],
+        pattern: str = r"\\boxed\{[^{}]",
+        *,
+        weight: float = 0.1,
+        name: str = "format",
+    ) -> None:
+        try:
+            self.pattern = re.compile(pattern, re.DOTALL)
+        except re.error as error:
+            raise ValueError(f"pattern {pattern!r} is no regular expression: {error}.") from error
+        super().__init__(env, name, lambda text, _: bool(self.pattern.search(text)), weight)
+
+
+class SoftOverlong(RewardPart):
+    """Nothing up to ``limit - window``, then down in a straight line to ``-weight`` at ``limit``.
+
+        part = clip((limit - window - length) / window, -1, 0)
+
+    Source: DAPO, arXiv:2503.14476, eq. 13.
+
+    Args:
+        env: what to wrap.
+        limit: the length that costs the whole penalty.
+        window: over how much it grows.
+        length: how long a response is; characters by default.
+        weight: the whole penalty.
+        name: its key in ``info["reward_parts"]``.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[str, str],
+        limit: int,
+        window: int,
+        *,
+        length: Callable[[str], int] = len,
+        weight: float = 1.0,
+        name: str = "overlong",
+    ) -> None:
+        if not 0 < window <= limit:
+            raise ValueError(f"window must be from 1 to limit = {limit}, got {window}.")
+
+        def part(text: str, _: dict[str, Any]) -> float:
+            return min(0.0, max(-1.0, (limit - window - length(text)) / window))
+
+        super().__init__(env, name, part, weight)
+
+
+class LengthReward(RewardPart):
+    """``weight`` times the length as a share of ``scale``, at most 1: a negative weight shortens.
+
+    Args:
+        env: what to wrap.
+        scale: the length that counts in full.
+        length: how long a response is; characters by default.
+        weight: what the full length earns.
+        only_correct: leave out responses that are not correct.
+        name: its key in ``info["reward_parts"]``.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[str, str],
+        scale: int,
+        *,
+        length: Callable[[str], int] = len,
+        weight: float = -0.1,
+        only_correct: bool = False,
+        name: str = "length",
+    ) -> None:
+        if scale < 1:
+            raise ValueError(f"scale must be 1 or more, got {scale}.")
+
+        def part(text: str, info: dict[str, Any]) -> float:
+            if only_correct and info.get("verdict") != "correct":
+                return 0.0
+            return min(1.0, length(text) / scale)
+
+        super().__init__(env, name, part, weight)
+
+
+class VerifierReward(RewardPart):
+    """The score of another verifier, against the answer in ``info``.
+
+    Its score counts only where it has a verdict: a time-out adds nothing.
+
+    Args:
+        env: what to wrap.
+        verifier: name of a verifier, ``module:function``, or a verifier.
+        weight: multiplies its score.
+        name: its key in ``info["reward_parts"]``.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[str, str],
+        verifier: str | Verifier,
+        *,
+        weight: float = 1.0,
+        name: str = "verifier",
+    ) -> None:
+        grade = find_verifier(verifier)
+
+        def part(text: str, info: dict[str, Any]) -> float:
+            if "answer" not in info:
+                raise KeyError(
+                    f"{type(env.unwrapped).__name__} gives no 'answer' in info to grade against."
+                )
+            verdict = grade([text], [info["answer"]])[0]
+            return verdict.score if verdict.valid else 0.0
+
+        super().__init__(env, name, part, weight)
+
+
+__all__ = [
+    "FormatReward",
+    "LengthReward",
+    "RewardPart",
+    "SoftOverlong",
+    "VerifierReward",
+]

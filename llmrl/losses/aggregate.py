@@ -1,0 +1,119 @@
+"""How tokens are averaged, as a weight tensor [N, T].
+
+Made once per optimiser batch; the loss is always ``-(weight * objective).sum()``, so micro-batches
+and data parallelism are exact with no denominator passed around.  A row without a sampled token
+does not count as a response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.keys import Key
+from llmrl.losses.pool import part_sum
+
+Aggregate = Callable[..., Tensor]
+"""(mask [N, T], partition [N, T] or None) -> weight [N, T]; float64, rounded by who stores it."""
+
+
+def _rows(mask: Tensor) -> Tensor:
+    return mask.any(1).sum().clamp_min(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenMean:
+    """1 / (all sampled tokens): every token counts the same.  DAPO, arXiv:2503.14476."""
+
+    def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:
+        """[N, T], sums to 1.
+
+        >>> TokenMean()(torch.tensor([[True, True], [True, False]]))[0]
+        tensor([0.3333, 0.3333], dtype=torch.float64)
+        """
+        return mask.double() / mask.sum().clamp_min(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceMean:
+    """1 / (responses * tokens of the response): every response counts the same.  GRPO, GSPO."""
+
+    def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:
+        """[N, T], sums to 1.
+
+        >>> SequenceMean()(torch.tensor([[True, True], [True, False]]))
+        tensor([[0.2500, 0.2500],
+                [0.5000, 0.0000]], dtype=torch.float64)
+        """
+        return mask.double() / (mask.sum(1, keepdim=True).clamp_min(1) * _rows(mask))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedLength:
+    """1 / (responses * length): a token counts the same in a short and in a long response.
+
+    Does not sum to 1 but to the mean response length over ``length``.  Dr. GRPO, arXiv:2503.20783,
+    with the generation budget; with length 1 the sum over tokens.
+    """
+
+    length: int
+    """What a response's sum is divided by."""
+
+    def __post_init__(self) -> None:
+        if not self.length >= 1:
+            raise ValueError(
+                f"FixedLength: length must be 1 or more tokens, got {self.length}. Give the largest "
+                "response length."
+            )
+
+    def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:
+        """[N, T]."""
+        return mask.double() / (_rows(mask) * self.length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupMean:
+    """1 / (responses * parts of the response * tokens of the part).  ESPO, arXiv:2512.00499 eq. 5.
+
+    Every part of a response counts the same, however many tokens it has; absent parts do not count.
+    """
+
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.PARTITION,)
+
+    group_weights: Sequence[float] | None = None
+    """How much part 0, 1, ... counts, relative to the others present; (0, 1): part 1 alone."""
+
+    def __post_init__(self) -> None:
+        weights = self.group_weights
+        if weights is not None and (not any(w > 0 for w in weights) or min(weights) < 0):
+            raise ValueError(
+                "GroupMean: group_weights must be 0 or more and not all 0, got "
+                f"{tuple(weights)}: one number per part, such as (0, 1)."
+            )
+
+    def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:
+        """[N, T], sums to 1.
+
+        >>> mask, partition = torch.ones(1, 3, dtype=torch.bool), torch.tensor([[0, 0, 1]])
+        >>> GroupMean()(mask, partition)
+        tensor([[0.2500, 0.2500, 0.5000]], dtype=torch.float64)
+        """
+        if partition is None:
+            raise ValueError(
+                "GroupMean averages over the parts of each response and was given no partition. "
+                "Give the algorithm one, such as EntropyPartition(), or write 'partition'."
+            )
+        partition = torch.where(mask, partition, -1)
+        inside = partition >= 0
+        share = inside / part_sum(inside.double(), partition).clamp_min(1)
+        if self.group_weights is not None:
+            table = torch.tensor([*self.group_weights, 0.0], dtype=share.dtype, device=mask.device)
+            share = share * table[torch.where(inside, partition, len(table) - 1)]
+        total = share.sum(1, keepdim=True)
+        rows = (total > 0).sum().clamp_min(1)
+        return torch.where(total > 0, share / total.clamp_min(1e-300), 0) / rows

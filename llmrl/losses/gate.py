@@ -1,0 +1,100 @@
+"""Which tokens may teach.
+
+A gate is called with a :class:`~llmrl.losses.step.Step` and what the clip returned, and gives bool
+[N, T].  A token that is not kept keeps its value and its place in the denominator, and loses its
+gradient; it is not a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.keys import Key
+from llmrl.losses.clip import Clipped
+from llmrl.losses.pool import highest, token_covariance
+from llmrl.losses.step import Step
+
+Gate = Callable[[Step, Clipped], Tensor]
+
+_TINY = 1e-8  # as in the published code: two vanished entropies have the ratio 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyRatioGate:
+    """Keep tokens whose entropy hardly changed: low < (H + 1e-8) / (H_old + 1e-8) < high.
+
+    Bounds the whole distribution, the words that were not sampled included.
+    Source: ERC, arXiv:2512.05591 and its code.
+    """
+
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.ENTROPY, keys.OLD_ENTROPY)
+
+    low: float = 0.95
+    """The ratio must be above this; 0: no lower bound."""
+    high: float = 1.05
+    """The ratio must be below this; inf: no upper bound."""
+    min_entropy: float = 0.0
+    """Keep tokens whose entropies are both below this many nats: there the ratio is rounding."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high:
+            raise ValueError(
+                "EntropyRatioGate: low must be 0 or more and below high, got low "
+                f"{self.low} and high {self.high}: an empty band would keep no token."
+            )
+        if not self.min_entropy >= 0:
+            raise ValueError(
+                f"EntropyRatioGate: min_entropy must be 0 or more nats, got {self.min_entropy}."
+            )
+
+    def __call__(self, step: Step, clipped: Clipped) -> Tensor:
+        """bool [N, T]."""
+        new, old = step.entropy.clamp_min(0), step.old_entropy.clamp_min(0)
+        ratio = (new + _TINY) / (old + _TINY)
+        sure = torch.maximum(new, old) < self.min_entropy
+        return ((ratio > self.low) & (ratio < self.high)) | sure
+
+
+@dataclass(frozen=True, kw_only=True)
+class CovarianceGate:
+    """Drop the gradient of a few tokens drawn among those of high covariance.  Clip-Cov.
+
+    The covariance of a token is (A - mean A)(log pi - mean log pi), the means over the call's
+    tokens.  Candidates have one between ``low`` and ``high`` and are not clipped; at least one is
+    dropped.  Source: arXiv:2505.22617; its code sets the value of the dropped tokens to 0, a gate
+    keeps it.  The draw and the means depend on micro-batches.
+    """
+
+    low: float = 1.0
+    """Candidates have a covariance above this."""
+    high: float = 5.0
+    """Candidates have a covariance below this."""
+    fraction: float = 2e-4
+    """How many tokens are dropped, as a share of the call's tokens."""
+    generator: torch.Generator | None = None
+    """Source of the draw; by default torch's global one."""
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(
+                f"CovarianceGate: low must be below high, got low {self.low} and high {self.high}."
+            )
+        if not 0 < self.fraction <= 1:
+            raise ValueError(
+                f"CovarianceGate: fraction must be above 0 and at most 1, got {self.fraction}."
+            )
+
+    def __call__(self, step: Step, clipped: Clipped) -> Tensor:
+        """bool [N, T]."""
+        covariance = token_covariance(step.advantage, step.log_prob, step.mask)
+        candidate = step.mask & ~clipped.low & ~clipped.high
+        candidate &= (covariance > self.low) & (covariance < self.high)
+        lot = torch.rand(covariance.shape, generator=self.generator, device=covariance.device)
+        count = (self.fraction * step.mask.sum()).floor().clamp_min(1)
+        return ~highest(lot, candidate, count)

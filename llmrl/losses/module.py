@@ -1,0 +1,133 @@
+"""What the loss modules share: keys that can be renamed, numbers as buffers, clear errors.
+
+They are TorchRL ``LossModule``s without a network: a TensorDict in, a new TensorDict out.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+from torchrl.objectives.common import LossModule
+
+from llmrl import keys
+from llmrl.keys import Key
+from llmrl.losses.step import check_entry, check_mask, missing, select
+
+Part = TypeVar("Part")
+
+
+@dataclass
+class AcceptedKeys:
+    """Where the losses look for entries; ``loss.set_keys(advantage="my_advantage")`` moves one."""
+
+    mask: Key = keys.MASK
+    log_prob: Key = keys.LOG_PROB
+    old_log_prob: Key = keys.OLD_LOG_PROB
+    ref_log_prob: Key = keys.REF_LOG_PROB
+    advantage: Key = keys.ADVANTAGE
+    weight: Key = keys.WEIGHT
+    entropy: Key = keys.ENTROPY
+    old_entropy: Key = keys.OLD_ENTROPY
+    max_entropy: Key = keys.MAX_ENTROPY
+    partition: Key = keys.PARTITION
+    value: Key = keys.VALUE
+    old_value: Key = keys.OLD_VALUE
+    value_target: Key = keys.VALUE_TARGET
+    reward: Key = keys.REWARD
+
+
+_DEFAULTS = {default: name for name, default in dataclasses.asdict(AcceptedKeys()).items()}
+
+
+class NetworkFreeLoss(LossModule):
+    """A loss over entries that others wrote.
+
+    Subclasses name what they read in ``reads``, by the names of :mod:`llmrl.keys`.  Numbers that
+    are registered as buffers stay float64 whatever the module is cast to: in bfloat16, 1 + 3e-4 is
+    1.
+    """
+
+    _AcceptedKeys = AcceptedKeys
+    reads: tuple[Key, ...] = ()
+
+    def key(self, name: Key) -> Key:
+        """Where the entry of that name is looked for."""
+        field = _DEFAULTS.get(name)
+        return name if field is None else getattr(self.tensor_keys, field)
+
+    @property
+    def in_keys(self) -> list[Key]:
+        """The entries that are read."""
+        return [self.key(name) for name in self.reads]
+
+    def _forward_value_estimator_keys(self, **kwargs: Any) -> None:
+        """Nothing to pass on: there is no value estimator."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NetworkFreeLoss:
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                self._buffers[name] = buffer.to(fn(buffer).device)
+        return self
+
+    def read(self, tensordict: TensorDictBase, name: Key) -> Tensor:
+        """An entry, or an error that says what it is and who writes it."""
+        key = self.key(name)
+        value = tensordict.get(key, None)
+        if value is None:
+            raise missing(key, tensordict.keys(True, True), name)
+        return value
+
+    def read_safe(
+        self, tensordict: TensorDictBase, name: Key, mask: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        """An entry [N, T], checked, 0 outside the mask, in ``dtype``."""
+        value = self.read(tensordict, name)
+        check_entry(value, mask, self.key(name), name)
+        return select(mask, value, dtype=dtype)
+
+    def read_mask(self, tensordict: TensorDictBase) -> Tensor:
+        """The mask, checked."""
+        mask = self.read(tensordict, keys.MASK)
+        check_mask(mask, self.key(keys.MASK))
+        return mask
+
+    def read_weight(self, tensordict: TensorDictBase, mask: Tensor, dtype: torch.dtype) -> Tensor:
+        """The weight, checked, 0 outside the mask."""
+        return self.read_safe(tensordict, keys.WEIGHT, mask, dtype).detach()
+
+
+def number(value: float) -> Tensor:
+    """A hyper-parameter as a buffer holds it."""
+    return torch.tensor(float(value), dtype=torch.float64)
+
+
+def part_keys(parts: Iterable[object]) -> tuple[Key, ...]:
+    """What the parts read beyond what every step has, each key once."""
+    return tuple(dict.fromkeys(key for part in parts for key in getattr(part, "in_keys", ())))
+
+
+def bind(part: Part, prefix: str, module: torch.nn.Module) -> Part:
+    """A copy of a part whose numbers are buffers of ``module``, named by their path.
+
+    The numbers then follow ``state_dict``, and ``module.clip_high.fill_(0.3)`` changes them.
+    """
+    if not dataclasses.is_dataclass(part) or isinstance(part, type):
+        return part
+    live = copy.copy(part)
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        name = f"{prefix}_{field.name}"
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if name not in module._buffers:
+                module.register_buffer(name, number(value))
+            object.__setattr__(live, field.name, module._buffers[name])
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            object.__setattr__(live, field.name, bind(value, name, module))
+    return live

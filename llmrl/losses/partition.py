@@ -1,0 +1,130 @@
+"""Into which parts the tokens of a response fall, by the entropy of the policy that sampled them.
+
+A partition is called with old entropies [N, T] and the mask and gives int64 [N, T]: 0 for the
+lowest entropies, then 1, ...; -1 outside the mask.  ``parts`` says how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.keys import Key
+from llmrl.losses.pool import MAX_PARTS
+
+Partition = Callable[[Tensor, Tensor], Tensor]
+
+
+def rank_partition(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) -> Tensor:
+    """Cut each row at quantiles of its ranks, ordered by (entropy, position).
+
+    Ranks and not values: where most entropies are 0, so is their 0.8-quantile, and every token is
+    at or above it.  Part 1 of two takes the highest ceil((1 - q) n) of n tokens.  From two tokens
+    on each of two parts has at least one; a single token is the highest of its row.
+
+    Args:
+        entropy: [N, T].
+        mask: bool [N, T].
+        quantiles: rising edges in (0, 1).
+
+    >>> e = torch.tensor([[0.1, 3.0, 0.2, 0.0, 9.9]])
+    >>> rank_partition(e, torch.tensor([[True, True, True, True, False]]), (0.8,))
+    tensor([[ 0,  1,  0,  0, -1]])
+    """
+    key = torch.where(mask, entropy.detach().double(), torch.inf)
+    order = key.sort(dim=1, stable=True)[1]
+    positions = torch.arange(mask.shape[1], device=mask.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, positions)
+    count = mask.sum(1, keepdim=True)  # [N, 1]
+    parts = len(quantiles) + 1
+    index = torch.zeros_like(rank)
+    for k, quantile in enumerate(quantiles):
+        cut = (count * quantile + 1e-9).floor().long()  # 0.29 * 100 is a little below 29
+        room = count >= parts
+        cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (parts - 1 - k)), cut)
+        index += rank >= cut
+    return torch.where(mask, index, -1)
+
+
+def _check_rising(
+    owner: object, name: str, edges: Sequence[float], low: float, high: float
+) -> None:
+    bounds = [low, *edges, high]
+    if not edges or not all(a < b for a, b in pairwise(bounds)):
+        raise ValueError(
+            f"{type(owner).__name__}: {name} must rise strictly between {low:g} and {high:g}, got "
+            f"{tuple(edges)}."
+        )
+    if len(edges) >= MAX_PARTS:
+        raise ValueError(
+            f"{type(owner).__name__}: at most {MAX_PARTS} parts, got {len(edges) + 1} by {name}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyPartition:
+    """By ranks within each response; (0.8,) sets its most uncertain fifth apart.  ESPO."""
+
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.OLD_ENTROPY,)
+
+    quantiles: Sequence[float] = (0.8,)
+    """Edges between the parts, as shares of the response's tokens."""
+
+    def __post_init__(self) -> None:
+        _check_rising(self, "quantiles", self.quantiles, 0.0, 1.0)
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are at most."""
+        return len(self.quantiles) + 1
+
+    def __call__(self, old_entropy: Tensor, mask: Tensor) -> Tensor:
+        """int64 [N, T]."""
+        return rank_partition(old_entropy, mask, self.quantiles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchEntropyPartition(EntropyPartition):
+    """By ranks over all tokens of the batch: a sure response may lack the upper part.
+
+    The parts then depend on the other responses; weigh a whole batch, not its micro-batches.
+    """
+
+    def __call__(self, old_entropy: Tensor, mask: Tensor) -> Tensor:
+        """int64 [N, T]."""
+        flat = rank_partition(old_entropy.reshape(1, -1), mask.reshape(1, -1), self.quantiles)
+        return flat.reshape(mask.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyThresholds:
+    """By fixed entropies in nats: part k holds thresholds[k-1] <= entropy < thresholds[k]."""
+
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.OLD_ENTROPY,)
+
+    thresholds: Sequence[float]
+    """Edges between the parts, nats."""
+
+    def __post_init__(self) -> None:
+        _check_rising(self, "thresholds", self.thresholds, 0.0, float("inf"))
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are at most."""
+        return len(self.thresholds) + 1
+
+    def __call__(self, old_entropy: Tensor, mask: Tensor) -> Tensor:
+        """int64 [N, T].
+
+        >>> EntropyThresholds(thresholds=(0.5,))(torch.tensor([[0.5, 0.1]]), torch.ones(1, 2) > 0)
+        tensor([[1, 0]])
+        """
+        edges = torch.tensor(self.thresholds, dtype=torch.float64, device=mask.device)
+        index = torch.bucketize(old_entropy.detach().double(), edges, right=True)
+        return torch.where(mask, index, -1)

@@ -1,0 +1,206 @@
+"""The policy loss: ratio, clip, gates and weights put together, and what to watch while it runs.
+
+    loss = -(weight * objective).sum()
+
+How the parts are chosen is a recipe's business (:mod:`llmrl.algorithms`); the averaging was decided
+when ``weight`` was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import dispatch
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.keys import Key
+from llmrl.losses.clip import Clip, Clipped, PPOClip
+from llmrl.losses.gate import Gate
+from llmrl.losses.module import NetworkFreeLoss, bind, part_keys
+from llmrl.losses.pool import check_part_ids
+from llmrl.losses.ratio import TokenRatio
+from llmrl.losses.step import LOG_RATIO_LIMIT, Step
+
+Ratio = Callable[[Step], Tensor]
+
+METRICS = (
+    "tokens",
+    "clip_fraction_low",
+    "clip_fraction_high",
+    "zero_grad_fraction",
+    "gate_fraction",
+    "kl_approx_k1",
+    "kl_approx_k3",
+    "ratio_mean",
+    "ratio_min",
+    "ratio_max",
+)
+"""What :class:`PolicyLoss` reports beside its loss, in this order."""
+PART_METRICS = ("share", "clip_fraction", "entropy", "clip_width")
+"""What it adds for each part ``k`` of a partition, as ``part{k}_share`` and so on: means over the
+part's tokens, the last two where the loss reads old entropies and the clip has a width."""
+
+
+class Parts(Protocol):
+    """What a policy loss is made of; :class:`llmrl.algorithms.Algorithm` is one."""
+
+    @property
+    def ratio(self) -> Ratio: ...
+    @property
+    def clip(self) -> Clip: ...
+    @property
+    def gates(self) -> tuple[Gate, ...]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossParts:
+    """Parts by hand, without a recipe: ``PolicyLoss(LossParts(clip=PPOClip(high=0.28)))``."""
+
+    ratio: Ratio = field(default_factory=TokenRatio)
+    """Whose probability moved."""
+    clip: Clip = field(default_factory=PPOClip)
+    """How far it may count."""
+    gates: tuple[Gate, ...] = ()
+    """Which tokens may teach."""
+
+
+class PolicyLoss(NetworkFreeLoss):
+    """The clipped policy gradient of a recipe.
+
+    Reads the mask, ``log_prob``, ``old_log_prob``, ``advantage``, ``weight`` and what the parts
+    name; returns a new TensorDict with ``loss_objective`` and detached metrics.  Every metric but
+    ``tokens`` and the two extremes is a mean over the call's sampled tokens: to join micro-batches,
+    average them weighted by ``tokens``, and take the smallest ``ratio_min`` and the largest
+    ``ratio_max``.  ``zero_grad_fraction`` is the share of tokens that have an advantage and get no
+    gradient.
+
+    The numbers of the parts are buffers (``clip_low``, ``gate0_high``, ...) that follow
+    ``state_dict``.
+
+    Args:
+        parts: an :class:`~llmrl.algorithms.Algorithm` or :class:`LossParts`.
+
+    >>> loss = PolicyLoss(LossParts(clip=PPOClip(low=0.2, high=0.28)))
+    >>> batch = TensorDict(
+    ...     {
+    ...         ("masks", "all_assistant_mask"): torch.tensor([[True, True]]),
+    ...         "log_prob": torch.tensor([[-1.0, -1.0]], requires_grad=True),
+    ...         "old_log_prob": torch.tensor([[-1.0, -2.0]]),
+    ...         "advantage": torch.tensor([[1.0, 1.0]]),
+    ...         "weight": torch.tensor([[0.5, 0.5]]),
+    ...     }
+    ... )
+    >>> out = loss(batch)
+    >>> round(out["loss_objective"].item(), 4), out["clip_fraction_high"].item()
+    (-1.14, 0.5)
+    """
+
+    def __init__(self, parts: Parts | None = None) -> None:
+        super().__init__()
+        self.parts: Any = LossParts() if parts is None else parts
+        self._bind()
+        extra = part_keys((self.parts.ratio, self.parts.clip, *self.parts.gates))
+        self._extra = extra
+        self.reads = (
+            keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT, *extra
+        )  # fmt: skip
+        rule = getattr(self.parts, "partition", None)
+        self._parts_shown = getattr(rule, "parts", 0) if keys.PARTITION in extra else 0
+        known = (True, True, keys.OLD_ENTROPY in extra, hasattr(self.parts.clip, "width"))
+        self._part_metrics_shown = [n for n, k in zip(PART_METRICS, known, strict=True) if k]
+
+    def _bind(self) -> None:
+        self._ratio = bind(self.parts.ratio, "ratio", self)
+        self._clip = bind(self.parts.clip, "clip", self)
+        self._gates = [bind(gate, f"gate{i}", self) for i, gate in enumerate(self.parts.gates)]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PolicyLoss:
+        super()._apply(fn, recurse)
+        self._bind()  # moving a module replaces its buffers
+        return self
+
+    @property
+    def out_keys(self) -> list[Key]:
+        """The entries that are written."""
+        parts, names = range(self._parts_shown), self._part_metrics_shown
+        return ["loss_objective", *METRICS, *(f"part{k}_{name}" for k in parts for name in names)]
+
+    def step(self, tensordict: TensorDictBase) -> Step:
+        """The batch as the parts see it."""
+        mask = self.read_mask(tensordict)
+        extra = {name: self.read(tensordict, name) for name in self._extra}
+        step = Step.of(
+            mask=mask,
+            log_prob=self.read(tensordict, keys.LOG_PROB),
+            old_log_prob=self.read(tensordict, keys.OLD_LOG_PROB),
+            advantage=self.read(tensordict, keys.ADVANTAGE),
+            extra=extra,
+        )
+        if keys.PARTITION in extra:
+            check_part_ids(step.partition)
+        return step
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """Loss and metrics of one micro-batch; see the class."""
+        step = self.step(tensordict)
+        weight = self.read_weight(tensordict, step.mask, step.log_prob.dtype)
+        log_ratio = self._ratio(step)
+        clipped = self._clip(log_ratio, step)
+        objective = clipped.objective
+        kept = step.mask
+        for gate in self._gates:
+            keep = gate(step, clipped)
+            objective = torch.where(keep, objective, objective.detach())
+            kept = kept & keep
+        loss = -(weight * objective).sum()
+        with torch.no_grad():
+            metrics = self._metrics(step, log_ratio.detach(), clipped, kept)
+        return TensorDict({"loss_objective": loss, **metrics}, batch_size=[])
+
+    def _metrics(
+        self, step: Step, log_ratio: Tensor, clipped: Clipped, kept: Tensor
+    ) -> dict[str, Tensor]:
+        mask, own = step.mask, step.log_ratio.detach()
+        tokens = mask.sum()
+        count = tokens.clamp_min(1)
+        low, high = clipped.low & mask, clipped.high & mask
+        lost = low | high if clipped.lost is None else clipped.lost
+        zero = (lost | ~kept) & mask & (step.advantage != 0)
+        ratio = log_ratio.exp()
+        metrics = {
+            "tokens": tokens,
+            "clip_fraction_low": low.sum() / count,
+            "clip_fraction_high": high.sum() / count,
+            "zero_grad_fraction": zero.sum() / count,
+            "gate_fraction": kept.sum() / count,
+            "kl_approx_k1": -own.sum() / count,  # own is 0 outside the mask
+            "kl_approx_k3": (torch.expm1(own) - own).sum() / count,
+            "ratio_mean": torch.where(mask, ratio, 0).sum() / count,
+            # a batch without tokens gives what min and max over micro-batches ignore
+            "ratio_min": torch.where(mask, log_ratio, LOG_RATIO_LIMIT).amin().exp(),
+            "ratio_max": torch.where(mask, log_ratio, -LOG_RATIO_LIMIT).amax().exp(),
+        }
+        if self._parts_shown:
+            metrics.update(self._part_metrics(step, low | high, count))
+        return metrics
+
+    def _part_metrics(self, step: Step, clipped: Tensor, count: Tensor) -> dict[str, Tensor]:
+        shown = {"clip_fraction": clipped.to(step.advantage.dtype)}
+        if "entropy" in self._part_metrics_shown:
+            shown["entropy"] = step.old_entropy
+        if "clip_width" in self._part_metrics_shown:
+            shown["clip_width"] = self._clip.width(step)
+        metrics = {}
+        for k in range(self._parts_shown):
+            inside = step.partition == k
+            size = inside.sum()
+            metrics[f"part{k}_share"] = size / count
+            for name, x in shown.items():
+                metrics[f"part{k}_{name}"] = torch.where(inside, x, 0).sum() / size.clamp_min(1)
+        return metrics

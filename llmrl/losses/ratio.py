@@ -1,0 +1,89 @@
+"""Whose probability moved: a token's, a whole sequence's, or an entropy group's.
+
+A ratio is called with a :class:`~llmrl.losses.step.Step` and gives log-ratios [N, T], within +-20.
+Log-ratios of more than one token are given back to every token as ``sg[log s] + l - sg[l]``: the
+value is the group's, the gradient is each token's own, so clips and gates stay per token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.keys import Key
+from llmrl.losses.pool import part_mean, sequence_mean
+from llmrl.losses.step import Step, bounded
+
+
+@dataclass(frozen=True)
+class TokenRatio:
+    """Each token by itself: log pi - log pi_old.  PPO, arXiv:1707.06347."""
+
+    def __call__(self, step: Step) -> Tensor:
+        """[N, T]."""
+        return step.log_ratio
+
+
+@dataclass(frozen=True)
+class SequenceRatio:
+    """The geometric mean over the response, for each token: GSPO-token, arXiv:2507.18071 eq. 14.
+
+    log s_t = sg[mean_t (l - l_old)] + l_t - sg[l_t]
+
+    The value is that of :class:`WholeSequenceRatio`; the gradient with respect to each token's
+    log-probability is 1.  The two give the same loss gradient if the advantage and the weight are
+    the same for all tokens of a response.
+    """
+
+    def __call__(self, step: Step) -> Tensor:
+        """[N, T]."""
+        own = step.log_ratio
+        return sequence_mean(own.detach(), step.mask) + (own - own.detach())
+
+
+@dataclass(frozen=True)
+class WholeSequenceRatio:
+    """The geometric mean over the response, as printed: GSPO, arXiv:2507.18071 eq. 7.
+
+    log s = mean_t (l_t - l_old,t), the same for all tokens, with gradient 1/|y| to each of them.
+    """
+
+    def __call__(self, step: Step) -> Tensor:
+        """[N, T]."""
+        return sequence_mean(step.log_ratio, step.mask).expand_as(step.log_ratio)
+
+
+@dataclass(frozen=True)
+class GroupRatio:
+    """The geometric mean over the token's entropy group: ESPO, arXiv:2512.00499 eq. 9-10.
+
+    log s_t = sg[mean over the group (l - l_old)] + l_t - sg[l_t]
+
+    As in GSPO-token, which the paper says it follows, the denominator is the current policy.
+    """
+
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.PARTITION,)
+
+    def __call__(self, step: Step) -> Tensor:
+        """[N, T]."""
+        own = step.log_ratio
+        return part_mean(own.detach(), step.partition) + (own - own.detach())
+
+
+@dataclass(frozen=True)
+class GroupRatioOld:
+    """The same with the old policy in the denominator, as eq. 9 of arXiv:2512.00499 is printed.
+
+    log s_t = sg[mean over the group (l - l_old)] + l_t - l_old,t: the group's ratio times the
+    token's.
+    """
+
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.PARTITION,)
+
+    def __call__(self, step: Step) -> Tensor:
+        """[N, T]."""
+        own = step.log_ratio
+        return bounded(part_mean(own.detach(), step.partition) + own)

@@ -1,0 +1,277 @@
+"""Further losses that a recipe adds to the policy loss: value, KL, entropy, correct answers.
+
+Each is a loss module with one ``loss_*`` entry, the coefficient inside, averaged with the same
+``weight`` as the policy loss; the trainer adds up what begins with ``loss_``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict, TensorDictBase
+from tensordict.nn import dispatch
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.keys import Key
+from llmrl.losses.module import NetworkFreeLoss, number
+from llmrl.losses.pool import highest, token_covariance
+from llmrl.losses.step import LOG_PROB_LIMIT, bounded, check_entry, compute_dtype
+
+Estimator = Callable[[Tensor, Tensor], Tensor]
+"""(d = log pi_ref - log pi, log pi - log pi_old), both [N, T] and with gradient -> KL [N, T]."""
+
+
+def k1(d: Tensor, log_ratio: Tensor) -> Tensor:
+    """-d: unbiased, may be negative; as a loss its gradient is 0 in expectation."""
+    return -d
+
+
+def k2(d: Tensor, log_ratio: Tensor) -> Tensor:
+    """d^2 / 2: biased as a value; on-policy its gradient is that of KL(pi || pi_ref)."""
+    return d.square() / 2
+
+
+def k3(d: Tensor, log_ratio: Tensor) -> Tensor:
+    """e^d - d - 1: unbiased, never negative; as a loss its gradient is that of KL(pi_ref || pi).
+
+    >>> k3(torch.tensor([0.0, 1.0]), torch.zeros(2))
+    tensor([0.0000, 0.7183])
+    """
+    return torch.expm1(d) - d
+
+
+def k3_straight_through(d: Tensor, log_ratio: Tensor) -> Tensor:
+    """The value of k3 with the gradient of k2: an unbiased number and the right direction."""
+    gradient = k2(d, log_ratio)
+    return gradient + (k3(d, log_ratio) - gradient).detach()
+
+
+@dataclass(frozen=True)
+class OffPolicy:
+    """(pi / pi_old) * base, the ratio with its gradient: exact on samples of the old policy.
+
+    With k3 the expected gradient is that of KL(pi || pi_ref).  DeepSeek-V3.2, arXiv:2512.02556.
+    """
+
+    base: Estimator = k3
+    """The estimator that is corrected."""
+
+    def __call__(self, d: Tensor, log_ratio: Tensor) -> Tensor:
+        """[N, T]."""
+        return log_ratio.exp() * self.base(d, log_ratio)
+
+
+def _check_coefficient(owner: object, coefficient: float) -> Tensor:
+    if not coefficient >= 0:
+        raise ValueError(
+            f"{type(owner).__name__}: coefficient must be 0 or more, got {coefficient}: it "
+            "multiplies a loss that is minimised."
+        )
+    return number(coefficient)
+
+
+class ValueLoss(NetworkFreeLoss):
+    """Half the squared error of the critic, pessimistically clipped like PPO's ratio.
+
+    coefficient * sum w max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2) / 2
+
+    Args:
+        clip: how far V may move from ``old_value`` before its gradient stops; None: no clip.
+        coefficient: weight of this term.
+
+    Source: OpenAI's PPO baselines; the paper's own is unclipped (arXiv:1707.06347).
+    """
+
+    def __init__(self, *, clip: float | None = 0.2, coefficient: float = 1.0) -> None:
+        super().__init__()
+        if clip is not None and not clip > 0:
+            raise ValueError(f"ValueLoss: clip must be above 0, got {clip}. Use None for no clip.")
+        self.clipped = clip is not None
+        self.reads = (keys.MASK, keys.VALUE, keys.VALUE_TARGET, keys.WEIGHT)
+        if clip is not None:
+            self.register_buffer("clip", number(clip))
+            self.reads += (keys.OLD_VALUE,)
+        self.register_buffer("coefficient", _check_coefficient(self, coefficient))
+
+    @property
+    def out_keys(self) -> list[Key]:
+        """The entries that are written."""
+        return ["loss_value", "value_clip_fraction"]
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """``loss_value``, and the share of tokens whose clipped error is the larger one."""
+        mask = self.read_mask(tensordict)
+        dtype = compute_dtype(self.read(tensordict, keys.VALUE))
+        weight = self.read_weight(tensordict, mask, dtype)
+        value = self.read_safe(tensordict, keys.VALUE, mask, dtype)
+        target = self.read_safe(tensordict, keys.VALUE_TARGET, mask, dtype).detach()
+        error = (value - target).square()
+        if self.clipped:
+            old = self.read_safe(tensordict, keys.OLD_VALUE, mask, dtype).detach()
+            held = (old + (value - old).clamp(-self.clip, self.clip) - target).square()
+            beyond = (held > error).detach()
+            error = torch.maximum(error, held)
+        else:
+            beyond = torch.zeros_like(mask)
+        loss = self.coefficient * (weight * error).sum() / 2
+        fraction = beyond.sum() / mask.sum().clamp_min(1)
+        return TensorDict({"loss_value": loss, "value_clip_fraction": fraction}, batch_size=[])
+
+
+class KLToReference(NetworkFreeLoss):
+    """coefficient * sum w KL(pi, pi_ref) by an estimator on the sampled tokens.
+
+    Args:
+        estimator: k1, k2, k3, k3_straight_through or OffPolicy(...); see their gradients.
+        coefficient: weight of this term, beta in GRPO.
+    """
+
+    def __init__(self, *, estimator: Estimator = k3, coefficient: float = 0.04) -> None:
+        super().__init__()
+        self.estimator = estimator
+        self.reads = (
+            keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.REF_LOG_PROB, keys.WEIGHT
+        )  # fmt: skip
+        self.register_buffer("coefficient", _check_coefficient(self, coefficient))
+
+    @property
+    def out_keys(self) -> list[Key]:
+        """The entries that are written."""
+        return ["loss_kl", "kl_to_ref"]
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """``loss_kl``, and the estimate's mean over the call's tokens."""
+        mask, weight, log_prob = _read_log_prob(self, tensordict)
+        dtype = log_prob.dtype
+        old, ref = (
+            self.read_safe(tensordict, name, mask, dtype)
+            .detach()
+            .clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
+            for name in (keys.OLD_LOG_PROB, keys.REF_LOG_PROB)
+        )
+        kl = self.estimator(bounded(ref - log_prob), bounded(log_prob - old))
+        loss = self.coefficient * (weight * kl).sum()
+        mean = kl.detach().sum() / mask.sum().clamp_min(1)
+        return TensorDict({"loss_kl": loss, "kl_to_ref": mean}, batch_size=[])
+
+
+class EntropyBonus(NetworkFreeLoss):
+    """-coefficient * sum w H: pays for uncertainty.  Needs ``entropy`` with its gradient.
+
+    Args:
+        coefficient: weight of this term.
+    """
+
+    def __init__(self, *, coefficient: float = 0.001) -> None:
+        super().__init__()
+        self.reads = (keys.MASK, keys.ENTROPY, keys.WEIGHT)
+        self.register_buffer("coefficient", _check_coefficient(self, coefficient))
+
+    @property
+    def out_keys(self) -> list[Key]:
+        """The entries that are written."""
+        return ["loss_entropy"]
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """``loss_entropy``."""
+        mask = self.read_mask(tensordict)
+        dtype = compute_dtype(self.read(tensordict, keys.ENTROPY))
+        weight = self.read_weight(tensordict, mask, dtype)
+        entropy = self.read_safe(tensordict, keys.ENTROPY, mask, dtype)
+        loss = -self.coefficient * (weight * entropy).sum()
+        return TensorDict({"loss_entropy": loss}, batch_size=[])
+
+
+class PositiveNLL(NetworkFreeLoss):
+    """-coefficient * sum w log pi over the correct responses: imitate what was right.
+
+    The denominator is that of the whole batch, so micro-batches are exact; the term therefore grows
+    with the share of correct responses.  GPPO, arXiv:2508.07629 eq. 13, and ERC's code use 0.1.
+
+    Args:
+        coefficient: weight of this term.
+        min_reward: responses with at least this reward count as correct.
+    """
+
+    def __init__(self, *, coefficient: float = 0.1, min_reward: float = 1.0) -> None:
+        super().__init__()
+        self.reads = (keys.MASK, keys.LOG_PROB, keys.REWARD, keys.WEIGHT)
+        self.register_buffer("coefficient", _check_coefficient(self, coefficient))
+        self.register_buffer("min_reward", number(min_reward))
+
+    @property
+    def out_keys(self) -> list[Key]:
+        """The entries that are written."""
+        return ["loss_nll"]
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """``loss_nll``."""
+        mask, weight, log_prob = _read_log_prob(self, tensordict)
+        reward = self.read(tensordict, keys.REWARD)
+        check_entry(reward, mask, self.key(keys.REWARD), keys.REWARD)
+        positive = reward.detach() >= self.min_reward  # [N, 1]
+        loss = -self.coefficient * (torch.where(positive, weight, 0) * log_prob).sum()
+        return TensorDict({"loss_nll": loss}, batch_size=[])
+
+
+class CovarianceKL(NetworkFreeLoss):
+    """coefficient * sum w |log pi - log pi_old| over the tokens of highest covariance.  KL-Cov.
+
+    Holds back the few tokens whose advantage and log-probability rise together, which make the
+    entropy collapse.  Source: arXiv:2505.22617.  The ranking is over the tokens of one call, so it
+    depends on micro-batches.
+
+    Args:
+        fraction: share of the call's tokens that is held back; at least one token is.
+        coefficient: weight of this term.
+    """
+
+    def __init__(self, *, fraction: float = 0.002, coefficient: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < fraction <= 1:
+            raise ValueError(
+                f"CovarianceKL: fraction must be above 0 and at most 1, got {fraction}: it is a "
+                "share of the tokens."
+            )
+        self.reads = (
+            keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT
+        )  # fmt: skip
+        self.register_buffer("fraction", number(fraction))
+        self.register_buffer("coefficient", _check_coefficient(self, coefficient))
+
+    @property
+    def out_keys(self) -> list[Key]:
+        """The entries that are written."""
+        return ["loss_kl_cov"]
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """``loss_kl_cov``."""
+        mask, weight, log_prob = _read_log_prob(self, tensordict)
+        dtype = log_prob.dtype
+        old = self.read_safe(tensordict, keys.OLD_LOG_PROB, mask, dtype).detach()
+        old = old.clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
+        advantage = self.read_safe(tensordict, keys.ADVANTAGE, mask, dtype).detach()
+        covariance = token_covariance(advantage, log_prob, mask)
+        held = highest(covariance, mask, (self.fraction * mask.sum()).floor().clamp_min(1))
+        distance = bounded(log_prob - old).abs()
+        loss = self.coefficient * (torch.where(held, weight, 0) * distance).sum()
+        return TensorDict({"loss_kl_cov": loss}, batch_size=[])
+
+
+def _read_log_prob(
+    loss: NetworkFreeLoss, tensordict: TensorDictBase
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask, weight and finite log-probabilities."""
+    mask = loss.read_mask(tensordict)
+    dtype = compute_dtype(loss.read(tensordict, keys.LOG_PROB))
+    weight = loss.read_weight(tensordict, mask, dtype)
+    log_prob = loss.read_safe(tensordict, keys.LOG_PROB, mask, dtype)
+    return mask, weight, log_prob.clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)

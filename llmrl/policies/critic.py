@@ -1,0 +1,53 @@
+"""The critic of PPO: a second network that predicts, before each token, what the episode will return."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from tensordict import TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import nn
+
+from llmrl import keys
+from llmrl.policies.policy import Policy
+
+
+class Critic(TensorDictModuleBase):
+    """A copy of a language model's body with a scalar head.
+
+    Reads the tokens and masks of :mod:`llmrl.keys`; writes ``"value"`` [N, T] float32: at a sampled
+    token, the prediction from everything before that token; 0 elsewhere.
+
+    Args:
+        body: a transformer that maps ids to ``last_hidden_state``; it is owned, not shared.
+        hidden_size: width of its hidden states.
+    """
+
+    def __init__(self, body: nn.Module, hidden_size: int) -> None:
+        super().__init__()
+        self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
+        self.out_keys = [keys.VALUE]
+        self.body = body
+        self.head = nn.Linear(hidden_size, 1)
+        # Zero at first: before it has learned anything, the critic's baseline is no worse than none.
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @classmethod
+    def from_policy(cls, policy: Policy) -> Critic:
+        """Start from the policy's own weights."""
+        decoder = policy.model.get_decoder()
+        critic = cls(copy.deepcopy(decoder), policy.model.config.get_text_config().hidden_size)
+        return critic.to(device=policy.device, dtype=torch.float32)
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Score a batch; returns a new TensorDict with ``"value"`` added."""
+        tokens, attention, mask = (tensordict[key] for key in self.in_keys)
+        positions = (attention.long().cumsum(1) - 1).clamp_min(0)
+        hidden = self.body(
+            input_ids=tokens, attention_mask=attention.long(), position_ids=positions, use_cache=False
+        ).last_hidden_state
+        value = self.head(hidden[:, :-1].float()).squeeze(-1)
+        value = nn.functional.pad(value, (1, 0))
+        return tensordict.copy().set(keys.VALUE, torch.where(mask, value, value.new_zeros(())))

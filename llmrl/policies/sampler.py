@@ -1,0 +1,289 @@
+"""Token-level generation: contexts of ids in, sampled ids with their log-probabilities out.
+
+One batched loop over the model's own forward pass with a key-value cache.  Equal contexts are read
+once; rows that have ended leave the batch.  Text, templates and TensorDicts are the policy's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from llmrl.policies.scoring import Head
+
+FINISH_END, FINISH_LENGTH, FINISH_REFUSED = 0, 1, 2
+DROP_SHARE = 0.125  # ended rows leave when they are this share of the batch
+
+
+class Sample(NamedTuple):
+    """One response."""
+
+    tokens: list[int]
+    """Sampled ids, the end token included."""
+    log_probs: list[float]
+    """Of each token under the distribution that it was drawn from."""
+    finish_reason: int
+    """``FINISH_END``: an end token was sampled; ``FINISH_LENGTH``: the limit was reached."""
+
+
+class Sampler:
+    """Draws responses from a causal language model.
+
+    Args:
+        model: a Hugging Face causal language model; its weights are read at each call.
+        end_ids: tokens that end a response.
+        pad_id: what fills the space left of a short context.
+        max_cache_tokens: rows are sampled in several batches, if need be, so that rows x length
+            stays within this.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        end_ids: Sequence[int],
+        pad_id: int,
+        *,
+        max_cache_tokens: int = 1 << 18,
+    ) -> None:
+        self.model = model
+        self.end_ids = sorted(end_ids)
+        self.pad_id = pad_id
+        self.max_cache_tokens = max_cache_tokens
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        contexts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 1.0,
+        greedy: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> list[Sample]:
+        """One response for each context, in their order.
+
+        A row's random numbers depend on the generator and on the row's place alone, so neither the
+        other rows nor the size of the batches matter to what it draws.
+
+        Args:
+            contexts: token ids, at least one each; equal ones are read once.
+            max_new_tokens: limit of every response.
+            temperature: what logits are divided by, also where ``greedy`` records log-probabilities.
+            greedy: take the likeliest token.
+            generator: where random numbers come from; None: torch's global generator.
+        """
+        if not temperature > 0:
+            raise ValueError(f"temperature must be greater than 0, got {temperature}.")
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
+        empty = [row for row, context in enumerate(contexts) if len(context) == 0]
+        if empty:
+            raise ValueError(f"A context needs at least one token; empty: rows {empty[:8]}.")
+        uniform = None
+        if not greedy:
+            device = self.model.device if generator is None else generator.device
+            size = (len(contexts), max_new_tokens)
+            uniform = torch.rand(size, generator=generator, device=device).to(self.model.device)
+        # Equal contexts side by side, long ones first: little padding, and nothing is read twice.
+        order = sorted(range(len(contexts)), key=lambda i: (-len(contexts[i]), list(contexts[i]), i))
+        was_training = self.model.training
+        self.model.eval()
+        samples: dict[int, Sample] = {}
+        try:
+            while order:
+                length = len(contexts[order[0]]) + max_new_tokens
+                count = max(self.max_cache_tokens // length, 1)
+                rows, order = order[:count], order[count:]
+                drawn = _Batch(self, [contexts[i] for i in rows], max_new_tokens, temperature).run(
+                    None if uniform is None else uniform[rows]
+                )
+                samples |= dict(zip(rows, drawn, strict=True))
+        finally:
+            self.model.train(was_training)
+        return [samples[i] for i in range(len(contexts))]
+
+
+class _Batch:
+    """The rows that are sampled together, B at first, fewer and fewer later on."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        contexts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        temperature: float,
+    ) -> None:
+        self.model: Any = sampler.model
+        self.decoder = self.model.get_decoder()
+        self.head = Head.of(self.model)
+        self.end = torch.tensor(sampler.end_ids, dtype=torch.long, device=self.model.device)
+        self.pad_id = sampler.pad_id
+        self.contexts = contexts
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+
+    def run(self, uniform: Tensor | None) -> list[Sample]:
+        """Sample until every row has ended; ``uniform`` [B, max_new_tokens], None: greedy."""
+        device, size, limit = self.model.device, len(self.contexts), self.max_new_tokens
+        hidden, attention, cache = self._prefill()
+        tokens = torch.full((size, limit), self.pad_id, device=device)
+        log_probs = torch.zeros((size, limit), device=device)
+        lengths = torch.full((size,), limit, device=device)
+        ended_in_time = torch.zeros(size, dtype=torch.bool, device=device)
+        rows = torch.arange(size, device=device)  # which response each row of the batch writes
+        position = attention.sum(1)
+        live = torch.ones(size, dtype=torch.bool, device=device)
+        width = attention.shape[1] - limit
+        for step in range(limit):
+            log_p = (self.head.logits(hidden) / self.temperature).log_softmax(-1)
+            if uniform is None:
+                token = log_p.argmax(-1)
+            else:
+                token = _draw(log_p.exp(), uniform[rows, step])
+            chosen = log_p.gather(1, token[:, None]).squeeze(1)
+            tokens[rows, step] = torch.where(live, token, self.pad_id)
+            log_probs[rows, step] = torch.where(live, chosen, 0.0)
+            ends = live & torch.isin(token, self.end)
+            lengths[rows[ends]] = step + 1
+            ended_in_time[rows[ends]] = True
+            live = live & ~ends
+            if step + 1 == limit:
+                break
+            alive = int(live.sum())
+            if alive == 0:
+                break
+            if len(rows) - alive > DROP_SHARE * len(rows):
+                stay = _stay(live, alive)
+                cache.batch_select_indices(stay)
+                rows, token, position = rows[stay], token[stay], position[stay]
+                attention, live = attention[stay], live[stay]
+            width += 1
+            attention[:, width - 1] = 1
+            hidden = self.decoder(
+                input_ids=token[:, None],
+                attention_mask=attention[:, :width],
+                position_ids=position[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state[:, -1]
+            position = position + 1
+        reasons = torch.where(ended_in_time, FINISH_END, FINISH_LENGTH).tolist()
+        return [
+            Sample(ids[:n], values[:n], reason)
+            for ids, values, n, reason in zip(
+                tokens.tolist(), log_probs.tolist(), lengths.tolist(), reasons, strict=True
+            )
+        ]
+
+    def _prefill(self) -> tuple[Tensor, Tensor, DynamicCache]:
+        """Read each different context once.
+
+        Returns:
+            The last hidden states [B, H]; an attention mask [B, T + max_new_tokens], left-padded,
+            zeros where tokens will come; the cache.
+        """
+        places: dict[tuple[int, ...], int] = {}
+        index = [places.setdefault(tuple(context), len(places)) for context in self.contexts]
+        width = max(len(context) for context in places)
+        ids = torch.tensor([[self.pad_id] * (width - len(c)) + list(c) for c in places])
+        real = torch.tensor([[0] * (width - len(c)) + [1] * len(c) for c in places])
+        ids, real = ids.to(self.model.device), real.to(self.model.device)
+        cache = DynamicCache(config=self.model.config)
+        cache.layers = [
+            _RoomyLayer(width + self.max_new_tokens) if type(layer) is DynamicLayer else layer
+            for layer in cache.layers
+        ]
+        hidden = self.decoder(
+            input_ids=ids,
+            attention_mask=real,
+            position_ids=(real.cumsum(1) - 1).clamp_min(0),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        where = torch.tensor(index, device=self.model.device)
+        if len(places) < len(index):
+            cache.batch_select_indices(where)
+            hidden, real = hidden[where], real[where]
+        return hidden, torch.nn.functional.pad(real, (0, self.max_new_tokens)), cache
+
+
+class _RoomyLayer(DynamicLayer):
+    """A cache layer with room for all tokens to come, so that a new one is written, not appended.
+
+    Args:
+        room: how many tokens a row can hold.
+    """
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.length = 0
+        self._store: tuple[Tensor, Tensor] | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        if self._store is None:
+            self.is_initialized = True
+            self._store = tuple(
+                x.new_empty((*x.shape[:2], self.room, x.shape[3])) for x in (key_states, value_states)
+            )
+        begin, self.length = self.length, self.length + key_states.shape[2]
+        for store, new in zip(self._store, (key_states, value_states), strict=True):
+            store[:, :, begin : self.length] = new
+        self._show()
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        count = len(indices)
+        if count > len(self._store[0]):
+            stores = []
+            for store in self._store:
+                bigger = store.new_empty((count, *store.shape[1:]))
+                bigger[:, :, : self.length] = store[indices, :, : self.length]
+                stores.append(bigger)
+            self._store = tuple(stores)
+        else:
+            # `_stay` leaves most rows where they are: only the others are copied.
+            target = (indices != torch.arange(count, device=indices.device)).nonzero().squeeze(1)
+            for store in self._store:
+                store[target, :, : self.length] = store[indices[target], :, : self.length]
+            self._store = tuple(store[:count] for store in self._store)
+        self._show()
+
+    def _show(self) -> None:
+        self.keys, self.values = (store[:, :, : self.length] for store in self._store)
+
+
+def _stay(live: Tensor, alive: int) -> Tensor:
+    """The rows that are live, moved as little as possible: those at the end fill the gaps in front.
+
+    >>> _stay(torch.tensor([True, False, True, False, True]), 3)
+    tensor([0, 4, 2])
+    """
+    stay = torch.arange(alive, device=live.device)
+    gaps = (~live[:alive]).nonzero().squeeze(1)
+    stay[gaps] = alive + live[alive:].nonzero().squeeze(1)
+    return stay
+
+
+def _draw(p: Tensor, uniform: Tensor) -> Tensor:
+    """The token at which the running sum of the probabilities passes a uniform number.
+
+    Args:
+        p: [B, V], need not sum to exactly 1.
+        uniform: [B] in [0, 1).
+
+    >>> _draw(torch.tensor([[0.0, 0.5, 0.0, 0.5]]).repeat(3, 1), torch.tensor([0.0, 0.5, 0.999]))
+    tensor([1, 3, 3])
+    """
+    running = p.cumsum(-1)
+    total = running[:, -1]
+    # Strictly below the total, whatever rounding does: a token without probability is never taken.
+    mark = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(running, mark[:, None], right=True).squeeze(1)

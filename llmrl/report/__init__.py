@@ -1,0 +1,1 @@
+"""Pictures and pages of finished and running runs."""

@@ -1,0 +1,126 @@
+"""What a run shows: the start-up report, a line per step above a progress bar, and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from llmrl.evaluation import Evaluation
+from llmrl.training.config import Config
+
+# Heading, width and how it reads from the metrics.
+Column = tuple[str, int, Callable[[dict[str, float]], str]]
+
+
+def _percent(name: str) -> Callable[[dict[str, float]], str]:
+    return lambda m: f"{100 * m[name]:.1f}%" if name in m else "-"
+
+
+def _number(name: str, digits: int) -> Callable[[dict[str, float]], str]:
+    return lambda m: f"{m[name]:.{digits}f}" if name in m else "-"
+
+
+COLUMNS: tuple[Column, ...] = (
+    ("reward", 7, _number("reward/mean", 3)),
+    ("correct", 7, _percent("reward/accuracy")),
+    ("entropy", 7, _number("actor/entropy", 3)),
+    ("clip lo", 7, _percent("actor/clip_fraction_low")),
+    ("clip hi", 7, _percent("actor/clip_fraction_high")),
+    ("gate", 6, _percent("actor/gate_fraction")),
+    ("length", 6, _number("response_length/mean", 1)),
+    ("grad", 6, _number("actor/grad_norm", 2)),
+    ("tok/s", 6, _number("perf/tokens_per_second", 0)),
+    ("s", 5, _number("time/step", 1)),
+)
+
+
+class Display:
+    """A progress bar at the bottom of a terminal, and above it what has happened.
+
+    Where the output is no terminal the bar is left out, and the lines stay.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self.progress = Progress(
+            TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
+            console=self.console, disable=not self.console.is_terminal, transient=True,
+        )  # fmt: skip
+        self._lines = 0
+
+    def __enter__(self) -> Display:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def note(self, text: str) -> None:
+        """A line of text as it is."""
+        self.console.print(text, markup=False, highlight=False)
+
+    def panel(self, title: str, text: str) -> None:
+        """A framed block of text."""
+        self.console.print(Panel(escape(text), title=title, title_align="left", expand=False))
+
+    def settings(self, config: Config) -> None:
+        """Every setting that is not at its default, and where it comes from."""
+        table = Table(title="settings beside the defaults", title_justify="left", box=None)
+        for heading in ("option", "value", "from"):
+            table.add_column(heading)
+        tree = config.to_dict()
+        for key, origin in sorted(config.origins.items()):
+            value: Any = tree
+            for part in key.split("."):
+                value = value.get(part) if isinstance(value, dict) else None
+            if value is not None:
+                table.add_row(key, escape(str(value)), origin)
+        if table.row_count:
+            self.console.print(table)
+
+    def bar(self, title: str, total: int, done: int = 0) -> Callable[[int], None]:
+        """A new progress bar; call the result with how much is done.  A finished one goes away."""
+        task = self.progress.add_task(title, total=total, completed=done)
+
+        def move(now: int) -> None:
+            self.progress.update(task, completed=now)
+            if now >= total:
+                self.progress.remove_task(task)
+
+        return move
+
+    def step(self, step: int, total: int, metrics: dict[str, float]) -> None:
+        """One line of numbers; the headings come back every 20 lines."""
+        if self._lines % 20 == 0:
+            heads = " ".join(f"{head:>{width}}" for head, width, _ in COLUMNS)
+            self.console.print(f"{'step':>9} {heads}", style="bold", highlight=False)
+        self._lines += 1
+        cells = " ".join(f"{read(metrics):>{width}}" for _, width, read in COLUMNS)
+        self.console.print(f"{f'{step}/{total}':>9} {cells}", highlight=False)
+
+    def comparison(self, before: Evaluation, after: Evaluation) -> None:
+        """Before and after on the same problems."""
+        problems = len(before.scores(True))
+        table = Table(title=f"held-out accuracy, {problems} problems, 95 % intervals over problems")
+        for heading in ("", "before", "after", "gain"):
+            table.add_column(heading)
+        rows = [("greedy", before.greedy, after.greedy)]
+        sampled = before.scores(False)
+        if sampled:
+            rows.append((f"avg@{min(map(len, sampled.values()))}", before.average, after.average))
+        for name, old, new in rows:
+            table.add_row(name, str(old), str(new), f"{100 * (new.mean - old.mean):+.1f} points")
+        self.console.print(table)

@@ -1,0 +1,271 @@
+"""Collect: prompts from an environment, responses from the policy, rewards from the verifier.
+
+One row per episode, a group of rows per problem.  Text stays beside the tensors, for the files that
+people read.  What the rewards mean for learning is credit's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from tensordict import TensorDict
+
+from llmrl import keys
+from llmrl.policies.policy import Policy
+
+
+@dataclass
+class Rollouts:
+    """Finished episodes: the tensors of :mod:`llmrl.keys`, and one record of text per row."""
+
+    data: TensorDict
+    records: list[dict[str, Any]]
+    dropped_prompts: int = 0
+    """Problems left out because their prompt was too long."""
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def select(self, rows: torch.Tensor) -> Rollouts:
+        """The rows where a bool tensor [N] is true."""
+        records = [record for record, keep in zip(self.records, rows.tolist(), strict=True) if keep]
+        return Rollouts(self.data[rows], records, self.dropped_prompts)
+
+
+class Environments:
+    """Vector environments of one kind, one for each number of rows that was asked for.
+
+    Args:
+        env_id: a Gymnasium id; an environment without a vector form of its own is batched for us.
+        options: what ``gymnasium.make`` passes to it.
+    """
+
+    def __init__(self, env_id: str, options: dict[str, Any]) -> None:
+        self.env_id = env_id
+        self.options = options
+        self._by_size: dict[int, gymnasium.vector.VectorEnv] = {}
+
+    def of_size(self, rows: int) -> gymnasium.vector.VectorEnv:
+        """A vector environment of ``rows`` episodes."""
+        if rows not in self._by_size:
+            from llmrl.envs.text import TextVectorEnv
+
+            self._by_size[rows] = TextVectorEnv.make(self.env_id, rows, **self.options)
+        return self._by_size[rows]
+
+    def num_problems(self) -> int | None:
+        """How many problems there are; None where they never end."""
+        return getattr(self.of_size(1), "num_problems", None)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for env in self._by_size.values():
+            env.close()
+        self._by_size.clear()
+
+
+class ProblemStream:
+    """Which problem comes next: every problem once, in an order drawn anew for each pass.
+
+    The order is a function of seed and position alone, so the position is all there is to save.
+
+    >>> stream = ProblemStream(seed=0, size=4)
+    >>> sorted(stream.take(4)), stream.position
+    ([0, 1, 2, 3], 4)
+    """
+
+    def __init__(self, seed: int, size: int | None, position: int = 0) -> None:
+        self.seed = seed
+        self.size = size
+        self.position = position
+
+    def take(self, count: int) -> list[int]:
+        """The next ``count`` problem ids."""
+        ids = [self._at(self.position + i) for i in range(count)]
+        self.position += count
+        return ids
+
+    def _at(self, position: int) -> int:
+        if self.size is None:
+            return position
+        epoch, place = divmod(position, self.size)
+        return int(np.random.default_rng([self.seed, epoch]).permutation(self.size)[place])
+
+
+def problem_seed(seed: int, problem_id: int) -> int:
+    """A seed that depends on its arguments alone: environments without problem ids draw by it."""
+    digest = hashlib.blake2b(f"{seed}/{problem_id}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def info_rows(infos: dict[str, Any], rows: int) -> list[dict[str, Any]]:
+    """One dictionary per row from Gymnasium's vector form (a value and a ``_value`` mask per key)."""
+    return [
+        {
+            key: _row(value, row)
+            for key, value in infos.items()
+            if not key.startswith("_") and bool(infos.get(f"_{key}", np.ones(rows, bool))[row])
+        }
+        for row in range(rows)
+    ]
+
+
+def _row(value: Any, row: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _row(item, row) for key, item in value.items() if not key.startswith("_")}
+    item = value[row]
+    return item.item() if isinstance(item, np.generic) else item
+
+
+def collect(
+    policy: Policy,
+    environments: Environments,
+    problem_ids: Sequence[int],
+    *,
+    seed: int,
+    generator: torch.Generator | None = None,
+    group_size: int = 1,
+    greedy: bool = False,
+    first_group: int = 0,
+) -> Rollouts:
+    """Play each problem ``group_size`` times.
+
+    Args:
+        policy: what answers.
+        environments: where the problems and rewards come from.
+        problem_ids: one per group.
+        seed: of environments that draw their problem instead of looking it up.
+        generator: of the sampling.
+        greedy: take the likeliest token instead of sampling.
+        first_group: the group id of the first problem; the next ones count on.
+
+    Returns:
+        One row per episode, the rows of a group together.  Problems whose prompt is longer than the
+        policy allows are left out and counted.
+    """
+    ids = [i for i in problem_ids for _ in range(group_size)]
+    rows = len(ids)
+    env = environments.of_size(rows)
+    problems, first = env.reset(
+        seed=[problem_seed(seed, i) for i in ids], options={"problem_id": ids}
+    )
+    contexts = policy.encode(list(problems))
+    fits = torch.tensor([len(c) <= policy.max_prompt_length for c in contexts])
+    data = policy.generate(list(problems), greedy=greedy, generator=generator)
+    responses = list(data["text", "response"])
+    _, rewards, terminated, truncated, infos = env.step(responses)
+    if not np.all(terminated | truncated):
+        raise ValueError(
+            f"{environments.env_id} goes on after the first response. Environments of several turns "
+            "cannot be trained on yet."
+        )
+    length_limit = data["finish_reason"].bool()
+    shown = info_rows(first, rows)
+    graded = info_rows(infos, rows)
+    groups = torch.arange(rows) // group_size + first_group
+    data[keys.GROUP] = groups
+    data[keys.REWARD] = torch.as_tensor(rewards, dtype=torch.float32)[:, None]
+    data[keys.TERMINATED] = torch.as_tensor(terminated)[:, None]
+    data[keys.TRUNCATED] = (torch.as_tensor(truncated) | length_limit)[:, None]
+    data[keys.VALID] = torch.tensor([bool(info.get("valid", True)) for info in graded])
+    lengths = data[keys.MASK].sum(1).tolist()
+    records = [
+        {
+            "group": int(groups[row]),
+            "problem_id": ids[row],
+            "problem": problems[row],
+            "response": responses[row],
+            "reward": float(rewards[row]),
+            "finish_reason": "length" if length_limit[row] else "end",
+            "tokens": lengths[row],
+            **{k: v for k, v in {**shown[row], **graded[row]}.items() if k not in ("problem_id",)},
+        }
+        for row in range(rows)
+    ]
+    dropped = int((~fits).sum()) // group_size
+    data = data.exclude("text", "finish_reason")
+    return Rollouts(data, records, dropped).select(fits) if dropped else Rollouts(data, records)
+
+
+def trim(data: TensorDict) -> TensorDict:
+    """Without the columns that are padding in every row."""
+    used = data[keys.ATTENTION].any(0).nonzero()
+    if not len(used):
+        return data
+    columns = slice(int(used[0]), int(used[-1]) + 1)
+    width = data[keys.ATTENTION].shape[1]
+    return data.apply(
+        lambda x: x[:, columns] if x.ndim == 2 and x.shape[1] == width else x,
+        batch_size=data.batch_size,
+    )
+
+
+def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
+    """One batch of several, aligned where the responses begin."""
+    begins = [_begin(part.data) for part in parts]
+    widths = [part.data[keys.ATTENTION].shape[1] for part in parts]
+    begin = max(begins)
+    tail = max(w - b for w, b in zip(widths, begins, strict=True))
+    padded = []
+    for part, b, w in zip(parts, begins, widths, strict=True):
+        left, right = begin - b, tail - (w - b)
+
+        def pad(x: torch.Tensor, width: int = w, sides: tuple[int, int] = (left, right)) -> torch.Tensor:
+            return torch.nn.functional.pad(x, sides) if x.ndim == 2 and x.shape[1] == width else x
+
+        padded.append(part.data.apply(pad, batch_size=part.data.batch_size))
+    records = [record for part in parts for record in part.records]
+    return Rollouts(torch.cat(padded), records, sum(part.dropped_prompts for part in parts))
+
+
+def _begin(data: TensorDict) -> int:
+    sampled = data[keys.MASK].any(0).nonzero()
+    return int(sampled[0]) if len(sampled) else data[keys.MASK].shape[1]
+
+
+def micro_batches(data: TensorDict, budget: int) -> list[torch.Tensor]:
+    """Row numbers, alike in length together, such that rows x padded length stays within ``budget``.
+
+    A single row that is longer than the budget gets a batch of its own.
+    """
+    lengths = data[keys.ATTENTION].sum(1)
+    order = torch.argsort(lengths, stable=True, descending=True)
+    batches: list[torch.Tensor] = []
+    begin = 0
+    while begin < len(order):
+        longest = max(int(lengths[order[begin]]), 1)
+        count = max(budget // longest, 1)
+        batches.append(order[begin : begin + count])
+        begin += count
+    return batches
+
+
+def by_rows(
+    score: Callable[[TensorDict], TensorDict], data: TensorDict, names: Sequence[str], budget: int
+) -> TensorDict:
+    """``score`` applied to micro-batches; its entries ``names`` put back in place, [N, T].
+
+    Returns:
+        A TensorDict of those entries alone, 0 in trimmed columns.
+    """
+    rows, width = data[keys.ATTENTION].shape
+    out: dict[str, torch.Tensor] = {}
+    for index in micro_batches(data, budget):
+        part = data[index]
+        used = part[keys.ATTENTION].any(0).nonzero()
+        left, right = int(used[0]), width - int(used[-1]) - 1
+        scored = score(trim(part))
+        for name in names:
+            value = scored[name]
+            if value.shape[1] == width - left - right and value.shape[1] != 1:
+                value = torch.nn.functional.pad(value, (left, right))
+            if name not in out:
+                out[name] = value.new_zeros((rows, value.shape[1]))
+            out[name][index] = value
+    return TensorDict(out, batch_size=[rows])

@@ -1,0 +1,326 @@
+"""One run from its settings to its files: build, show, evaluate, train, evaluate, plot.
+
+Files of a run: ``config.yaml  metrics.jsonl  rollouts/  eval/  plots/  checkpoint-*/  latest``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from llmrl import keys
+from llmrl.algorithms import Algorithm, algorithm
+from llmrl.evaluation import Evaluation, evaluate
+from llmrl.policies.critic import Critic
+from llmrl.policies.policy import Policy
+from llmrl.report.plots import plot_run
+from llmrl.training import checkpoint
+from llmrl.training.config import Config, ConfigError
+from llmrl.training.display import Display
+from llmrl.training.metrics import MetricsFile
+from llmrl.training.rollout import Environments, Rollouts, collect
+from llmrl.training.trainer import Trainer
+
+# Above this the sampler and the scorer do not compute the same distribution: a ratio of 1 would be
+# off by 2 % per token in float32.
+MISMATCH_TOLERANCE = {"float32": 0.02, "bfloat16": 1.0}
+
+
+def train(config: Config, display: Display | None = None) -> Path | None:
+    """Do what the settings say; returns the folder of the run, None after a dry run.
+
+    Raises:
+        ConfigError: the settings cannot be used; nothing has been written.
+        TrainingError: training broke off; the last checkpoint is intact.
+    """
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(display or Display())
+        start = _resume_from(config)
+        folder = None if config.dry_run else _prepare_folder(config, start)
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        state = None if start is None else checkpoint.load_state(start)
+        if state is not None:
+            _refuse_changes(config, state)
+        trainer, held_out = build(config, start)
+        stack.callback(trainer.environments.close)
+        stack.callback(held_out.close)
+        if state is not None:
+            trainer.load(state)
+        introduce(trainer, held_out, display)
+        if folder is None:
+            display.note("Dry run: everything above is in order; nothing was written.")
+            return None
+        (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+        metrics = MetricsFile(
+            folder / "metrics.jsonl", 0 if state is None else state["metrics_position"]
+        )
+        stack.callback(metrics.close)
+        before = _evaluate(trainer, held_out, folder, "before", display)
+        finished = _loop(trainer, held_out, folder, metrics, display)
+        if not finished:
+            display.note(f"Stopped. Go on with the same command and: --output {folder} --resume auto")
+            return folder
+        after = _evaluate(trainer, held_out, folder, "after", display)
+        if before is not None and after is not None:
+            display.comparison(before, after)
+        for path in plot_run(folder):
+            display.note(f"plot: {path}")
+        display.note(f"model: {folder / 'latest'}")
+    return folder
+
+
+def build(config: Config, start: Path | None = None) -> tuple[Trainer, Environments]:
+    """The trainer and the held-out environments of a run.
+
+    Args:
+        start: a checkpoint whose weights the policy takes.
+    """
+    options = {k: v for k, v in vars(config.algo).items() if k != "name"}
+    recipe: Algorithm = algorithm(config.algo.name, **options)
+    _check_group_size(config, recipe)
+    env_options = {k: v for k, v in vars(config.env).items() if k != "id"}
+    environments = Environments(config.env.id, env_options)
+    environments.of_size(1)  # data that cannot be read should stop us before a model is loaded
+    policy = _load_policy(config, config.policy.path if start is None else str(start))
+    critic = Critic.from_policy(policy) if keys.VALUE in recipe.in_keys else None
+    reference = None
+    if keys.REF_LOG_PROB in recipe.in_keys:
+        reference = _load_policy(config, config.policy.path) if start else copy.deepcopy(policy)
+        reference.requires_grad_(False)
+    trainer = Trainer(config, policy, recipe, environments, critic, reference)
+    if config.eval.env is None:
+        held_out = Environments(config.env.id, {**env_options, "split": "test"})
+    else:
+        held_out = Environments(config.eval.env, {})
+    held_out.of_size(1)
+    return trainer, held_out
+
+
+def _load_policy(config: Config, path: str) -> Policy:
+    settings = config.policy
+    return Policy.from_pretrained(
+        path, dtype=settings.dtype, device=settings.device, temperature=settings.temperature,
+        max_prompt_length=settings.max_prompt_length, max_response_length=settings.max_response_length,
+        lora_rank=settings.lora_rank, gradient_checkpointing=settings.gradient_checkpointing,
+    )  # fmt: skip
+
+
+def _check_group_size(config: Config, recipe: Algorithm) -> None:
+    needed = getattr(recipe.credit.advantage, "min_group_size", 1)
+    if config.train.group_size < needed:
+        raise ConfigError(
+            f"--train.group-size {config.train.group_size}: {recipe.name} compares the responses to one problem "
+            f"with each other and needs at least {needed} of them. Give --train.group-size {max(needed, 8)}, or an "
+            "algorithm with a critic (--algo ppo)."
+        )
+
+
+def _resume_from(config: Config) -> Path | None:
+    if config.resume is None:
+        return None
+    try:
+        return checkpoint.find(_default_folder(config, newest=True), config.resume)
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _default_folder(config: Config, newest: bool) -> Path:
+    """``--output``, or runs/ALGORITHM-SEED with the first free (or last used) number behind it."""
+    if config.output is not None:
+        return config.output
+    stem = f"{config.algo.name.replace(':', '.')}-{config.seed}"
+    numbered = [Path("runs") / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 10_000)]
+    free = next(i for i, path in enumerate(numbered) if not path.exists())
+    return numbered[max(free - 1, 0)] if newest else numbered[free]
+
+
+def _prepare_folder(config: Config, start: Path | None) -> Path:
+    folder = start.parent if start is not None else _default_folder(config, newest=False)
+    if start is None and folder.exists() and any(folder.iterdir()):
+        if not config.force:
+            raise ConfigError(
+                f"The output folder {folder} is not empty. Go on with the run in it by --resume auto, choose "
+                "another --output, or give --force to delete what it holds."
+            )
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"The output folder {folder} cannot be made: {error}") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"The output folder {folder} is not writable.")
+    return folder
+
+
+def _refuse_changes(config: Config, state: dict[str, Any]) -> None:
+    """A resumed run must be the run that was stopped, but for its length and its files."""
+    old, new = json.loads(state["config"]), config.to_dict()
+    free = {"train.steps", "threads", "policy.device"}
+    changes = [
+        f"  {key}: was {before!r}, is {now!r}"
+        for key, before, now in _differences(old, new)
+        if key not in free and not key.startswith("checkpoint.")
+    ]
+    if changes and not config.force:
+        raise ConfigError(
+            "The settings are not those of the run that is resumed:\n" + "\n".join(changes)
+            + "\nGive the same settings, or --force to go on with the new ones."
+        )  # fmt: skip
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _differences(old.get(key), new.get(key), f"{prefix}{key}.")
+    elif old != new:
+        yield prefix.rstrip("."), old, new
+
+
+def introduce(trainer: Trainer, held_out: Environments, display: Display) -> None:
+    """Show what is about to happen, and check that it can.
+
+    Raises:
+        ConfigError: sampler and scorer disagree, or no response of the check could be graded.
+    """
+    config, policy = trainer.config, trainer.policy
+    size = sum(p.numel() for p in policy.model.parameters())
+    trained = sum(p.numel() for p in trainer.parameters)
+    rows = config.train.prompts_per_step * config.train.group_size
+    display.panel("algorithm", str(trainer.algorithm))
+    display.settings(config)
+    problems = trainer.environments.num_problems()
+    display.note(
+        f"policy     {config.policy.path}: {size / 1e6:.2f}M parameters, {trained / 1e6:.2f}M trained, {policy.dtype} on "
+        f"{policy.device}, vocabulary {policy.vocab_size}, end tokens {sorted(policy.end_ids)}\n"
+        f"problems   {trainer.environments.env_id}: {'unlimited' if problems is None else problems} for training\n"
+        f"each step  {config.train.prompts_per_step} problems x {config.train.group_size} responses = {rows}, "
+        f"{config.train.updates_per_step} updates; {config.train.steps} steps, {torch.get_num_threads()} threads"
+    )
+    generator = torch.Generator(device=policy.device).manual_seed(config.seed)
+    probe = collect(
+        policy, trainer.environments, range(8), seed=config.seed, generator=generator, group_size=1
+    )
+    if not len(probe):
+        raise ConfigError(
+            f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."
+        )
+    first = policy.encode([probe.records[0]["problem"]])[0]
+    display.panel("first prompt, as the model reads it", policy.tokenizer.decode(first))
+    record = probe.records[0]
+    display.panel(
+        f"a response before training: {record.get('verdict', record['reward'])}"
+        + (f" (gold answer {record['answer']})" if "answer" in record else ""),
+        record["response"],
+    )
+    with torch.no_grad():
+        scored = policy.score(probe.data)
+    mask = probe.data[keys.MASK]
+    gap = float((scored[keys.LOG_PROB] - probe.data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
+    display.note(f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens")
+    tolerance = MISMATCH_TOLERANCE[config.policy.dtype]
+    if gap > tolerance:
+        raise ConfigError(
+            f"The sampler's log-probabilities differ from the scorer's by {gap:.3g} nats (tolerance {tolerance}). "
+            "Importance ratios would be wrong from the start. Likely causes: a generation setting that truncates or "
+            "reshapes the distribution (top_p, top_k, repetition_penalty), dropout, or attention that reads padding."
+        )
+
+
+def _evaluate(
+    trainer: Trainer, held_out: Environments, folder: Path, name: str, display: Display,
+    samples: int | None = None,
+) -> Evaluation | None:
+    """Evaluate and write the files; an evaluation that is already there is read instead."""
+    settings = trainer.config.eval
+    if settings.problems == 0:
+        return None
+    path = folder / "eval" / f"{name}.jsonl"
+    if path.is_file() and name == "before":
+        return Evaluation([json.loads(line) for line in path.read_text().splitlines()])
+    samples = settings.samples if samples is None else samples
+    move = display.bar(f"evaluation {name}", settings.problems * (1 + samples))
+    result = evaluate(
+        trainer.policy, held_out, settings.problems, samples=samples, batch=settings.batch,
+        seed=trainer.config.seed, on_batch=lambda done, total: move(done),
+    )  # fmt: skip
+    move(settings.problems * (1 + samples))
+    result.write(folder / "eval", name)
+    averages = f", avg@{samples} {result.average}" if samples else ""
+    display.note(f"evaluation {name}: greedy {result.greedy}{averages}")
+    return result
+
+
+@dataclass
+class _Interrupt:
+    """Whether Ctrl-C was pressed; a second press leaves at once."""
+
+    asked: bool = False
+
+    @contextlib.contextmanager
+    def watched(self, display: Display) -> Iterator[None]:
+        def on_signal(number: int, frame: Any) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+            display.note("Stopping after this step, with a checkpoint. Once more to leave at once.")
+
+        try:
+            old = signal.signal(signal.SIGINT, on_signal)
+        except ValueError:  # not the main thread: whoever runs us there handles signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, old)
+
+
+def _loop(
+    trainer: Trainer, held_out: Environments, folder: Path, metrics_file: MetricsFile, display: Display
+) -> bool:
+    """All steps; False if the user stopped them."""
+    config, counters = trainer.config, trainer.counters
+    total, interrupt = config.train.steps, _Interrupt()
+    saved = counters.step
+    move = display.bar(f"{trainer.algorithm.name}", total, counters.step)
+    with interrupt.watched(display):
+        while counters.step < total and not interrupt.asked:
+            metrics, rollouts = trainer.step()
+            step, last = counters.step, counters.step == total
+            if config.eval.every and step % config.eval.every == 0 and not last:
+                result = _evaluate(trainer, held_out, folder, f"step_{step:06d}", display, samples=0)
+                if result is not None:
+                    metrics["eval/greedy"] = result.greedy.mean
+            metrics_file.write(step, metrics)
+            display.step(step, total, metrics)
+            move(step)
+            every = config.checkpoint.rollouts_every
+            if every and (step % every == 0 or step == 1 or last):
+                write_rollouts(folder / "rollouts" / f"step_{step:06d}.jsonl", step, rollouts)
+            if step % config.checkpoint.every == 0 or last or interrupt.asked:
+                trainer.save(folder, metrics_file)
+                saved = step
+        if interrupt.asked and saved != counters.step:
+            trainer.save(folder, metrics_file)
+    return counters.step >= total
+
+
+def write_rollouts(path: Path, step: int, rollouts: Rollouts) -> None:
+    """One line per response: what was asked, said, extracted, judged, and what credit it got."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        for record in rollouts.records:
+            file.write(json.dumps({"step": step, **record}, ensure_ascii=False) + "\n")

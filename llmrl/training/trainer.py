@@ -1,0 +1,371 @@
+"""The trainer: one step after the other, read from top to bottom.
+
+It owns the order of things and the state that a checkpoint holds.  What an algorithm is, it asks the
+recipe; what a model is, the policy; what is right, the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+
+from llmrl import keys
+from llmrl.algorithms import Algorithm
+from llmrl.policies.critic import Critic
+from llmrl.policies.policy import Policy
+from llmrl.training import checkpoint
+from llmrl.training.config import Config
+from llmrl.training.metrics import MetricsFile
+from llmrl.training.rollout import (
+    Environments,
+    ProblemStream,
+    Rollouts,
+    by_rows,
+    collect,
+    concatenate,
+    micro_batches,
+    trim,
+)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why, and what is safe on disk."""
+
+
+@dataclass
+class Counters:
+    """What has happened so far; part of every checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    groups: int = 0
+    skipped_updates: int = 0
+    bad_in_a_row: int = 0
+
+
+@dataclass
+class Trainer:
+    """Everything that a run consists of.
+
+    Args:
+        config: the resolved settings.
+        policy: the model that learns and samples.
+        algorithm: the recipe.
+        environments: training problems.
+        critic: for algorithms that read ``"value"``.
+        reference: for algorithms that read ``"ref_log_prob"``.
+    """
+
+    config: Config
+    policy: Policy
+    algorithm: Algorithm
+    environments: Environments
+    critic: Critic | None = None
+    reference: Policy | None = None
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        train = self.config.train
+        self.loss = self.algorithm.loss()
+        self.parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
+        self.critic_parameters = [] if self.critic is None else list(self.critic.parameters())
+        groups = [{"params": self.parameters, "peak": train.learning_rate}]
+        if self.critic_parameters:
+            groups.append({"params": self.critic_parameters, "peak": train.critic_learning_rate})
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=train.learning_rate, betas=train.adam_betas, weight_decay=train.weight_decay
+        )
+        # Sampling and the order of rows draw from a generator each, so that a change of batch sizes
+        # leaves the other alone.
+        self.sampling = torch.Generator(device=self.policy.device).manual_seed(self.config.seed)
+        self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
+        self.problems = ProblemStream(self.config.seed, self.environments.num_problems())
+        self.seconds: dict[str, float] = {}
+
+    # The step, in the order of docs/architecture.md.
+
+    def step(self) -> tuple[dict[str, float], Rollouts]:
+        """Sample, grade, credit, learn; returns the metrics and what was sampled and trained on."""
+        began = time.perf_counter()
+        self.seconds = {}
+        self.policy.eval()
+        rollouts, metrics = self.gather()
+        if len(rollouts):
+            data = self.before_update(rollouts, metrics)
+            self.update(data, metrics)
+        self.policy.sync()
+        self.counters.step += 1
+        elapsed = time.perf_counter() - began
+        metrics |= {f"time/{name}": seconds for name, seconds in self.seconds.items()}
+        metrics |= {
+            "time/step": elapsed,
+            "perf/tokens_per_second": metrics.pop("sampled_tokens") / elapsed,
+            "progress/tokens": float(self.counters.tokens),
+            "progress/problems": float(self.problems.position),
+            "actor/skipped_updates": float(self.counters.skipped_updates),
+        }
+        return metrics, rollouts
+
+    def gather(self) -> tuple[Rollouts, dict[str, float]]:
+        """Groups to train on: sampled, shaped, filtered, and refilled while the recipe allows."""
+        train, credit = self.config.train, self.algorithm.credit
+        sampled: list[Rollouts] = []
+        kept: list[Rollouts] = []
+        missing, rounds = train.prompts_per_step, 0
+        with self.timed("generate"):
+            while missing > 0 and rounds <= credit.max_refills:
+                rollouts = collect(
+                    self.policy, self.environments, self.problems.take(missing),
+                    seed=self.config.seed, generator=self.sampling, group_size=train.group_size,
+                    first_group=self.counters.groups,
+                )  # fmt: skip
+                rounds += 1
+                self.counters.groups += missing
+                sampled.append(rollouts)
+                keep = credit.keep(rollouts.data)  # by what the verifier said, before any shaping
+                for shape in credit.shape:
+                    rollouts.data[keys.REWARD] = shape(rollouts.data)
+                if keep.any():
+                    kept.append(rollouts.select(keep))
+                    missing -= int(rollouts.data[keys.GROUP][keep].unique().numel())
+        everything = concatenate(sampled)
+        self.counters.tokens += int(everything.data[keys.MASK].sum())
+        metrics = describe(everything)
+        metrics["dynamic_sampling/rounds"] = float(rounds)
+        groups = sum(part.data[keys.GROUP].unique().numel() for part in sampled)
+        metrics["dynamic_sampling/acceptance"] = (train.prompts_per_step - missing) / max(groups, 1)
+        return (concatenate(kept) if kept else Rollouts(everything.data[:0], [])), metrics
+
+    def before_update(self, rollouts: Rollouts, metrics: dict[str, float]) -> TensorDict:
+        """Everything that is fixed during the update: old scores, values, advantages."""
+        data = trim(rollouts.data)
+        budget = self.config.train.micro_batch_tokens
+        needs = self.algorithm.in_keys
+        with self.timed("score"), torch.no_grad():
+            names = [keys.LOG_PROB, keys.ENTROPY, keys.MAX_ENTROPY]
+            # The entropy costs little here and is the first thing that anyone looks at.
+            old = by_rows(lambda part: self.policy.score(part, entropy=True), data, names, budget)
+            data[keys.OLD_LOG_PROB] = old[keys.LOG_PROB]
+            data[keys.OLD_ENTROPY] = old[keys.ENTROPY]
+            data[keys.MAX_ENTROPY] = old[keys.MAX_ENTROPY]
+            if self.reference is not None:
+                reference = by_rows(self.reference.score, data, [keys.LOG_PROB], budget)
+                data[keys.REF_LOG_PROB] = reference[keys.LOG_PROB]
+            if self.critic is not None:
+                data[keys.VALUE] = by_rows(self.critic, data, [keys.VALUE], budget)[keys.VALUE]
+                data[keys.OLD_VALUE] = data[keys.VALUE]
+        data = self.algorithm.credit.advantage(data)
+        mask = data[keys.MASK]
+        gap = (data[keys.SAMPLER_LOG_PROB] - data[keys.OLD_LOG_PROB])[mask]
+        advantage = data[keys.ADVANTAGE][mask]
+        metrics |= {
+            "actor/entropy": float(data[keys.OLD_ENTROPY][mask].mean()),
+            "rollout/mismatch_kl": float(gap.mean()),
+            "rollout/mismatch_max": float(gap.abs().max()),
+            "advantage/mean": float(advantage.mean()),
+            "advantage/std": float(advantage.std(correction=0)),
+            "groups/zero_std": _zero_std(data),
+        }
+        if keys.VALUE_TARGET in data.keys():  # noqa: SIM118  a TensorDict is no mapping
+            target, value = data[keys.VALUE_TARGET][mask], data[keys.VALUE][mask]
+            left = float((target - value).var(correction=0) / target.var(correction=0).clamp_min(1e-12))
+            metrics["critic/explained_variance"] = 1 - left
+        for record, first in zip(rollouts.records, _first_advantage(data), strict=True):
+            record["advantage"] = first
+        wanted = {keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, *needs}
+        return data.select(*wanted, strict=False)
+
+    def update(self, data: TensorDict, metrics: dict[str, float]) -> None:
+        """Optimiser steps on minibatches of the rows, each in micro-batches."""
+        train = self.config.train
+        with self.timed("update"):
+            self.policy.train()
+            totals: dict[str, float] = {}
+            for _ in range(train.epochs):
+                order = torch.randperm(len(data), generator=self.shuffling)
+                for rows in order.tensor_split(train.updates_per_step):
+                    if len(rows):
+                        self.update_once(self.algorithm.weigh(trim(data[rows])), totals)
+            self.policy.eval()
+        tokens, updates = max(totals.pop("tokens", 0.0), 1.0), max(totals.pop("updates", 0.0), 1.0)
+        ratio_min, ratio_max = totals.pop("ratio_min", 1.0), totals.pop("ratio_max", 1.0)
+        for name, total in totals.items():
+            per = updates if name in ("loss", "grad_norm", "critic_loss", "critic_grad_norm") else tokens
+            metrics[_metric_name(name)] = total / per
+        metrics |= {
+            "actor/ratio_min": ratio_min,
+            "actor/ratio_max": ratio_max,
+            "actor/learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+
+    def update_once(self, data: TensorDict, totals: dict[str, float]) -> None:
+        """One optimiser step: the gradients of the micro-batches are summed, clipped and applied."""
+        train = self.config.train
+        entropy = keys.ENTROPY in self.algorithm.in_keys
+        self.optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, float] = {}
+        for rows in micro_batches(data, train.micro_batch_tokens):
+            part = self.policy.score(trim(data[rows]), entropy=entropy)
+            if self.critic is not None:
+                part = self.critic(part)
+            out = self.loss(part)
+            loss = sum(value for name, value in out.items() if name.startswith("loss_"))
+            loss.backward()
+            tokens = float(part[keys.MASK].sum())
+            for name, value in out.items():
+                amount = float(value.detach())
+                if name in ("ratio_min", "ratio_max"):
+                    pick = min if name == "ratio_min" else max
+                    sums[name] = pick(sums.get(name, amount), amount)
+                elif name == "loss_value":
+                    sums["critic_loss"] = sums.get("critic_loss", 0.0) + amount
+                elif name.startswith("loss_"):
+                    sums["loss"] = sums.get("loss", 0.0) + amount
+                elif name != "tokens":
+                    # The loss modules report means over the call's sampled tokens.
+                    sums[name] = sums.get(name, 0.0) + amount * tokens
+            sums["tokens"] = sums.get("tokens", 0.0) + tokens
+        self.apply_gradient(sums)
+        for name, amount in sums.items():
+            if name in ("ratio_min", "ratio_max"):
+                pick = min if name == "ratio_min" else max
+                totals[name] = pick(totals.get(name, amount), amount)
+            else:
+                totals[name] = totals.get(name, 0.0) + amount
+        totals["updates"] = totals.get("updates", 0.0) + 1
+
+    def apply_gradient(self, sums: dict[str, float]) -> None:
+        """Clip and step, or skip the update if the gradient is not finite."""
+        train, counters = self.config.train, self.counters
+        warm = min((counters.step + 1) / max(train.warmup_steps, 1), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * warm
+        if self.critic_parameters and counters.step < train.critic_warmup_steps:
+            self.optimizer.param_groups[0]["lr"] = 0.0
+        norms = [torch.nn.utils.clip_grad_norm_(self.parameters, train.max_grad_norm)]
+        if self.critic_parameters:
+            norms.append(torch.nn.utils.clip_grad_norm_(self.critic_parameters, train.max_grad_norm))
+        for name, norm in zip(("grad_norm", "critic_grad_norm"), norms, strict=False):
+            sums[name] = float(norm)
+        if all(math.isfinite(float(norm)) for norm in norms):
+            self.optimizer.step()
+            counters.bad_in_a_row = 0
+            return
+        counters.skipped_updates += 1
+        counters.bad_in_a_row += 1
+        if counters.bad_in_a_row >= train.max_bad_steps:
+            raise TrainingError(
+                f"The gradient was not finite in {counters.bad_in_a_row} updates in a row (step "
+                f"{counters.step + 1}). The weights are those of the last good update. Try a lower "
+                "--train.learning-rate, or look at the rollouts of this step."
+            )
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time of a block to ``seconds[name]``."""
+        began = time.perf_counter()
+        yield
+        if self.policy.device.type == "cuda":
+            torch.cuda.synchronize(self.policy.device)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    # State
+
+    def state(self, metrics_position: int) -> dict[str, Any]:
+        """All that a run needs to go on, beside the weights of the policy."""
+        return {
+            "counters": vars(self.counters).copy(),
+            "problems": self.problems.position,
+            "optimizer": self.optimizer.state_dict(),
+            "critic": None if self.critic is None else self.critic.state_dict(),
+            "sampling": self.sampling.get_state(),
+            "shuffling": self.shuffling.get_state(),
+            "torch": torch.get_rng_state(),
+            "policy_version": self.policy.version,
+            "metrics_position": metrics_position,
+            "config": json.dumps(self.config.to_dict()),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`state` gave; the policy's weights are loaded by whoever made it."""
+        self.counters = Counters(**state["counters"])
+        self.problems.position = state["problems"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
+        self.sampling.set_state(state["sampling"])
+        self.shuffling.set_state(state["shuffling"])
+        torch.set_rng_state(state["torch"])
+        self.policy.version = state["policy_version"]
+
+    def save(self, folder: Path, metrics: MetricsFile) -> Path:
+        """Write a checkpoint."""
+        return checkpoint.save(
+            folder, self.counters.step, self.policy.save, self.state(metrics.position),
+            self.config.checkpoint.keep,
+        )  # fmt: skip
+
+
+def _metric_name(name: str) -> str:
+    owner, _, rest = name.partition("_")
+    return f"critic/{rest}" if owner in ("critic", "value") else f"actor/{name}"
+
+
+def describe(rollouts: Rollouts) -> dict[str, float]:
+    """Metrics of everything that was sampled in a step, before any filter."""
+    records, data = rollouts.records, rollouts.data
+    reward = torch.tensor([record["reward"] for record in records])
+    verdicts = [record.get("verdict") for record in records]
+    lengths = data[keys.MASK].sum(1).float()
+    prompts = (data[keys.ATTENTION].sum(1) - data[keys.MASK].sum(1)).float()
+    groups: dict[int, list[float]] = {}
+    for record in records:
+        groups.setdefault(record["group"], []).append(record["reward"])
+    best = float(reward.max())
+    mixed = [min(values) < max(values) for values in groups.values()]
+    solved = [min(values) == max(values) == best for values in groups.values()]
+    correct = [v == "correct" if v is not None else r["reward"] >= 1 for v, r in zip(verdicts, records, strict=True)]
+    return {
+        "reward/mean": float(reward.mean()),
+        "reward/std": float(reward.std(correction=0)),
+        "reward/shaped_mean": float(data[keys.REWARD].mean()),
+        "reward/accuracy": _mean(correct),
+        "verifier/no_answer": _mean([v == "no_answer" for v in verdicts]),
+        "verifier/invalid": 1 - float(data[keys.VALID].float().mean()),
+        "groups/mixed": _mean(mixed),
+        "groups/solved_all": _mean(solved),
+        "response_length/mean": float(lengths.mean()),
+        "response_length/max": float(lengths.max()),
+        "response_length/truncated": float(data[keys.TRUNCATED].float().mean()),
+        "prompt_length/mean": float(prompts.mean()),
+        "sampled_tokens": float(lengths.sum()),
+    }
+
+
+def _mean(flags: list[bool]) -> float:
+    return sum(flags) / max(len(flags), 1)
+
+
+def _zero_std(data: TensorDict) -> float:
+    """Share of groups in which no response has an advantage."""
+    group, reward = data[keys.GROUP], data[keys.REWARD][:, 0]
+    same = [bool((reward[group == g] == reward[group == g][0]).all()) for g in group.unique()]
+    return _mean(same)
+
+
+def _first_advantage(data: TensorDict) -> list[float]:
+    """The advantage of each row's first sampled token."""
+    first = data[keys.MASK].int().argmax(1)
+    return data[keys.ADVANTAGE].gather(1, first[:, None])[:, 0].tolist()
+
+
+OnStep = Callable[[Trainer, dict[str, float], Rollouts], None]
