@@ -14,11 +14,17 @@ from llmrl import envs
 __version__ = "0.1.0"
 
 _HOME = {
+    "Algorithm": "llmrl.algorithms",
     "FreeText": "llmrl.envs.text",
+    "Policy": "llmrl.policies.policy",
+    "PolicyLoss": "llmrl.losses",
     "Problem": "llmrl.envs.problems",
     "TextEnv": "llmrl.envs.text",
     "TextVectorEnv": "llmrl.envs.text",
+    "ValueLoss": "llmrl.losses",
     "Verdict": "llmrl.verifiers.verdict",
+    "find_algorithm": "llmrl.algorithms",
+    "register_algorithm": "llmrl.algorithms",
     "verifier": "llmrl.verifiers",
 }
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent))  # `import strategies`, `import oracles`
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("dev", max_examples=15, deadline=None, suppress_health_check=QUIET)
+settings.register_profile("dev", max_examples=10, deadline=None, suppress_health_check=QUIET)
 settings.register_profile(
     "ci",
     max_examples=100,
@@ -30,9 +30,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if in_ci else "d
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of data sets that the repository does not carry; the test is skipped without it."""
+    """The folder of data sets that the repository does not carry; without it, skip."""
     beside = Path(__file__).resolve().parents[1].parent / "shared" / "data"
     folder = Path(os.environ.get("LLMRL_TEST_DATA", beside))
     if not folder.is_dir():
-        pytest.skip(f"no data sets at {folder}: set LLMRL_TEST_DATA to the folder that holds them")
+        pytest.skip(f"no data sets at {folder}: set LLMRL_TEST_DATA to the folder")
     return folder

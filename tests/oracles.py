@@ -1,7 +1,8 @@
 """Each algorithm's loss written from its paper, one plain function each, for tests to compare with.
 
 Loops over sequences and tokens, in the papers' own symbols, minimised.  Nothing of llmrl.losses is
-used.  A batch is a `strategies.Batch`; `lp` stands for its log-probabilities, which carry the gradient.
+used.  A batch is a `strategies.Batch`; `lp` stands for its log-probabilities, which carry the
+gradient.
 A sequence without a sampled token does not exist.
 """
 
@@ -35,7 +36,7 @@ def clip(x: Tensor, lo: float, hi: float) -> Tensor:
 
 
 def surrogate(r: Tensor, a: float, lo: float, hi: float, dual: float | None = None) -> Tensor:
-    """PPO eq. 7, minimised: max(-r A, -clip(r) A); for A < 0 no larger than -c A with a dual clip."""
+    """PPO eq. 7: max(-r A, -clip(r) A); for A < 0 no larger than -c A with a dual clip."""
     plain, clipped = -r * a, -clip(r, lo, hi) * a
     worst = plain if plain >= clipped else clipped
     if dual is not None and a < 0 and worst > -dual * a:
@@ -110,7 +111,7 @@ def gppo(b, lp, *, low=0.2, high=0.28, dual=None) -> Tensor:
 
 
 def ce_gppo(b, lp, *, beta_low=0.75, beta_high=1.0, low=0.2, high=0.2, literal=False) -> Tensor:
-    """2509.20712 eq. 8; unless `literal`, the value of a clipped token is its bound, not beta times it."""
+    """2509.20712 eq. 8; unless `literal`, a clipped token has the value bound * A, without beta."""
 
     def rule(i, j, new):
         a, d = float(b.advantage[i, j]), (new - b.old_log_prob[i, j]).exp()
@@ -150,8 +151,8 @@ def gspo_token(b, lp, *, low=3e-4, high=4e-4) -> Tensor:
 def rank_groups(entropies: list[float], edges=(0.8,)) -> list[int]:
     """The share of each group by rank in (entropy, position); the last group is the most uncertain.
 
-    A group that starts at the edge q holds the upper ceil((1 - q) n) tokens; with two tokens or more,
-    both sides of a single edge hold at least one; one token is one group.
+    A group that starts at the edge q holds the upper ceil((1 - q) n) tokens; with two tokens or
+    more, both sides of a single edge hold at least one; one token is one group.
 
     >>> rank_groups([0.1, 3.0, 0.2, 0.3, 0.4])
     [0, 1, 0, 0, 0]
@@ -182,8 +183,8 @@ def espo(
 ) -> Tensor:
     """2512.00499 eq. 5 to 10: ratio, clip width and average per group of tokens of like entropy.
 
-    `groups[i, j]` says which group a token belongs to (-1: ignored); by default the top 20 % of each
-    response by entropy, and the rest.  `eps` fixes (low, high) for the paper's ablation.
+    `groups[i, j]` says which group a token belongs to (-1: ignored); by default the top 20 % of
+    each response by entropy, and the rest.  `eps` fixes (low, high) for the paper's ablation.
     """
     terms = []
     for row in sequences(b):
@@ -250,7 +251,7 @@ def sapo(b, lp, *, tau_positive=1.0, tau_negative=1.05) -> Tensor:
 
 
 def gmpo(b, lp, *, low=0.4, high=0.4) -> Tensor:
-    """2507.20673: the geometric mean of ratios clipped in log space on the side that A pushes to."""
+    """2507.20673: the geometric mean of ratios clipped (as logs) on the side that A pushes to."""
     terms = []
     for row in sequences(b):
         a = float(b.advantage[row[0]])
@@ -288,7 +289,8 @@ def kl_cov(b, lp, *, ratio=0.002, coef=1.0) -> Tensor:
 def aspo(b, lp, *, low=0.2, high=0.2, dual=3.0) -> Tensor:
     """2510.06062: for A > 0 the weight is 1 / r; weights are capped at `dual` and keep a gradient.
 
-    Only its gradient is meant: F = min(1/r, c) if r <= hi, for A > 0; 0 / r / c around [lo, c] for A < 0.
+    Only its gradient is meant.  A > 0: F = min(1/r, c) if r <= hi, else 0.  A < 0: 0 below lo, r up
+    to c, then c.
     """
 
     def rule(i, j, new):

@@ -1,16 +1,17 @@
 """Hypothesis strategies of a batch as a loss sees it.
 
-Rows are ragged, empty or have holes; advantages have both signs; ratios lie inside, at and far beyond
-every bound; entropies tie and vanish; whatever lies under the mask is garbage.
+Rows are ragged, empty or have holes; advantages have both signs; ratios lie inside, at and far
+beyond every bound; entropies tie and vanish; whatever lies under the mask is garbage.
 
-Log-probabilities lie on a dyadic grid, so that differences and sums of them are exact in float64 in any
-order: whether a mean log-ratio is exactly 0 does not depend on who adds it up.  No bound of any
+Log-probabilities lie on a dyadic grid, so that differences and sums of them are exact in float64 in
+any order: whether a mean log-ratio is exactly 0 does not depend on who adds it up.  No bound of any
 algorithm lies on that grid; `at_bounds=True` puts tokens on the bounds on purpose.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import log
 
 import torch
@@ -82,7 +83,9 @@ class Batch:
         return replace(
             self,
             **{
-                name: torch.where(self.mask, getattr(self, name), torch.full_like(self.log_prob, value))
+                name: torch.where(
+                    self.mask, getattr(self, name), torch.full_like(self.log_prob, value)
+                )
                 for name in FLOATS
             },
         )
@@ -210,4 +213,4 @@ def splits(draw, n: int) -> list[list[int]]:
     """Consecutive micro-batches of the rows 0 to n - 1."""
     cuts = sorted(draw(st.sets(st.integers(1, n - 1)))) if n > 1 else []
     edges = [0, *cuts, n]
-    return [list(range(a, b)) for a, b in zip(edges, edges[1:], strict=False)]
+    return [list(range(a, b)) for a, b in pairwise(edges)]

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from llmrl.algorithms import algorithm
 
-
 Oracle = Callable[[Batch, Tensor], Tensor]
 
 
@@ -73,6 +72,7 @@ def total(out: Any) -> Tensor:
 
 def evaluate(recipe: Any, batch: Batch, dtype: torch.dtype = torch.float64) -> Outcome:
     """Loss and gradient of a whole batch, its weights made on the way."""
+    torch.manual_seed(0)  # Clip-Cov draws
     new = batch.log_prob.clone().requires_grad_()
     td = recipe.weigh(batch.td(new, dtype))
     return _outcome(recipe, td, new)
@@ -108,6 +108,13 @@ def assert_same(a: Outcome, b: Outcome, *, value: bool = True, atol: float = 1e-
     torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=atol)
     if value:
         torch.testing.assert_close(a.loss, b.loss, rtol=1e-9, atol=atol)
+
+
+def factors(recipe: Any, batch: Batch) -> Tensor:
+    """The gradient factor F of each token with an advantage, from grad = -w A F; NaN elsewhere."""
+    weight = recipe.weigh(batch.td())["weight"]
+    scale = torch.where(batch.mask, weight * batch.advantage, 0.0)
+    return torch.where(scale != 0, -evaluate(recipe, batch).grad / scale, float("nan"))
 
 
 def with_kl(base: Oracle, coefficient: float) -> Oracle:
@@ -153,8 +160,8 @@ ROWS: tuple[Row, ...] = (
     Row("espo", {"old_token_ratio": True}, partial(oracles.espo, token_ratio="old"),
         potential=False),
     Row("erc", {}, oracles.erc, potential=False),
-    Row("erc+gppo", {"low": 0.8, "high": 1.2}, partial(oracles.erc, base=oracles.gppo, low=0.8, high=1.2),
-        potential=False),
+    Row("erc+gppo", {"low": 0.8, "high": 1.2},
+        partial(oracles.erc, base=oracles.gppo, low=0.8, high=1.2), potential=False),
     Row("erc+gspo", {}, partial(oracles.erc, base=oracles.gspo_token), potential=False),
     Row("erc+espo", {}, partial(oracles.erc, base=oracles.espo), potential=False),
     Row("cispo", {}, oracles.cispo, potential=False),

@@ -10,9 +10,9 @@ import dataclasses
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -113,7 +113,7 @@ class Algorithm:
         return tuple(key for key in dict.fromkeys(wanted) if key not in written)
 
     def weigh(self, td: TensorDictBase) -> TensorDictBase:
-        """Add ``"weight"`` to a whole optimiser batch, and ``"partition"`` where the recipe has one.
+        """Add ``"weight"`` to a whole optimiser batch, and ``"partition"`` if the recipe has one.
 
         Micro-batches are cut afterwards; the weights then make their gradients add up exactly.
         """
@@ -157,8 +157,9 @@ class Algorithm:
             "refills": self.credit.max_refills,
             "terms": self.terms,
         }
+        shown = {n: "none" if part in (None, ()) else _shown(part) for n, part in rows.items()}
         head = f"{self.name}: {self.paper}" if self.paper else self.name
-        return "\n".join([head, *(f"  {name:<10}  {_shown(part)}" for name, part in rows.items())])
+        return "\n".join([head, *(f"  {name:<10}  {part}" for name, part in shown.items())])
 
 
 def _given(td: TensorDictBase, key: Key) -> Tensor:
@@ -170,10 +171,8 @@ def _given(td: TensorDictBase, key: Key) -> Tensor:
 
 def _shown(part: object) -> str:
     """A part with every number it has."""
-    if part is None or part == ():
-        return "none"
-    if isinstance(part, tuple):
-        return ", ".join(map(_shown, part)) if callable(part[0]) else repr(part)
+    if isinstance(part, tuple) and part and callable(part[0]):
+        return ", ".join(map(_shown, part))
     if isinstance(part, Term):
         options = ", ".join(f"{name}={_shown(value)}" for name, value in part.options)
         return f"{_shown(part.loss)}({options})"
@@ -194,30 +193,29 @@ class JointLoss(NetworkFreeLoss):
 
     def __init__(self, losses: list[NetworkFreeLoss]) -> None:
         super().__init__()
-        self._losses = torch.nn.ModuleList(losses)
+        self.losses = torch.nn.ModuleList(losses)
 
-    @property
-    def losses(self) -> list[NetworkFreeLoss]:
-        """The losses, in order."""
-        return list(self._losses)  # type: ignore[arg-type]
+    def _each(self) -> list[NetworkFreeLoss]:
+        return list(cast("Iterable[NetworkFreeLoss]", self.losses))
 
     @property
     def in_keys(self) -> list[Key]:
         """The entries that are read."""
-        return list(dict.fromkeys(key for loss in self.losses for key in loss.in_keys))
+        return list(dict.fromkeys(key for loss in self._each() for key in loss.in_keys))
 
     @property
     def out_keys(self) -> list[Key]:
         """The entries that are written."""
-        return [key for loss in self.losses for key in loss.out_keys]
+        return [key for loss in self._each() for key in loss.out_keys]
 
     def set_keys(self, **names: Any) -> None:
         """Move entries, in every loss."""
-        for loss in (super(), *self.losses):
+        super().set_keys(**names)
+        for loss in self._each():
             loss.set_keys(**names)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> JointLoss:
-        for loss in self.losses:
+        for loss in self._each():
             loss._apply(fn)
         return self
 
@@ -225,7 +223,7 @@ class JointLoss(NetworkFreeLoss):
     def forward(self, tensordict: TensorDictBase) -> TensorDict:
         """Everything the losses return."""
         out: dict[str, Tensor] = {}
-        for loss in self.losses:
+        for loss in self._each():
             out.update(loss(tensordict).items())
         return TensorDict(out, batch_size=[])
 

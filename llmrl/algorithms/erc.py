@@ -46,5 +46,5 @@ def erc(
         name="erc" if base is dapo else f"erc+{made.name}",
         gates=(*made.gates, gate),
         terms=(*made.terms, *nll_term(positive_nll)),
-        paper=f"Entropy Ratio Clipping, arXiv:2512.05591, on {made.paper}",
+        paper=f"Entropy Ratio Clipping, arXiv:2512.05591, on {made.paper or made.name}",
     )

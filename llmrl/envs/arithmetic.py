@@ -24,7 +24,7 @@ _SPELLINGS = {
     **{"\\dfrac": "\\frac", "\\tfrac": "\\frac", "[": "(", "]": ")"},
 }
 _SPELLING = re.compile("|".join(re.escape(k) for k in sorted(_SPELLINGS, key=len, reverse=True)))
-_TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\frac|[-+*/^(){}])")
+_TOKEN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+|\\frac|[-+*/^(){}])")
 
 
 class BadExpression(ValueError):

@@ -111,7 +111,8 @@ class BenchmarkEnv(TextEnv):
     Args:
         dataset: which set; the environment's id says it.
         source: ``auto`` (LLMRL_DATA, then the hub), ``hub``, or the path of a file or folder.
-        split: ``train`` or ``test``; by default training problems where the set has them.
+        split: ``train`` or ``test``, of a file also ``all``; by default training problems where the
+            set has them.
         subjects: which subjects; all by default.
         levels: which difficulties; all by default.
         problem_column: the column that holds the problem, where a file calls it something unusual.
@@ -175,51 +176,57 @@ def open_benchmark(
     if bad_gold not in ("keep", "drop", "error"):
         raise ValueError(f"bad_gold must be keep, drop or error, got {bad_gold!r}.")
     benchmark = BENCHMARKS[dataset]
+    public = source in ("auto", "hub")
     split = next(iter(benchmark.splits)) if split is None else split
-    if split not in benchmark.splits:
+    if split not in benchmark.splits and (public or split != "all"):
         one = len(benchmark.splits) == 1
         raise ValueError(
             f"{benchmark.title} has "
             + ("test problems alone" if one else "the splits " + ", ".join(benchmark.splits))
-            + f", got split={split!r}."
+            + f", got split={split!r}. The split 'all' takes a file or folder as source."
         )
-    where = benchmark.splits[split]
-    name, path, divided = benchmark.title, None, False
-    if source in ("auto", "hub"):
-        local = local_file(where) if source == "auto" else None
-        if local is None:
-            files = hub_files(benchmark.repo, where.hub, _hint(benchmark, where))
-            name, path = benchmark.repo, Path(benchmark.repo)
-        else:
-            name, path, files = local.name, local, files_of_split(local, "all")[0]
+    files: list[Path] | None = None
+    if public:
+        path, files = _public_files(benchmark, benchmark.splits[split], here=source == "auto")
     else:
         path = _path(source)
-        name = path.name
-        if len(benchmark.splits) == 1:
-            files = files_of_split(path, "all")[0]
-        else:
-            files, divided = files_of_split(path, split)
     from llmrl import verifiers
 
     problems = FileProblems(
         path,
-        split,
+        split if len(benchmark.splits) > 1 else "all",
         subjects=subjects,
         levels=levels,
         problem_column=problem_column,
         answer_column=answer_column,
         check_gold=verifiers.check_gold if check else None,
-        name=name,
-        files=None if divided else files,
+        name=benchmark.repo if path == Path(benchmark.repo) else path.name,
+        files=files,
     )
-    if source in ("auto", "hub") and not (subjects or levels) and len(problems) != where.size:
-        log.warning(
-            "%s %s has %d problems, but %d were read from %s.",
-            *(benchmark.title, split, where.size, len(problems), problems),
-        )
+    if public and not (subjects or levels):
+        size = benchmark.splits[split].size
+        if len(problems) != size:
+            log.warning(
+                "%s %s has %d problems, but there are %s.",
+                *(benchmark.title, split, size, problems),
+            )
     if (complaint := problems.resolve_bad_golds(bad_gold)) is not None:
         log.warning("%s: %s", problems, complaint)
     return problems
+
+
+def _public_files(benchmark: Benchmark, where: Split, here: bool) -> tuple[Path, list[Path]]:
+    """A split's files and what to call their source.
+
+    Args:
+        benchmark: the set.
+        where: the split.
+        here: look into LLMRL_DATA before the hub.
+    """
+    local = local_file(where) if here else None
+    if local is not None:
+        return local, files_of_split(local, "all")[0]
+    return Path(benchmark.repo), hub_files(benchmark.repo, where.hub, _hint(benchmark, where))
 
 
 def local_file(where: Split) -> Path | None:

@@ -33,7 +33,7 @@ class CountdownProblems:
         seed: another seed gives other problems.
 
     >>> print(CountdownProblems(numbers=3)[0].problem)
-    Using the numbers 44, 91, 70, each exactly once, and + - * / with parentheses, make 205.
+    Using the numbers 85, 64, 51, each exactly once, and + - * / with parentheses, make 72.
     """
 
     size = None

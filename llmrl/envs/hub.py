@@ -29,8 +29,8 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
         patterns: which files, with ``*``.
         hint: what to do without the hub; the end of the error's message.
     """
-    import httpx
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError  # of whichever HTTP client the hub's library uses
 
     def fetch(**options: Any) -> list[Path]:
         folder = Path(
@@ -51,7 +51,7 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
     try:
         _answers(repo)
         files = fetch(etag_timeout=PATIENCE)
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, HTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise HubError(
             f"The data set {repo} is not on this machine, and the hub gives none: {reason} {hint}"

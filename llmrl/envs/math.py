@@ -24,7 +24,7 @@ class MathEnv(TextEnv):
     Args:
         source: ``auto``: MATH from the folder LLMRL_DATA or the hub, else generated; ``generated``;
             ``hub``; or the path of a file or folder.
-        split: ``train`` or ``test``; they never overlap.
+        split: ``train`` or ``test``, which never overlap; of a file also ``all``.
         subjects: which of the seven, such as ``algebra number_theory``; all by default.
         levels: which difficulties, 1 to 5; all by default.
         seed: another seed gives other generated problems.

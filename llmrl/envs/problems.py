@@ -54,7 +54,7 @@ def digest(text: str) -> int:
 def split_of(problem: str) -> str:
     """The split that a problem belongs to, by its text alone: train and test can never overlap.
 
-    >>> [split_of(f"What is ${n} + 4$?") for n in range(3, 7)]
-    ['train', 'train', 'train', 'test']
+    >>> split_of("What is $1 + 4$?"), split_of("What is $2 + 4$?")
+    ('train', 'test')
     """
     return "train" if digest(problem) % TEST_SHARE else "test"

@@ -6,31 +6,41 @@ graders execute what the model wrote.
 
 from __future__ import annotations
 
-import itertools
+import functools
+import json
+from collections.abc import Mapping
 from typing import Any
 
-from llmrl.envs.problems import SPLITS, Problem, split_of
+from llmrl.envs.problems import SPLITS, Problem, digest, split_of
 from llmrl.envs.text import TextEnv, vector_of
 from llmrl.registry import suggest
 
-MAX_DRAWS = 1000
-"""After so many problems of the other split, or seen before, a task counts as exhausted."""
+TRIES = 256
+"""Items that are looked at for one problem of the right split."""
+CHUNK = 40
+"""Problems that share one data set of the package; it makes each item when that is looked at."""
 
 
 class ReasoningGymProblems:
     """The problems of one task, without end.  Train and test are divided by the problem's text.
 
+    A task that knows few problems repeats them.
+
     Args:
         task: such as ``leg_counting``.
         split: ``train`` or ``test``.
         seed: another seed gives other problems.
-        config: the task's own settings.
+        config: the task's own settings, also as JSON text.
     """
 
     size = None
 
     def __init__(
-        self, task: str, split: str = "train", seed: int = 0, config: dict[str, Any] | None = None
+        self,
+        task: str,
+        split: str = "train",
+        seed: int = 0,
+        config: str | Mapping[str, Any] | None = None,
     ) -> None:
         try:
             import reasoning_gym
@@ -46,9 +56,23 @@ class ReasoningGymProblems:
             raise ValueError(f"There is no split {split!r}. {suggest(split, SPLITS)}")
         self.task = task
         self.split = split
-        self._data = reasoning_gym.create_dataset(task, seed=seed, size=2**31, **(config or {}))
-        self._places: list[int] = []
-        self._seen: set[str] = set()
+        settings = json.loads(config) if isinstance(config, str) else dict(config or {})
+        base = digest(str(seed)) % 2**31
+
+        @functools.lru_cache(maxsize=4)
+        def chunk(number: int) -> Any:
+            # The package draws item i with seed + i, so different chunks hold different items.
+            size = CHUNK * TRIES
+            return reasoning_gym.create_dataset(
+                task, seed=base + number * size, size=size, **settings
+            )
+
+        self._chunk = chunk
+        if chunk(0)[0]["answer"] is None:
+            raise ValueError(
+                f"The problems of {task!r} have no single right answer to compare with. Choose "
+                "another task."
+            )
 
     def __str__(self) -> str:
         return f"reasoning-gym {self.task}, {self.split}"
@@ -56,34 +80,21 @@ class ReasoningGymProblems:
     def __getitem__(self, index: int) -> Problem:
         if index < 0:
             raise IndexError(f"A problem id must be 0 or more, got {index}.")
-        while len(self._places) <= index:
-            self._extend()
-        item = self._data[self._places[index]]
-        return Problem(
-            id=f"{self.task}/{self._places[index]}",
-            problem=item["question"],
-            answer=str(item["answer"]),
-            subject=self.task,
-            source="reasoning-gym",
+        number, place = divmod(index, CHUNK)
+        items = self._chunk(number)
+        for attempt in range(TRIES):
+            item = items[place * TRIES + attempt]
+            if split_of(item["question"]) == self.split:
+                return Problem(
+                    id=f"{self.task}/{self.split}/{index}",
+                    problem=item["question"],
+                    answer=str(item["answer"]),
+                    subject=self.task,
+                    source="reasoning-gym",
+                )
+        raise LookupError(
+            f"The task {self.task!r} has too few problems to make {self.split} ones of them."
         )
-
-    def _extend(self) -> None:
-        begin = self._places[-1] + 1 if self._places else 0
-        again: int | None = None
-        for place in itertools.islice(itertools.count(begin), MAX_DRAWS):
-            question = self._data[place]["question"]
-            if split_of(question) != self.split:
-                continue
-            if question not in self._seen:
-                self._seen.add(question)
-                self._places.append(place)
-                return
-            again = place if again is None else again
-        if again is None:
-            raise LookupError(
-                f"The task {self.task!r} has too few problems to make {self.split} ones of them."
-            )
-        self._places.append(again)
 
 
 class ReasoningGymEnv(TextEnv):
@@ -93,7 +104,7 @@ class ReasoningGymEnv(TextEnv):
         task: which task, such as ``leg_counting`` or ``basic_arithmetic``.
         split: ``train`` or ``test``; they never overlap.
         seed: another seed gives other problems.
-        config: the task's own settings.
+        config: the task's own settings as JSON, such as ``{"min_animals": 2}``.
         verifier: ``math`` for tasks whose answers are numbers or formulas, ``exact`` for texts.
         render_mode: ``human`` or ``ansi``.
     """
@@ -104,7 +115,7 @@ class ReasoningGymEnv(TextEnv):
         task: str = "leg_counting",
         split: str = "train",
         seed: int = 0,
-        config: dict[str, Any] | None = None,
+        config: str | None = None,
         verifier: str = "math",
         render_mode: str | None = None,
     ) -> None:

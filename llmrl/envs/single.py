@@ -6,8 +6,10 @@ override :meth:`TextEnv.to_grade` and :meth:`TextEnv.settle`.  What is right, th
 
 from __future__ import annotations
 
+import functools
 import operator
 import string
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -105,6 +107,7 @@ class TextEnv(gymnasium.Env[str, str]):
         self.problem: Problem | None = None
         self.turns: list[tuple[str, str]] = []
         """Responses so far, each with the reply to it."""
+        self._rendered: list[str] = []
         self._problem_id = -1
         self._running = False
         self._info: dict[str, Any] = {}
@@ -133,11 +136,11 @@ class TextEnv(gymnasium.Env[str, str]):
             self._problem_id = _problem_id(options["problem_id"], size)
         self.problem = self.problems[self._problem_id]
         self.turns = []
+        self._rendered = []
         self._running = True
         self._ahead = None
         self._info = {}
-        if self.render_mode == "human":
-            print(self._render_problem())
+        self._show(self._render_problem)
         return self.ask(self.problem), self._about()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -161,8 +164,7 @@ class TextEnv(gymnasium.Env[str, str]):
             "reward_parts": dict(turn.reward_parts),
         }
         reward = float(sum(turn.reward_parts.values()))
-        if self.render_mode == "human":
-            print(self._render_turn())
+        self._show(self._render_turn)
         info = {**self._info, "reward_parts": dict(turn.reward_parts)}
         return turn.reply, reward, turn.terminated, turn.truncated, info
 
@@ -190,9 +192,13 @@ class TextEnv(gymnasium.Env[str, str]):
 
     def render(self) -> str | None:
         """The episode so far as text; in ``human`` mode it has been printed already."""
-        if self.render_mode != "ansi" or self.problem is None:
-            return "" if self.render_mode == "ansi" else None
-        return "\n".join([self._render_problem(), *([self._render_turn()] if self.turns else [])])
+        return "\n".join(self._rendered) if self.render_mode == "ansi" else None
+
+    def _show(self, render: Callable[[], str]) -> None:
+        if self.render_mode is not None:
+            self._rendered.append(render())
+        if self.render_mode == "human":
+            print(self._rendered[-1])
 
     def _check(self, action: str) -> Problem:
         if self.problem is None or not self._running:
@@ -239,12 +245,15 @@ class TextEnv(gymnasium.Env[str, str]):
 
 
 def find_verifier(verifier: str | Verifier) -> Verifier:
-    """A verifier by name; one that is given is returned."""
-    if isinstance(verifier, str):
-        from llmrl import verifiers  # the graders are loaded with the first environment
+    """A verifier by name, the same one for all who ask; one that is given is returned."""
+    return _named_verifier(verifier) if isinstance(verifier, str) else verifier
 
-        return verifiers.verifier(verifier)
-    return verifier
+
+@functools.cache
+def _named_verifier(name: str) -> Verifier:
+    from llmrl import verifiers  # the graders are loaded with the first environment
+
+    return verifiers.verifier(name)
 
 
 def _problem_id(given: Any, size: int | None) -> int:

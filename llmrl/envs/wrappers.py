@@ -3,8 +3,8 @@ r"""Further parts of the reward, as Gymnasium wrappers; each shows in ``info["re
     env = FormatReward(gymnasium.make("llmrl/MATH-v0"), pattern=r"\\boxed\{.+\}", weight=0.1)
 
 In a vector environment: ``TextVectorEnv.make(env_id, 8, wrappers=[FormatReward])``.  A wrapper
-acts on every turn of an episode.  Lengths are in characters unless ``length`` counts otherwise, such
-as ``lambda text: len(tokenizer.encode(text))``.
+acts on every turn of an episode.  Lengths are in characters unless ``length`` counts otherwise:
+``lambda text: len(tokenizer.encode(text))``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.pool import part_sum
+from llmrl.losses.pool import Pool
 
 Aggregate = Callable[..., Tensor]
 """(mask [N, T], partition [N, T] or None) -> weight [N, T]; float64, rounded by who stores it."""
@@ -67,8 +67,8 @@ class FixedLength:
     def __post_init__(self) -> None:
         if not self.length >= 1:
             raise ValueError(
-                f"FixedLength: length must be 1 or more tokens, got {self.length}. Give the largest "
-                "response length."
+                f"FixedLength: length must be 1 or more tokens, got {self.length}. Give the "
+                "largest response length."
             )
 
     def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:
@@ -108,12 +108,11 @@ class GroupMean:
                 "GroupMean averages over the parts of each response and was given no partition. "
                 "Give the algorithm one, such as EntropyPartition(), or write 'partition'."
             )
-        partition = torch.where(mask, partition, -1)
-        inside = partition >= 0
-        share = inside / part_sum(inside.double(), partition).clamp_min(1)
+        pool = Pool(partition, mask)
+        share = pool.share(torch.float64)
         if self.group_weights is not None:
             table = torch.tensor([*self.group_weights, 0.0], dtype=share.dtype, device=mask.device)
-            share = share * table[torch.where(inside, partition, len(table) - 1)]
+            share = share * table[torch.where(pool.inside, partition, len(table) - 1)]
         total = share.sum(1, keepdim=True)
         rows = (total > 0).sum().clamp_min(1)
         return torch.where(total > 0, share / total.clamp_min(1e-300), 0) / rows

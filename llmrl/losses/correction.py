@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from llmrl.losses.pool import sequence_mean
-from llmrl.losses.step import LOG_PROB_LIMIT, bounded, compute_dtype, select
+from llmrl.losses.step import bounded, compute_dtype, finite_log_prob, select
 
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -24,7 +24,7 @@ def _gap(old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) -> Tensor
     """log rho of each token, 0 outside the mask, in float32 or better; no gradient."""
     dtype = compute_dtype(old_log_prob)
     old, sampler = (
-        select(mask, x.detach(), dtype=dtype).clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
+        finite_log_prob(select(mask, x.detach(), dtype=dtype))
         for x in (old_log_prob, sampler_log_prob)
     )
     return old - sampler

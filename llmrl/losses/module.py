@@ -19,6 +19,7 @@ from torchrl.objectives.common import LossModule
 from llmrl import keys
 from llmrl.keys import Key
 from llmrl.losses.step import check_entry, check_mask, missing, select
+from llmrl.registry import suggest
 
 Part = TypeVar("Part")
 
@@ -66,6 +67,14 @@ class NetworkFreeLoss(LossModule):
     def in_keys(self) -> list[Key]:
         """The entries that are read."""
         return [self.key(name) for name in self.reads]
+
+    def set_keys(self, **names: Key) -> None:
+        """Move entries: ``set_keys(advantage="my_advantage")``; None moves one back."""
+        known = [field.name for field in dataclasses.fields(AcceptedKeys)]
+        for name in names:
+            if name not in known:
+                raise ValueError(f"The losses have no key {name!r}. {suggest(name, known)}")
+        super().set_keys(**names)
 
     def _forward_value_estimator_keys(self, **kwargs: Any) -> None:
         """Nothing to pass on: there is no value estimator."""

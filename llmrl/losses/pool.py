@@ -26,17 +26,40 @@ def sequence_mean(x: Tensor, mask: Tensor) -> Tensor:
     return x.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)
 
 
+class Pool:
+    """The parts of a batch's sequences, ready to sum over.
+
+    Args:
+        partition: int64 [N, T], the part of each token; -1: none.
+        inside: bool [N, T], where ``partition`` is to be believed; by default where it is not -1.
+    """
+
+    def __init__(self, partition: Tensor, inside: Tensor | None = None) -> None:
+        known = partition >= 0
+        self.inside = known if inside is None else known & inside
+        self.width = max(partition.shape[1], MAX_PARTS)
+        # the last bucket takes the tokens of no part
+        self.bucket = torch.where(self.inside, partition, self.width)
+
+    def sum(self, x: Tensor) -> Tensor:
+        """For each token the sum of ``x`` over its part, [N, T]; meaningless where it has none."""
+        totals = x.new_zeros(x.shape[0], self.width + 1).scatter_add_(1, self.bucket, x)
+        return totals.gather(1, self.bucket)
+
+    def share(self, dtype: torch.dtype) -> Tensor:
+        """For each token 1 / tokens of its part, [N, T]; 0 where it has none."""
+        inside = self.inside.to(dtype)
+        return inside / self.sum(inside).clamp_min(1)
+
+
 def part_sum(x: Tensor, partition: Tensor) -> Tensor:
     """For each token the sum of ``x`` over the tokens of its part, [N, T]; 0 where the id is -1.
 
     >>> part_sum(torch.tensor([[1.0, 3.0, 5.0]]), torch.tensor([[0, 1, 0]]))
     tensor([[6., 3., 6.]])
     """
-    width = max(partition.shape[1], MAX_PARTS)
-    inside = partition >= 0
-    bucket = torch.where(inside, partition, width)  # the last bucket takes what is in no part
-    totals = x.new_zeros(x.shape[0], width + 1).scatter_add(1, bucket, x)
-    return torch.where(inside, totals.gather(1, bucket), 0)
+    pool = Pool(partition)
+    return torch.where(pool.inside, pool.sum(x), 0)
 
 
 def part_mean(x: Tensor, partition: Tensor) -> Tensor:
@@ -45,7 +68,8 @@ def part_mean(x: Tensor, partition: Tensor) -> Tensor:
     >>> part_mean(torch.tensor([[1.0, 3.0, 5.0]]), torch.tensor([[0, 1, 0]]))
     tensor([[3., 3., 3.]])
     """
-    return part_sum(x, partition) / part_sum(torch.ones_like(x), partition).clamp_min(1)
+    pool = Pool(partition)
+    return pool.sum(x) * pool.share(x.dtype)
 
 
 def part_count(partition: Tensor) -> Tensor:
@@ -55,8 +79,7 @@ def part_count(partition: Tensor) -> Tensor:
     tensor([[2.],
             [0.]])
     """
-    size = part_sum(torch.ones(partition.shape, device=partition.device), partition)
-    return torch.where(partition >= 0, 1 / size.clamp_min(1), 0).sum(1, keepdim=True).round()
+    return Pool(partition).share(torch.float32).sum(1, keepdim=True).round()
 
 
 def token_covariance(advantage: Tensor, log_prob: Tensor, mask: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.pool import part_mean, sequence_mean
+from llmrl.losses.pool import sequence_mean
 from llmrl.losses.step import Step, bounded
 
 
@@ -70,7 +70,7 @@ class GroupRatio:
     def __call__(self, step: Step) -> Tensor:
         """[N, T]."""
         own = step.log_ratio
-        return part_mean(own.detach(), step.partition) + (own - own.detach())
+        return step.part_mean(own.detach()) + (own - own.detach())
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,4 @@ class GroupRatioOld:
     def __call__(self, step: Step) -> Tensor:
         """[N, T]."""
         own = step.log_ratio
-        return bounded(part_mean(own.detach(), step.partition) + own)
+        return bounded(step.part_mean(own.detach()) + own)

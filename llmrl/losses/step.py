@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
+from llmrl.losses.pool import Pool
 
 LOG_RATIO_LIMIT = 20.0
 """Log-ratios are bounded to plus and minus this; exp(20) is 4.9e8."""
@@ -34,9 +36,8 @@ class MissingEntry(KeyError):
 def describe(key: Key) -> str:
     """What the table of entries says about one: shape, type, meaning, writer.
 
-    >>> describe("weight")
-    '[N, T] float32, how much each token counts; sums to 1 over an optimiser batch; written by
-    Algorithm.weigh'
+    >>> describe("value_target")
+    '[N, T] float32, the return to regress on; written by GAE'
     """
     entry = _ENTRIES.get(key)
     if entry is None:
@@ -68,6 +69,11 @@ def bounded(log_ratio: Tensor) -> Tensor:
     tensor([-20.0000,   0.5000,  20.0000])
     """
     return log_ratio.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+
+
+def finite_log_prob(log_prob: Tensor) -> Tensor:
+    """Log-probabilities without infinities; a token at a limit gets no gradient."""
+    return log_prob.clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
 
 
 def select(mask: Tensor, x: Tensor, safe: float = 0.0, dtype: torch.dtype | None = None) -> Tensor:
@@ -130,21 +136,19 @@ class Step:
     """One batch as ratio, clip and gates see it: everything [N, T], finite under the mask.
 
     Made by :meth:`of`.  Optional entries are read as attributes; reading one that was not given
-    raises :class:`MissingEntry`.  No gradient flows into anything but ``log_prob``.
+    raises :class:`MissingEntry`.  Nothing but ``log_prob`` and ``log_ratio`` has a gradient.
     """
 
     mask: Tensor
     """bool [N, T]: the tokens the policy sampled."""
-    log_prob: Tensor
-    """[N, T], with gradient."""
-    old_log_prob: Tensor
-    """[N, T]."""
     log_ratio: Tensor
-    """[N, T] log_prob - old_log_prob, bounded; with gradient."""
+    """[N, T] log_prob - old_log_prob, bounded, 0 outside the mask; with gradient."""
     advantage: Tensor
-    """[N, T]."""
-    extra: Mapping[Key, Tensor] = field(default_factory=dict)
-    """Every further entry that a part named in its ``in_keys``."""
+    """[N, T], 0 outside the mask."""
+    given: Mapping[Key, Tensor]
+    """The entries as they came: only for this class, which selects before it gives them out."""
+    cache: dict[Key, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was selected or pooled before: ratio, clip and metrics need the same."""
 
     @classmethod
     def of(
@@ -174,23 +178,35 @@ class Step:
         tensor([[0.5000, 0.0000]])
         """
         check_mask(mask)
-        check_entry(log_prob, mask, keys.LOG_PROB)
-        check_entry(old_log_prob, mask, keys.OLD_LOG_PROB)
-        check_entry(advantage, mask, keys.ADVANTAGE)
+        given = {
+            keys.LOG_PROB: log_prob,
+            keys.OLD_LOG_PROB: old_log_prob,
+            keys.ADVANTAGE: advantage,
+            **(extra or {}),
+        }
+        for key, x in given.items():
+            check_entry(x, mask, key)
         dtype = compute_dtype(log_prob)
-        log_prob = select(mask, log_prob, dtype=dtype).clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
-        old_log_prob = select(mask, old_log_prob.detach(), dtype=dtype)
-        old_log_prob = old_log_prob.clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
+        # A difference may be taken before it is selected: its backward multiplies nothing.  Without
+        # the limit, a token that both policies call impossible would be inf - inf.
+        old = old_log_prob.detach().to(dtype).clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
         return cls(
             mask=mask,
-            log_prob=log_prob,
-            old_log_prob=old_log_prob,
-            log_ratio=bounded(log_prob - old_log_prob),
+            log_ratio=bounded(select(mask, log_prob.to(dtype) - old)),
             advantage=select(mask, advantage.detach(), dtype=dtype),
-            extra={
-                key: _select_extra(key, x.detach(), mask, dtype) for key, x in (extra or {}).items()
-            },
+            given=given,
         )
+
+    @property
+    def log_prob(self) -> Tensor:
+        """[N, T], with gradient; 0 outside the mask."""
+        dtype = self.advantage.dtype
+        return finite_log_prob(select(self.mask, self.given[keys.LOG_PROB], dtype=dtype))
+
+    @property
+    def old_log_prob(self) -> Tensor:
+        """[N, T]; 0 outside the mask."""
+        return finite_log_prob(self[keys.OLD_LOG_PROB])
 
     @property
     def entropy(self) -> Tensor:
@@ -205,24 +221,43 @@ class Step:
     @property
     def max_entropy(self) -> Tensor:
         """[N, 1] nats, log of the vocabulary size."""
-        return self[keys.MAX_ENTROPY]
+        row = self.mask.any(1, keepdim=True)
+        return select(row, self._given(keys.MAX_ENTROPY), 1.0, self.advantage.dtype)
 
     @property
     def partition(self) -> Tensor:
         """int64 [N, T]: the part a token belongs to; -1 outside the mask."""
-        return self[keys.PARTITION]
+        pool = self._pooled()[0]
+        return torch.where(pool.inside, pool.bucket, -1)
+
+    def in_part(self, part: int) -> Tensor:
+        """[N, T]: 1 for the tokens of this part, else 0."""
+        return (self._pooled()[0].bucket == part).to(self.advantage.dtype)
+
+    def part_mean(self, x: Tensor) -> Tensor:
+        """For each token the mean of ``x`` [N, T] over its part; 0 where it has none."""
+        pool, share = self._pooled()
+        return pool.sum(x) * share
+
+    @property
+    def part_share(self) -> Tensor:
+        """[N, T]: 1 / how many tokens the token's part has; 0 where it has none."""
+        return self._pooled()[1]
 
     def __getitem__(self, key: Key) -> Tensor:
-        """An optional entry by its key: how a part of your own reads an entry of your own."""
-        if key not in self.extra:
-            raise missing(key, self.extra)
-        return self.extra[key]
+        """An entry [N, T] by its key, without gradient: how a part reads an entry of its own."""
+        if key not in self.cache:
+            x = self._given(key)
+            self.cache[key] = select(self.mask, x, dtype=self.advantage.dtype)
+        return self.cache[key]
 
+    def _pooled(self) -> tuple[Pool, Tensor]:
+        if keys.PARTITION not in self.cache:
+            pool = Pool(self._given(keys.PARTITION), self.mask)
+            self.cache[keys.PARTITION] = pool, pool.share(self.advantage.dtype)
+        return self.cache[keys.PARTITION]
 
-def _select_extra(key: Key, x: Tensor, mask: Tensor, dtype: torch.dtype) -> Tensor:
-    check_entry(x, mask, key)
-    if key == keys.PARTITION:
-        return torch.where(mask, x, -1)
-    if key == keys.MAX_ENTROPY:
-        return select(mask.any(1, keepdim=True), x, 1.0, dtype)
-    return select(mask, x, dtype=dtype)
+    def _given(self, key: Key) -> Tensor:
+        if key not in self.given:
+            raise missing(key, self.given)
+        return self.given[key].detach()

@@ -18,7 +18,7 @@ from llmrl import keys
 from llmrl.keys import Key
 from llmrl.losses.module import NetworkFreeLoss, number
 from llmrl.losses.pool import highest, token_covariance
-from llmrl.losses.step import LOG_PROB_LIMIT, bounded, check_entry, compute_dtype
+from llmrl.losses.step import bounded, check_entry, compute_dtype, finite_log_prob
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
 """(d = log pi_ref - log pi, log pi - log pi_old), both [N, T] and with gradient -> KL [N, T]."""
@@ -112,12 +112,13 @@ class ValueLoss(NetworkFreeLoss):
         error = (value - target).square()
         if self.clipped:
             old = self.read_safe(tensordict, keys.OLD_VALUE, mask, dtype).detach()
-            held = (old + (value - old).clamp(-self.clip, self.clip) - target).square()
+            moved = (value - old).clamp(min=-self.clip).clamp(max=self.clip)
+            held = (old + moved - target).square()
             beyond = (held > error).detach()
             error = torch.maximum(error, held)
         else:
             beyond = torch.zeros_like(mask)
-        loss = self.coefficient * (weight * error).sum() / 2
+        loss = (self.coefficient * weight * error).sum() / 2
         fraction = beyond.sum() / mask.sum().clamp_min(1)
         return TensorDict({"loss_value": loss, "value_clip_fraction": fraction}, batch_size=[])
 
@@ -149,13 +150,11 @@ class KLToReference(NetworkFreeLoss):
         mask, weight, log_prob = _read_log_prob(self, tensordict)
         dtype = log_prob.dtype
         old, ref = (
-            self.read_safe(tensordict, name, mask, dtype)
-            .detach()
-            .clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
+            finite_log_prob(self.read_safe(tensordict, name, mask, dtype).detach())
             for name in (keys.OLD_LOG_PROB, keys.REF_LOG_PROB)
         )
         kl = self.estimator(bounded(ref - log_prob), bounded(log_prob - old))
-        loss = self.coefficient * (weight * kl).sum()
+        loss = (self.coefficient * weight * kl).sum()
         mean = kl.detach().sum() / mask.sum().clamp_min(1)
         return TensorDict({"loss_kl": loss, "kl_to_ref": mean}, batch_size=[])
 
@@ -184,7 +183,7 @@ class EntropyBonus(NetworkFreeLoss):
         dtype = compute_dtype(self.read(tensordict, keys.ENTROPY))
         weight = self.read_weight(tensordict, mask, dtype)
         entropy = self.read_safe(tensordict, keys.ENTROPY, mask, dtype)
-        loss = -self.coefficient * (weight * entropy).sum()
+        loss = -(self.coefficient * weight * entropy).sum()
         return TensorDict({"loss_entropy": loss}, batch_size=[])
 
 
@@ -217,7 +216,7 @@ class PositiveNLL(NetworkFreeLoss):
         reward = self.read(tensordict, keys.REWARD)
         check_entry(reward, mask, self.key(keys.REWARD), keys.REWARD)
         positive = reward.detach() >= self.min_reward  # [N, 1]
-        loss = -self.coefficient * (torch.where(positive, weight, 0) * log_prob).sum()
+        loss = -(self.coefficient * torch.where(positive, weight, 0) * log_prob).sum()
         return TensorDict({"loss_nll": loss}, batch_size=[])
 
 
@@ -257,12 +256,12 @@ class CovarianceKL(NetworkFreeLoss):
         mask, weight, log_prob = _read_log_prob(self, tensordict)
         dtype = log_prob.dtype
         old = self.read_safe(tensordict, keys.OLD_LOG_PROB, mask, dtype).detach()
-        old = old.clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
+        old = finite_log_prob(old)
         advantage = self.read_safe(tensordict, keys.ADVANTAGE, mask, dtype).detach()
         covariance = token_covariance(advantage, log_prob, mask)
         held = highest(covariance, mask, (self.fraction * mask.sum()).floor().clamp_min(1))
         distance = bounded(log_prob - old).abs()
-        loss = self.coefficient * (torch.where(held, weight, 0) * distance).sum()
+        loss = (self.coefficient * torch.where(held, weight, 0) * distance).sum()
         return TensorDict({"loss_kl_cov": loss}, batch_size=[])
 
 
@@ -274,4 +273,4 @@ def _read_log_prob(
     dtype = compute_dtype(loss.read(tensordict, keys.LOG_PROB))
     weight = loss.read_weight(tensordict, mask, dtype)
     log_prob = loss.read_safe(tensordict, keys.LOG_PROB, mask, dtype)
-    return mask, weight, log_prob.clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
+    return mask, weight, finite_log_prob(log_prob)

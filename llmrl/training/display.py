@@ -96,9 +96,10 @@ class Display:
         task = self.progress.add_task(title, total=total, completed=done)
 
         def move(now: int) -> None:
-            self.progress.update(task, completed=now)
-            if now >= total:
-                self.progress.remove_task(task)
+            if task in self.progress.task_ids:
+                self.progress.update(task, completed=now)
+                if now >= total:
+                    self.progress.remove_task(task)
 
         return move
 

@@ -18,6 +18,7 @@ from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.policies.policy import Policy
+from llmrl.policies.sampler import FINISH_LENGTH, FINISH_REFUSED
 
 
 @dataclass
@@ -155,8 +156,6 @@ def collect(
     problems, first = env.reset(
         seed=[problem_seed(seed, i) for i in ids], options={"problem_id": ids}
     )
-    contexts = policy.encode(list(problems))
-    fits = torch.tensor([len(c) <= policy.max_prompt_length for c in contexts])
     data = policy.generate(list(problems), greedy=greedy, generator=generator)
     responses = list(data["text", "response"])
     _, rewards, terminated, truncated, infos = env.step(responses)
@@ -165,7 +164,8 @@ def collect(
             f"{environments.env_id} goes on after the first response. Environments of several turns "
             "cannot be trained on yet."
         )
-    length_limit = data["finish_reason"].bool()
+    fits = data["finish_reason"] != FINISH_REFUSED
+    length_limit = data["finish_reason"] == FINISH_LENGTH
     shown = info_rows(first, rows)
     graded = info_rows(infos, rows)
     groups = torch.arange(rows) // group_size + first_group

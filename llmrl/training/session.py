@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 import yaml
+from transformers.utils import logging as transformers_logging
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.evaluation import Evaluation, evaluate
 from llmrl.policies.critic import Critic
-from llmrl.policies.policy import Policy
+from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.report.plots import plot_run
 from llmrl.training import checkpoint
 from llmrl.training.config import Config, ConfigError
@@ -50,6 +51,7 @@ def train(config: Config, display: Display | None = None) -> Path | None:
         folder = None if config.dry_run else _prepare_folder(config, start)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
+        transformers_logging.disable_progress_bar()  # it would break into ours
         torch.manual_seed(config.seed)
         state = None if start is None else checkpoint.load_state(start)
         if state is not None:
@@ -114,7 +116,8 @@ def _load_policy(config: Config, path: str) -> Policy:
     return Policy.from_pretrained(
         path, dtype=settings.dtype, device=settings.device, temperature=settings.temperature,
         max_prompt_length=settings.max_prompt_length, max_response_length=settings.max_response_length,
-        lora_rank=settings.lora_rank, gradient_checkpointing=settings.gradient_checkpointing,
+        lora=LoraOptions(rank=settings.lora_rank) if settings.lora_rank else None,
+        gradient_checkpointing=settings.gradient_checkpointing,
     )  # fmt: skip
 
 

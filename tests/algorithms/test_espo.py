@@ -1,5 +1,8 @@
-"""ESPO: groups of like entropy, a ratio and a clip width for each.  The sentences are those of the
-specification's list of invariants, in its order; the default reading unless a name says otherwise."""
+"""ESPO: groups of like entropy, a ratio and a clip width for each.
+
+The numbered sections follow the list of ESPO's invariants; a test is about the default reading
+unless its name says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -217,19 +220,25 @@ UNIT = make_batch(
 
 def test_the_width_is_linear_in_alpha_and_in_entropy() -> None:
     base = torch.tensor(clip_width(UNIT))
-    torch.testing.assert_close(torch.tensor(clip_width(UNIT, alpha=0.06)), 3 * base, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        torch.tensor(clip_width(UNIT, alpha=0.06)), 3 * base, rtol=1e-6, atol=1e-9
+    )
     doubled = with_entropy(UNIT, UNIT.old_entropy * 2)
     torch.testing.assert_close(torch.tensor(clip_width(doubled)), 2 * base, rtol=1e-6, atol=1e-9)
 
 
 def test_the_width_is_alpha_times_the_groups_mean_entropy_over_log_vocabulary() -> None:
     expected = [0.02 * e / LN_V for e in (0.3, 3.0, 1.75, 4.0)]
-    torch.testing.assert_close(torch.tensor(clip_width(UNIT)), torch.tensor(expected), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        torch.tensor(clip_width(UNIT)), torch.tensor(expected), rtol=1e-6, atol=1e-9
+    )
 
 
 def test_the_width_lies_between_0_and_alpha_and_is_alpha_for_the_uniform_distribution() -> None:
     uniform = with_entropy(UNIT, torch.full_like(UNIT.old_entropy, LN_V))
-    torch.testing.assert_close(torch.tensor(clip_width(uniform)), torch.full((4,), 0.02), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        torch.tensor(clip_width(uniform)), torch.full((4,), 0.02), rtol=1e-6, atol=1e-9
+    )
     assert all(0 <= w <= 0.02 + 1e-9 for w in clip_width(UNIT))
 
 
@@ -340,7 +349,9 @@ def test_grouping_by_sequence_is_exact_under_micro_batches(batch: Batch, data) -
 
 def test_quantiles_of_the_batch_are_not_exact_when_a_micro_batch_groups_for_itself() -> None:
     batch = make_batch(
-        [[0.1] * 5, [0.1] * 5], [1.0, 1.0], old_entropy=[[0.0, 0.1, 0.2, 0.3, 0.4], [5.0, 6.0, 7.0, 8.0, 9.0]]
+        [[0.1] * 5, [0.1] * 5],
+        [1.0, 1.0],
+        old_entropy=[[0.0, 0.1, 0.2, 0.3, 0.4], [5.0, 6.0, 7.0, 8.0, 9.0]],
     )
     recipe = espo(whole_batch=True)
     whole = partition(recipe, batch)
@@ -455,7 +466,9 @@ def test_training_the_uncertain_tokens_alone(batch: Batch) -> None:
 
 
 def test_absolute_thresholds_in_nats() -> None:
-    batch = make_batch([[0.0] * 4, [0.0] * 2], [1.0, 1.0], old_entropy=[[0.1, 0.6, 2.0, 0.4], [0.1, 0.2]])
+    batch = make_batch(
+        [[0.0] * 4, [0.0] * 2], [1.0, 1.0], old_entropy=[[0.1, 0.6, 2.0, 0.4], [0.1, 0.2]]
+    )
     ids = partition(espo(thresholds=(0.5,)), batch)
     assert ids.tolist() == [[0, 1, 1, 0], [0, 0, -1, -1]]
     weight = espo(thresholds=(0.5,)).weigh(batch.td())[keys.WEIGHT]

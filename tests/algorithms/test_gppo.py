@@ -15,7 +15,9 @@ from llmrl.algorithms import algorithm
 
 LO, HI = 0.8, 1.28
 NEAR = make_batch(
-    [[log(LO) - 1e-9, log(LO) + 1e-9, log(HI) - 1e-9, log(HI) + 1e-9]] * 2, [1.0, -1.0], old_log_prob=0.0
+    [[log(LO) - 1e-9, log(LO) + 1e-9, log(HI) - 1e-9, log(HI) + 1e-9]] * 2,
+    [1.0, -1.0],
+    old_log_prob=0.0,
 )
 FAR = make_batch([[8.0, -8.0, 2.0, -2.0]] * 2, [1.0, -1.0])
 CORNERS = make_batch([[1.0, -1.0]] * 2, [1.0, -1.0])

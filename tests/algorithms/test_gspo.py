@@ -14,7 +14,9 @@ from table import assert_same, evaluate, factors, oracle_outcome
 from llmrl import keys
 from llmrl.algorithms import algorithm
 
-NEAR_LOW = make_batch([[log(0.9) - 1e-9] * 2, [log(0.9) + 1e-9] * 2], [-1.0, -1.0], old_log_prob=0.0)
+NEAR_LOW = make_batch(
+    [[log(0.9) - 1e-9] * 2, [log(0.9) + 1e-9] * 2], [-1.0, -1.0], old_log_prob=0.0
+)
 NEAR_HIGH = make_batch([[log(1.1) - 1e-9] * 2, [log(1.1) + 1e-9] * 2], [1.0, 1.0], old_log_prob=0.0)
 signed = batches(advantage=nonzero_advantages)
 
@@ -107,9 +109,7 @@ def test_invariant_to_duplicating_every_token(batch: Batch) -> None:
 
 @given(batch=batches(max_tokens=1, advantage=nonzero_advantages))
 def test_with_one_token_a_response_it_is_the_token_clip(batch: Batch) -> None:
-    assert_same(
-        evaluate(gspo(0.2, 0.2), batch), evaluate(algorithm("grpo", kl=0.0), batch)
-    )
+    assert_same(evaluate(gspo(0.2, 0.2), batch), evaluate(algorithm("grpo", kl=0.0), batch))
     assert_same(evaluate(gspo(0.2, 0.2), batch), oracle_outcome(oracles.grpo, batch))
 
 

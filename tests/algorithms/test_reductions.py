@@ -41,7 +41,9 @@ def test_at_ratio_1_the_gradient_is_minus_the_advantage_over_sequences_and_their
 
 @given(batch=tokens)
 def test_dapo_with_equal_widths_is_ppo(batch: Batch) -> None:
-    assert_same(evaluate(algorithm("dapo", clip_high=0.2), batch), oracle_outcome(oracles.ppo, batch))
+    assert_same(
+        evaluate(algorithm("dapo", clip_high=0.2), batch), oracle_outcome(oracles.ppo, batch)
+    )
 
 
 @given(batch=tokens)
@@ -103,7 +105,12 @@ def test_erc_with_an_open_band_is_its_base(base: str, batch: Batch) -> None:
 
 @given(batch=tokens)
 def test_sapo_with_vanishing_tau_is_importance_sampling_in_gradient(batch: Batch) -> None:
-    near = Batch(**{**vars(batch), "log_prob": batch.old_log_prob + (batch.log_prob - batch.old_log_prob) / 8})
+    near = Batch(
+        **{
+            **vars(batch),
+            "log_prob": batch.old_log_prob + (batch.log_prob - batch.old_log_prob) / 8,
+        }
+    )
     sapo = evaluate(algorithm("sapo", tau_positive=1e-6, tau_negative=1e-6), near)
     wide = oracle_outcome(lambda b, lp: oracles.grpo(b, lp, low=INF, high=INF), near)
     torch.testing.assert_close(sapo.grad, wide.grad, rtol=1e-8, atol=1e-10)

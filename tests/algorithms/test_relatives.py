@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import pairwise
 from math import exp, log
 
 import oracles
@@ -132,7 +132,9 @@ def test_gmpo_with_one_token_is_ppo_with_bounds_e_to_the_minus_and_plus_epsilon(
 
 
 def test_gmpo_clips_only_the_side_that_the_advantage_pushes_to() -> None:
-    f = factors(algorithm("gmpo"), make_batch([[0.5], [-0.5], [0.5], [-0.5]], [1.0, 1.0, -1.0, -1.0]))
+    f = factors(
+        algorithm("gmpo"), make_batch([[0.5], [-0.5], [0.5], [-0.5]], [1.0, 1.0, -1.0, -1.0])
+    )
     same(f[:, 0], f64([0.0, exp(-0.5), exp(0.5), 0.0]))
 
 
@@ -142,7 +144,7 @@ def test_gmpo_clips_only_the_side_that_the_advantage_pushes_to() -> None:
 @given(batch=signed)
 def test_kl_cov_penalises_the_tokens_of_the_largest_covariance(batch: Batch) -> None:
     cov = sorted(oracles.covariances(batch, batch.log_prob).values())
-    assume(all(b - a > 1e-9 for a, b in zip(cov, cov[1:], strict=False)))
+    assume(all(b - a > 1e-9 for a, b in pairwise(cov)))
     recipe = algorithm("kl_cov", fraction=0.3, coefficient=0.5)
     theirs = oracle_outcome(lambda b, lp: oracles.kl_cov(b, lp, ratio=0.3, coef=0.5), batch)
     assert_same(evaluate(recipe, batch), theirs)
@@ -201,7 +203,9 @@ def test_aspo_factor_is_the_ratio_within_lo_and_c_for_negative_advantages(batch:
 
 @given(batch=batches(per_token=True, on_policy=True))
 def test_aspo_on_policy_gradient_equals_the_token_means(batch: Batch) -> None:
-    assert_same(evaluate(algorithm("aspo", kl=0.0), batch), oracle_outcome(oracles.ppo, batch), value=False)
+    assert_same(
+        evaluate(algorithm("aspo", kl=0.0), batch), oracle_outcome(oracles.ppo, batch), value=False
+    )
 
 
 # DCPO
@@ -230,7 +234,7 @@ def dcpo_edges(q: float) -> tuple[float, float]:
     return edges[0], edges[1]
 
 
-def test_dcpo_lower_bound_rises_from_a_half_to_1_and_upper_falls_to_1_with_the_old_probability() -> None:
+def test_dcpo_lower_bound_rises_from_a_half_and_upper_falls_with_the_old_probability() -> None:
     edges = [dcpo_edges(q) for q in (0.001, 0.01, 0.7, 0.9, 1.0)]
     lows, highs = zip(*edges, strict=True)
     assert list(lows) == sorted(lows)
@@ -244,7 +248,53 @@ def test_dcpo_lower_bound_rises_from_a_half_to_1_and_upper_falls_to_1_with_the_o
 # TIS and MIS
 
 
-def with_sampler(batch: Batch, gap: torch.Tensor):
-    td = batch.td()
-    td[keys.SAMPLER_LOG_PROB] = torch.where(batch.mask, batch.old_log_prob - gap, 0.0)
-    return td
+def corrected(recipe, batch: Batch, log_rho: float, log_prob: torch.Tensor):
+    """Weights where the sampler gave every token exp(-log_rho) times the trainer's probability."""
+    td = batch.td(log_prob)
+    td[keys.SAMPLER_LOG_PROB] = batch.old_log_prob - log_rho
+    return recipe.weigh(td)
+
+
+@pytest.mark.parametrize("base", ["dapo", "gspo", "espo", "sapo"])
+@pytest.mark.parametrize("name", ["tis", "mis"])
+@given(batch=by_row)
+def test_a_correction_is_the_identity_if_the_sampler_is_the_trainer(
+    name: str, base: str, batch: Batch
+) -> None:
+    assert_same(evaluate(algorithm(f"{name}+{base}"), batch), evaluate(algorithm(base), batch))
+
+
+@given(batch=signed, log_rho=st.sampled_from([-1.0, 0.25, 0.5, 2.0]))
+def test_the_gradient_is_the_bases_times_the_constant_weight(batch: Batch, log_rho: float) -> None:
+    plain = evaluate(algorithm("dapo"), batch)
+    for name, factor in (
+        ("tis", min(exp(log_rho), 2.0)),
+        ("mis", exp(log_rho) if exp(log_rho) <= 3 else 0.0),
+    ):
+        recipe = algorithm(name, **({"sequence": False} if name == "mis" else {}))
+        new = batch.log_prob.clone().requires_grad_()
+        td = corrected(recipe, batch, log_rho, new)
+        assert not td[keys.WEIGHT].requires_grad
+        loss = recipe.loss()(td)["loss_objective"]
+        (grad,) = torch.autograd.grad(loss, new)
+        same(grad, plain.grad * factor)
+        same(loss.detach(), plain.loss * factor)
+
+
+def test_sequence_corrections_multiply_over_the_response() -> None:
+    batch = make_batch([[0.1, 0.1], [0.1]], [1.0, 1.0])
+    plain = algorithm("dapo").weigh(batch.td())[keys.WEIGHT]
+    tis = corrected(algorithm("tis", sequence=True, cap=10.0), batch, 0.5, batch.log_prob)
+    same(tis[keys.WEIGHT], plain * f64([[exp(1.0)], [exp(0.5)]]))
+    mis = corrected(algorithm("mis", correction_high=2.0), batch, 0.5, batch.log_prob)
+    same(mis[keys.WEIGHT], plain * f64([[0.0], [exp(0.5)]]))
+
+
+def test_the_sampler_is_read_only_where_it_is_corrected_for() -> None:
+    assert keys.SAMPLER_LOG_PROB in algorithm("tis").in_keys
+    assert keys.SAMPLER_LOG_PROB not in algorithm("dapo").in_keys
+
+
+def test_two_corrections_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Use one of tis and mis"):
+        algorithm("tis+mis+dapo")

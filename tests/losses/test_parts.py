@@ -206,7 +206,11 @@ def test_garbage_under_the_mask_takes_no_rank() -> None:
     clean = torch.tensor([[0.1, 0.0, 3.0, 0.2, 0.0]])
     for value in (NAN, INF, -INF, 100.0):
         dirty = torch.where(mask, clean, value)
-        for rule in (EntropyPartition(), BatchEntropyPartition(), EntropyThresholds(thresholds=(1.0,))):
+        for rule in (
+            EntropyPartition(),
+            BatchEntropyPartition(),
+            EntropyThresholds(thresholds=(1.0,)),
+        ):
             assert torch.equal(rule(dirty, mask), rule(clean, mask))
             assert rule(dirty, mask).tolist() == [[0, -1, 1, 0, -1]]
 
@@ -226,7 +230,9 @@ def test_thresholds_belong_to_the_part_above() -> None:
 
 @pytest.mark.parametrize("edges", [(), (0.0,), (1.0,), (0.8, 0.2), (0.5, 0.5), (1.2,)])
 def test_edges_that_do_not_rise_between_0_and_1_are_refused(edges: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match=r"EntropyPartition: quantiles must rise strictly between 0 and 1"):
+    with pytest.raises(
+        ValueError, match=r"EntropyPartition: quantiles must rise strictly between 0 and 1"
+    ):
         EntropyPartition(quantiles=edges)
 
 
@@ -289,7 +295,10 @@ def test_a_vocabulary_of_one_word_divides_nothing_by_0() -> None:
         (lambda: GradientPreservingClip(low=-1.0), r"low must be between 0 and 1"),
         (lambda: DualClip(bound=1.0), r"bound must be above 1, got 1.0"),
         (lambda: EntropyAdaptiveClip(alpha=-0.1), r"alpha must be 0 or more, got -0.1"),
-        (lambda: EntropyAdaptiveClip(floor=0.2, ceiling=0.1), r"floor must be 0 or more and not above"),
+        (
+            lambda: EntropyAdaptiveClip(floor=0.2, ceiling=0.1),
+            r"floor must be 0 or more and not above",
+        ),
         (lambda: EntropyAdaptiveClip(floor=-0.2), r"floor must be 0 or more"),
         (lambda: SoftGate(tau_positive=0.0), r"tau_positive must be above 0, got 0.0"),
         (lambda: SoftGate(tau_negative=-1.0), r"tau_negative must be above 0, got -1.0"),
@@ -312,7 +321,10 @@ def test_numbers_that_make_no_sense_are_refused(make, message: str) -> None:
 def test_literal_betas_scale_the_value_of_clipped_tokens() -> None:
     batch = make_batch([[1.0, -1.0, 0.1]] * 2, [1.0, -1.0])
     step = Step.of(
-        mask=batch.mask, log_prob=batch.log_prob, old_log_prob=batch.old_log_prob, advantage=batch.advantage
+        mask=batch.mask,
+        log_prob=batch.log_prob,
+        old_log_prob=batch.old_log_prob,
+        advantage=batch.advantage,
     )
     kept = GradientPreservingClip(beta_low=0.5, beta_high=0.25)(step.log_ratio, step)
     literal = LiteralGradientPreservingClip(beta_low=0.5, beta_high=0.25)(step.log_ratio, step)

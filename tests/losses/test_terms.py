@@ -35,8 +35,8 @@ def weighed(batch: Batch, **entries: torch.Tensor) -> TensorDict:
     return td
 
 
-# KL. Over a categorical everything can be summed exactly: the "tokens" are all its words, the weight
-# of each is its probability under the policy that sampled.
+# KL. Over a categorical everything can be summed exactly: the "tokens" are all its words, the
+# weight of each is its probability under the policy that sampled.
 
 LOGITS = torch.tensor([0.3, -0.7, 1.1, 0.0], dtype=torch.float64)
 REF = torch.tensor([-0.2, 0.4, 0.5, -1.0], dtype=torch.float64).log_softmax(0)
@@ -50,7 +50,11 @@ def expected_kl(estimator, sampled_from: torch.Tensor | None = None):
     old = log_pi.detach() if sampled_from is None else sampled_from
     td = TensorDict(batch_size=[1])
     td[keys.MASK] = torch.ones(1, 4, dtype=torch.bool)
-    td[keys.LOG_PROB], td[keys.OLD_LOG_PROB], td[keys.REF_LOG_PROB] = log_pi[None], old[None], REF[None]
+    td[keys.LOG_PROB], td[keys.OLD_LOG_PROB], td[keys.REF_LOG_PROB] = (
+        log_pi[None],
+        old[None],
+        REF[None],
+    )
     td[keys.WEIGHT] = old.exp()[None]
     loss = KLToReference(estimator=estimator, coefficient=1.0)(td)["loss_kl"]
     return loss.detach(), torch.autograd.grad(loss, logits)[0]
@@ -86,7 +90,9 @@ def test_as_a_loss_k3_has_the_gradient_of_kl_of_the_reference_to_the_policy() ->
 
 
 @pytest.mark.parametrize("base", [k1, k3])
-def test_off_policy_corrected_it_is_the_kl_and_its_gradient_on_samples_of_the_old_policy(base) -> None:
+def test_off_policy_corrected_it_is_the_kl_and_its_gradient_on_samples_of_the_old_policy(
+    base,
+) -> None:
     value, grad = expected_kl(OffPolicy(base), OLD)
     torch.testing.assert_close(value, true_kl()[0])
     torch.testing.assert_close(grad, true_kl()[1])
@@ -155,9 +161,13 @@ def test_the_value_loss_is_half_the_larger_of_the_two_squared_errors(case, width
     torch.testing.assert_close(loss, theirs)
     (mine,) = torch.autograd.grad(loss, value)
     other = torch.autograd.grad(theirs, value)[0] if theirs.requires_grad else None
-    tie = (value - target).square() == ((old + (value - old).clamp(-width, width)) - target).square()
+    tie = (value - target).square() == (
+        (old + (value - old).clamp(-width, width)) - target
+    ).square()
     other = torch.zeros_like(mine) if other is None else other
-    torch.testing.assert_close(mine[~tie | ((value - old).abs() <= width)], other[~tie | ((value - old).abs() <= width)])
+    torch.testing.assert_close(
+        mine[~tie | ((value - old).abs() <= width)], other[~tie | ((value - old).abs() <= width)]
+    )
 
 
 @given(case=value_batches())
@@ -204,7 +214,9 @@ def test_the_entropy_bonus_is_minus_the_weighted_entropy(batch: Batch) -> None:
     loss = EntropyBonus(coefficient=0.5)(weighed(batch, ENTROPY=entropy))["loss_entropy"]
     (grad,) = torch.autograd.grad(loss, entropy)
     weight = TokenMean()(batch.mask)
-    torch.testing.assert_close(loss.detach(), -0.5 * batch.entropy[batch.mask].sum() / batch.mask.sum())
+    torch.testing.assert_close(
+        loss.detach(), -0.5 * batch.entropy[batch.mask].sum() / batch.mask.sum()
+    )
     torch.testing.assert_close(grad, -0.5 * weight)
 
 

@@ -21,7 +21,7 @@ BATCH = make_batch(
     old_entropy=[[0.4, 1.7, 0.9], [3.0, 0.2]],
     entropy=[[0.41, 1.72, 0.5], [3.01, 0.3]],
 )
-NAMES = ("dapo", "gppo", "gspo", "espo", "erc", "cispo", "sapo", "gmpo")
+NAMES = ("dapo", "gppo", "gspo", "espo", "erc", "cispo", "sapo", "gmpo", "grpo", "ppo", "kl_cov")
 every = pytest.mark.parametrize("name", NAMES)
 
 
@@ -76,6 +76,15 @@ def test_set_keys_moves_the_entries_of_parts() -> None:
     loss.set_keys(entropy="my_entropy")
     td["my_entropy"] = td[keys.ENTROPY]
     assert torch.equal(loss(td.exclude(keys.ENTROPY))["loss_objective"], expected)
+
+
+def test_set_keys_moves_the_entries_of_terms() -> None:
+    loss, td = weighed("grpo")
+    expected = loss(td)["loss_kl"]
+    loss.set_keys(ref_log_prob="reference", advantage="a")
+    td["reference"], td["a"] = td[keys.REF_LOG_PROB], td[keys.ADVANTAGE]
+    out = loss(td.exclude(keys.REF_LOG_PROB, keys.ADVANTAGE))
+    assert torch.equal(out["loss_kl"], expected)
 
 
 def test_tensors_by_keyword_need_no_tensordict() -> None:
@@ -153,6 +162,7 @@ def test_casting_the_module_keeps_its_numbers_exact() -> None:
 
 @every
 def test_it_compiles_into_one_graph(name: str) -> None:
+    torch.compiler.reset()  # all losses share TorchRL's forward, whose recompilations are counted
     loss, td = weighed(name)
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     new = BATCH.log_prob.clone().requires_grad_()
@@ -182,51 +192,101 @@ def removed(key) -> Callable[[TensorDict], None]:
 
 
 BAD = {
-    "log_prob missing": ("dapo", removed(keys.LOG_PROB), "log_prob", ["[N, T]", "Policy.score", "missing"]),
-    "old_log_prob missing": ("dapo", removed(keys.OLD_LOG_PROB), "old_log_prob", ["[N, T]", "trainer"]),
+    "log_prob missing": (
+        "dapo",
+        removed(keys.LOG_PROB),
+        "log_prob",
+        ["[N, T]", "Policy.score", "missing"],
+    ),
+    "old_log_prob missing": (
+        "dapo",
+        removed(keys.OLD_LOG_PROB),
+        "old_log_prob",
+        ["[N, T]", "trainer"],
+    ),
     "advantage missing": ("dapo", removed(keys.ADVANTAGE), "advantage", ["[N, T]", "credit"]),
     "weight missing": ("dapo", removed(keys.WEIGHT), "weight", ["[N, T]", "Algorithm.weigh"]),
-    "mask missing": ("dapo", removed(keys.MASK), "all_assistant_mask", ["[N, T]", "Policy.generate"]),
+    "mask missing": (
+        "dapo",
+        removed(keys.MASK),
+        "all_assistant_mask",
+        ["[N, T]", "Policy.generate"],
+    ),
     "entropy missing": ("erc", removed(keys.ENTROPY), "entropy", ["[N, T]", "Policy.score"]),
     "old entropy missing": ("erc", removed(keys.OLD_ENTROPY), "old_entropy", ["[N, T]", "trainer"]),
-    "max entropy missing": ("espo", removed(keys.MAX_ENTROPY), "max_entropy", ["[N, 1]", "Policy.score"]),
-    "partition missing": ("espo", removed(keys.PARTITION), "partition", ["[N, T]", "Algorithm.weigh"]),
+    "max entropy missing": (
+        "espo",
+        removed(keys.MAX_ENTROPY),
+        "max_entropy",
+        ["[N, 1]", "Policy.score"],
+    ),
+    "partition missing": (
+        "espo",
+        removed(keys.PARTITION),
+        "partition",
+        ["[N, T]", "Algorithm.weigh"],
+    ),
     "float mask": (
-        "dapo", changed(keys.MASK, lambda x: x.float()), "all_assistant_mask",
+        "dapo",
+        changed(keys.MASK, lambda x: x.float()),
+        "all_assistant_mask",
         ["bool", "torch.float32", "Policy.generate", ".bool()"],
     ),
     "integer advantage": (
-        "dapo", changed(keys.ADVANTAGE, lambda x: x.long()), "advantage",
+        "dapo",
+        changed(keys.ADVANTAGE, lambda x: x.long()),
+        "advantage",
         ["floats", "torch.int64", "credit", ".float()"],
     ),
     "log_prob of rank 3": (
-        "dapo", changed(keys.LOG_PROB, lambda x: x[..., None]), "log_prob",
+        "dapo",
+        changed(keys.LOG_PROB, lambda x: x[..., None]),
+        "log_prob",
         ["[2, 3, 1]", "[2, 3]", "Policy.score"],
     ),
     "log_prob of rank 1": (
-        "dapo", changed(keys.LOG_PROB, lambda x: x[:, 0]), "log_prob", ["[2]", "[2, 3]"],
+        "dapo",
+        changed(keys.LOG_PROB, lambda x: x[:, 0]),
+        "log_prob",
+        ["[2]", "[2, 3]"],
     ),
     "mask of rank 3": (
-        "dapo", changed(keys.MASK, lambda x: x[..., None]), "all_assistant_mask", ["[2, 3, 1]", "[N, T]"],
+        "dapo",
+        changed(keys.MASK, lambda x: x[..., None]),
+        "all_assistant_mask",
+        ["[2, 3, 1]", "[N, T]"],
     ),
     "advantage too short": (
-        "dapo", changed(keys.ADVANTAGE, lambda x: x[:, :2]), "advantage", ["[2, 2]", "[2, 3]", "credit"],
+        "dapo",
+        changed(keys.ADVANTAGE, lambda x: x[:, :2]),
+        "advantage",
+        ["[2, 2]", "[2, 3]", "credit"],
     ),
     "weight too long": (
-        "dapo", changed(keys.WEIGHT, lambda x: x.repeat(1, 2)), "weight", ["[2, 6]", "[2, 3]"],
+        "dapo",
+        changed(keys.WEIGHT, lambda x: x.repeat(1, 2)),
+        "weight",
+        ["[2, 6]", "[2, 3]"],
     ),
     "max_entropy per token": (
-        "espo", changed(keys.MAX_ENTROPY, lambda x: x.repeat(1, 3)), "max_entropy",
+        "espo",
+        changed(keys.MAX_ENTROPY, lambda x: x.repeat(1, 3)),
+        "max_entropy",
         ["[2, 3]", "[2, 1]", "Policy.score"],
     ),
     "partition of floats": (
-        "espo", changed(keys.PARTITION, lambda x: x.float()), "partition",
+        "espo",
+        changed(keys.PARTITION, lambda x: x.float()),
+        "partition",
         ["int64", "torch.float32", "Algorithm.weigh"],
     ),
     "partition with a huge id": (
-        "espo", changed(keys.PARTITION, lambda x: x + 10_000), "partition", ["10001", "256"],
+        "espo",
+        changed(keys.PARTITION, lambda x: x + 10_000),
+        "partition",
+        ["10001", "256"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BAD)

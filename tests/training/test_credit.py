@@ -25,7 +25,9 @@ from llmrl.training.credit import (
 
 NAN = float("nan")
 Groups = list[list[float]]
-rewards = st.one_of(st.sampled_from([0.0, 1.0, 0.1, -1.0]), st.integers(-64, 64).map(lambda k: k / 16))
+rewards = st.one_of(
+    st.sampled_from([0.0, 1.0, 0.1, -1.0]), st.integers(-64, 64).map(lambda k: k / 16)
+)
 groups = st.lists(st.lists(rewards, min_size=2, max_size=5), min_size=1, max_size=4)
 
 
@@ -218,7 +220,9 @@ def test_the_input_is_left_alone(rule) -> None:
 
 @every
 def test_a_group_of_one_is_refused_with_what_to_do(rule) -> None:
-    with pytest.raises(ValueError, match=r"group of 1.*at least 2 responses per prompt \(group_size\)"):
+    with pytest.raises(
+        ValueError, match=r"group of 1.*at least 2 responses per prompt \(group_size\)"
+    ):
         rule(rollouts([[1.0], [0.0, 1.0]]))
 
 
@@ -319,7 +323,7 @@ def test_the_overlong_filter_empties_the_mask_of_cut_off_responses_after_the_com
 
 
 def episode(values: list[float], reward: float, holes: tuple[int, ...] = ()) -> TensorDict:
-    """One row with tokens at all positions but `holes`; values are those of the tokens, in order."""
+    """One row with tokens at all positions but `holes`; the values are theirs, in order."""
     width = len(values) + len(holes) + 1
     mask = torch.tensor([[t not in holes and t < width - 1 for t in range(width)]])
     td = TensorDict(batch_size=[1])
@@ -332,7 +336,9 @@ def episode(values: list[float], reward: float, holes: tuple[int, ...] = ()) -> 
 
 
 cases = st.tuples(
-    st.lists(rewards, min_size=1, max_size=6), rewards, st.sets(st.integers(0, 5), max_size=3).map(tuple)
+    st.lists(rewards, min_size=1, max_size=6),
+    rewards,
+    st.sets(st.integers(0, 5), max_size=3).map(tuple),
 )
 numbers = st.sampled_from([0.0, 0.5, 0.95, 1.0])
 
@@ -346,7 +352,10 @@ def test_gae_is_the_discounted_sum_of_temporal_differences(case, gamma: float, l
     out = GAE(gamma=gamma, lam=lam, whiten=False)(td)
     expected = oracles.gae([0.0] * (len(values) - 1) + [reward], values, gamma, lam)
     close(out[keys.ADVANTAGE][td[keys.MASK]], expected)
-    close(out[keys.VALUE_TARGET][td[keys.MASK]], [a + v for a, v in zip(expected, values, strict=True)])
+    close(
+        out[keys.VALUE_TARGET][td[keys.MASK]],
+        [a + v for a, v in zip(expected, values, strict=True)],
+    )
     assert (out[keys.ADVANTAGE][~td[keys.MASK]] == 0).all()
     assert (out[keys.VALUE_TARGET][~td[keys.MASK]] == 0).all()
 

@@ -50,7 +50,8 @@ class _Stream:
     levels: tuple[int, ...]
     offset: int
     draws: list[int] = field(default_factory=list)
-    seen: set[int] = field(default_factory=set)
+    seen: dict[int, set[int]] = field(default_factory=dict)
+    """By level, the problems so far; forgotten when there are no others, so that all come again."""
 
     def level(self, rank: int) -> int:
         return self.levels[(rank + self.offset) % len(self.levels)]
@@ -145,22 +146,26 @@ class GeneratedProblems:
 
     def _extend(self, stream: _Stream) -> None:
         rank = len(stream.draws)
-        again: int | None = None
+        seen = stream.seen.setdefault(stream.level(rank), set())
+        again: tuple[int, int] | None = None
         for attempt in range(MAX_DRAWS):
             text = self._draw(stream, rank, attempt).problem
             if split_of(text) != self.split:
                 continue
-            if (key := digest(text)) not in stream.seen:
-                stream.seen.add(key)
+            key = digest(text)
+            if not any(key in other for other in stream.seen.values()):
+                seen.add(key)
                 stream.draws.append(attempt)
                 return
-            again = attempt if again is None else again
+            again = again or (attempt, key)
         if again is None:
             raise LookupError(
                 f"In {MAX_DRAWS} draws the template {stream.template.name!r} gave no {self.split} "
                 f"problem of level {stream.level(rank)}: it knows too few problems."
             )
-        stream.draws.append(again)
+        stream.draws.append(again[0])
+        seen.clear()
+        seen.add(again[1])
 
 
 @functools.cache

@@ -1,0 +1,240 @@
+"""From a name to a model and its tokenizer, with an early and clear error where that cannot work.
+
+Owns what a policy's name may be.  How the model is used is the policy's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+import torch
+
+from llmrl.registry import suggest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+NANO = "llmrl/nano"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class PolicyError(ValueError):
+    """A policy cannot be made as asked; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraOptions:
+    """Low-rank adapters: train a few small matrices beside the frozen weights (extra: llmrl[lora])."""
+
+    rank: int = 16
+    """Width of the adapters."""
+    alpha: float = 32.0
+    """The adapters' output is multiplied with alpha / rank."""
+    targets: str | tuple[str, ...] = "all-linear"
+    """Names of the modules that get one; all-linear: every linear layer but the head."""
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder that a policy's name means; None for an id of the Hugging Face hub.
+
+    >>> local_folder("llmrl/nano").name
+    'checkpoint'
+    >>> local_folder("Qwen/Qwen2.5-0.5B-Instruct") is None
+    True
+    """
+    if name == NANO:
+        return Path(__file__).parent / "nano" / "checkpoint"
+    path = Path(name).expanduser()
+    return path if path.is_dir() else None
+
+
+def locate(name: str) -> tuple[str, bool]:
+    """Check that there is a causal language model under this name, before anything big is loaded.
+
+    Args:
+        name: a folder, ``llmrl/nano``, or an id of the hub.
+
+    Returns:
+        What to give to ``from_pretrained``, and whether to look at local files only.
+
+    Raises:
+        PolicyError: there is none, or the hub cannot be reached.
+    """
+    folder = local_folder(name)
+    if folder is not None:
+        _check_folder(name, folder)
+        return str(folder), True
+    _refuse_missing_path(name)
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(name, local_files_only=True)
+        local = True
+    except (OSError, ValueError):
+        _check_hub(name)
+        local = False
+        try:
+            config = AutoConfig.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise PolicyError(
+                f"The hub gives no model {name!r}: {reason} Check the id; a model that is gated needs "
+                "a login first."
+            ) from error
+    _check_type(name, config.model_type, getattr(config, "auto_map", None))
+    return name, local
+
+
+def load(
+    name: str, *, dtype: torch.dtype, attn_implementation: str | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model, in evaluation mode, and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source, local = locate(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+    except (OSError, ValueError, KeyError) as error:
+        raise PolicyError(
+            f"The policy {name!r} has no tokenizer that transformers can load: {error}. Save it beside "
+            "the model by tokenizer.save_pretrained."
+        ) from error
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": local}
+    if attn_implementation is not None:
+        options["attn_implementation"] = attn_implementation
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, **options)
+    except (OSError, ValueError) as error:
+        raise PolicyError(f"The weights of {name!r} cannot be loaded: {error}") from error
+    return model, tokenizer
+
+
+def add_lora(model: PreTrainedModel, options: LoraOptions) -> Any:
+    """The model with trainable adapters; everything else is frozen."""
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise PolicyError(
+            "Low-rank adapters need peft. Install it by: pip install 'llmrl[lora]'"
+        ) from error
+    if options.rank < 1:
+        raise PolicyError(f"The rank of low-rank adapters must be at least 1, got {options.rank}.")
+    targets = options.targets if isinstance(options.targets, str) else list(options.targets)
+    config = LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,  # type: ignore[arg-type]
+        lora_dropout=0.0,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise PolicyError(f"No adapters for targets {targets!r}: {error}") from error
+
+
+def disable_dropout(model: torch.nn.Module) -> None:
+    """Set every dropout probability to 0.
+
+    With dropout, the scorer would not compute the distribution that was sampled from.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def _refuse_missing_path(name: str) -> None:
+    """An id of the hub is ``name`` or ``owner/name``; everything else is a path that is not there."""
+    path = Path(name).expanduser()
+    looks_like_path = (
+        name.startswith((".", "/", "~")) or name.count("/") > 1 or path.exists() or not name
+    )
+    if path.parent != Path() and path.parent.is_dir():
+        looks_like_path = True
+    if not looks_like_path:
+        return
+    if path.is_file():
+        raise PolicyError(
+            f"The policy {name!r} is a file. Give the folder that holds config.json and the weights."
+        )
+    parent = path.parent
+    if parent.is_dir():
+        there = [entry.name for entry in parent.iterdir() if entry.is_dir()]
+        hint = f"In {parent}: {suggest(path.name, there)}"
+    else:
+        hint = f"Its parent {parent} does not exist either."
+    raise PolicyError(f"The policy folder {name!r} does not exist. {hint}")
+
+
+def _check_folder(name: str, folder: Path) -> None:
+    file = folder / "config.json"
+    if not file.is_file():
+        if name == NANO:
+            raise PolicyError(
+                f"The embedded policy {NANO} is not in this installation (no {file}). Install llmrl "
+                "from its wheel, or give another --policy."
+            )
+        raise PolicyError(
+            f"The folder {name!r} holds no config.json, so it is no Hugging Face checkpoint. It holds: "
+            f"{', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}."
+        )
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise PolicyError(f"{file} is not JSON: {error}") from error
+    _check_type(name, config.get("model_type"), config.get("auto_map"))
+
+
+def _check_type(name: str, model_type: str | None, auto_map: Any) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return
+    extra = (
+        " It brings code of its own, which llmrl does not run; save it in a form that transformers knows."
+        if auto_map
+        else ""
+    )
+    raise PolicyError(
+        f"The policy {name!r} is a {model_type or 'model of unnamed type'}, not a causal language model "
+        f"that transformers can load.{extra} Give one such as Qwen/Qwen2.5-0.5B-Instruct."
+    )
+
+
+def _check_hub(name: str) -> None:
+    """The hub is asked only if a connection opens within seconds: its client would try for minutes."""
+    way_out = f"Download it elsewhere and give its folder, or use --policy {NANO}."
+    if any(
+        os.environ.get(flag, "").lower() not in ("", "0", "false", "no", "off")
+        for flag in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    ):
+        raise PolicyError(
+            f"The policy {name!r} is no folder and not in the local cache, and HF_HUB_OFFLINE forbids "
+            f"asking the hub. {way_out}"
+        )
+    target = next(
+        (
+            value
+            for flag in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT")
+            if (value := os.environ.get(flag))
+        ),
+        "https://huggingface.co",
+    )
+    parts = urlparse(target)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
+    except OSError as error:
+        raise PolicyError(
+            f"The policy {name!r} is no folder and not in the local cache, and the hub cannot be "
+            f"reached ({parts.hostname}: {error}). {way_out}"
+        ) from error

@@ -1,0 +1,423 @@
+"""The policy: a language model as a TorchRL actor that generates, scores and hands over its weights.
+
+Owns prompts and templates, the layout of TensorDicts, and which positions are scored.  The sampling
+loop is the sampler's; log-probabilities from hidden states are scoring's; what counts as a good
+response is the environment's.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tensordict import NonTensorStack, TensorDict, TensorDictBase
+from tensordict.nn import TensorDictModuleBase
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.policies.loading import (
+    DTYPES,
+    LoraOptions,
+    PolicyError,
+    add_lora,
+    disable_dropout,
+    load,
+    local_folder,
+)
+from llmrl.policies.scoring import Head, score_tokens
+from llmrl.registry import suggest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from llmrl.policies.sampler import Sample
+
+__all__ = ["LoraOptions", "Policy", "PolicyError", "local_folder"]
+
+
+class Policy(TensorDictModuleBase):
+    """A causal language model and its tokenizer.
+
+    As a module it is :meth:`score`: it reads tokens and masks and writes ``"log_prob"``, so that
+    ``TensorDictSequential(policy, loss)`` composes.  Dropout is switched off for good.
+
+    Args:
+        model: a Hugging Face causal language model.
+        tokenizer: its tokenizer.
+        temperature: of sampling; scores are taken at the same temperature.
+        max_prompt_length: longer prompts are refused, never cut; less where the model's own context
+            leaves no room for a response behind such a prompt.
+        max_response_length: limit of sampled tokens.
+        chat_template: ``"auto"``: the tokenizer's if it has one; None: ``prompt_template``; else the
+            path of a Jinja file.
+        prompt_template: what a prompt looks like without a chat template.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        temperature: float = 1.0,
+        max_prompt_length: int = 1024,
+        max_response_length: int = 256,
+        chat_template: str | None = "auto",
+        prompt_template: str = "{problem}",
+    ) -> None:
+        super().__init__()
+        self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
+        self.out_keys = [keys.LOG_PROB]
+        if not temperature > 0:
+            raise PolicyError(f"temperature must be greater than 0, got {temperature}.")
+        if "{problem}" not in prompt_template:
+            raise PolicyError(f"prompt_template must contain {{problem}}, got {prompt_template!r}.")
+        disable_dropout(model)
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.temperature = temperature
+        self.max_response_length = max_response_length
+        self.max_prompt_length = _room(model, max_prompt_length, max_response_length)
+        self.prompt_template = prompt_template
+        self.chat_template = _chat_template(tokenizer, chat_template)
+        self.vocab_size = int(Head.of(model).weight.shape[0])
+        self.end_ids = _end_ids(model, tokenizer)
+        pad = tokenizer.pad_token_id
+        self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
+        self.version = 0
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        dtype: str | torch.dtype = "float32",
+        device: str | torch.device | None = None,
+        temperature: float = 1.0,
+        max_prompt_length: int = 1024,
+        max_response_length: int = 256,
+        chat_template: str | None = "auto",
+        prompt_template: str = "{problem}",
+        lora: LoraOptions | None = None,
+        attn_implementation: str | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> Policy:
+        """Load a checkpoint.
+
+        Args:
+            name: a folder, an id of the Hugging Face hub, or ``llmrl/nano``, which is embedded.
+            dtype: type of the weights.
+            device: by default a GPU if there is one.
+            lora: train low-rank adapters only.
+            attn_implementation: as in transformers; None leaves the choice to it.
+            gradient_checkpointing: recompute activations in the backward pass.
+
+        The others are those of the class.
+
+        Raises:
+            PolicyError: there is no such model, or it cannot be used as asked.
+        """
+        if isinstance(dtype, str):
+            if dtype not in DTYPES:
+                raise PolicyError(f"dtype {dtype!r} is not known. {suggest(dtype, DTYPES)}")
+            dtype = DTYPES[dtype]
+        model: Any
+        model, tokenizer = load(str(name), dtype=dtype, attn_implementation=attn_implementation)
+        if lora is not None:
+            model = add_lora(model, lora)
+        if gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(
+            model.to(device),
+            tokenizer,
+            temperature=temperature,
+            max_prompt_length=max_prompt_length,
+            max_response_length=max_response_length,
+            chat_template=chat_template,
+            prompt_template=prompt_template,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return self.model.dtype
+
+    # Prompts
+
+    def render(self, problem: str) -> str:
+        """The prompt as text, special tokens visible."""
+        if self.chat_template is None:
+            return self.prompt_template.replace("{problem}", problem)
+        return self.tokenizer.apply_chat_template(  # type: ignore[return-value]
+            [{"role": "user", "content": problem}],
+            chat_template=self.chat_template,
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+
+    def encode(self, problems: Sequence[str]) -> list[list[int]]:
+        """The ids of each rendered prompt; nothing is cut, whatever the length."""
+        if not problems:
+            return []
+        # A chat template writes the special tokens itself.
+        rendered = [self.render(problem) for problem in problems]
+        special = self.chat_template is None
+        contexts = self.tokenizer(rendered, add_special_tokens=special)["input_ids"]
+        end = self.tokenizer.eos_token_id
+        if special and end is not None:  # some tokenizers close every text: no response could begin
+            bare = self.tokenizer(rendered, add_special_tokens=False)["input_ids"]
+            contexts = [
+                ids[:-1] if ids and ids[-1] == end and plain[-1:] != [end] else ids
+                for ids, plain in zip(contexts, bare, strict=True)
+            ]
+        return contexts
+
+    # Acting
+
+    def generate(
+        self,
+        prompts: Sequence[str] | TensorDictBase,
+        *,
+        greedy: bool = False,
+        temperature: float | None = None,
+        generator: torch.Generator | None = None,
+        max_new_tokens: int | None = None,
+    ) -> TensorDict:
+        """Sample one response for each prompt; equal prompts are read once.
+
+        Args:
+            prompts: N problems; or a TensorDict with ``("text", "prompt")``, or with
+                ``("tokens", "prompt")`` and ``("masks", "prompt")`` [N, P].
+            greedy: take the likeliest token.
+            temperature: another one than the policy's.
+            generator: where random numbers come from; None: torch's global generator.
+            max_new_tokens: another limit than the policy's.
+
+        Returns:
+            A TensorDict [N] with tokens, attention, mask and the sampler's log-probabilities [N, T]
+            of :mod:`llmrl.keys`, the texts ``("text", "response")``, and ``"finish_reason"`` [N]
+            uint8: 0, an end token was sampled; 1, the limit was reached; 2, the prompt is longer
+            than ``max_prompt_length``, and the row is empty.
+        """
+        from llmrl.policies.sampler import FINISH_REFUSED, Sample, Sampler
+
+        contexts = self._contexts(prompts)
+        fits = [i for i, ids in enumerate(contexts) if len(ids) <= self.max_prompt_length]
+        drawn = Sampler(self.model, self.end_ids, self.pad_id).sample(
+            [contexts[i] for i in fits],
+            max_new_tokens=max_new_tokens or self.max_response_length,
+            temperature=self.temperature if temperature is None else temperature,
+            greedy=greedy,
+            generator=generator,
+        )
+        samples = [Sample([], [], FINISH_REFUSED)] * len(contexts)
+        for i, sample in zip(fits, drawn, strict=True):
+            samples[i] = sample
+        contexts = [
+            ids if len(ids) <= self.max_prompt_length else [] for ids in contexts
+        ]
+        return self._pack(contexts, samples)
+
+    def _contexts(self, prompts: Sequence[str] | TensorDictBase) -> list[list[int]]:
+        if not isinstance(prompts, TensorDictBase):
+            if isinstance(prompts, str):
+                raise TypeError("generate takes a list of problems, got one str. Put it in a list.")
+            return self.encode(list(prompts))
+        found = prompts.keys(include_nested=True)
+        if ("tokens", "prompt") in found:
+            tokens, mask = prompts["tokens", "prompt"], prompts["masks", "prompt"].bool()
+            return [ids[real].tolist() for ids, real in zip(tokens, mask, strict=True)]
+        if ("text", "prompt") in found:
+            return self.encode(list(prompts["text", "prompt"]))
+        raise KeyError(
+            "generate needs ('text', 'prompt'), or ('tokens', 'prompt') and ('masks', 'prompt'), in "
+            f"its TensorDict; it holds {sorted(map(str, found))}."
+        )
+
+    def _pack(self, contexts: Sequence[list[int]], samples: Sequence[Sample]) -> TensorDict:
+        """Prompts left-padded, responses right-padded, both to the longest."""
+        left = max((len(c) for c in contexts), default=0)
+        right = max((len(s.tokens) for s in samples), default=0)
+        tokens, attention, mask, log_probs = [], [], [], []
+        for context, sample in zip(contexts, samples, strict=True):
+            before, prompt, response = left - len(context), len(context), len(sample.tokens)
+            after = right - response
+            tokens.append([self.pad_id] * before + context + sample.tokens + [self.pad_id] * after)
+            attention.append([False] * before + [True] * (prompt + response) + [False] * after)
+            mask.append([False] * left + [True] * response + [False] * after)
+            log_probs.append([0.0] * left + sample.log_probs + [0.0] * after)
+        size = (len(samples), left + right)
+        texts = self.tokenizer.batch_decode([s.tokens for s in samples], skip_special_tokens=True)
+        out = TensorDict(
+            {
+                keys.TOKENS: torch.tensor(tokens, dtype=torch.long).reshape(size),
+                keys.ATTENTION: torch.tensor(attention, dtype=torch.bool).reshape(size),
+                keys.MASK: torch.tensor(mask, dtype=torch.bool).reshape(size),
+                keys.SAMPLER_LOG_PROB: torch.tensor(log_probs, dtype=torch.float32).reshape(size),
+                "finish_reason": torch.tensor([s.finish_reason for s in samples], dtype=torch.uint8),
+            },
+            batch_size=[len(samples)],
+        ).to(self.device)
+        if texts:
+            out["text", "response"] = NonTensorStack(*texts)
+        return out
+
+    # Scoring
+
+    def score(
+        self,
+        tensordict: TensorDictBase,
+        *,
+        entropy: bool = False,
+        micro_batch_tokens: int | None = None,
+    ) -> TensorDictBase:
+        """Teacher-forced log-probabilities of the sampled tokens, at the sampling temperature.
+
+        Args:
+            tensordict: tokens, attention and mask [N, T].
+            entropy: whether to write ``"entropy"`` too, exact over the whole vocabulary.
+            micro_batch_tokens: read the rows in groups of at most so many tokens, padding included.
+
+        Returns:
+            A new TensorDict with ``"log_prob"`` [N, T] float32, at each sampled token the
+            log-probability given everything before it, 0 elsewhere, differentiable where gradients
+            are enabled; ``"entropy"`` [N, T] likewise; ``"max_entropy"`` [N, 1].
+        """
+        tokens, attention, mask = (tensordict[key] for key in self.in_keys)
+        if (mask & ~attention).any():
+            raise ValueError("A sampled token is hidden from attention: mask must imply attention.")
+        log_prob = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
+        entropies = torch.zeros_like(log_prob) if entropy else None
+        head = Head.of(self.model)
+        for rows in _row_groups(attention, mask, micro_batch_tokens):
+            where, hidden, targets = self._hidden(rows, tokens[rows], attention[rows], mask[rows])
+            values, spread = score_tokens(
+                hidden, targets, head, temperature=self.temperature, entropy=entropy
+            )
+            log_prob = log_prob.index_put(where, values.float())
+            if entropies is not None and spread is not None:
+                entropies = entropies.index_put(where, spread.float())
+        out = tensordict.copy()
+        out[keys.LOG_PROB] = log_prob
+        top = log_prob.new_full((len(tokens), 1), math.log(self.vocab_size))
+        out[keys.MAX_ENTROPY] = top
+        if entropies is not None:
+            out[keys.ENTROPY] = entropies
+        return out
+
+    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """:meth:`score`."""
+        return self.score(tensordict)
+
+    def _hidden(
+        self, rows: Tensor, tokens: Tensor, attention: Tensor, mask: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
+        """Hidden states [M, H] that the sampled tokens are predicted from.
+
+        Rows are shifted to begin at column 0.  Then causality alone hides the padding, which is behind
+        all that counts: no mask for attention, no wasted columns, and no row of attention that is
+        empty (whose softmax would be undefined).
+
+        Returns:
+            Rows and columns of the sampled tokens in the whole batch, the hidden states, the tokens.
+        """
+        columns = torch.argsort(~attention, dim=1, stable=True)
+        ids, sampled = tokens.gather(1, columns), mask.gather(1, columns)
+        last = int(sampled.any(0).nonzero()[-1])
+        if sampled[:, 0].any():
+            raise ValueError(
+                "The first token of a row counts as sampled, but nothing comes before it. A prompt "
+                "needs at least one token."
+            )
+        row, column = sampled[:, 1 : last + 1].nonzero(as_tuple=True)
+        hidden = self.model.get_decoder()(
+            input_ids=ids[:, :last],
+            position_ids=torch.arange(last, device=ids.device)[None],
+            use_cache=False,
+        ).last_hidden_state
+        where = rows[row], columns[row, column + 1]
+        return where, hidden[row, column], ids[row, column + 1]
+
+    # Weights
+
+    def sync(self) -> int:
+        """Hand the weights to the sampler; returns the new version.
+
+        The sampler here reads the model's own weights, so that only the version changes.
+        """
+        self.version += 1
+        return self.version
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
+
+        Adapters are merged into a copy of the weights.
+        """
+        folder = Path(folder)
+        model = self.model
+        if hasattr(model, "merge_and_unload"):
+            model = copy.deepcopy(model).merge_and_unload()
+        model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        return folder
+
+
+def _row_groups(attention: Tensor, mask: Tensor, budget: int | None) -> list[Tensor]:
+    """Numbers of the rows that have something to score, in groups within the budget."""
+    rows = mask.any(1).nonzero().squeeze(1)
+    if budget is None or len(rows) == 0:
+        return [rows] if len(rows) else []
+    lengths = attention[rows].sum(1)
+    order = torch.argsort(lengths, descending=True, stable=True)
+    groups, begin = [], 0
+    while begin < len(order):
+        count = max(budget // int(lengths[order[begin]]), 1)
+        groups.append(rows[order[begin : begin + count]])
+        begin += count
+    return groups
+
+
+def _room(model: Any, prompt: int, response: int) -> int:
+    """The longest prompt that leaves room for a response in the model's context."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is None or limit <= 0:
+        return prompt
+    if response >= limit:
+        raise PolicyError(
+            f"max_response_length {response} leaves no room for a prompt: the model's context has "
+            f"{limit} tokens. Give at most {limit // 2}."
+        )
+    return min(prompt, limit - response)
+
+
+def _chat_template(tokenizer: PreTrainedTokenizerBase, choice: str | None) -> str | None:
+    if choice is None:
+        return None
+    if choice == "auto":
+        return tokenizer.get_chat_template() if tokenizer.chat_template else None
+    try:
+        return Path(choice).read_text()
+    except OSError as error:
+        raise PolicyError(
+            f"The chat template {choice!r} cannot be read ({error}). Give 'auto', None or the path of "
+            "a Jinja file."
+        ) from error
+
+
+def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """All that may end a response: chat models have several, and name them in different places."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    ids = {named} if isinstance(named, int) else set(named or ())
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    return {int(i) for i in ids}

@@ -1,0 +1,156 @@
+"""Recipes by name, compositions, and what a recipe says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from strategies import make_batch
+from table import evaluate
+
+from llmrl import keys
+from llmrl.algorithms import ALGORITHMS, Algorithm, algorithm, find_algorithm, register_algorithm
+from llmrl.losses import (
+    CovarianceGate,
+    EntropyRatioGate,
+    GroupMean,
+    MissingEntry,
+    PPOClip,
+    SequenceTIS,
+    TokenMean,
+)
+from llmrl.registry import UnknownName
+
+BATCH = make_batch([[0.1, -0.4, 0.5], [0.2]], [1.0, -1.0])
+
+
+def plain(*, width: float = 0.3) -> Algorithm:
+    """A recipe from outside the package."""
+    return Algorithm(name="plain", clip=PPOClip(low=width, high=width))
+
+
+def not_a_recipe() -> int:
+    return 1
+
+
+def test_composition_puts_the_first_on_top_of_the_rest() -> None:
+    both = algorithm("erc+tis+gspo", low=0.9, cap=4.0, sequence=True, clip_high=0.5)
+    assert both.name == "erc+tis+gspo"
+    assert both.gates == (EntropyRatioGate(low=0.9),)
+    assert both.correction == SequenceTIS(cap=4.0)
+    assert both.clip == PPOClip(low=3e-4, high=0.5)
+    assert both.ratio == algorithm("gspo").ratio
+    assert both.aggregate == algorithm("gspo").aggregate
+
+
+def test_a_gate_is_added_to_those_of_the_base() -> None:
+    assert [type(gate) for gate in algorithm("erc+clip_cov").gates] == [
+        CovarianceGate,
+        EntropyRatioGate,
+    ]
+
+
+def test_options_of_both_reach_their_own_half() -> None:
+    recipe = algorithm("erc+gppo", low=0.5, clip_low=0.1, dual_clip=5.0)
+    assert recipe.gates[0].low == 0.5
+    assert recipe.clip.bound == 5.0
+    assert recipe.clip.base.low == 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("dapoo", r"No algorithm is called 'dapoo'. Did you mean 'dapo'\?"),
+        ("erc+gspoo", r"Did you mean 'gspo'\?"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(UnknownName, match=message):
+        algorithm(name)
+
+
+def test_what_changes_no_base_cannot_stand_before_a_plus() -> None:
+    with pytest.raises(ValueError, match=r"'dapo' in 'dapo\+gspo'.*erc, mis, tis"):
+        algorithm("dapo+gspo")
+
+
+@pytest.mark.parametrize("name", ["dapo", "erc+dapo"])
+def test_an_unknown_option_suggests_the_nearest(name: str) -> None:
+    with pytest.raises(TypeError, match=r"no option 'clip_hihg'. Did you mean 'clip_high'\?"):
+        algorithm(name, clip_hihg=0.3)
+
+
+def test_a_recipe_from_outside_is_reached_by_module_and_name(monkeypatch) -> None:
+    module = SimpleNamespace(plain=plain, not_a_recipe=not_a_recipe)
+    monkeypatch.setitem(sys.modules, "my_recipes", module)
+    assert algorithm("my_recipes:plain", width=0.4).clip == PPOClip(low=0.4, high=0.4)
+    assert algorithm("erc+my_recipes:plain").gates == (EntropyRatioGate(),)
+    with pytest.raises(TypeError, match=r"must return an llmrl.algorithms.Algorithm, got int"):
+        algorithm("my_recipes:not_a_recipe")
+
+
+def test_a_name_is_taken_once() -> None:
+    with pytest.raises(ValueError, match=r"'dapo' is taken"):
+        register_algorithm("dapo")(plain)
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_every_recipe_documents_itself_and_each_of_its_options(name: str) -> None:
+    recipe = find_algorithm(name)
+    made = algorithm(name)
+    assert made.paper
+    assert made.name
+    documentation = recipe.__doc__ or ""
+    for option in inspect.signature(recipe).parameters:
+        assert f"{option}:" in documentation, option
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_in_keys_are_enough_to_weigh_and_to_score(name: str) -> None:
+    recipe = algorithm(name)
+    wanted = [key for key in recipe.in_keys if key in set(BATCH.td().keys(True, True))]
+    td = recipe.weigh(BATCH.td().select(*wanted))
+    assert recipe.loss()(td)["loss_objective"].isfinite()
+    assert keys.WEIGHT not in recipe.in_keys
+
+
+def test_entropies_and_references_are_asked_for_only_where_they_are_read() -> None:
+    assert {keys.ENTROPY, keys.OLD_ENTROPY} <= set(algorithm("erc").in_keys)
+    assert keys.OLD_ENTROPY in algorithm("espo").in_keys
+    assert keys.ENTROPY not in algorithm("espo").in_keys
+    assert keys.PARTITION not in algorithm("espo").in_keys
+    assert keys.PARTITION in algorithm("espo", given_partition=True).in_keys
+    assert not {keys.ENTROPY, keys.OLD_ENTROPY} & set(algorithm("dapo").in_keys)
+
+
+def test_a_part_is_replaced_and_a_recipe_is_not_changed() -> None:
+    dapo = algorithm("dapo")
+    wide = dataclasses.replace(dapo, clip=PPOClip(low=1.0, high=10.0))
+    assert (evaluate(dapo, BATCH).grad == 0).any()
+    assert (evaluate(wide, BATCH).grad[BATCH.mask] != 0).all()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        dapo.name = "other"
+
+
+def test_weights_are_made_in_the_precision_of_the_log_probabilities() -> None:
+    assert algorithm("dapo").weigh(BATCH.td())[keys.WEIGHT].dtype == torch.float64
+    for dtype in (torch.float32, torch.bfloat16):
+        assert algorithm("dapo").weigh(BATCH.td(dtype=dtype))[keys.WEIGHT].dtype == torch.float32
+
+
+def test_a_partition_of_minus_1_is_not_trained() -> None:
+    td = BATCH.td()
+    td[keys.PARTITION] = torch.tensor([[0, -1, 0], [-1, -1, -1]])
+    weight = algorithm("espo", given_partition=True).weigh(td)[keys.WEIGHT]
+    assert weight.tolist() == [[0.5, 0, 0.5], [0, 0, 0]]
+
+
+def test_group_means_without_a_partition_are_told_who_writes_it() -> None:
+    recipe = Algorithm(name="mine", aggregate=GroupMean())
+    with pytest.raises((ValueError, MissingEntry), match=r"partition"):
+        recipe.weigh(BATCH.td())
+    assert Algorithm(name="mine").aggregate == TokenMean()

@@ -1,0 +1,107 @@
+"""Reward wrappers: the reward is the sum of its parts, and each part is what it says."""
+
+from __future__ import annotations
+
+import gymnasium
+import pytest
+
+from llmrl.envs.wrappers import FormatReward, LengthReward, RewardPart, SoftOverlong, VerifierReward
+from llmrl.verifiers.verdict import Verdict
+
+
+@pytest.fixture
+def env(grader):
+    return gymnasium.make("llmrl/MATH-v0", source="generated", verifier=grader)
+
+
+def play(env, response):
+    """Reward and parts; ANSWER in the response stands for the right answer in its box."""
+    _, info = env.reset(seed=0)
+    response = response.replace("ANSWER", f"\\boxed{{{info['answer']}}}")
+    _, reward, *_, info = env.step(response)
+    assert reward == pytest.approx(sum(info["reward_parts"].values()))
+    return reward, info["reward_parts"]
+
+
+@pytest.mark.parametrize(
+    ("response", "format_part"),
+    [("ANSWER", 0.2), ("\\boxed{?}", 0.2), ("\\boxed{}", 0.0), ("nothing", 0.0)],
+)
+def test_format(env, response, format_part):
+    assert play(FormatReward(env, weight=0.2), response)[1]["format"] == format_part
+
+
+def test_format_patterns_run_over_lines(env):
+    wrapped = FormatReward(env, r"<think>.*</think>.*\\boxed\{")
+    assert play(wrapped, "<think>\na\n</think>\nANSWER")[1] == {"answer": 1.0, "format": 0.1}
+    assert play(wrapped, "a</think>\nANSWER")[1] == {"answer": 1.0, "format": 0.0}
+    with pytest.raises(ValueError, match=r"pattern '\(' is no regular expression"):
+        FormatReward(env, "(")
+
+
+@pytest.mark.parametrize(
+    ("length", "penalty"), [(0, 0), (80, 0), (81, -0.05), (90, -0.5), (100, -1), (500, -1)]
+)
+def test_soft_overlong(env, length, penalty):
+    part = play(SoftOverlong(env, limit=100, window=20), "x" * length)[1]["overlong"]
+    assert part == pytest.approx(penalty)
+
+
+def test_soft_overlong_counts_as_it_is_told(env):
+    wrapped = SoftOverlong(env, 4, 2, length=lambda text: len(text.split()), weight=0.5)
+    assert play(wrapped, "one two three")[1]["overlong"] == -0.25
+    with pytest.raises(ValueError, match="window must be from 1 to limit = 4, got 5"):
+        SoftOverlong(env, 4, 5)
+
+
+def test_length(env):
+    assert play(LengthReward(env, 10), "x" * 5)[1]["length"] == pytest.approx(-0.05)
+    assert play(LengthReward(env, 10), "x" * 50)[1]["length"] == pytest.approx(-0.1)
+    only = LengthReward(env, 10, only_correct=True, name="brevity")
+    assert play(only, "x" * 50)[1]["brevity"] == 0
+    assert play(only, "so ANSWER")[1]["brevity"] < 0
+    with pytest.raises(ValueError, match="scale must be 1 or more, got 0"):
+        LengthReward(env, 0)
+
+
+def test_another_verifier(env):
+    def polite(responses, golds):
+        return [
+            Verdict(1.0, "timeout") if r == "hang" else Verdict(float("please" in r), "correct")
+            for r in responses
+        ]
+
+    wrapped = VerifierReward(env, polite, weight=0.3, name="polite")
+    assert play(wrapped, "please ANSWER") == (1.3, {"answer": 1.0, "polite": 0.3})
+    assert play(wrapped, "hang")[1]["polite"] == 0.0  # no verdict, no opinion
+
+
+def test_parts_add_up(env):
+    wrapped = LengthReward(SoftOverlong(FormatReward(env), 10, 5), 100)
+    assert play(wrapped, "x" * 50)[1] == {
+        **{"answer": 0.0, "format": 0.0, "overlong": -1.0},
+        "length": pytest.approx(-0.05),
+    }
+
+
+def test_two_parts_of_one_name(env):
+    with pytest.raises(ValueError, match="has a part 'format' already"):
+        play(FormatReward(FormatReward(env)), "x")
+
+
+def test_a_part_of_ones_own_around_an_environment_from_elsewhere():
+    class Echo(gymnasium.Env):
+        def reset(self, *, seed=None, options=None):
+            return "say", {}
+
+        def step(self, action):
+            return "", 0.5, True, False, {}
+
+    env = RewardPart(Echo(), "vowels", lambda text, _: sum(c in "aeiou" for c in text), weight=2)
+    env.reset()
+    assert env.step("banana")[1:] == (
+        *(6.5, True, False),
+        {"reward_parts": {"answer": 0.5, "vowels": 6.0}},
+    )
+    with pytest.raises(KeyError, match="Echo gives no 'answer' in info"):
+        VerifierReward(Echo(), lambda r, g: []).step("x")

@@ -1,0 +1,248 @@
+"""Are the tests able to fail?  Breaks the losses on purpose, one small change at a time.
+
+    python tests/mutants.py              all mutants; exit status 1 if one survives
+    python tests/mutants.py 0 10         the first ten
+    python tests/mutants.py --no-baseline    without first running the tests on the unchanged copy
+    python tests/mutants.py --list       what there is
+
+Each change is made in a temporary copy of package and tests, never in place.  The tests of the part must
+then fail; a mutant that survives is a missing test.
+"""
+
+# ruff: noqa: E501  a mutant is one line, however long
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = (
+    "tests/losses/test_parts.py",
+    "tests/losses/test_parity.py",
+    "tests/losses/test_metrics.py",
+    "tests/algorithms",
+)
+LOSSES = (*PARTS, "tests/losses/test_torchrl.py")
+TERMS = ("tests/losses/test_terms.py",)
+MODULE = ("tests/losses/test_torchrl.py",)
+CREDIT = ("tests/training/test_credit.py",)
+
+
+class Mutant(NamedTuple):
+    """One change, and the tests that must notice."""
+
+    file: str
+    original: str
+    replacement: str
+    tests: tuple[str, ...]
+
+
+STEP, CLIP, POLICY = "losses/step.py", "losses/clip.py", "losses/policy.py"
+POOL, AGGREGATE, SPLIT = "losses/pool.py", "losses/aggregate.py", "losses/partition.py"
+GATE, RATIO, TERM = "losses/gate.py", "losses/ratio.py", "losses/terms.py"
+GAP, CRED = "losses/correction.py", "training/credit.py"
+
+MUTANTS = [
+    # the door
+    Mutant(STEP, "LOG_RATIO_LIMIT = 20.0", "LOG_RATIO_LIMIT = 200.0", LOSSES),
+    Mutant(
+        STEP,
+        "return torch.where(mask, x, torch.as_tensor(safe, dtype=x.dtype, device=x.device))",
+        "return x * mask + safe * ~mask",
+        LOSSES,
+    ),
+    Mutant(STEP, "log_ratio=bounded(select(mask, log_prob.to(dtype) - old))", "log_ratio=select(mask, log_prob.to(dtype) - old)", LOSSES),
+    Mutant(
+        STEP,
+        "return log_prob.clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)",
+        "return log_prob",
+        LOSSES,
+    ),
+    Mutant(STEP, "select(mask, advantage.detach(), dtype=dtype)", "select(mask, advantage, dtype=dtype)", LOSSES),
+    Mutant(STEP, "for x in tensors) else torch.float32", "for x in tensors) else tensors[0].dtype", LOSSES),
+    Mutant(POOL, "self.inside = known if inside is None else known & inside", "self.inside = known", LOSSES),
+    # clips
+    Mutant(CLIP, "torch.where(below | above, held, ratio * advantage)", "torch.minimum(held, ratio * advantage)", PARTS),
+    Mutant(CLIP, "torch.where(below | above, held, ratio * advantage)", "ratio * advantage", PARTS),
+    Mutant(CLIP, "(at < low) & (advantage < 0)", "at < low", PARTS),
+    Mutant(CLIP, "(at < low) & (advantage < 0)", "(at <= low) & (advantage < 0)", PARTS),
+    Mutant(CLIP, "(at > high) & (advantage > 0)", "at > high", PARTS),
+    Mutant(CLIP, "(at > high) & (advantage > 0)", "(at >= high) & (advantage > 0)", PARTS),
+    Mutant(CLIP, "return (log_ratio - log_ratio.detach()).exp()", "return torch.ones_like(log_ratio)", PARTS),
+    Mutant(
+        CLIP,
+        "low, high = 1 - self.low, 1 + self.high\n        return clip_surrogate",
+        "low, high = 1 - self.high, 1 + self.low\n        return clip_surrogate",
+        PARTS,
+    ),
+    Mutant(CLIP, "where(ppo.low, self.beta_low, self.beta_high)", "where(ppo.low, self.beta_high, self.beta_low)", PARTS),
+    Mutant(CLIP, "kept = beta * straight_through(log_ratio) + (1 - beta)", "kept = beta * straight_through(log_ratio)", PARTS),
+    Mutant(
+        CLIP,
+        "over = (log_ratio.detach().exp() > self.bound) & (step.advantage < 0)",
+        "over = log_ratio.detach().exp() > self.bound",
+        PARTS,
+    ),
+    Mutant(CLIP, "torch.where(over, self.bound * step.advantage, objective)", "torch.where(over, objective.detach(), objective)", PARTS),
+    Mutant(CLIP, "return step.part_mean(step.old_entropy) / _max_entropy(step)", "return step.part_mean(step.old_entropy)", PARTS),
+    Mutant(CLIP, "width.clamp(min=self.floor).clamp(max=self.ceiling)", "width.clamp(max=self.ceiling)", PARTS),
+    Mutant(CLIP, "width.clamp(min=self.floor).clamp(max=self.ceiling)", "width.clamp(min=self.floor)", PARTS),
+    Mutant(CLIP, "step.advantage, 1 - width, 1 + width)", "step.advantage, 1 - width, 1 + 2 * width)", PARTS),
+    Mutant(CLIP, "weight = ratio.clamp(low, high)", "weight = log_ratio.exp().clamp(low, high)", PARTS),
+    Mutant(CLIP, "objective = weight * step.advantage * step.log_prob", "objective = weight * step.advantage * log_ratio", PARTS),
+    Mutant(CLIP, "torch.where(step.advantage > 0, self.tau_positive, self.tau_negative)", "torch.where(step.advantage > 0, self.tau_negative, self.tau_positive)", PARTS),
+    Mutant(CLIP, "* (4 / tau)", "* 4", PARTS),
+    Mutant(CLIP, "high = (log_ratio.detach() > self.high) & (step.advantage > 0)", "high = log_ratio.detach() > self.high", PARTS),
+    Mutant(CLIP, "torch.where(advantage > 0, (-detached).exp(), ratio)", "ratio", PARTS),
+    Mutant(CLIP, "ratio).clamp(max=self.cap)", "ratio)", PARTS),
+    Mutant(CLIP, "torch.where(low | high, objective.detach(), objective), low, high", "objective, low, high", PARTS),
+    Mutant(CLIP, "return low, high.clamp(max=self.cap)", "return low, high", PARTS),
+    # ratios and pooling
+    Mutant(RATIO, "return sequence_mean(own.detach(), step.mask) + (own - own.detach())", "return sequence_mean(own, step.mask) + (own - own.detach())", PARTS),
+    Mutant(RATIO, "return step.part_mean(own.detach()) + (own - own.detach())", "return sequence_mean(own.detach(), step.mask) + (own - own.detach())", PARTS),
+    Mutant(RATIO, "bounded(step.part_mean(own.detach()) + own)", "bounded(step.part_mean(own) + own)", PARTS),
+    Mutant(POOL, "/ mask.sum(1, keepdim=True).clamp_min(1)", "/ mask.shape[1]", PARTS),
+    Mutant(POOL, "self.bucket = torch.where(self.inside, partition, self.width)", "self.bucket = torch.where(self.inside, partition, 0)", PARTS),
+    Mutant(POOL, "self.width = max(partition.shape[1], MAX_PARTS)", "self.width = MAX_PARTS", PARTS),
+    # weights
+    Mutant(AGGREGATE, "return mask.double() / mask.sum().clamp_min(1)", "return mask.double() / mask.numel()", PARTS),
+    Mutant(AGGREGATE, "clamp_min(1) * _rows(mask))", "clamp_min(1) * mask.shape[0])", PARTS),
+    Mutant(AGGREGATE, "(_rows(mask) * self.length)", "(mask.shape[0] * self.length)", PARTS),
+    Mutant(AGGREGATE, "rows = (total > 0).sum().clamp_min(1)", "rows = mask.shape[0]", PARTS),
+    Mutant(AGGREGATE, "share = pool.share(torch.float64)", "share = pool.inside.double()", PARTS),
+    # partitions
+    Mutant(SPLIT, "cut = (count * quantile + 1e-9).floor().long()", "cut = (count * quantile).floor().long()", PARTS),
+    Mutant(SPLIT, "cut = (count * quantile + 1e-9).floor().long()", "cut = (count * quantile).round().long()", PARTS),
+    Mutant(SPLIT, "index += rank >= cut", "index += rank > cut", PARTS),
+    Mutant(SPLIT, "torch.where(mask, entropy.detach().double(), torch.inf)", "torch.where(mask, entropy.detach().double(), 0.0)", PARTS),
+    Mutant(SPLIT, "cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (parts - 1 - k)), cut)", "cut = cut", PARTS),
+    Mutant(SPLIT, "edges, right=True)", "edges)", PARTS),
+    # gates
+    Mutant(GATE, "_TINY = 1e-8", "_TINY = 0.0", LOSSES),
+    Mutant(GATE, "(ratio > self.low) & (ratio < self.high)", "(ratio >= self.low) & (ratio <= self.high)", LOSSES),
+    Mutant(GATE, "torch.maximum(new, old) < self.min_entropy", "torch.minimum(new, old) < self.min_entropy", LOSSES),
+    Mutant(GATE, "candidate = step.mask & ~clipped.low & ~clipped.high", "candidate = step.mask.clone()", LOSSES),
+    Mutant(GATE, "(covariance > self.low) & (covariance < self.high)", "covariance > self.low", LOSSES),
+    # the module
+    Mutant(POLICY, "objective = torch.where(keep, objective, objective.detach())", "objective = torch.where(keep, objective, 0)", LOSSES),
+    Mutant(POLICY, "        loss = -(weight * objective).sum()", "        loss = -(weight * objective).mean()", LOSSES),
+    Mutant(POLICY, "(zero | (mask & ~kept)) & (step.advantage != 0)", "zero | (mask & ~kept)", LOSSES),
+    Mutant(POLICY, "(tokens if kept is None else kept.sum()) / count", "(tokens if kept is None else (~kept).sum()) / count", LOSSES),
+    Mutant(POLICY, "zero = low | high if clipped.lost is None", "zero = low | high if True", LOSSES),
+    Mutant(POLICY, "kept = keep if kept is None else kept & keep", "kept = keep", LOSSES),
+    Mutant(POLICY, "beyond = (1 - live) * (2 * LOG_RATIO_LIMIT)", "beyond = 0 * live", LOSSES),
+    Mutant(POLICY, "ratio = excess + 1 if log_ratio is own", "ratio = excess + 1 if True", LOSSES),
+    Mutant("losses/module.py", "buffer.to(fn(buffer).device)", "fn(buffer)", MODULE),
+    # terms
+    Mutant(TERM, "return d.square() / 2", "return d.square()", TERMS),
+    Mutant(TERM, "return gradient + (k3(d, log_ratio) - gradient).detach()", "return gradient + (k3(d, log_ratio) - gradient)", TERMS),
+    Mutant(TERM, "return log_ratio.exp() * self.base(d, log_ratio)", "return log_ratio.exp().detach() * self.base(d, log_ratio)", TERMS),
+    Mutant(TERM, "self.estimator(bounded(ref - log_prob), bounded(log_prob - old))", "self.estimator(bounded(log_prob - ref), bounded(log_prob - old))", TERMS),
+    Mutant(TERM, "error = torch.maximum(error, held)", "error = torch.minimum(error, held)", TERMS),
+    Mutant(TERM, "loss = (self.coefficient * weight * error).sum() / 2", "loss = (self.coefficient * weight * error).sum()", TERMS),
+    Mutant(TERM, "reward.detach() >= self.min_reward", "reward.detach() > self.min_reward", TERMS),
+    # corrections
+    Mutant(GAP, "return bounded(_gap(old_log_prob, sampler_log_prob, mask)).exp().clamp(max=self.cap)", "return bounded(_gap(old_log_prob, sampler_log_prob, mask)).exp()", PARTS),
+    Mutant(GAP, "(rho >= self.low) & (rho <= self.high)", "rho <= self.high", PARTS),
+    Mutant(GAP, "return old - sampler", "return sampler - old", PARTS),
+    Mutant(GAP, "return gap.sum(1, keepdim=True).expand_as(gap)", "return gap.mean(1, keepdim=True).expand_as(gap)", PARTS),
+    # recipes
+    Mutant("algorithms/algorithm.py", "trained = mask & (partition >= 0)", "trained = mask", LOSSES),
+    Mutant("algorithms/algorithm.py", "weight = weight * self.correction(", "weight = weight + 0 * self.correction(", LOSSES),
+    Mutant("algorithms/gspo.py", "aggregate=SequenceMean()", "aggregate=__import__('llmrl').losses.TokenMean()", LOSSES),
+    Mutant("algorithms/dapo.py", "clip_high: float = 0.28", "clip_high: float = 0.2", LOSSES),
+    Mutant("algorithms/espo.py", "alpha: float = 0.02", "alpha: float = 0.03", LOSSES),
+    Mutant("algorithms/espo.py", "quantiles: tuple[float, ...] = (0.8,)", "quantiles: tuple[float, ...] = (0.7,)", LOSSES),
+    Mutant("algorithms/gppo.py", "beta_low=beta_low, beta_high=beta_high", "beta_low=beta_high, beta_high=beta_low", LOSSES),
+    Mutant("algorithms/erc.py", "gates=(*made.gates, gate)", "gates=(gate,)", LOSSES),
+    Mutant("algorithms/cispo.py", "clip_low: float = 1.0", "clip_low: float = 0.2", LOSSES),
+    Mutant("algorithms/rloo.py" if (ROOT / "llmrl/algorithms/rloo.py").exists() else "algorithms/grpo.py", "advantage=LeaveOneOut()", "advantage=GroupAdvantage()", LOSSES),
+    # credit
+    Mutant(CRED, "return ~(self.largest - self.smallest > torch.finfo(torch.float32).eps * size)", "return torch.zeros_like(size, dtype=torch.bool)", CREDIT),
+    Mutant(CRED, "torch.finfo(torch.float32).eps * size)", "1e-3 * size)", CREDIT),
+    Mutant(CRED, "free = (groups.count - self.ddof).clamp_min(1)", "free = groups.count.clamp_min(1)", CREDIT),
+    Mutant(CRED, "mean = groups.sum(reward) / groups.count.clamp_min(1)", "mean = groups.sum(reward) / groups.rows", CREDIT),
+    Mutant(CRED, "others = (groups.count - 1).clamp_min(1)[groups.index]", "others = groups.count.clamp_min(1)[groups.index]", CREDIT),
+    Mutant(CRED, "self.gamma * self.lam * ahead", "self.lam * ahead", CREDIT),
+    Mutant(CRED, "last = last & ~now", "last = last & now", CREDIT),
+    Mutant(CRED, "next_value = torch.where(now, v, next_value)", "next_value = v", CREDIT),
+    Mutant(CRED, "target = advantage + value", "target = advantage", CREDIT),
+    Mutant(CRED, "used = mask & valid[:, None]", "used = mask", CREDIT),
+    Mutant(CRED, "/ self.window).clamp(0, 1)", "/ self.window).clamp(0)", CREDIT),
+    Mutant(CRED, "| (groups.rows == 1)", "", CREDIT),
+    Mutant(CRED, "used = torch.where(self.valid, self.reward, neutral)", "used = self.reward", CREDIT),
+    Mutant(CRED, "out[keys.MASK] = td[keys.MASK] & whole", "out[keys.MASK] = td[keys.MASK]", CREDIT),
+    Mutant(CRED, "return _per_token(td, torch.where(zero, 0, reward - baseline))", "return _per_token(td, reward - baseline)", CREDIT),
+]  # fmt: skip
+
+
+def run(folder: Path, tests: tuple[str, ...], extra: list[str]) -> bool:
+    """Whether the tests pass in a copy of the repository."""
+    environment = {
+        **os.environ,
+        "HYPOTHESIS_PROFILE": "dev",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(folder),
+        "LLMRL_TEST_DATA": os.environ.get("LLMRL_TEST_DATA", str(ROOT.parent / "shared" / "data")),
+    }
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests, *extra]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise SystemExit(done.stdout + done.stderr)
+    return done.returncode == 0
+
+
+def main(arguments: list[str]) -> int:
+    if "--list" in arguments:
+        for number, mutant in enumerate(MUTANTS):
+            print(number, mutant.file, "|", " ".join(mutant.original.split()))
+        return 0
+    numbers = [int(x) for x in arguments if x.isdigit()]
+    extra = [x for x in arguments if not x.isdigit() and x != "--no-baseline"]
+    chosen = list(enumerate(MUTANTS))[slice(*numbers)] if numbers else list(enumerate(MUTANTS))
+    survivors = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ignore = shutil.ignore_patterns("__pycache__", "*.safetensors", ".hypothesis")
+        shutil.copytree(ROOT / "llmrl", folder / "llmrl", ignore=ignore)
+        shutil.copytree(ROOT / "tests", folder / "tests", ignore=ignore)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        (folder / "benchmarks").mkdir()
+        shutil.copy(ROOT / "benchmarks" / "loss_parity.py", folder / "benchmarks")
+        where = subprocess.run(
+            [sys.executable, "-c", "import llmrl.keys; print(llmrl.keys.__file__)"],
+            cwd=folder, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        if not Path(where.strip()).is_relative_to(folder.resolve()):
+            raise SystemExit(f"The tests would not import the copy, but {where}")
+        used = dict.fromkeys(test for _, mutant in chosen for test in mutant.tests)
+        if "--no-baseline" not in arguments and not run(folder, tuple(used), extra):
+            raise SystemExit(f"{' '.join(used)} fail without any change: repair them first.")
+        for number, mutant in chosen:
+            file = folder / "llmrl" / mutant.file
+            text = file.read_text()
+            if text.count(mutant.original) != 1:
+                survivors.append(number)
+                print(
+                    f"{number:3} STALE     {mutant.file}: {text.count(mutant.original)} x {mutant.original!r}"
+                )
+                continue
+            file.write_text(text.replace(mutant.original, mutant.replacement))
+            survived = run(folder, mutant.tests, extra)
+            file.write_text(text)
+            if survived:
+                survivors.append(number)
+            state = "SURVIVED" if survived else "killed"
+            print(f"{number:3} {state:9} {mutant.file}: {mutant.replacement!r}", flush=True)
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants killed")
+    return bool(survivors)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
