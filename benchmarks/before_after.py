@@ -93,7 +93,9 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
             return 100 * float(np.mean([run[name][key]["mean"] for run in runs]))
 
         gains = [100 * (r["after"]["greedy"]["mean"] - r["before"]["greedy"]["mean"]) for r in runs]
-        lengths = [np.mean([r[name]["response_length"] for r in runs]) for name in ("before", "after")]
+        lengths = [
+            np.mean([r[name]["response_length"] for r in runs]) for name in ("before", "after")
+        ]
         lines.append(
             f"| {algorithm} | {mean('before', 'greedy'):.1f} | {mean('after', 'greedy'):.1f} "
             f"| **{np.mean(gains):+.1f}** | {', '.join(f'{gain:+.1f}' for gain in gains)} "
@@ -119,7 +121,13 @@ def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
             curves = np.array(
                 [
                     smooth(
-                        np.array([np.nan if m.get(name) is None else m[name] for m in r["metrics"][:length]]), 7
+                        np.array(
+                            [
+                                np.nan if m.get(name) is None else m[name]
+                                for m in r["metrics"][:length]
+                            ]
+                        ),
+                        7,
                     )
                     for r in runs
                 ]
@@ -149,7 +157,9 @@ def main(options: Options) -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    print(f"\ncommit {commit}, {time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}\n")
+    print(
+        f"\ncommit {commit}, {time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}\n"
+    )
     print(table(results))
     plot(results, options.output / "before_after.png")
 

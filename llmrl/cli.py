@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from llmrl.registry import suggest
+from llmrl.registry import UnknownName, suggest
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,16 +19,28 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        Console(stderr=True).print(f"error: no command is called {name!r}. {suggest(name, COMMANDS)}", markup=False)
+        Console(stderr=True).print(
+            f"error: no command is called {name!r}. {suggest(name, COMMANDS)}", markup=False
+        )
         return 2
-    return COMMANDS[name][1](rest)
+    try:
+        return COMMANDS[name][1](rest)
+    except UnknownName as error:
+        Console(stderr=True).print(f"error: {error}", markup=False)
+        return 2
 
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, (text, _) in COMMANDS.items()]
     return "\n".join(
-        ["usage: llmrl COMMAND [options]", "", *lines, "", "llmrl COMMAND --help explains its options."]
+        [
+            "usage: llmrl COMMAND [options]",
+            "",
+            *lines,
+            "",
+            "llmrl COMMAND --help explains its options.",
+        ]
     )
 
 

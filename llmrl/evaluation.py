@@ -88,9 +88,7 @@ class Evaluation:
 
     def pass_at(self, k: int) -> Estimate:
         """pass@k of the sampled responses."""
-        return estimate(
-            [pass_at_k(len(v), int(sum(v)), k) for v in self.scores(False).values()]
-        )
+        return estimate([pass_at_k(len(v), int(sum(v)), k) for v in self.scores(False).values()])
 
     def by(self, *fields: str) -> dict[tuple[Any, ...], Estimate]:
         """Greedy accuracy for each value of the fields, such as ``by("subject", "level")``."""

@@ -46,7 +46,9 @@ class Entry(NamedTuple):
 
 TABLE: tuple[Entry, ...] = (
     Entry(TOKENS, "[N, T]", "int64", "Policy.generate", "Policy.score", "prompt and response ids"),
-    Entry(ATTENTION, "[N, T]", "bool", "Policy.generate", "Policy.score", "a real token, no padding"),
+    Entry(
+        ATTENTION, "[N, T]", "bool", "Policy.generate", "Policy.score", "a real token, no padding"
+    ),
     Entry(
         MASK,
         "[N, T]",

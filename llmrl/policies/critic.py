@@ -46,7 +46,10 @@ class Critic(TensorDictModuleBase):
         tokens, attention, mask = (tensordict[key] for key in self.in_keys)
         positions = (attention.long().cumsum(1) - 1).clamp_min(0)
         hidden = self.body(
-            input_ids=tokens, attention_mask=attention.long(), position_ids=positions, use_cache=False
+            input_ids=tokens,
+            attention_mask=attention.long(),
+            position_ids=positions,
+            use_cache=False,
         ).last_hidden_state
         value = self.head(hidden[:, :-1].float()).squeeze(-1)
         value = nn.functional.pad(value, (1, 0))

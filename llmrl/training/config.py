@@ -158,7 +158,9 @@ class Config:
             if f.name not in ("origins", "resume", "force", "dry_run", "output")
         }
         return {
-            key: _plain_value(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value)
+            key: _plain_value(
+                dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+            )
             for key, value in plain.items()
         }
 
@@ -171,7 +173,9 @@ def _plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def options_of(section: str, thing: Callable[..., Any], name: str, skip: Sequence[str] = ()) -> type:
+def options_of(
+    section: str, thing: Callable[..., Any], name: str, skip: Sequence[str] = ()
+) -> type:
     """A dataclass of the options that ``thing`` takes, with its own defaults and explanations.
 
     Args:
@@ -233,10 +237,14 @@ def env_class(env_id: str) -> Callable[..., Any]:
     try:
         spec = gymnasium.spec(env_id)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"--env {env_id}: {error}. Is the folder of that module the current one?") from error
+        raise ConfigError(
+            f"--env {env_id}: {error}. Is the folder of that module the current one?"
+        ) from error
     except gymnasium.error.Error as error:
         known = [name for name in gymnasium.registry if name.startswith("llmrl/")]
-        raise ConfigError(f"No environment is called {env_id!r}. {suggest(env_id, known)}") from error
+        raise ConfigError(
+            f"No environment is called {env_id!r}. {suggest(env_id, known)}"
+        ) from error
     entry = spec.entry_point
     return load_object(entry) if isinstance(entry, str) else entry  # type: ignore[return-value]
 
@@ -277,7 +285,9 @@ def _read_yaml(path: Path, known: set[str]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, Mapping):
-        raise ConfigError(f"{path} must hold settings such as 'train: {{steps: 10}}', got {tree!r}.")
+        raise ConfigError(
+            f"{path} must hold settings such as 'train: {{steps: 10}}', got {tree!r}."
+        )
     flat = _flatten(tree)
     for key in flat:
         if key not in known:
@@ -373,9 +383,7 @@ def _schema(algo: type, env: type) -> type:
         ("algo", algo, field(default_factory=algo)),
         ("env", env, field(default_factory=env)),
     ]
-    texts = {
-        name: " ".join(text.split()) for name, text in _field_texts(Config).items()
-    }
+    texts = {name: " ".join(text.split()) for name, text in _field_texts(Config).items()}
     hints = typing.get_type_hints(Config)
     for f in dataclasses.fields(Config):
         if f.name in SECTIONS:

@@ -9,7 +9,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from llmrl.evaluation import Evaluation
@@ -70,7 +77,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """A line of text as it is."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def panel(self, title: str, text: str) -> None:
         """A framed block of text."""
@@ -107,10 +114,12 @@ class Display:
         """One line of numbers; the headings come back every 20 lines."""
         if self._lines % 20 == 0:
             heads = " ".join(f"{head:>{width}}" for head, width, _ in COLUMNS)
-            self.console.print(f"{'step':>9} {heads}", style="bold", highlight=False)
+            self.console.print(
+                f"{'step':>9} {heads}", style="bold", highlight=False, soft_wrap=True
+            )
         self._lines += 1
         cells = " ".join(f"{read(metrics):>{width}}" for _, width, read in COLUMNS)
-        self.console.print(f"{f'{step}/{total}':>9} {cells}", highlight=False)
+        self.console.print(f"{f'{step}/{total}':>9} {cells}", highlight=False, soft_wrap=True)
 
     def comparison(self, before: Evaluation, after: Evaluation) -> None:
         """Before and after on the same problems."""

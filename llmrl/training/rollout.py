@@ -216,7 +216,9 @@ def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
     for part, b, w in zip(parts, begins, widths, strict=True):
         left, right = begin - b, tail - (w - b)
 
-        def pad(x: torch.Tensor, width: int = w, sides: tuple[int, int] = (left, right)) -> torch.Tensor:
+        def pad(
+            x: torch.Tensor, width: int = w, sides: tuple[int, int] = (left, right)
+        ) -> torch.Tensor:
             return torch.nn.functional.pad(x, sides) if x.ndim == 2 and x.shape[1] == width else x
 
         padded.append(part.data.apply(pad, batch_size=part.data.batch_size))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.report.plots import plot_run
 from llmrl.training import checkpoint
-from llmrl.training.config import Config, ConfigError
+from llmrl.training.config import Config, ConfigError, env_class
 from llmrl.training.display import Display
 from llmrl.training.metrics import MetricsFile
 from llmrl.training.rollout import Environments, Rollouts, collect
@@ -73,7 +74,9 @@ def train(config: Config, display: Display | None = None) -> Path | None:
         before = _evaluate(trainer, held_out, folder, "before", display)
         finished = _loop(trainer, held_out, folder, metrics, display)
         if not finished:
-            display.note(f"Stopped. Go on with the same command and: --output {folder} --resume auto")
+            display.note(
+                f"Stopped. Go on with the same command and: --output {folder} --resume auto"
+            )
             return folder
         after = _evaluate(trainer, held_out, folder, "after", display)
         if before is not None and after is not None:
@@ -91,24 +94,39 @@ def build(config: Config, start: Path | None = None) -> tuple[Trainer, Environme
         start: a checkpoint whose weights the policy takes.
     """
     options = {k: v for k, v in vars(config.algo).items() if k != "name"}
-    recipe: Algorithm = algorithm(config.algo.name, **options)
+    try:
+        recipe = algorithm(config.algo.name, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"--algo {config.algo.name}: {error}") from error
     _check_group_size(config, recipe)
     env_options = {k: v for k, v in vars(config.env).items() if k != "id"}
-    environments = Environments(config.env.id, env_options)
-    environments.of_size(1)  # data that cannot be read should stop us before a model is loaded
-    policy = _load_policy(config, config.policy.path if start is None else str(start))
+    # Data that cannot be read should stop us before a model is loaded.
+    environments = _environments(config.env.id, env_options)
+    if config.eval.env is not None:
+        held_out = _environments(config.eval.env, {})
+    elif "split" in inspect.signature(env_class(config.env.id)).parameters:
+        held_out = _environments(config.env.id, {**env_options, "split": "test"})
+    else:
+        held_out = _environments(config.env.id, env_options)
+    # A checkpoint of adapters holds them merged into the weights; they go back onto the model they
+    # were made for, from the trainer's own state.
+    fresh = start is None or config.policy.lora_rank > 0
+    policy = _load_policy(config, config.policy.path if fresh else str(start))
     critic = Critic.from_policy(policy) if keys.VALUE in recipe.in_keys else None
     reference = None
     if keys.REF_LOG_PROB in recipe.in_keys:
         reference = _load_policy(config, config.policy.path) if start else copy.deepcopy(policy)
         reference.requires_grad_(False)
-    trainer = Trainer(config, policy, recipe, environments, critic, reference)
-    if config.eval.env is None:
-        held_out = Environments(config.env.id, {**env_options, "split": "test"})
-    else:
-        held_out = Environments(config.eval.env, {})
-    held_out.of_size(1)
-    return trainer, held_out
+    return Trainer(config, policy, recipe, environments, critic, reference), held_out
+
+
+def _environments(env_id: str, options: dict[str, Any]) -> Environments:
+    environments = Environments(env_id, options)
+    try:
+        environments.of_size(1)
+    except (OSError, ValueError, TypeError, LookupError, ImportError) as error:
+        raise ConfigError(f"--env {env_id}: {error}") from error
+    return environments
 
 
 def _load_policy(config: Config, path: str) -> Policy:
@@ -228,11 +246,18 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
         + (f" (gold answer {record['answer']})" if "answer" in record else ""),
         record["response"],
     )
+    golds = _gold_check(trainer.environments, probe.records)
+    if golds is not None:
+        display.note(
+            f"check      the verifier accepts {golds[0]} of {golds[1]} gold answers in a box"
+        )
     with torch.no_grad():
         scored = policy.score(probe.data)
     mask = probe.data[keys.MASK]
     gap = float((scored[keys.LOG_PROB] - probe.data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
-    display.note(f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens")
+    display.note(
+        f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens"
+    )
     tolerance = MISMATCH_TOLERANCE[config.policy.dtype]
     if gap > tolerance:
         raise ConfigError(
@@ -242,8 +267,24 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
         )
 
 
+def _gold_check(
+    environments: Environments, records: list[dict[str, Any]]
+) -> tuple[int, int] | None:
+    """How many gold answers of the records the environment rewards; None if it shows none."""
+    if any("answer" not in record for record in records):
+        return None
+    env = environments.of_size(len(records))
+    env.reset(seed=0, options={"problem_id": [record["problem_id"] for record in records]})
+    _, rewards, *_ = env.step([f"\\boxed{{{record['answer']}}}" for record in records])
+    return int((rewards > 0).sum()), len(records)
+
+
 def _evaluate(
-    trainer: Trainer, held_out: Environments, folder: Path, name: str, display: Display,
+    trainer: Trainer,
+    held_out: Environments,
+    folder: Path,
+    name: str,
+    display: Display,
     samples: int | None = None,
 ) -> Evaluation | None:
     """Evaluate and write the files; an evaluation that is already there is read instead."""
@@ -292,7 +333,11 @@ class _Interrupt:
 
 
 def _loop(
-    trainer: Trainer, held_out: Environments, folder: Path, metrics_file: MetricsFile, display: Display
+    trainer: Trainer,
+    held_out: Environments,
+    folder: Path,
+    metrics_file: MetricsFile,
+    display: Display,
 ) -> bool:
     """All steps; False if the user stopped them."""
     config, counters = trainer.config, trainer.counters
@@ -304,7 +349,9 @@ def _loop(
             metrics, rollouts = trainer.step()
             step, last = counters.step, counters.step == total
             if config.eval.every and step % config.eval.every == 0 and not last:
-                result = _evaluate(trainer, held_out, folder, f"step_{step:06d}", display, samples=0)
+                result = _evaluate(
+                    trainer, held_out, folder, f"step_{step:06d}", display, samples=0
+                )
                 if result is not None:
                     metrics["eval/greedy"] = result.greedy.mean
             metrics_file.write(step, metrics)

@@ -77,8 +77,13 @@ class Trainer:
         train = self.config.train
         self.loss = self.algorithm.loss()
         self.parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
+        # A step of 1e-6 is lost in bfloat16, so the optimiser works on float32 copies of such weights.
+        self.masters = [
+            p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
+            for p in self.parameters
+        ]
         self.critic_parameters = [] if self.critic is None else list(self.critic.parameters())
-        groups = [{"params": self.parameters, "peak": train.learning_rate}]
+        groups = [{"params": self.masters, "peak": train.learning_rate}]
         if self.critic_parameters:
             groups.append({"params": self.critic_parameters, "peak": train.critic_learning_rate})
         self.optimizer = torch.optim.AdamW(
@@ -177,7 +182,9 @@ class Trainer:
         }
         if keys.VALUE_TARGET in data.keys():  # noqa: SIM118  a TensorDict is no mapping
             target, value = data[keys.VALUE_TARGET][mask], data[keys.VALUE][mask]
-            left = float((target - value).var(correction=0) / target.var(correction=0).clamp_min(1e-12))
+            left = float(
+                (target - value).var(correction=0) / target.var(correction=0).clamp_min(1e-12)
+            )
             metrics["critic/explained_variance"] = 1 - left
         for record, first in zip(rollouts.records, _first_advantage(data), strict=True):
             record["advantage"] = first
@@ -199,7 +206,11 @@ class Trainer:
         tokens, updates = max(totals.pop("tokens", 0.0), 1.0), max(totals.pop("updates", 0.0), 1.0)
         ratio_min, ratio_max = totals.pop("ratio_min", 1.0), totals.pop("ratio_max", 1.0)
         for name, total in totals.items():
-            per = updates if name in ("loss", "grad_norm", "critic_loss", "critic_grad_norm") else tokens
+            per = (
+                updates
+                if name in ("loss", "grad_norm", "critic_loss", "critic_grad_norm")
+                else tokens
+            )
             metrics[_metric_name(name)] = total / per
         metrics |= {
             "actor/ratio_min": ratio_min,
@@ -251,13 +262,19 @@ class Trainer:
             group["lr"] = group["peak"] * warm
         if self.critic_parameters and counters.step < train.critic_warmup_steps:
             self.optimizer.param_groups[0]["lr"] = 0.0
-        norms = [torch.nn.utils.clip_grad_norm_(self.parameters, train.max_grad_norm)]
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if master is not parameter and parameter.grad is not None:
+                master.grad, parameter.grad = parameter.grad.float(), None
+        norms = [torch.nn.utils.clip_grad_norm_(self.masters, train.max_grad_norm)]
         if self.critic_parameters:
-            norms.append(torch.nn.utils.clip_grad_norm_(self.critic_parameters, train.max_grad_norm))
+            norms.append(
+                torch.nn.utils.clip_grad_norm_(self.critic_parameters, train.max_grad_norm)
+            )
         for name, norm in zip(("grad_norm", "critic_grad_norm"), norms, strict=False):
             sums[name] = float(norm)
         if all(math.isfinite(float(norm)) for norm in norms):
             self.optimizer.step()
+            self.adopt_masters()
             counters.bad_in_a_row = 0
             return
         counters.skipped_updates += 1
@@ -268,6 +285,13 @@ class Trainer:
                 f"{counters.step + 1}). The weights are those of the last good update. Try a lower "
                 "--train.learning-rate, or look at the rollouts of this step."
             )
+
+    @torch.no_grad()
+    def adopt_masters(self) -> None:
+        """Give the model the values of the float32 copies."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if master is not parameter:
+                parameter.copy_(master)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -280,12 +304,22 @@ class Trainer:
 
     # State
 
+    @property
+    def keeps_masters(self) -> bool:
+        """Whether the saved model alone does not give back the weights that are trained."""
+        all_parameters = sum(1 for _ in self.policy.model.parameters())
+        return len(self.parameters) < all_parameters or any(
+            m is not p for m, p in zip(self.masters, self.parameters, strict=True)
+        )
+
     def state(self, metrics_position: int) -> dict[str, Any]:
         """All that a run needs to go on, beside the weights of the policy."""
         return {
             "counters": vars(self.counters).copy(),
             "problems": self.problems.position,
             "optimizer": self.optimizer.state_dict(),
+            # Where the checkpoint's own weights are rounded or merged, the exact ones are kept here.
+            "masters": [m.detach() for m in self.masters] if self.keeps_masters else None,
             "critic": None if self.critic is None else self.critic.state_dict(),
             "sampling": self.sampling.get_state(),
             "shuffling": self.shuffling.get_state(),
@@ -299,6 +333,11 @@ class Trainer:
         """Take up what :meth:`state` gave; the policy's weights are loaded by whoever made it."""
         self.counters = Counters(**state["counters"])
         self.problems.position = state["problems"]
+        if state["masters"] is not None:
+            with torch.no_grad():
+                for master, saved in zip(self.masters, state["masters"], strict=True):
+                    master.copy_(saved)
+            self.adopt_masters()
         self.optimizer.load_state_dict(state["optimizer"])
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
@@ -333,7 +372,10 @@ def describe(rollouts: Rollouts) -> dict[str, float]:
     best = float(reward.max())
     mixed = [min(values) < max(values) for values in groups.values()]
     solved = [min(values) == max(values) == best for values in groups.values()]
-    correct = [v == "correct" if v is not None else r["reward"] >= 1 for v, r in zip(verdicts, records, strict=True)]
+    correct = [
+        v == "correct" if v is not None else r["reward"] >= 1
+        for v, r in zip(verdicts, records, strict=True)
+    ]
     return {
         "reward/mean": float(reward.mean()),
         "reward/std": float(reward.std(correction=0)),

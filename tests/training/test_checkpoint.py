@@ -10,7 +10,11 @@ from llmrl.training import checkpoint
 
 def save(folder: Path, step: int, keep: int = 2) -> Path:
     return checkpoint.save(
-        folder, step, lambda path: (path / "model.txt").write_text(str(step)) and None, {"step": step}, keep
+        folder,
+        step,
+        lambda path: (path / "model.txt").write_text(str(step)) and None,
+        {"step": step},
+        keep,
     )
 
 

@@ -70,9 +70,7 @@ class NanoConfig:
     )
     """The long first stage."""
     habit: Stage = field(
-        default_factory=lambda: Stage(
-            minutes=2, learning_rate=3e-4, mixture=Mixture(0.3, 0.2, 0.5)
-        )
+        default_factory=lambda: Stage(minutes=2, learning_rate=3e-4, mixture=Mixture(0.3, 0.2, 0.5))
     )
     """The short second stage."""
     seed: int = 0
@@ -141,8 +139,12 @@ def batches(
 
 
 def run_stage(
-    name: str, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, stage: Stage,
-    config: NanoConfig, seed: int,
+    name: str,
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    stage: Stage,
+    config: NanoConfig,
+    seed: int,
 ) -> int:
     """Train for ``stage.minutes``; returns the number of tokens seen."""
     # Muon on the matrices of the layers learns from about half the text that AdamW needs here.
