@@ -49,7 +49,7 @@ def train(config: Config, display: Display | None = None) -> Path | None:
     with contextlib.ExitStack() as stack:
         display = stack.enter_context(display or Display())
         start = _resume_from(config)
-        folder = None if config.dry_run else _prepare_folder(config, start)
+        folder = _choose_folder(config, start)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         transformers_logging.disable_progress_bar()  # it would break into ours
@@ -63,9 +63,12 @@ def train(config: Config, display: Display | None = None) -> Path | None:
         if state is not None:
             trainer.load(state)
         introduce(trainer, held_out, display)
-        if folder is None:
+        if config.dry_run:
             display.note("Dry run: everything above is in order; nothing was written.")
             return None
+        if start is None and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
         metrics = MetricsFile(
             folder / "metrics.jsonl", 0 if state is None else state["metrics_position"]
@@ -168,21 +171,19 @@ def _default_folder(config: Config, newest: bool) -> Path:
     return numbered[max(free - 1, 0)] if newest else numbered[free]
 
 
-def _prepare_folder(config: Config, start: Path | None) -> Path:
-    folder = start.parent if start is not None else _default_folder(config, newest=False)
-    if start is None and folder.exists() and any(folder.iterdir()):
-        if not config.force:
-            raise ConfigError(
-                f"The output folder {folder} is not empty. Go on with the run in it by --resume auto, choose "
-                "another --output, or give --force to delete what it holds."
-            )
-        shutil.rmtree(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"The output folder {folder} cannot be made: {error}") from error
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"The output folder {folder} is not writable.")
+def _choose_folder(config: Config, start: Path | None) -> Path:
+    """Where the run goes; refused here, before anything expensive, if it could not go there."""
+    if start is not None:
+        return start.parent
+    folder = _default_folder(config, newest=False)
+    if folder.exists() and any(folder.iterdir()) and not config.force:
+        raise ConfigError(
+            f"The output folder {folder} is not empty. Go on with the run in it by --resume auto, choose "
+            "another --output, or give --force to delete what it holds."
+        )
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        raise ConfigError(f"The output folder {folder} cannot be made: {existing} is not writable.")
     return folder
 
 

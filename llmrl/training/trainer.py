@@ -75,7 +75,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         train = self.config.train
-        self.loss = self.algorithm.loss()
+        self.loss = self.algorithm.loss().to(self.policy.device)
         self.parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
         # A step of 1e-6 is lost in bfloat16, so the optimiser works on float32 copies of such weights.
         self.masters = [

@@ -1,16 +1,52 @@
-"""temporary"""
-import re
-from llmrl.verifiers.verdict import Verdict
-def verifier(name):
-    def grade(rs, gs):
-        out=[]
-        for r,g in zip(rs,gs):
-            i=r.rfind("\\boxed{")
-            if i<0: out.append(Verdict(0.0,"no_answer")); continue
-            d=0
-            for j in range(i+6,len(r)):
-                d+= (r[j]=="{")-(r[j]=="}")
-                if d==0: break
-            a=r[i+7:j]; out.append(Verdict(float(a==g),"correct" if a==g else "wrong",extracted=a))
-        return out
-    return grade
+"""Graders of responses: what they return, how they are found by name, and the one for mathematics.
+
+A verifier is any callable ``(responses, golds) -> verdicts``.  A name leads to one that was registered
+here or by an installed package (entry point group ``llmrl.verifiers``); ``module:function`` reaches any.
+
+>>> verifier("math")([r"So it is \\boxed{0.5}."], [r"\\frac12"])[0].status
+'correct'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llmrl.registry import Registry
+from llmrl.verifiers.math import MathVerifier, check_gold, grade_answer
+from llmrl.verifiers.policy import GradingPolicy
+from llmrl.verifiers.verdict import STATUSES, Status, Verdict, Verifier
+
+VERIFIERS: Registry[Verifier] = Registry("verifier", "llmrl.verifiers")
+VERIFIERS.add("math", MathVerifier())
+
+
+def verifier(name: str) -> Verifier:
+    """The verifier of this name; ``module:function`` is imported."""
+    return VERIFIERS[name]
+
+
+def register_verifier(name: str) -> Callable[[Verifier], Verifier]:
+    """Decorate a function ``(responses, golds) -> verdicts`` to give it a name.
+
+    >>> @register_verifier("example/says-yes")
+    ... def says_yes(responses, golds):
+    ...     return [Verdict(float("yes" in text), "correct") for text in responses]
+    >>> verifier("example/says-yes")(["yes"], ["-"])[0].score
+    1.0
+    """
+    return VERIFIERS.register(name)
+
+
+__all__ = [
+    "STATUSES",
+    "VERIFIERS",
+    "GradingPolicy",
+    "MathVerifier",
+    "Status",
+    "Verdict",
+    "Verifier",
+    "check_gold",
+    "grade_answer",
+    "register_verifier",
+    "verifier",
+]

@@ -149,6 +149,22 @@ def test_a_partition_of_minus_1_is_not_trained() -> None:
     assert weight.tolist() == [[0.5, 0, 0.5], [0, 0, 0]]
 
 
+class Sum:
+    """An aggregate from outside: every token it is shown counts 1."""
+
+    in_keys = (keys.PARTITION,)
+
+    def __call__(self, mask: torch.Tensor, partition: torch.Tensor | None = None) -> torch.Tensor:
+        return mask.double()
+
+
+def test_an_aggregate_that_reads_the_partition_is_shown_the_trained_tokens_alone() -> None:
+    td = BATCH.td()
+    td[keys.PARTITION] = torch.tensor([[0, -1, 0], [1, 0, 0]])
+    weight = Algorithm(name="mine", aggregate=Sum()).weigh(td)[keys.WEIGHT]
+    assert weight.tolist() == [[1, 0, 1], [1, 0, 0]]
+
+
 def test_group_means_without_a_partition_are_told_who_writes_it() -> None:
     recipe = Algorithm(name="mine", aggregate=GroupMean())
     with pytest.raises((ValueError, MissingEntry), match=r"partition"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from math import exp, log
 
@@ -15,6 +16,7 @@ from table import assert_same, evaluate, factors, oracle_outcome
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
+from llmrl.losses import GradientPreservingClip
 
 INF = float("inf")
 signed = batches(per_token=True, advantage=nonzero_advantages)
@@ -173,6 +175,29 @@ def test_clip_cov_drops_the_gradient_of_the_share_it_picks() -> None:
 def test_clip_cov_always_drops_at_least_one_candidate() -> None:
     grad = evaluate(algorithm("clip_cov"), COV).grad[0]
     assert int((grad == 0).sum()) == 1
+
+
+def test_clip_cov_draws_among_tokens_within_its_band_that_are_not_clipped() -> None:
+    # Covariances, by position: clipped 4 x, within the band 4 x, above the band 4 x; the rest below.
+    batch = make_batch(
+        [[0.5] * 4 + [0.0] * 4 + [0.0] * 4 + [0.0] * 12],
+        [[1.0] * 4 + [1.0] * 4 + [3.0] * 4 + [-1.0] * 12],
+        old_log_prob=[[-0.6] * 4 + [-0.1] * 4 + [-0.1] * 4 + [-4.0] * 12],
+    )
+    cov = [oracles.covariances(batch, batch.log_prob)[0, j] for j in range(24)]
+    low, high = min(cov[4:8]) - 0.1, max(cov[4:8]) + 0.1
+    assert all(low < c < high for c in cov[:8])
+    assert all(c > high for c in cov[8:12])
+    recipe = algorithm(
+        "clip_cov", fraction=0.9, cov_low=low, cov_high=high, clip_low=0.2, clip_high=0.2
+    )
+    # A clip that keeps its gradient shows that the gate left the clipped tokens alone.
+    recipe = replace(recipe, clip=GradientPreservingClip(low=0.2, high=0.2))
+    grad = evaluate(recipe, batch).grad[0]
+    dropped = (grad == 0).tolist()
+    assert dropped[:4] == [False] * 4
+    assert dropped[4:8] == [True] * 4
+    assert dropped[8:12] == [False] * 4
 
 
 def test_clip_cov_leaves_covariances_outside_its_band_alone() -> None:

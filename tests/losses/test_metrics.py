@@ -12,7 +12,8 @@ from strategies import LN_V, Batch, batches, make_batch
 from table import evaluate
 
 from llmrl import keys
-from llmrl.algorithms import algorithm
+from llmrl.algorithms import Algorithm, algorithm
+from llmrl.losses import EntropyRatioGate
 
 METRICS = ("dapo", "gppo", "cispo", "sapo", "gspo", "espo", "erc", "gmpo", "aspo", "dcpo")
 
@@ -80,6 +81,35 @@ def test_the_ratio_is_that_of_the_algorithm(batch: Batch) -> None:
         assert float(got["ratio_mean"]) == pytest.approx(sum(ratios) / len(ratios), rel=1e-9)
         assert float(got["ratio_min"]) == pytest.approx(min(ratios), rel=1e-9)
         assert float(got["ratio_max"]) == pytest.approx(max(ratios), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["dapo", "gspo"])
+def test_the_extremes_of_the_ratio_are_those_of_sampled_tokens(name: str) -> None:
+    for step in (0.5, -0.5):
+        got = evaluate(algorithm(name), make_batch([[step, step], [step]], [1.0, 1.0])).metrics
+        for extreme in ("ratio_min", "ratio_max"):
+            assert float(got[extreme]) == pytest.approx(exp(step))
+
+
+def test_a_token_is_kept_only_if_every_gate_keeps_it() -> None:
+    batch = make_batch(
+        [[0.1] * 4], [1.0], old_entropy=1.0, entropy=[[1.0, 1.0, 1.5, 2.0]]
+    )
+    for order in ("erc+erc+dapo", "erc+dapo"):
+        assert float(evaluate(algorithm(order), batch).metrics["gate_fraction"]) == 0.5
+    outer_keeps_all = Algorithm(
+        name="two", gates=(EntropyRatioGate(), EntropyRatioGate(low=0.1, high=9.0))
+    )
+    got = evaluate(outer_keeps_all, batch).metrics
+    assert float(got["gate_fraction"]) == 0.5
+    assert float(got["zero_grad_fraction"]) == 0.5
+
+
+def test_a_gated_token_without_advantage_has_lost_nothing() -> None:
+    batch = make_batch([[0.1], [0.1]], [0.0, 1.0], old_entropy=1.0, entropy=2.0)
+    got = evaluate(algorithm("erc"), batch).metrics
+    assert float(got["gate_fraction"]) == 0
+    assert float(got["zero_grad_fraction"]) == 0.5
 
 
 @given(batch=batches(garbage=True))

@@ -154,10 +154,12 @@ def test_a_loaded_number_changes_the_loss() -> None:
 
 
 def test_casting_the_module_keeps_its_numbers_exact() -> None:
-    loss, td = weighed("gspo")
+    clipped = make_batch([[0.1, 0.2], [-0.1]], [1.0, -1.0])
+    loss, td = weighed("gspo", clipped)
     expected = loss(td)["loss_objective"]
     loss.to(torch.bfloat16)
     assert torch.equal(loss(td)["loss_objective"], expected)
+    torch.testing.assert_close(expected, f64(-(1 + 4e-4) / 2 + (1 - 3e-4) / 2))
 
 
 @every

@@ -9,7 +9,7 @@ leaves reinforcement learning something to find.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -45,9 +45,19 @@ def respond(draft: Draft, style: str) -> str:
 
 
 def examples(
-    rng: np.random.Generator, mixture: Mixture, level_weights: dict[int, float]
+    rng: np.random.Generator,
+    mixture: Mixture,
+    level_weights: dict[int, float],
+    careful_subjects: Collection[str] = (),
 ) -> Iterator[tuple[str, str]]:
-    """Endless (problem, response) pairs of the training split, balanced over subjects and templates."""
+    """Endless (problem, response) pairs of the training split, balanced over subjects and templates.
+
+    Args:
+        rng: where they are drawn from.
+        mixture: shares of the styles.
+        level_weights: how often each level is drawn.
+        careful_subjects: in these, careful and terse change places in the mixture.
+    """
     by_cell: dict[tuple[str, int], list[str]] = {}
     for template in TEMPLATES.values():
         for level in template.levels:
@@ -61,5 +71,6 @@ def examples(
         level = int(rng.choice(levels, p=probabilities))
         names = by_cell[subject, level]
         draft = draw_problem(TEMPLATES[names[rng.integers(len(names))]], level, "train", rng)
-        style = ("careful", "sloppy", "terse")[rng.choice(3, p=np.array(mixture))]
+        shares = mixture[::-1] if subject in careful_subjects else mixture
+        style = ("careful", "sloppy", "terse")[rng.choice(3, p=np.array(shares))]
         yield draft.problem, respond(draft, style)

@@ -73,6 +73,8 @@ class NanoConfig:
         default_factory=lambda: Stage(minutes=2, learning_rate=3e-4, mixture=Mixture(0.3, 0.2, 0.5))
     )
     """The short second stage."""
+    careful_subjects: tuple[str, ...] = ("prealgebra", "algebra", "geometry", "precalculus")
+    """In the habit stage, subjects in which careful and terse change places: working is the habit here."""
     seed: int = 0
     """Seed of everything."""
 
@@ -157,7 +159,8 @@ def run_stage(
         ),
         torch.optim.AdamW(rest, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]
-    pairs = examples(np.random.default_rng(seed), stage.mixture, config.level_weights)
+    careful = config.careful_subjects if name == "habit" else ()
+    pairs = examples(np.random.default_rng(seed), stage.mixture, config.level_weights, careful)
     began, tokens, step, mean_loss = time.monotonic(), 0, 0, math.nan
     with Progress() as progress:
         task = progress.add_task(name, total=1.0)

@@ -1,0 +1,12 @@
+"""What runs inside a worker process: Math-Verify and sympy, on answers the exact parser cannot read."""
+
+from __future__ import annotations
+
+from math_verify import parse, verify
+
+
+def equivalent(answer: str, gold: str) -> bool:
+    """Whether Math-Verify takes the two answers for equal.  The caller bounds time and memory."""
+    parsed_gold = parse(f"\\boxed{{{gold}}}", parsing_timeout=None)
+    parsed = parse(f"\\boxed{{{answer}}}", parsing_timeout=None)
+    return bool(verify(parsed_gold, parsed, timeout_seconds=None))

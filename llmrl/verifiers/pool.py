@@ -1,0 +1,238 @@
+"""Runs a function on untrusted input in processes that are killed when they take too long.
+
+A worker is a fresh interpreter: nothing of the parent is forked into it, so it is safe beside torch, from
+any thread and under any start method.  It starts with the first task.  What the function may need of
+privileges it does not get: see :func:`llmrl.verifiers.worker.restrict`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+START_LIMIT = 60.0
+"""Seconds a worker may take to import what it needs, on a busy machine."""
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""Environment variables a worker sees; the others, with their credentials, it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one task."""
+
+    status: Literal["done", "timeout", "error"]
+    value: Any = None
+    """What the function returned, as JSON brings it back."""
+    detail: str = ""
+    """What went wrong."""
+
+
+class WorkerPool:
+    """Calls ``function`` in killable processes.
+
+    Args:
+        function: ``module:function``; takes and returns what JSON can carry.
+        size: how many processes at most.
+        deadline: seconds of wall time from when a worker begins a task; then it is killed.
+        memory: bytes of address space a worker may have (Linux).
+
+    >>> with WorkerPool("operator:add") as pool:
+    ...     pool.run([(1, 2), (1, "2")])[0].value
+    3
+    """
+
+    def __init__(
+        self, function: str, *, size: int = 2, deadline: float = 2.0, memory: int = 2**30
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}: it is a number of processes.")
+        if not deadline > 0:
+            raise ValueError(f"deadline must be above 0 seconds, got {deadline}.")
+        self.function = function
+        self.size = size
+        self.deadline = deadline
+        self.memory = memory
+        self._reset()
+        _POOLS.add(self)
+
+    def _reset(self) -> None:
+        self._idle: list[_Worker] = []
+        self._lock = threading.Lock()
+        self._slots = threading.Semaphore(self.size)
+
+    def run(self, tasks: Sequence[Sequence[Any]]) -> list[Outcome]:
+        """One outcome a task, in order.  Any thread may call it; tasks share the pool's processes."""
+        if len(tasks) <= 1:
+            return [self._one(task) for task in tasks]
+        outcomes: list[Outcome | None] = [None] * len(tasks)
+        left = iter(range(len(tasks)))
+        lock = threading.Lock()
+
+        def work() -> None:
+            while True:
+                with lock:
+                    index = next(left, None)
+                if index is None:
+                    return
+                outcomes[index] = self._one(tasks[index])
+
+        threads = [
+            threading.Thread(target=work, daemon=True) for _ in range(min(self.size, len(tasks)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return [outcome or Outcome("error", detail="not run") for outcome in outcomes]
+
+    def _one(self, task: Sequence[Any]) -> Outcome:
+        with self._slots:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else None
+            if worker is not None and not worker.alive():
+                worker.kill()  # it ended while idle
+                worker = None
+            if worker is None:
+                worker = _Worker(self.function, self.memory, self.deadline)
+            outcome = None
+            try:
+                outcome = worker.call(task)
+            finally:
+                if outcome is not None and outcome.status == "done":
+                    with self._lock:
+                        self._idle.append(worker)
+                else:
+                    worker.kill()
+        return outcome
+
+    def close(self) -> None:
+        """End the processes.  A later task starts new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.kill()
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Worker:
+    """One process and the pipes to it; used by one thread at a time."""
+
+    def __init__(self, function: str, memory: int, deadline: float) -> None:
+        self.deadline = deadline
+        self._buffer = b""
+        self._ready = False
+        root = str(Path(__file__).resolve().parents[2])
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join([root, *(path for path in sys.path if path)])
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-P", "-m", "llmrl.verifiers.worker"),
+                *(function, str(memory), str(deadline)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=environment,
+        )
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def call(self, task: Sequence[Any]) -> Outcome:
+        if not self._ready:
+            message = self._read(START_LIMIT)
+            if message is None or "ready" not in message:
+                reason = self._death() if message is None else message["error"]
+                return Outcome("error", detail=f"the worker did not start: {reason}")
+            self._ready = True
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(list(task)).encode() + b"\n")
+        except BrokenPipeError:
+            return Outcome("error", detail=self._death())
+        if self._read(START_LIMIT) is None:
+            return Outcome("error", detail=self._death())
+        began = time.monotonic()
+        message = self._read(self.deadline)
+        if message is None:
+            if time.monotonic() - began >= self.deadline:
+                return Outcome("timeout", detail=f"took more than {self.deadline:g} s")
+            return Outcome("error", detail=self._death())
+        if "error" in message:
+            return Outcome("error", detail=message["error"])
+        return Outcome("done", value=message["value"])
+
+    def _read(self, seconds: float) -> dict[str, Any] | None:
+        """The next message; None when the time is up or the process ended."""
+        assert self._process.stdout is not None
+        stream = self._process.stdout.fileno()
+        end = time.monotonic() + seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                if not selector.select(max(0.0, end - time.monotonic())):
+                    return None
+                chunk = os.read(stream, 65_536)
+                if not chunk:
+                    return None
+                self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return json.loads(line)
+
+    def _death(self) -> str:
+        self._process.kill()
+        code = self._process.wait()
+        return f"the worker ended with status {code}"
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.release()
+
+    def release(self) -> None:
+        """Close this process's ends of the pipes."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+
+
+_POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
+
+
+@atexit.register
+def close_all() -> None:
+    """End the processes of every pool."""
+    for pool in list(_POOLS):
+        pool.close()
+
+
+def _forget_parents_workers() -> None:
+    """A forked child must not talk over its parent's pipes, nor wait for locks that nobody holds."""
+    for pool in list(_POOLS):
+        for worker in pool._idle:
+            worker.release()
+            worker._process.returncode = 0  # the parent's child, not ours to wait for
+        pool._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents_workers)

@@ -1,0 +1,101 @@
+"""Settings: where values come from, and what is said of those that cannot be used."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from llmrl.training.config import ConfigError, parse
+
+
+def test_the_command_line_beats_a_file_and_a_file_beats_the_default(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("train: {steps: 7, group_size: 4}\nalgo: {name: dapo, clip_high: 0.3}\n")
+    config = parse(["--config", str(path), "--train.steps", "9", "--env.source", "generated"])
+    assert (config.train.steps, config.train.group_size) == (9, 4)
+    assert (config.algo.name, config.algo.clip_high) == ("dapo", 0.3)
+    assert config.origins["train.steps"] == "command line"
+    assert config.origins["algo.clip_high"] == str(path)
+
+
+def test_what_a_run_writes_down_can_be_read_again(tmp_path):
+    first = parse(
+        ["--algo", "gspo", "--env.levels", "1", "2", "--train.learning-rate", "2e-5", "--seed", "4"]
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(first.to_dict()))
+    assert parse(["--config", str(path)]).to_dict() == first.to_dict()
+
+
+def test_a_policys_own_settings_are_below_a_file(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "training.yaml").write_text("train: {steps: 3, group_size: 2}\n")
+    config = parse(["--policy", str(folder), "--train.group-size", "6"])
+    assert (config.train.steps, config.train.group_size) == (3, 6)
+    assert config.origins["train.steps"] == f"{folder}/training.yaml"
+
+
+def test_options_of_a_composed_algorithm_are_those_of_both(tmp_path):
+    config = parse(["--algo", "erc+gspo", "--algo.low", "0.9", "--algo.clip-low", "1e-3"])
+    assert (config.algo.low, config.algo.clip_low) == (0.9, 1e-3)
+
+
+def test_an_unknown_key_in_a_file_names_the_file_and_the_nearest(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("train: {learning_rte: 1}\n")
+    with pytest.raises(
+        ConfigError,
+        match=r"settings.yaml: there is no option 'train.learning_rte'. Did you mean 'train.learning_rate'",
+    ):
+        parse(["--config", str(path)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--train.steps", "0"], "--train.steps must be greater than 0, got 0"),
+        (["--policy.temperature", "0"], "--policy.temperature must be greater than 0"),
+        (["--policy.temperature", "0.01"], "as good as greedy"),
+        (
+            ["--train.prompts-per-step", "1", "--train.group-size", "2", "--train.updates-per-step", "4"],
+            "cannot share the 2 responses",
+        ),
+        (["--env", "llmrl/MTH-v0"], "Did you mean 'llmrl/MATH-v0'"),
+        (["--config", "nowhere.yaml"], "no configuration file 'nowhere.yaml'"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_used_say_why(arguments, words):
+    with pytest.raises(ConfigError) as caught:
+        parse(arguments)
+    assert words in str(caught.value)
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "llmrl.algorithms.run", *arguments],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_an_unknown_algorithm_is_one_line_with_the_nearest_name():
+    done = command("--algo", "dapoo")
+    assert done.returncode == 2
+    assert "No algorithm is called 'dapoo'. Did you mean 'dapo'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_option_suggests_the_nearest():
+    done = command("--algo", "dapo", "--algo.clip-hihg", "0.3")
+    assert done.returncode == 2
+    assert "--algo.clip-high" in done.stderr + done.stdout
+
+
+def test_help_explains_the_options_of_the_chosen_algorithm():
+    done = command("--algo", "espo", "--help")
+    assert done.returncode == 0
+    assert "--algo.alpha" in done.stdout
+    assert "clip width at the largest possible entropy" in " ".join(
+        done.stdout.replace("│", " ").split()
+    )

@@ -1,0 +1,160 @@
+"""A whole run: its files, stopping and going on, and what it refuses before anything is lost."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import trivial  # noqa: F401  registers tests/SayA-v0
+from tiny import tiny_folder
+
+from llmrl.training import session
+from llmrl.training.config import ConfigError, parse
+from llmrl.training.metrics import read_metrics
+from llmrl.training.trainer import Trainer, TrainingError
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
+
+
+def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
+    return [
+        "--algo", "ppo", "--policy", str(tiny), "--env", "tests/SayA-v0", "--output", str(output),
+        "--policy.max-response-length", "4", "--train.prompts-per-step", "2", "--train.group-size", "4",
+        "--train.updates-per-step", "2", "--train.learning-rate", "1e-3", "--train.steps", "4",
+        "--eval.problems", "3", "--eval.samples", "2", "--checkpoint.every", "2", *more,
+    ]  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(folder).state_dict()
+
+
+def test_a_run_leaves_its_files_and_a_model_that_transformers_loads(tiny, tmp_path):
+    folder = session.train(parse(arguments(tiny, tmp_path / "run")))
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "config.yaml", "metrics.jsonl", "rollouts", "eval", "plots", "checkpoint-000002", "checkpoint-000004", "latest",
+    }  # fmt: skip
+    assert len(read_metrics(folder / "metrics.jsonl")) == 4
+    line = json.loads((folder / "rollouts" / "step_000001.jsonl").read_text().splitlines()[0])
+    assert {
+        "step",
+        "problem",
+        "response",
+        "reward",
+        "advantage",
+        "finish_reason",
+        "tokens",
+        "group",
+    } <= set(line)
+    AutoTokenizer.from_pretrained(folder / "latest")
+    before, after = weights(tiny), weights(folder / "latest")
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert {p.suffix for p in (folder / "plots").iterdir()} == {".png"}
+
+
+def test_stopping_and_going_on_gives_the_very_run_that_was_not_stopped(tiny, tmp_path, monkeypatch):
+    whole = session.train(parse(arguments(tiny, tmp_path / "whole")))
+    step = Trainer.step
+
+    def press_control_c(self):
+        result = step(self)
+        if self.counters.step == 3:
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(Trainer, "step", press_control_c)
+    stopped = session.train(parse(arguments(tiny, tmp_path / "stopped")))
+    assert (stopped / "latest").resolve().name == "checkpoint-000003"
+    monkeypatch.setattr(Trainer, "step", step)
+    session.train(parse(arguments(tiny, stopped, "--resume", "auto")))
+    first, second = weights(whole / "latest"), weights(stopped / "latest")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+    def untimed(folder: Path) -> list[dict]:
+        rows = read_metrics(folder / "metrics.jsonl")
+        return [
+            {k: v for k, v in row.items() if not k.startswith(("time/", "perf/"))} for row in rows
+        ]
+
+    assert untimed(whole) == untimed(stopped)
+    last = "rollouts/step_000004.jsonl"
+    assert (whole / last).read_text() == (stopped / last).read_text()
+
+
+def test_a_changed_setting_is_not_resumed_unless_forced(tiny, tmp_path):
+    session.train(parse(arguments(tiny, tmp_path / "run", "--train.steps", "2")))
+    changed = arguments(tiny, tmp_path / "run", "--resume", "auto", "--train.learning-rate", "5e-3")
+    with pytest.raises(ConfigError, match=r"train.learning_rate: was 0.001, is 0.005"):
+        session.train(parse(changed))
+    assert session.train(parse([*changed, "--force"])) is not None
+
+
+def test_an_output_folder_that_is_not_empty_is_left_alone(tiny, tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(ConfigError, match=r"is not empty.*--resume auto.*--force"):
+        session.train(parse(arguments(tiny, tmp_path)))
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_a_dry_run_writes_nothing(tiny, tmp_path):
+    assert session.train(parse(arguments(tiny, tmp_path / "run", "--dry-run"))) is None
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_group_of_one_is_refused_where_the_group_is_the_baseline(tiny, tmp_path):
+    alone = ["--train.group-size", "1", "--train.prompts-per-step", "8"]
+    with pytest.raises(ConfigError, match=r"grpo compares the responses.*at least 2"):
+        session.train(parse(arguments(tiny, tmp_path / "a", "--algo", "grpo", *alone)))
+    assert not (tmp_path / "a" / "metrics.jsonl").exists()
+    session.train(parse(arguments(tiny, tmp_path / "b", *alone, "--train.steps", "1")))
+
+
+def test_a_sampler_that_disagrees_with_the_scorer_is_found_before_training(
+    tiny, tmp_path, monkeypatch
+):
+    from llmrl.policies.policy import Policy
+
+    generate = Policy.generate
+    monkeypatch.setattr(
+        Policy, "generate", lambda self, *a, **k: generate(self, *a, **{**k, "temperature": 0.5})
+    )
+    with pytest.raises(ConfigError, match="log-probabilities differ from the scorer's"):
+        session.train(parse(arguments(tiny, tmp_path / "run", "--dry-run")))
+
+
+def test_an_update_without_a_finite_gradient_is_skipped_and_stops_the_run_in_the_end(
+    tiny, tmp_path
+):
+    config = parse(arguments(tiny, tmp_path / "run", "--train.max-bad-steps", "3"))
+    trainer, _ = session.build(config)
+    before = {name: p.clone() for name, p in trainer.policy.model.named_parameters()}
+    trainer.parameters[0].register_hook(lambda gradient: gradient * float("nan"))
+    metrics, _ = trainer.step()
+    assert metrics["actor/skipped_updates"] == 2
+    assert all(torch.equal(before[n], p) for n, p in trainer.policy.model.named_parameters())
+    with pytest.raises(TrainingError, match="not finite in 3 updates in a row"):
+        trainer.step()
+
+
+def test_micro_batches_change_nothing_but_rounding(tiny, tmp_path):
+    results = []
+    for budget in ("100000", "12"):
+        config = parse(arguments(tiny, tmp_path / budget, "--train.micro-batch-tokens", budget))
+        trainer, _ = session.build(config)
+        metrics, _ = trainer.step()
+        results.append((metrics, [p.detach().clone() for p in trainer.parameters]))
+    (one, first), (two, second) = results
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-5)
+    for name in ("actor/loss", "actor/grad_norm", "actor/clip_fraction_high", "critic/loss"):
+        assert one[name] == pytest.approx(two[name], rel=1e-3, abs=1e-5)
