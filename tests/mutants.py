@@ -126,8 +126,8 @@ MUTANTS = [
     Mutant(AGGREGATE, "rows = (total > 0).sum().clamp_min(1)", "rows = mask.shape[0]", PARITY),
     Mutant(AGGREGATE, "share = pool.share(torch.float64)", "share = pool.inside.double()", PARITY),
     # partitions
-    Mutant(SPLIT, "cut = (count * quantile + 1e-9).floor().long()", "cut = (count * quantile).floor().long()", ESPO),
-    Mutant(SPLIT, "cut = (count * quantile + 1e-9).floor().long()", "cut = (count * quantile).round().long()", ESPO),
+    Mutant(SPLIT, " + 1e-9).floor().long()", ").floor().long()", ESPO),
+    Mutant(SPLIT, " + 1e-9).floor().long()", ").round().long()", ESPO),
     Mutant(SPLIT, "index += rank >= cut", "index += rank > cut", ESPO),
     Mutant(SPLIT, "torch.where(mask, entropy.detach().double(), torch.inf)", "torch.where(mask, entropy.detach().double(), 0.0)", ESPO),
     Mutant(SPLIT, "cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (parts - 1 - k)), cut)", "cut = cut", ESPO),

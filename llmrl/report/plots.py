@@ -77,7 +77,9 @@ def _curves(
             if np.isnan(values).all():
                 continue
             axis.plot(steps, values, color=f"C{number}", alpha=0.25, linewidth=1)
-            axis.plot(steps, smooth(values, window), color=f"C{number}", label=name)
+            # Dashes let a curve show that lies on another one.
+            style = "-" if number == 0 else "--"
+            axis.plot(steps, smooth(values, window), style, color=f"C{number}", label=name)
         axis.set_ylabel(KNOWN[names[0]].unit or names[0].split("/")[-1])
         axis.grid(alpha=0.3)
         if axis.has_data():

@@ -310,8 +310,8 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
     """Resolve a command line into a :class:`Config`.
 
     >>> config = parse(["--algo", "grpo", "--train.steps", "3"])
-    >>> config.algo.name, config.train.steps, config.origins
-    ('grpo', 3, {'algo.name': 'command line', 'train.steps': 'command line'})
+    >>> config.algo.name, config.train.steps, config.origins["train.steps"]
+    ('grpo', 3, 'command line')
     """
     from llmrl.algorithms import find_algorithm  # torch is loaded only here
     from llmrl.policies.policy import local_folder

@@ -52,7 +52,7 @@ def tokens(text: str, *, thousands: bool) -> list[Token]:
         thousands: whether a comma before three digits groups thousands, outside brackets.
 
     >>> [token.text for token in tokens(r"1{,}000 + \frac12\text{ cm}", thousands=True)]
-    ['1000', '+', 'frac', '12', 'cm']
+    ['1000', '+', 'frac', '12', ' cm']
     """
     text = _DROP.sub(" ", _NEWLINE.sub(r" \\newline ", text))
     text = _GLUE.sub("", text)

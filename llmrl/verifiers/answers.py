@@ -1,0 +1,526 @@
+r"""What an answer is, once its tree has been evaluated: a scalar, a sequence, a matrix, pieces of the line, ...
+
+:func:`build` makes these from a tree.  It decides notation only; what counts as equal is decided in
+:mod:`llmrl.verifiers.compare`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from llmrl.verifiers import functions
+from llmrl.verifiers.algebra import INFINITY, Algebra, Value, number, single
+from llmrl.verifiers.limits import Unreadable
+from llmrl.verifiers.parser import Node
+from llmrl.verifiers.units import CANONICAL
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A number or expression."""
+
+    value: Value
+    percent: bool = False
+    decimals: int | None = None
+    """Digits after the point of a plain decimal."""
+    digits: str = ""
+    """Those of a plain number, as written."""
+    word: str | None = None
+    """The letters, if nothing else is there: ``ABC`` may be a product or a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Items with what encloses them: ``list`` (nothing), ``set``, ``tuple``."""
+
+    kind: str
+    items: tuple[Answer, ...]
+    brackets: str = ""
+    joiner: str = ","
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    rows: tuple[tuple[Answer, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An interval, or a point where both ends are the same."""
+
+    low: Value
+    low_closed: bool
+    high: Value
+    high_closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A union of intervals and points of the real line."""
+
+    pieces: tuple[Piece, ...]
+    variable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """An intersection or difference that is not worked out."""
+
+    operation: str
+    operands: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """Sides joined by equality signs."""
+
+    sides: tuple[Answer, ...]
+    names: tuple[str | None, ...]
+    """For each side: the name it is, such as ``x`` or ``f(x)``; '' for other name-like text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inequality:
+    """``value`` stands in ``relation`` to zero: ``<``, ``le`` or ``ne``."""
+
+    relation: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    items: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Based:
+    """Digits with the base they are in."""
+
+    digits: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ellipsis_:
+    """The dots in a sequence."""
+
+
+Answer = (
+    Scalar | Words | Sequence | Matrix | Pieces | Combined | Equation | Inequality | Ratio | Based | Ellipsis_
+)
+_MINUS_INFINITY = single(INFINITY, 1, -1)
+_INFINITE = single(INFINITY)
+LINE = Pieces((Piece(_MINUS_INFINITY, False, _INFINITE, False),))
+
+
+def build(node: Node, do: Algebra) -> Answer:
+    """The answer that a tree stands for."""
+    if _has_pm(node) and node.kind != "list":
+        both = [build(_choose(node, sign), do) for sign in (1, -1)]
+        return both[0] if both[0] == both[1] else Sequence("list", tuple(both), joiner="pm")
+    return _BUILDERS.get(node.kind, _scalar)(node, do)
+
+
+def evaluate(node: Node, do: Algebra) -> Value:
+    """The value of a tree that is an expression."""
+    kind, args = node
+    if kind == "num":
+        return number(args[0])
+    if kind == "sym":
+        return single(("s", args[0]))
+    if kind == "word":
+        return _product(do, [evaluate(letter, do) for letter in args[1]])
+    if kind == "const":
+        return _constant(args[0])
+    if kind == "unit":
+        return _unit(args[0], do)
+    if kind == "text" and len(args[0]) == 1 and args[0].isalpha():
+        return single(("s", args[0]))
+    if kind == "add":
+        total = evaluate(args[0][0], do)
+        for term in args[0][1:]:
+            total = do.plus(total, evaluate(term, do))
+        return total
+    if kind == "neg":
+        return do.negative(evaluate(args[0], do))
+    if kind == "mul":
+        return do.product(evaluate(args[0], do), evaluate(args[1], do))
+    if kind == "div":
+        return do.quotient(evaluate(args[0], do), evaluate(args[1], do))
+    if kind == "pow":
+        return functions.call(do, "power", (evaluate(args[0], do), evaluate(args[1], do)))
+    if kind == "percent":
+        return do.product(evaluate(args[0], do), number(Fraction(1, 100)))
+    if kind == "call":
+        return functions.call(do, args[0], tuple(evaluate(argument, do) for argument in args[1]))
+    if kind == "based" and args[0].isdigit() and args[1].isdigit() and 2 <= int(args[1]) <= 36:
+        return number(int(args[0], int(args[1])))
+    if kind == "list" and len(args[0]) == 1:
+        return evaluate(args[0][0], do)
+    if kind == "tuple" and len(args[0]) == 1 and args[1:] == ("[", "]"):
+        return evaluate(args[0][0], do)
+    raise Unreadable(f"a {kind} inside an expression")
+
+
+def _product(do: Algebra, values: list[Value]) -> Value:
+    total = values[0]
+    for value in values[1:]:
+        total = do.product(total, value)
+    return total
+
+
+def _constant(name: str) -> Value:
+    if name == "i":
+        return single(("i", ""))
+    if name in ("pi", "e", "oo"):
+        return single(("c", name))
+    return single(("s", name))
+
+
+def _unit(words: str, do: Algebra) -> Value:
+    parts = words.replace("per", "/ ").split()
+    total, divide, power = number(1), False, 1
+    for part in parts:
+        if part == "/":
+            divide = True
+        elif part in ("square", "cubic"):
+            power = 2 if part == "square" else 3
+        elif part == "unit":
+            continue
+        elif part == "percent":
+            total = do.product(total, number(Fraction(1, 100)))
+        else:
+            name = part if part in CANONICAL.values() else f"?{part}"
+            total = do.product(total, single(("u", name), -power if divide else power))
+            divide, power = False, 1
+    return total
+
+
+# Answers of each kind
+
+
+def _scalar(node: Node, do: Algebra) -> Answer:
+    if node.kind == "mul" and node.args[1] == Node("unit", ("percent",)):
+        node = Node("percent", (node.args[0],))
+    inner = node.args[0] if node.kind == "neg" else node
+    value = evaluate(node, do)
+    if inner.kind == "percent":
+        return Scalar(value, percent=True)
+    if inner.kind == "num":
+        written = inner.args[1]
+        decimals = len(written.partition(".")[2]) if "(" not in written and "e" not in written.lower() else 0
+        return Scalar(value, decimals=decimals if "." in written else None, digits=written)
+    if node.kind in ("sym", "word"):
+        return Scalar(value, word=node.args[0])
+    if node.kind == "const" and node.args[0] in ("i", "e"):
+        return Scalar(value, word=node.args[0])
+    return Scalar(value)
+
+
+def _words(node: Node, do: Algebra) -> Answer:
+    text = node.args[0].strip()
+    if text.lower() in ("all real numbers", "all reals", "all real number", "real numbers", "reals"):
+        return LINE
+    if text.lower() in ("no solution", "no solutions", "no real solutions", "no real solution", "empty set"):
+        return Sequence("set", ())
+    return Words(text)
+
+
+def _list(node: Node, do: Algebra) -> Answer:
+    items, joiners = node.args
+    built: list[Answer] = []
+    for item in items:
+        answer = build(item, do)
+        if isinstance(answer, Sequence) and answer.joiner == "pm" and answer.kind == "list":
+            built += answer.items
+        else:
+            built.append(answer)
+    joiner = "or" if "or" in joiners else "and" if set(joiners) == {"and"} else ","
+    if all(isinstance(item, Pieces) for item in built):
+        if joiner == "or":
+            return Pieces(tuple(piece for item in built for piece in item.pieces))  # type: ignore[union-attr]
+        if (meet := _meet([item for item in built if isinstance(item, Pieces)], do)) is not None:
+            return meet
+    return Sequence("list", tuple(built), joiner=joiner)
+
+
+def _tuple(node: Node, do: Algebra) -> Answer:
+    items, opening, closing = node.args
+    built = tuple(build(item, do) for item in items)
+    if len(built) == 2 and all(isinstance(item, Scalar) for item in built):
+        low, high = (item.value for item in built if isinstance(item, Scalar))
+        if (opening, closing) in (("(", "]"), ("[", ")")) or _infinite(low) or _infinite(high):
+            return Pieces((Piece(low, opening == "[" and not _infinite(low), high, closing == "]" and not _infinite(high)),))
+        if opening == "]" or closing == "[":
+            return Pieces((Piece(low, opening == "[", high, closing == "]"),))
+    if opening == "]" or (opening, closing) in (("(", "]"), ("[", ")")):
+        raise Unreadable("brackets that do not match")
+    return Sequence("tuple", built, "<>" if opening == "<" else opening + closing)
+
+
+def _set(node: Node, do: Algebra) -> Answer:
+    built: list[Answer] = []
+    for item in node.args[0]:
+        answer = build(item, do)
+        built += answer.items if isinstance(answer, Sequence) and answer.joiner == "pm" else [answer]
+    return Sequence("set", tuple(built))
+
+
+def _matrix(node: Node, do: Algebra) -> Answer:
+    return Matrix(tuple(tuple(build(cell, do) for cell in row) for row in node.args[0]))
+
+
+def _ratio(node: Node, do: Algebra) -> Answer:
+    first, *rest = node.args[0]
+    if first.kind in ("text", "word") and len(first.args[0].strip("*")) > 2 and len(rest) == 1:
+        return build(rest[0], do)
+    return Ratio(tuple(build(item, do) for item in node.args[0]))
+
+
+def _based(node: Node, do: Algebra) -> Answer:
+    return Based(*node.args)
+
+
+def _ellipsis(node: Node, do: Algebra) -> Answer:
+    return Ellipsis_()
+
+
+def _where(node: Node, do: Algebra) -> Answer:
+    return build(node.args[1], do)
+
+
+def _sets(node: Node, do: Algebra) -> Answer:
+    operations, operands = node.args
+    if operations[0] == "minus" and all(operand.kind not in ("tuple", "set", "const") for operand in operands):
+        raise Unreadable("a difference of things that are not sets")
+    built = [build(operand, do) for operand in operands]
+    total = built[0]
+    for operation, operand in zip(operations, built[1:], strict=True):
+        left, right = as_pieces(total), as_pieces(operand)
+        if left is None or right is None:
+            total = Combined(operation, (total, operand))
+        elif operation == "cup":
+            total = Pieces(left.pieces + right.pieces)
+        elif operation == "minus":
+            holes = _without(right, do) if left == LINE else None
+            total = holes or Combined(operation, (left, right))
+        else:
+            total = _meet([left, right], do) or Combined(operation, (left, right))
+    return total
+
+
+def as_pieces(answer: Answer) -> Pieces | None:
+    """An answer as a set of reals, if it may be read so."""
+    if isinstance(answer, Pieces):
+        return answer
+    if isinstance(answer, Scalar) and answer.word in ("bbR", "R"):
+        return LINE
+    if isinstance(answer, Sequence) and all(isinstance(item, Scalar) for item in answer.items):
+        values = [item.value for item in answer.items if isinstance(item, Scalar)]
+        if answer.kind == "tuple" and len(values) == 2 and answer.brackets in ("()", "[]"):
+            closed = answer.brackets == "[]"
+            return Pieces((Piece(values[0], closed, values[1], closed),))
+        if answer.kind == "set":
+            return Pieces(tuple(Piece(value, True, value, True) for value in values))
+    return None
+
+
+def _infinite(value: Value) -> bool:
+    return any(atom == INFINITY for atom in value.atoms())
+
+
+def _relation(node: Node, do: Algebra) -> Answer:
+    signs, sides = node.args
+    if "approx" in signs:
+        cut = signs.index("approx")
+        if cut or not name_like(sides[0]):
+            return build(Node("rel", (signs[:cut], sides[: cut + 1])) if cut else sides[0], do)
+        signs = tuple("=" if sign == "approx" else sign for sign in signs)
+    if signs == ("in",) and not _plain(sides[0]):
+        return build(sides[1], do)
+    if set(signs) == {"="}:
+        built = tuple(_side(side, do) for side in sides)
+        return Equation(built, tuple(_name(side) for side in sides))
+    if set(signs) <= {"<", "le", ">", "ge", "ne", "="}:
+        return _inequality(signs, [evaluate(side, do) for side in sides], do)
+    raise Unreadable(f"the relation {signs[0]!r}")
+
+
+def _side(node: Node, do: Algebra) -> Answer:
+    try:
+        return build(node, do)
+    except Unreadable:
+        if name_like(node):
+            return Words(str(node))
+        raise
+
+
+def _inequality(signs: tuple[str, ...], sides: list[Value], do: Algebra) -> Answer:
+    symbol = [i for i, side in enumerate(sides) if _is_symbol(side)]
+    if len(symbol) == 1 and all(side.constant() for i, side in enumerate(sides) if i != symbol[0]):
+        at = symbol[0]
+        if len(sides) == 2 or (len(sides) == 3 and at == 1):
+            variable = next(iter(sides[at].num))[0][0][1]
+            bounds = [_bound(sign, i, at, sides) for i, sign in enumerate(signs)]
+            pieces = [bound for bound in bounds if bound is not None]
+            if len(pieces) == len(bounds):
+                if len(pieces) == 1:
+                    return Pieces(pieces[0].pieces, variable)
+                if (meet := _meet(pieces, do)) is not None:
+                    return Pieces(meet.pieces, variable)
+    parts: list[Answer] = []
+    for sign, left, right in zip(signs, sides, sides[1:], strict=False):
+        gap = do.minus(left, right) if sign in ("<", "le", "ne", "=") else do.minus(right, left)
+        parts.append(Inequality({">": "<", "ge": "le"}.get(sign, sign), gap))
+    return parts[0] if len(parts) == 1 else Sequence("list", tuple(parts), joiner="and")
+
+
+def _bound(sign: str, place: int, at: int, sides: list[Value]) -> Pieces | None:
+    """The half line that one sign of a chain allows the variable."""
+    other = sides[place] if place != at else sides[place + 1]
+    if place != at:  # the bound stands left of the variable
+        sign = {"<": ">", "le": "ge", ">": "<", "ge": "le"}.get(sign, sign)
+    if sign in ("<", "le"):
+        return Pieces((Piece(_MINUS_INFINITY, False, other, sign == "le" and not _infinite(other)),))
+    if sign in (">", "ge"):
+        return Pieces((Piece(other, sign == "ge" and not _infinite(other), _INFINITE, False),))
+    if sign == "ne":
+        return Pieces((Piece(_MINUS_INFINITY, False, other, False), Piece(other, False, _INFINITE, False)))
+    return None
+
+
+def _is_symbol(value: Value) -> bool:
+    if len(value.num) != 1 or value.den != {(): 1}:
+        return False
+    ((monomial, coefficient),) = value.num.items()
+    return coefficient == 1 and len(monomial) == 1 and monomial[0][0][0] == "s" and monomial[0][1] == 1
+
+
+def _height(value: Value, do: Algebra) -> float | None:
+    from llmrl.verifiers.numeric import approximate
+
+    if _infinite(value):
+        return float("inf") if value == _INFINITE else float("-inf")
+    rational = value.rational()
+    return float(rational) if rational is not None and rational.numerator.bit_length() < 1_000 else approximate(do, value)
+
+
+def _meet(sets: list[Pieces], do: Algebra) -> Pieces | None:
+    """The intersection; None when the ends cannot be put in order."""
+    total = sets[0]
+    for other in sets[1:]:
+        found = []
+        for a in total.pieces:
+            for b in other.pieces:
+                heights = [_height(v, do) for v in (a.low, b.low, a.high, b.high)]
+                if any(height is None for height in heights):
+                    return None
+                low_a, low_b, high_a, high_b = (height or 0.0 for height in heights)
+                low, low_closed = (a.low, a.low_closed) if low_a > low_b else (b.low, b.low_closed)
+                high, high_closed = (a.high, a.high_closed) if high_a < high_b else (b.high, b.high_closed)
+                if low_a == low_b:
+                    low_closed = a.low_closed and b.low_closed
+                if high_a == high_b:
+                    high_closed = a.high_closed and b.high_closed
+                bottom, top = max(low_a, low_b), min(high_a, high_b)
+                if bottom < top or (bottom == top and low_closed and high_closed):
+                    found.append(Piece(low, low_closed, high, high_closed))
+        total = Pieces(tuple(found))
+    return total
+
+
+def _without(points: Pieces, do: Algebra) -> Pieces | None:
+    """The line without some points."""
+    if not all(piece.low == piece.high for piece in points.pieces):
+        return None
+    heights = [(_height(piece.low, do), piece.low) for piece in points.pieces]
+    if any(height is None for height, _ in heights):
+        return None
+    ends = [value for _, value in sorted(heights, key=lambda pair: pair[0] or 0.0)]
+    lows, highs = [_MINUS_INFINITY, *ends], [*ends, _INFINITE]
+    return Pieces(tuple(Piece(low, False, high, False) for low, high in zip(lows, highs, strict=True)))
+
+
+# Names
+
+
+def _name(node: Node) -> str | None:
+    """The name that a side is: a symbol, a function of symbols, a word."""
+    if node.kind in ("sym", "text"):
+        return node.args[0]
+    if node.kind == "word":
+        return node.args[0].strip("*")
+    if node.kind == "call" and len(node.args[0]) == 1 and all(part.kind == "sym" for part in node.args[1]):
+        return f"{node.args[0]}()"
+    if node.kind == "tuple" and all(part.kind in ("sym", "const") for part in node.args[0]):
+        return "()"
+    return "" if name_like(node) and not _plain(node) else None
+
+
+def _plain(node: Node) -> bool:
+    """Whether it is made of numbers only."""
+    if node.kind in ("sym", "word", "text", "call"):
+        return node.kind == "call" and all(_plain(part) for part in node.args[1])
+    return all(_plain(part) for part in _children(node))
+
+
+def name_like(node: Node) -> bool:
+    """Whether a side of an equation may be dropped: it says what is asked, ``|AB|`` or ``a + b``."""
+    if node.kind == "num":
+        return False
+    if node.kind == "pow":
+        return name_like(node.args[0])
+    return all(name_like(part) for part in _children(node))
+
+
+def _children(node: Node) -> list[Node]:
+    found: list[Node] = []
+    for part in node.args:
+        if isinstance(part, Node):
+            found.append(part)
+        elif isinstance(part, tuple):
+            found += [inner for inner in part if isinstance(inner, Node)]
+    return found
+
+
+def _has_pm(node: Node) -> bool:
+    return node.kind == "pm" or any(_has_pm(part) for part in _children(node)) or (
+        node.kind == "matrix" and any(_has_pm(cell) for row in node.args[0] for cell in row)
+    )
+
+
+def _choose(node: Node, sign: int) -> Node:
+    """The tree with every plus-minus decided: all upper or all lower signs."""
+    if node.kind == "pm":
+        inner = _choose(node.args[1], sign)
+        return inner if (sign == 1) == (node.args[0] == "pm") else Node("neg", (inner,))
+    if not _has_pm(node):
+        return node
+    parts = [
+        _choose(part, sign) if isinstance(part, Node)
+        else tuple(_choose(inner, sign) if isinstance(inner, Node) else inner for inner in part)
+        if isinstance(part, tuple) else part
+        for part in node.args
+    ]  # fmt: skip
+    return Node(node.kind, tuple(parts))
+
+
+_BUILDERS = {
+    "text": _words,
+    "list": _list,
+    "tuple": _tuple,
+    "set": _set,
+    "matrix": _matrix,
+    "ratio": _ratio,
+    "based": _based,
+    "ellipsis": _ellipsis,
+    "where": _where,
+    "sets": _sets,
+    "rel": _relation,
+}
