@@ -1,6 +1,6 @@
 """Accuracy of a policy on generated test problems, for each subject and level: the table of nano's card.
 
-    python benchmarks/nano_accuracy.py --policy llmrl/nano --problems 1050
+python benchmarks/nano_accuracy.py --policy llmrl/nano --problems 1050
 """
 
 from __future__ import annotations
@@ -31,14 +31,20 @@ def main(options: Options) -> None:
     environments = Environments("llmrl/MATH-v0", {"source": "generated", "split": "test"})
     result = evaluate(policy, environments, options.problems, samples=0)
     cells = result.by("subject", "level")
-    rows = [f"| subject | {' | '.join(f'level {level}' for level in LEVELS)} |", "| --- |" + " --- |" * len(LEVELS)]
+    rows = [
+        f"| subject | {' | '.join(f'level {level}' for level in LEVELS)} |",
+        "| --- |" + " --- |" * len(LEVELS),
+    ]
     for subject in SUBJECTS:
         shown = [
-            f"{100 * cells[subject, level].mean:.0f}" if (subject, level) in cells else "-" for level in LEVELS
+            f"{100 * cells[subject, level].mean:.0f}" if (subject, level) in cells else "-"
+            for level in LEVELS
         ]
         rows.append(f"| {subject.replace('_', ' ')} | {' | '.join(shown)} |")
     levels = {key[0]: value for key, value in result.by("level").items()}
-    rows.append("| all | " + " | ".join(f"{100 * levels[level].mean:.1f}" for level in LEVELS) + " |")
+    rows.append(
+        "| all | " + " | ".join(f"{100 * levels[level].mean:.1f}" for level in LEVELS) + " |"
+    )
     print("\n".join(rows))
     print(f"\nall: greedy {result.greedy}, {options.problems} problems")
 

@@ -1,6 +1,6 @@
 """One-digit sums and products: an environment in which a 135M-parameter chat model has signal to learn from.
 
-    python -m llmrl.algorithms.run --algo espo --policy smollm2 --env examples.sums:examples/Sums-v0
+python -m llmrl.algorithms.run --algo espo --policy smollm2 --env examples.sums:examples/Sums-v0
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def last_number(responses: list[str], golds: list[str]) -> list[Verdict]:
             verdicts.append(Verdict(0.0, "no_answer"))
         else:
             right = numbers[-1] == gold
-            verdicts.append(Verdict(float(right), "correct" if right else "wrong", numbers[-1], "last number"))
+            verdicts.append(
+                Verdict(float(right), "correct" if right else "wrong", numbers[-1], "last number")
+            )
     return verdicts
 
 

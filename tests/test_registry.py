@@ -23,7 +23,7 @@ def test_a_module_that_does_not_exist_is_named():
 
 
 def test_an_attribute_that_does_not_exist_suggests_the_nearest():
-    with pytest.raises(UnknownName, match="has no 'sqrtt'. Did you mean 'sqrt'"):
+    with pytest.raises(UnknownName, match=r"has no 'sqrtt'\. Did you mean 'sqrt'"):
         load_object("math:sqrtt")
 
 

@@ -61,7 +61,9 @@ def tiny_model(
     return model.eval()
 
 
-def tiny_folder(folder: Path, *, pad: str | None = PAD, chat: bool = True, **config: object) -> Path:
+def tiny_folder(
+    folder: Path, *, pad: str | None = PAD, chat: bool = True, **config: object
+) -> Path:
     """A checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load."""
     tiny_model(**config).save_pretrained(folder)  # type: ignore[arg-type]
     tiny_tokenizer(pad=pad, chat=chat).save_pretrained(folder)

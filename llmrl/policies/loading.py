@@ -15,6 +15,7 @@ from urllib.parse import urlparse
 
 import torch
 
+from llmrl.policies.scoring import Head
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
@@ -150,6 +151,27 @@ def disable_dropout(model: torch.nn.Module) -> None:
         for name, value in vars(module).items():
             if "dropout" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
+
+
+@torch.no_grad()
+def check_head(model: Any) -> None:
+    """Refuse a model whose logits are not those that :class:`Head` computes from its hidden states."""
+    name = type(model).__name__
+    ids = torch.arange(4, device=model.device)[None] + 1
+    inputs = {"input_ids": ids, "position_ids": torch.arange(4, device=model.device)[None]}
+    try:
+        hidden = model.get_decoder()(**inputs, use_cache=False).last_hidden_state
+        logits = model(**inputs, use_cache=False).logits.float()
+    except (TypeError, AttributeError) as error:
+        raise PolicyError(
+            f"{name} is not built like the causal language models that llmrl can train: {error}"
+        ) from error
+    gap = float((Head.of(model).logits(hidden) - logits).abs().max())
+    if gap > 1e-3 + 0.02 * float(logits.abs().max()):
+        raise PolicyError(
+            f"{name} computes its logits from the hidden states in a way that llmrl does not know: they "
+            f"differ by {gap:.3g}. Its log-probabilities would be wrong."
+        )
 
 
 def _refuse_missing_path(name: str) -> None:

@@ -24,6 +24,7 @@ from llmrl.policies.loading import (
     LoraOptions,
     PolicyError,
     add_lora,
+    check_head,
     disable_dropout,
     load,
     local_folder,
@@ -76,6 +77,7 @@ class Policy(TensorDictModuleBase):
         if "{problem}" not in prompt_template:
             raise PolicyError(f"prompt_template must contain {{problem}}, got {prompt_template!r}.")
         disable_dropout(model)
+        check_head(model)
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.temperature = temperature
@@ -215,7 +217,7 @@ class Policy(TensorDictModuleBase):
         fits = [i for i, ids in enumerate(contexts) if len(ids) <= self.max_prompt_length]
         drawn = Sampler(self.model, self.end_ids, self.pad_id).sample(
             [contexts[i] for i in fits],
-            max_new_tokens=max_new_tokens or self.max_response_length,
+            max_new_tokens=self.max_response_length if max_new_tokens is None else max_new_tokens,
             temperature=self.temperature if temperature is None else temperature,
             greedy=greedy,
             generator=generator,
@@ -223,9 +225,7 @@ class Policy(TensorDictModuleBase):
         samples = [Sample([], [], FINISH_REFUSED)] * len(contexts)
         for i, sample in zip(fits, drawn, strict=True):
             samples[i] = sample
-        contexts = [
-            ids if len(ids) <= self.max_prompt_length else [] for ids in contexts
-        ]
+        contexts = [ids if len(ids) <= self.max_prompt_length else [] for ids in contexts]
         return self._pack(contexts, samples)
 
     def _contexts(self, prompts: Sequence[str] | TensorDictBase) -> list[list[int]]:
@@ -264,7 +264,9 @@ class Policy(TensorDictModuleBase):
                 keys.ATTENTION: torch.tensor(attention, dtype=torch.bool).reshape(size),
                 keys.MASK: torch.tensor(mask, dtype=torch.bool).reshape(size),
                 keys.SAMPLER_LOG_PROB: torch.tensor(log_probs, dtype=torch.float32).reshape(size),
-                "finish_reason": torch.tensor([s.finish_reason for s in samples], dtype=torch.uint8),
+                "finish_reason": torch.tensor(
+                    [s.finish_reason for s in samples], dtype=torch.uint8
+                ),
             },
             batch_size=[len(samples)],
         ).to(self.device)
@@ -293,9 +295,7 @@ class Policy(TensorDictModuleBase):
             log-probability given everything before it, 0 elsewhere, differentiable where gradients
             are enabled; ``"entropy"`` [N, T] likewise; ``"max_entropy"`` [N, 1].
         """
-        tokens, attention, mask = (tensordict[key] for key in self.in_keys)
-        if (mask & ~attention).any():
-            raise ValueError("A sampled token is hidden from attention: mask must imply attention.")
+        tokens, attention, mask = self._read(tensordict)
         log_prob = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
         entropies = torch.zeros_like(log_prob) if entropy else None
         head = Head.of(self.model)
@@ -318,6 +318,32 @@ class Policy(TensorDictModuleBase):
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """:meth:`score`."""
         return self.score(tensordict)
+
+    def get_dist(self, tensordict: TensorDictBase, **kwargs: Any) -> Any:
+        """The distributions as an object, for TorchRL's own losses; it holds all logits.
+
+        Args:
+            tensordict: tokens, attention and mask [N, T].
+            kwargs: what TorchRL passes besides; nothing of it applies.
+
+        Returns:
+            TorchRL's ``LLMMaskedCategorical`` over [N, T]: tempered at sampled tokens, masked elsewhere.
+        """
+        from torchrl.modules.distributions import LLMMaskedCategorical
+
+        tokens, attention, mask = self._read(tensordict)
+        logits = torch.zeros((*tokens.shape, self.vocab_size), device=tokens.device)
+        head = Head.of(self.model)
+        for rows in _row_groups(attention, mask, None):
+            where, hidden, _ = self._hidden(rows, tokens[rows], attention[rows], mask[rows])
+            logits = logits.index_put(where, head.logits(hidden) / self.temperature)
+        return LLMMaskedCategorical(logits=logits, mask=mask)
+
+    def _read(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
+        tokens, attention, mask = (tensordict[key] for key in self.in_keys)
+        if (mask & ~attention).any():
+            raise ValueError("A sampled token is hidden from attention: mask must imply attention.")
+        return tokens, attention, mask
 
     def _hidden(
         self, rows: Tensor, tokens: Tensor, attention: Tensor, mask: Tensor

@@ -6,7 +6,7 @@ once; rows that have ended leave the batch.  Text, templates and TensorDicts are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +45,7 @@ class Sampler:
     def __init__(
         self,
         model: PreTrainedModel,
-        end_ids: Sequence[int],
+        end_ids: Iterable[int],
         pad_id: int,
         *,
         max_cache_tokens: int = 1 << 18,
@@ -90,7 +90,9 @@ class Sampler:
             size = (len(contexts), max_new_tokens)
             uniform = torch.rand(size, generator=generator, device=device).to(self.model.device)
         # Equal contexts side by side, long ones first: little padding, and nothing is read twice.
-        order = sorted(range(len(contexts)), key=lambda i: (-len(contexts[i]), list(contexts[i]), i))
+        order = sorted(
+            range(len(contexts)), key=lambda i: (-len(contexts[i]), list(contexts[i]), i)
+        )
         was_training = self.model.training
         self.model.eval()
         samples: dict[int, Sample] = {}
@@ -141,10 +143,7 @@ class _Batch:
         width = attention.shape[1] - limit
         for step in range(limit):
             log_p = (self.head.logits(hidden) / self.temperature).log_softmax(-1)
-            if uniform is None:
-                token = log_p.argmax(-1)
-            else:
-                token = _draw(log_p.exp(), uniform[rows, step])
+            token = log_p.argmax(1) if uniform is None else _draw(log_p.exp(), uniform[rows, step])
             chosen = log_p.gather(1, token[:, None]).squeeze(1)
             tokens[rows, step] = torch.where(live, token, self.pad_id)
             log_probs[rows, step] = torch.where(live, chosen, 0.0)
@@ -223,41 +222,41 @@ class _RoomyLayer(DynamicLayer):
         super().__init__()
         self.room = room
         self.length = 0
-        self._store: tuple[Tensor, Tensor] | None = None
+        self._stores: list[Tensor] = []  # of keys and of values: [B, heads, room, width]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        if self._store is None:
+        """Write the states of new tokens [B, heads, n, width]; returns those of all tokens."""
+        states = (key_states, value_states)
+        if not self._stores:
+            self._stores = [x.new_empty((*x.shape[:2], self.room, x.shape[3])) for x in states]
             self.is_initialized = True
-            self._store = tuple(
-                x.new_empty((*x.shape[:2], self.room, x.shape[3])) for x in (key_states, value_states)
-            )
         begin, self.length = self.length, self.length + key_states.shape[2]
-        for store, new in zip(self._store, (key_states, value_states), strict=True):
+        for store, new in zip(self._stores, states, strict=True):
             store[:, :, begin : self.length] = new
-        self._show()
-        return self.keys, self.values
+        return self._show()
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        count = len(indices)
-        if count > len(self._store[0]):
-            stores = []
-            for store in self._store:
-                bigger = store.new_empty((count, *store.shape[1:]))
-                bigger[:, :, : self.length] = store[indices, :, : self.length]
-                stores.append(bigger)
-            self._store = tuple(stores)
+        """Row i becomes what row ``indices[i]`` was."""
+        count, used = len(indices), slice(0, self.length)
+        if count > len(self._stores[0]):
+            old, self._stores = self._stores, []
+            for store in old:
+                self._stores.append(store.new_empty((count, *store.shape[1:])))
+                self._stores[-1][:, :, used] = store[indices, :, used]
         else:
             # `_stay` leaves most rows where they are: only the others are copied.
-            target = (indices != torch.arange(count, device=indices.device)).nonzero().squeeze(1)
-            for store in self._store:
-                store[target, :, : self.length] = store[indices[target], :, : self.length]
-            self._store = tuple(store[:count] for store in self._store)
+            moved = (indices != torch.arange(count, device=indices.device)).nonzero().squeeze(1)
+            for store in self._stores:
+                store[moved, :, used] = store[indices[moved], :, used]
+            self._stores = [store[:count] for store in self._stores]
         self._show()
 
-    def _show(self) -> None:
-        self.keys, self.values = (store[:, :, : self.length] for store in self._store)
+    def _show(self) -> tuple[Tensor, Tensor]:
+        keys, values = (store[:, :, : self.length] for store in self._stores)
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 def _stay(live: Tensor, alive: int) -> Tensor:

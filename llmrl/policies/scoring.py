@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 TILE_VOCABULARY = 8192
 TILE_ELEMENTS = 1 << 21  # of float32: 8 MiB, what a processor's cache can hold
@@ -39,10 +39,9 @@ class Head:
     """Logits are bent to ``softcap * tanh(logits / softcap)``, as in Gemma 2."""
 
     @classmethod
-    def of(cls, model: nn.Module) -> Head:
+    def of(cls, model: Any) -> Head:
         """The head of a Hugging Face causal language model, low-rank adapters on it included."""
-        config: Any = model.config
-        text = config.get_text_config()
+        text = model.config.get_text_config()
         layer: Any = model.get_output_embeddings()
         if hasattr(layer, "modules_to_save"):  # peft: a trainable copy of the whole head
             layer = layer.modules_to_save[layer.active_adapter]
@@ -162,7 +161,7 @@ class _Score(torch.autograd.Function):
     """A running logsumexp over blocks forward; softmax blocks from the kept logsumexp backward."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -215,7 +214,7 @@ class _Score(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, by_log_prob: Tensor | None, by_entropy: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets, log_sum, entropies = ctx.saved_tensors
@@ -232,7 +231,8 @@ class _Score(torch.autograd.Function):
             for span in tiles.tokens():
                 rows = slice(*span)
                 z = next(kept) if ctx.kept else tiles.logits(span, *block)
-                slope = None if tiles.outer is None else 1 - (z / tiles.outer).square()
+                # d z / d (logits before the soft-cap)
+                slope = None if tiles.outer is None else tiles.outer - z.square() / tiles.outer
                 log_p = z - log_sum[rows, None]
                 d_z = log_p.exp()
                 if by_entropy is not None:  # d H / d z = -p (log p + H)
@@ -248,14 +248,14 @@ class _Score(torch.autograd.Function):
                     amount = torch.where(inside, by_log_prob[rows], 0.0).to(d_z.dtype)
                     d_z.scatter_add_(1, target.clamp(0, high - low - 1)[:, None], amount[:, None])
                 if slope is not None:
-                    d_z.mul_(slope.mul_(tiles.outer))
+                    d_z.mul_(slope)
                 if d_hidden is not None:
                     d_hidden[rows].addmm_(d_z, block[0])
                 if sum_weight is not None:
                     sum_weight.addmm_(d_z.t(), tiles.hidden[rows])
                 if sum_bias is not None:
                     sum_bias.add_(d_z.sum(0))
-            if d_weight is not None:
+            if d_weight is not None and sum_weight is not None:
                 d_weight[low:high] = sum_weight
             if d_bias is not None and sum_bias is not None:
                 d_bias[low:high] = sum_bias * tiles.inner

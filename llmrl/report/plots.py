@@ -94,7 +94,7 @@ def _curves(
 
 def _bars(before: dict[str, Any], after: dict[str, Any], path: Path) -> Path:
     """Greedy accuracy before and after, over all problems, by level and by subject, with intervals."""
-    cells = [("all", before["greedy"], after["greedy"])]
+    cells: list[tuple[str, Any, Any]] = [("all", before["greedy"], after["greedy"])]
     for group in ("by_level", "by_subject"):
         prefix = "level " if group == "by_level" else ""
         for key, estimate in before[group].items():
@@ -102,10 +102,11 @@ def _bars(before: dict[str, Any], after: dict[str, Any], path: Path) -> Path:
                 cells.append((prefix + key.replace("_", " "), estimate, after[group][key]))
     figure, axis = plt.subplots(figsize=(9, 0.45 * len(cells) + 1.5), constrained_layout=True)
     places = np.arange(len(cells))
-    for offset, label, column, colour in ((-0.2, "before", 1, "C7"), (0.2, "after", 2, "C0")):
-        means = np.array([cell[column]["mean"] for cell in cells])
+    for offset, label, colour in ((-0.2, "before", "C7"), (0.2, "after", "C0")):
+        estimates = [cell[1] if label == "before" else cell[2] for cell in cells]
+        means = np.array([estimate["mean"] for estimate in estimates])
         spread = np.abs(
-            np.array([[cell[column]["low"], cell[column]["high"]] for cell in cells]).T - means
+            np.array([[estimate["low"], estimate["high"]] for estimate in estimates]).T - means
         )
         axis.barh(places + offset, means, 0.38, xerr=spread, label=label, color=colour, capsize=2)
     axis.set_yticks(places, [cell[0] for cell in cells])

@@ -19,7 +19,7 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def save(
-    folder: Path, step: int, save_model: Callable[[Path], None], state: dict[str, Any], keep: int
+    folder: Path, step: int, save_model: Callable[[Path], object], state: dict[str, Any], keep: int
 ) -> Path:
     """Write ``folder/checkpoint-STEP``, point ``latest`` at it and remove all but the last ``keep``.
 

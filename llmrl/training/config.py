@@ -9,7 +9,9 @@ outside the package brings its own.
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
+import functools
 import inspect
 import sys
 import types
@@ -159,7 +161,9 @@ class Config:
         }
         return {
             key: _plain_value(
-                dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+                dataclasses.asdict(value)
+                if dataclasses.is_dataclass(value) and not isinstance(value, type)
+                else value
             )
             for key, value in plain.items()
         }
@@ -211,11 +215,16 @@ def options_of(
         fields.append(
             (
                 parameter.name,
-                Annotated[hint, tyro.conf.arg(help=text)],  # type: ignore[valid-type]
-                field(default_factory=lambda value=parameter.default: value),
+                _explained(hint, text),
+                field(default_factory=functools.partial(copy.copy, parameter.default)),
             )
         )
     return dataclasses.make_dataclass(section, fields)
+
+
+def _explained(hint: Any, text: str) -> Any:
+    """A type with the explanation that ``--help`` shows."""
+    return Annotated[hint, tyro.conf.arg(help=text)]
 
 
 def _from_text(hint: Any) -> bool:
@@ -352,7 +361,7 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
 
     every = [a for _, flat in layers for a in _as_arguments(flat)]
     spoken = _without(arguments, "--config")
-    parsed = tyro.cli(schema, args=[*every, *spoken], prog=prog, description=_DESCRIPTION)
+    parsed: Any = tyro.cli(schema, args=[*every, *spoken], prog=prog, description=_DESCRIPTION)
     origins = {key: source for source, flat in layers for key in flat}
     flags = {value: key for key, value in _NAME_FLAGS.items()}
     for argument in spoken:
@@ -389,8 +398,9 @@ def _schema(algo: type, env: type) -> type:
         if f.name in SECTIONS:
             fields.append((f.name, SECTIONS[f.name], field(default_factory=SECTIONS[f.name])))
         elif f.name not in ("algo", "env", "origins"):
-            annotated = Annotated[hints[f.name], tyro.conf.arg(help=texts[f.name])]  # type: ignore[misc]
-            fields.append((f.name, annotated, field(default=f.default)))
+            fields.append(
+                (f.name, _explained(hints[f.name], texts[f.name]), field(default=f.default))
+            )
     return dataclasses.make_dataclass("Options", fields)
 
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from tensordict import TensorDict
 
 from llmrl import keys
+from llmrl.envs.text import TextVectorEnv
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampler import FINISH_LENGTH, FINISH_REFUSED
 
@@ -50,19 +50,17 @@ class Environments:
     def __init__(self, env_id: str, options: dict[str, Any]) -> None:
         self.env_id = env_id
         self.options = options
-        self._by_size: dict[int, gymnasium.vector.VectorEnv] = {}
+        self._by_size: dict[int, TextVectorEnv] = {}
 
-    def of_size(self, rows: int) -> gymnasium.vector.VectorEnv:
+    def of_size(self, rows: int) -> TextVectorEnv:
         """A vector environment of ``rows`` episodes."""
         if rows not in self._by_size:
-            from llmrl.envs.text import TextVectorEnv
-
             self._by_size[rows] = TextVectorEnv.make(self.env_id, rows, **self.options)
         return self._by_size[rows]
 
     def num_problems(self) -> int | None:
         """How many problems there are; None where they never end."""
-        return getattr(self.of_size(1), "num_problems", None)
+        return self.of_size(1).num_problems
 
     def close(self) -> None:
         """Close all of them."""

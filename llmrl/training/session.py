@@ -240,7 +240,7 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
             f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."
         )
     first = policy.encode([probe.records[0]["problem"]])[0]
-    display.panel("first prompt, as the model reads it", policy.tokenizer.decode(first))
+    display.panel("first prompt, as the model reads it", str(policy.tokenizer.decode(first)))
     record = probe.records[0]
     display.panel(
         f"a response before training: {record.get('verdict', record['reward'])}"

@@ -130,7 +130,7 @@ class Algebra:
             kept = tuple((a, e) for a, e in monomial if a[0] in ("r", "f", "v"))
             turned = tuple((a, -e) for a, e in monomial if a[0] not in ("r", "f", "v"))
             if turned or c != 1:
-                num = self._times(num, {turned: 1 / c})
+                num = self._times(num, _scale(self._reduce(dict(turned)), 1 / c))
             return Value(num, {kept: Fraction(1)} if kept else _ONE)
         lead = den[max(den, key=_order)]
         if lead != 1:
@@ -183,7 +183,7 @@ class Algebra:
             kind, key = atom
             if kind == "p" and not 0 <= exponent < 1:
                 whole = math.floor(exponent)
-                prime = int(key)
+                prime = int(key, 16)
                 if abs(whole) * prime.bit_length() <= MAX_BITS:
                     coefficient *= Fraction(prime) ** whole
                     exponent -= whole
@@ -227,7 +227,7 @@ class Algebra:
         if coefficient < 0 or any(atom[0] in ("i", "u") for atom, _ in monomial):
             return self.opaque("f", "power", a, b)
         result = number(1)
-        bases = [*monomial, *((("p", str(p)), k) for p, k in factors(coefficient).items())]
+        bases = [*monomial, *((("p", f"{p:x}"), k) for p, k in factors(coefficient).items())]
         for term, factor in b.num.items():
             for atom, exponent in bases:
                 if not term:
@@ -289,7 +289,7 @@ class Algebra:
             sign = self.product(sign, number(size ** int(exponent)))
         elif size != 1:
             for prime, k in factors(size).items():
-                atom = ("p", str(prime))
+                atom = ("p", f"{prime:x}")
                 powers[atom] = powers.get(atom, 0) + k * exponent
         return self.product(sign, Value(self._reduce(powers), _ONE))
 
@@ -356,17 +356,22 @@ def proportion(p: Polynomial, q: Polynomial) -> Fraction | None:
 
 
 def show(value: Value) -> str:
-    """A canonical text of the quotient, for a key."""
+    """A canonical text of the quotient, for a key; integers are hexadecimal."""
     text = _show(value.num)
     return text if value.den == _ONE else f"({text})/({_show(value.den)})"
 
 
 def _show(p: Polynomial) -> str:
-    return " + ".join(f"{p[m]}{_show_monomial(m)}" for m in sorted(p, key=_order)) or "0"
+    terms = ((p[m].numerator, p[m].denominator, _show_monomial(m)) for m in sorted(p, key=_order))
+    # hexadecimal: Python refuses to write very long integers in decimal
+    return " + ".join(f"{above:x}/{below:x}{rest}" for above, below, rest in terms) or "0"
 
 
 def _show_monomial(monomial: Monomial) -> str:
-    return "".join(f"*{kind}:{key}^{exponent}" for (kind, key), exponent in monomial)
+    return "".join(
+        f"*{kind}:{key}^{exponent.numerator:x}/{exponent.denominator:x}"
+        for (kind, key), exponent in monomial
+    )
 
 
 def _order(monomial: Monomial) -> list[tuple[str, str, float]]:

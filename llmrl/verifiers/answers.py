@@ -6,11 +6,12 @@ r"""What an answer is, once its tree has been evaluated: a scalar, a sequence, a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
 from llmrl.verifiers import functions
-from llmrl.verifiers.algebra import INFINITY, Algebra, Value, number, single
+from llmrl.verifiers.algebra import INFINITY, Algebra, Value, factors, number, single
 from llmrl.verifiers.limits import Unreadable
 from llmrl.verifiers.parser import Node
 from llmrl.verifiers.units import CANONICAL
@@ -28,6 +29,8 @@ class Scalar:
     """Those of a plain number, as written."""
     word: str | None = None
     """The letters, if nothing else is there: ``ABC`` may be a product or a name."""
+    reduced: bool = True
+    """Whether no arithmetic between plain numbers is left to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,8 @@ def _unit(words: str, do: Algebra) -> Value:
 
 
 def _scalar(node: Node, do: Algebra) -> Answer:
+    if node.kind in ("mul", "div", "neg") and (scaled := _scaled_matrix(node, do)) is not None:
+        return scaled
     if node.kind == "mul" and node.args[1] == Node("unit", ("percent",)):
         node = Node("percent", (node.args[0],))
     inner = node.args[0] if node.kind == "neg" else node
@@ -215,12 +220,24 @@ def _scalar(node: Node, do: Algebra) -> Answer:
     if inner.kind == "num":
         written = inner.args[1]
         decimals = len(written.partition(".")[2]) if "(" not in written and "e" not in written.lower() else 0
-        return Scalar(value, decimals=decimals if "." in written else None, digits=written)
+        return Scalar(value, decimals=decimals if "." in written else None, digits=("-" if inner is not node else "") + written)
     if node.kind in ("sym", "word"):
         return Scalar(value, word=node.args[0])
     if node.kind == "const" and node.args[0] in ("i", "e"):
         return Scalar(value, word=node.args[0])
-    return Scalar(value)
+    return Scalar(value, reduced=_reduced(node))
+
+
+def _reduced(node: Node) -> bool:
+    parts = _children(node)
+    if node.kind in ("div", "mul", "pow") and all(part.kind == "num" for part in parts):
+        (a, *_), (b, *_) = parts[0].args, parts[1].args
+        return node.kind == "div" and b > 1 and math.gcd(a.numerator, b.numerator) == 1
+    if node.kind == "call" and node.args[0] == "root" and parts[0].kind == parts[1].kind == "num":
+        return all(abs(k) < parts[1].args[0] for k in factors(parts[0].args[0] or Fraction(1)).values())
+    if node.kind == "add" and sum(part.kind == "num" for part in parts) > 1:
+        return False
+    return all(map(_reduced, parts))
 
 
 def _words(node: Node, do: Algebra) -> Answer:
@@ -274,6 +291,30 @@ def _set(node: Node, do: Algebra) -> Answer:
 
 def _matrix(node: Node, do: Algebra) -> Answer:
     return Matrix(tuple(tuple(build(cell, do) for cell in row) for row in node.args[0]))
+
+
+def _scaled_matrix(node: Node, do: Algebra) -> Matrix | None:
+    """A number times a matrix, or a matrix over a number."""
+    if node.kind == "matrix":
+        built = _matrix(node, do)
+        return built if isinstance(built, Matrix) else None
+    if node.kind == "neg":
+        matrix, factor = _scaled_matrix(node.args[0], do), number(-1)
+    elif node.kind not in ("mul", "div"):
+        return None
+    elif (matrix := _scaled_matrix(node.args[0], do)) is not None:
+        other = evaluate(node.args[1], do)
+        factor = do.inverse(other) if node.kind == "div" else other
+    elif node.kind == "mul" and (matrix := _scaled_matrix(node.args[1], do)) is not None:
+        factor = evaluate(node.args[0], do)
+    if matrix is None:
+        return None
+    rows = []
+    for row in matrix.rows:
+        if not all(isinstance(cell, Scalar) for cell in row):
+            return None
+        rows.append(tuple(Scalar(do.product(cell.value, factor)) for cell in row if isinstance(cell, Scalar)))
+    return Matrix(tuple(rows))
 
 
 def _ratio(node: Node, do: Algebra) -> Answer:
@@ -456,8 +497,10 @@ def _name(node: Node) -> str | None:
         return node.args[0]
     if node.kind == "word":
         return node.args[0].strip("*")
-    if node.kind == "call" and len(node.args[0]) == 1 and all(part.kind == "sym" for part in node.args[1]):
+    if node.kind == "call" and all(map(name_like, node.args[1])):
         return f"{node.args[0]}()"
+    if node.kind in ("mul", "ratio") and name_like(node) and not _plain(node):
+        return node.kind
     if node.kind == "tuple" and all(part.kind in ("sym", "const") for part in node.args[0]):
         return "()"
     return "" if name_like(node) and not _plain(node) else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence as Items
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from fractions import Fraction
 
 from llmrl.verifiers import numeric
@@ -78,8 +79,8 @@ class Comparison:
 
     def _scalars(self, gold: Scalar, answer: Scalar) -> bool:
         if gold.word and answer.word and len(gold.word) > 1 and len(answer.word) > 1:
-            return _plain_words(gold.word, self.policy.case) == _plain_words(answer.word, self.policy.case)
-        if not self.policy.unreduced and not self._reduced(answer):
+            return plain_words(gold.word, self.policy.case) == plain_words(answer.word, self.policy.case)
+        if not self.policy.unreduced and not answer.reduced:
             return False
         a, b = gold.value, answer.value
         if self.equal(a, b):
@@ -110,7 +111,7 @@ class Comparison:
         if not self.policy.rounded_gold or not gold.decimals or answer.decimals is not None:
             return False
         target = gold.value.rational()
-        if target is None or len(gold.digits.replace(".", "").strip("0")) < 3:
+        if target is None or len(gold.digits.strip("-").replace(".", "").strip("0")) < 3:
             return False
         exact = answer.value.rational()
         if exact is not None and _terminates(exact):
@@ -120,16 +121,13 @@ class Comparison:
             return abs(exact - target) <= distance
         return numeric.within(self.do, answer.value, target, distance)
 
-    def _reduced(self, answer: Scalar) -> bool:
-        return not answer.unreduced
-
     # Words, bases, ratios
 
     def _words(self, gold: Answer, answer: Answer) -> bool:
         words = [_as_words(item) for item in (gold, answer)]
         if words[0] is None or words[1] is None:
             return False
-        first, second = (_plain_words(text, self.policy.case) for text in words if text is not None)
+        first, second = (plain_words(text, self.policy.case) for text in words if text is not None)
         return first == second and first != ""
 
     def _based(self, gold: Answer, answer: Answer) -> bool:
@@ -243,13 +241,11 @@ class Comparison:
                 if name is None or (strict and not name)]  # fmt: skip
         if not rest:
             return names[0], equation.sides[-1]
-        if len(names) > 1 and strict:
-            return None
         if any(not self.same(rest[0], other) for other in rest[1:]):
             return None
         if names:
             return names[0], rest[-1]
-        return None if strict else ("", rest[-1])
+        return None if strict and len(rest) < 2 else ("", rest[-1])
 
     def _proportional(self, gold: Equation, answer: Equation) -> bool:
         gaps = []
@@ -289,7 +285,7 @@ def _as_words(answer: Answer) -> str | None:
     return answer.word if isinstance(answer, Scalar) else None
 
 
-def _plain_words(text: str, case: bool) -> str:
+def plain_words(text: str, case: bool) -> str:
     """The letters and digits that count: "(A)", "A." and "a" are one answer."""
     text = re.sub(r"[^\w\s+/<>=-]", " ", text.replace("$", " "))
     text = " ".join(text.split())
@@ -297,7 +293,7 @@ def _plain_words(text: str, case: bool) -> str:
 
 
 def _base(text: str) -> str:
-    names = "zero one two three four five six seven eight nine ten eleven twelve thirteen".split()
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"]
     return str(names.index(text)) if text in names else {"sixteen": "16"}.get(text, text)
 
 

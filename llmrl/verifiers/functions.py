@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from llmrl.verifiers.algebra import DEGREE, EULER, IMAGINARY, PI, Algebra, Value, factors, number, single
+from llmrl.verifiers.algebra import (
+    DEGREE,
+    EULER,
+    IMAGINARY,
+    PI,
+    Algebra,
+    Value,
+    factors,
+    number,
+    single,
+)
 from llmrl.verifiers.limits import TooMuch, Unreadable
 
 MAX_FACTORIAL = 2_500
@@ -111,10 +121,11 @@ def _logarithm(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
         if coefficient > 0 and all(atom[0] in ("p", "c") for atom, _ in monomial):
             total = _logarithm(do, name, (number(coefficient),))
             for atom, exponent in monomial:
-                part = do.opaque("v", name, single(atom)) if atom[0] == "p" else (
-                    number(1) if atom == EULER and name == "ln" else do.opaque("v", name, single(atom)))
-                if atom[0] == "p":
-                    part = do.opaque("v", name, number(int(atom[1])))
+                if atom == EULER and name == "ln":
+                    part = number(1)
+                else:
+                    inner = number(int(atom[1], 16)) if atom[0] == "p" else single(atom)
+                    part = do.opaque("v", name, inner)
                 total = do.plus(total, do.product(number(Fraction(exponent)), part))
             return total
     if rational is None or rational <= 0:

@@ -10,6 +10,10 @@ import re
 MAX_CHARACTERS = 4_096
 MAX_DEPTH = 48
 """Brackets within brackets."""
+MAX_FACTORS = 120
+"""Factors of one product."""
+MAX_POSTFIX = 12
+"""Signs such as ``!`` after one value."""
 MAX_RUN = 1_024
 """Digits in a row."""
 MAX_DIGITS = 3_000

@@ -118,7 +118,7 @@ class Evaluation:
     def atom(self, atom: tuple[str, str]) -> Any:
         kind, key = atom
         if kind == "p":
-            return self.context.mpf(int(key))
+            return self.context.mpf(int(key, 16))
         if kind == "i":
             return self.context.j
         if kind == "c":

@@ -11,7 +11,14 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from llmrl.verifiers.limits import MAX_CELLS, TooMuch, Unreadable
+from llmrl.verifiers.limits import (
+    MAX_CELLS,
+    MAX_DEPTH,
+    MAX_FACTORS,
+    MAX_POSTFIX,
+    TooMuch,
+    Unreadable,
+)
 from llmrl.verifiers.tokens import Token, tokens
 from llmrl.verifiers.units import CANONICAL, WORDS, canonical
 
@@ -24,8 +31,7 @@ class Node(NamedTuple):
 
 
 FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc asin acos atan sinh cosh tanh "
-    "log ln lg exp gcd lcm min max det sgn sign floor ceil abs cis".split()
+    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "asin", "acos", "atan", "sinh", "cosh", "tanh", "log", "ln", "lg", "exp", "gcd", "lcm", "min", "max", "det", "sgn", "sign", "floor", "ceil", "abs", "cis"]
 )
 _WORD_FUNCTIONS = FUNCTIONS | {"sqrt", "cbrt", "root", "binomial", "binom", "factorial", "frac"}
 _CONSTANTS = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo", "oo": "oo"}
@@ -41,26 +47,22 @@ _TIMES = {"*": "*", "cdot": "*", "times": "*", "ast": "*", "bullet": "*", "/": "
 _JOINERS = {",": ",", ";": ";", "and": "and", "or": "or", "land": "and", "wedge": "and", "lor": "or", "vee": "or",
             "newline": ","}  # fmt: skip
 _GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau "
-    "upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega ell hbar "
-    "partial nabla aleph square star".split()
+    ["alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega", "ell", "hbar", "partial", "nabla", "aleph", "square", "star"]
 )
 _DECORATIONS = frozenset(
-    "vec hat widehat tilde widetilde overrightarrow overleftarrow overline bar dot ddot check not color "
-    "mathbf mathrm boldsymbol overset underset arc overarc wideparen overparen".split()
+    ["vec", "hat", "widehat", "tilde", "widetilde", "overrightarrow", "overleftarrow", "overline", "bar", "dot", "ddot", "check", "not", "color", "mathbf", "mathrm", "boldsymbol", "overset", "underset", "arc", "overarc", "wideparen", "overparen"]
 )
 _FENCES = {
     "lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs"),
     "lVert": ("rVert", "abs"), "langle": ("rangle", "vector"),
 }  # fmt: skip
-_MATRICES = frozenset("pmatrix bmatrix Bmatrix matrix smallmatrix array vmatrix Vmatrix psmallmatrix bsmallmatrix".split())
-_BIG = frozenset("sum prod int lim iint oint bigoplus".split())
+_MATRICES = frozenset(["pmatrix", "bmatrix", "Bmatrix", "matrix", "smallmatrix", "array", "vmatrix", "Vmatrix", "psmallmatrix", "bsmallmatrix"])
+_BIG = frozenset(["sum", "prod", "int", "lim", "iint", "oint", "bigoplus"])
 _KNOWN = (
     FUNCTIONS | _GREEK | _DECORATIONS | _BIG | set(_CONSTANTS) | set(_FENCES)
-    | set("frac dfrac tfrac cfrac sqrt surd cbrt binom dbinom tbinom angle triangle circ degree prime begin ldots "
-          "cdots dots dotsc vdots mathbb emptyset varnothing measuredangle overline Re Im checkmark mathbf varnothing "
-          "degrees arg deg Pr mathrm cdotp colon perp parallel".split())
+    | set(["frac", "dfrac", "tfrac", "cfrac", "sqrt", "surd", "cbrt", "binom", "dbinom", "tbinom", "angle", "triangle", "circ", "degree", "prime", "begin", "ldots", "cdots", "dots", "dotsc", "vdots", "mathbb", "emptyset", "varnothing", "measuredangle", "overline", "Re", "Im", "checkmark", "mathbf", "varnothing", "degrees", "arg", "deg", "Pr", "mathrm", "cdotp", "colon", "perp", "parallel"])
 )  # fmt: skip
+_SMALL_WORDS = frozenset(["is", "as", "if", "of", "to", "in", "on", "at", "by", "an", "so", "be", "no", "do", "we", "it", "or", "us"])
 _STOP_ARGUMENT = {"+", "-", "pm", "mp", ",", ";", ")", "]", "}", "\\}", "|", "&", "newline", "rfloor", "rceil", "rvert",
                   "rangle", "rVert", "*", "/", "times", "cdot"}  # fmt: skip
 _NO_OPERAND = set(_RELATIONS) | set(_SETS) | set(_TIMES) | set(_JOINERS) | {
@@ -80,7 +82,7 @@ def parse(text: str, *, thousands: bool = True) -> Node:
     found = tokens(text, thousands=thousands)
     while found and found[-1].text in (".", ",", ";", ":", "newline", '"', "!!", "..", "\\"):
         found.pop()
-    while found and found[0].text in (":", '"', ",", "newline"):
+    while found and found[0].text in (":", '"', ",", "newline", "=", "approx"):
         found.pop(0)
     if not found:
         raise Unreadable("nothing is there")
@@ -101,6 +103,7 @@ class Parser:
         self.found = found
         self.place = 0
         self.bars = 0
+        self.depth = 0
 
     def peek(self, ahead: int = 0) -> Token:
         place = self.place + ahead
@@ -220,7 +223,7 @@ class Parser:
 
     def product(self) -> Node:
         left = self.power()
-        while True:
+        for _ in range(MAX_FACTORS):
             token = self.peek()
             if token.kind == "text":
                 if self.joiner() is not None:
@@ -231,13 +234,15 @@ class Parser:
             if operation is not None:
                 self.place += 1
                 sign = self._sign()
-                right = self.power()
+                following = self.peek().kind == "text" and self.joiner() is None
+                right = self._unit_or_symbol(self.take()) if following else self.power(after=left)
                 right = Node("neg", (right,)) if sign == "-" else right
                 left = Node("mul" if operation == "*" else "div", (left, right))
             elif self._starts_operand(token, left):
                 left = Node("mul", (left, self.power(after=left)))
             else:
                 return left
+        raise TooMuch(f"a product of more than {MAX_FACTORS} factors")
 
     def _starts_operand(self, token: Token, left: Node) -> bool:
         if token.kind == "num":
@@ -250,11 +255,18 @@ class Parser:
             )
         if token.kind == "cmd":
             return token.text not in _NO_OPERAND
-        return token.text in ("(", "{", "\\{") or (token.text == "|" and self.bars == 0) or (
-            token.text == "[" and not token.spaced
-        )
+        return token.text in ("(", "{", "\\{", "[") or (token.text == "|" and self.bars == 0)
 
     def power(self, after: Node | None = None) -> Node:
+        """An atom with what is raised over it; the only way to nest without a loop."""
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise TooMuch(f"nested deeper than {MAX_DEPTH}")
+        node = self._power(after)
+        self.depth -= 1
+        return node
+
+    def _power(self, after: Node | None) -> Node:
         base = self.postfix(self.atom(after))
         if not self.accept("^", "**"):
             return base
@@ -283,7 +295,7 @@ class Parser:
         return self.postfix(Node("pow", (base, exponent)))
 
     def postfix(self, node: Node) -> Node:
-        while True:
+        for _ in range(MAX_POSTFIX):
             token = self.peek()
             if token.text == "!" and self.peek(1).text != "=" and token.kind == "op":
                 self.place += 1
@@ -299,6 +311,7 @@ class Parser:
                 node = Node("sym", (node.args[0] + "'",))
             else:
                 return node
+        raise TooMuch(f"more than {MAX_POSTFIX} signs after a value")
 
     # Atoms
 
@@ -403,6 +416,7 @@ class Parser:
             return self._symbol(text)
         if after is not None and text in WORDS and _numeric(after):
             return Node("unit", (canonical(text),))
+        self._check_prose(token, after)
         for name in ("sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi"):
             if text.startswith(name) and len(text) - len(name) <= 2:
                 self.place -= 1
@@ -414,6 +428,17 @@ class Parser:
             letters = [Node("sym", (letter,)) for letter in text[:-1]] + [self._symbol(text[-1])]
             return Node("word", (text + "*", tuple(letters)))
         return Node("word", (text, tuple(_letter(letter) for letter in text)))
+
+    def _check_prose(self, token: Token, after: Node | None) -> None:
+        """A sentence is not a product of its letters."""
+        following = self.peek()
+        if len(token.text) > 2 and following.spaced and following.kind in ("word", "num", "text"):
+            if following.text not in _JOINERS:
+                raise Unreadable("a sentence")
+        if after is None:
+            return
+        if len(token.text) > 4 or (token.spaced and (len(token.text) > 2 or token.text in _SMALL_WORDS)):
+            raise Unreadable(f"the word {token.text!r}")
 
     def _ends_item(self) -> bool:
         return self.peek().kind == "end" or self.peek().text in (",", ";", "^", "/", ")", "]", "and", "or")
@@ -442,6 +467,9 @@ class Parser:
 
     def _text(self, token: Token) -> Node:
         words = token.text.strip()
+        if self.peek().text == "_" and words.isalnum():
+            self.place += 1
+            return Node("based", (words, self._script()))
         if words.replace(",", "").replace(".", "", 1).isdigit():
             return parse(words)
         if self.peek().kind in ("end", "op") and self.peek().text in ("", ",", ";", ")", "]", "\\}", "&", "=", "}"):
@@ -449,6 +477,9 @@ class Parser:
         if len(words) == 1 and words.isalpha():
             return self._symbol(words)
         if self.peek().kind == "text":
+            self.depth += 1
+            if self.depth > MAX_DEPTH:
+                raise TooMuch("too many texts in a row")
             following = self._text(self.take())
             if following.kind == "text":
                 return Node("text", (f"{words} {following.args[0]}",))
@@ -504,7 +535,11 @@ class Parser:
             node = self._argument()
             if node.kind == "num":
                 raise Unreadable(f"\\{name} over a number")
-            return Node("sym", ("".join(node.args[0]),)) if node.kind == "word" else node
+            if node.kind == "word":
+                node = Node("sym", (node.args[0],))
+            if node.kind == "sym" and self.accept("_"):
+                node = Node("sym", (f"{node.args[0]}_{self._script()}",))
+            return node
         if name in ("left", "right", "end") or name in _NO_OPERAND:
             raise Unreadable(f"\\{name} where a value is expected")
         for size in range(len(name) - 1, 1, -1):

@@ -1,4 +1,8 @@
-"""The matters of taste in grading, each one named option."""
+"""What the grader of mathematics lets pass where taste decides, each matter one named option.
+
+The defaults are lenient where most public graders are.  No option makes different values equal: a rounded
+decimal is never the exact number, a set never a tuple, a row never a column.
+"""
 
 from __future__ import annotations
 
@@ -7,39 +11,32 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class GradingPolicy:
-    """What counts as the same answer where reasonable graders differ.
+    r"""Options of :class:`~llmrl.verifiers.math.MathVerifier`.
 
-    The defaults are lenient about how an answer is written and strict about what it says: a rounded
-    decimal is never an irrational number, a set never a tuple, a row never a column.
-
-    >>> GradingPolicy(percent=False).percent
-    False
+    >>> from llmrl.verifiers import grade_answer
+    >>> grade_answer("10", r"10\%").status, grade_answer("10", r"10\%", GradingPolicy(percent=False)).status
+    ('correct', 'wrong')
     """
 
     percent: bool = True
-    """``10%`` may stand for 10 as well as for 0.1."""
+    r"""``10`` counts for ``10\%`` and the other way round, besides ``0.1`` and ``1/10``, which always do."""
     units: bool = True
-    """Units, degree signs and currency may be left out or added; two known units must still agree."""
-    list_order: bool = True
-    """A list without brackets has no order: ``1, 2`` is ``2, 1``."""
-    brackets: bool = True
-    """A tuple may be written without its brackets or as ``x=1, y=2``."""
-    names: bool = True
-    """``x = 5`` may be written ``5``, and the other way round."""
+    r"""Units, degrees, currency and the base of digits may be left out or added; two known units that
+    differ never match."""
+    any_order: bool = True
+    """Lists without brackets have no order."""
+    tuple_parens: bool = True
+    """``2, 3`` counts for the tuple ``(2, 3)``, and the other way round, in the same order."""
     unreduced: bool = True
-    """Numbers need not be worked out: ``6/8`` is ``3/4`` and ``2^3`` is ``8``."""
+    r"""``\frac{6}{8}``, ``\sqrt{16}``, ``2 \cdot 3`` count for their values."""
+    assignments: bool = True
+    """``5`` counts for the gold answer ``x = 5``.  The other way round is always allowed."""
+    relations: bool = True
+    r"""``-1 \le x \le 2`` counts for the interval ``[-1, 2]``, and the other way round."""
+    rounded_gold: bool = True
+    """A gold decimal of three digits or more that was rounded, such as ``1.732``, is met by an exact value
+    that rounds to it.  A rounded answer is never accepted for an exact gold."""
     decimal_comma: bool = True
-    """``1,5`` may be read as ``1.5``."""
+    """``2,74`` may be read as ``2.74`` where it has two decimals."""
     case: bool = True
-    """Words may be written in any case."""
-    positive_letters: bool = True
-    """Letters under roots are positive, where both answers have such roots."""
-    decimal_digits: int | None = None
-    """A decimal with at least so many significant digits stands for the number it rounds."""
-    unmarked: bool = True
-    """Where a response marks no answer, its last formula or number is the answer."""
-    workers: bool = True
-    """What the own parser cannot read is given to Math-Verify, in processes that can be killed."""
-
-
-DEFAULT_POLICY = GradingPolicy()
+    """Capital letters in words make no difference."""

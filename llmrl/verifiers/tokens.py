@@ -22,7 +22,7 @@ class Token(NamedTuple):
 _DROP = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|hfill|"
     r"mathstrut|strut|normalsize|large|Large|small|nobreak|allowbreak|relax)(?![A-Za-z])\.?"
-    r"|\\[hv]space\*?\s?\{[^{}]*\}|\\v?phantom\s?\{[^{}]*\}|\\label\s?\{[^{}]*\}|\\tag\s?\{[^{}]*\}"
+    r"|\\[hv]space\*?\s?\{[^{}]*\}|\\[vh]?phantom\s?(?:\{[^{}]*\}|.)|\\label\s?\{[^{}]*\}|\\tag\s?\{[^{}]*\}"
 )
 _GLUE = re.compile(r"(?<=\d)(?:\{,\}|,\s?\\!|\\!,|\{,\}\s?\\!)\s?(?=\d{3}(?!\d))")
 _THIN = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\\[,;: ]|~|\{ \}|\{\\,\}| )\d{3})+(?![\d])")

@@ -92,9 +92,7 @@ def test_the_extremes_of_the_ratio_are_those_of_sampled_tokens(name: str) -> Non
 
 
 def test_a_token_is_kept_only_if_every_gate_keeps_it() -> None:
-    batch = make_batch(
-        [[0.1] * 4], [1.0], old_entropy=1.0, entropy=[[1.0, 1.0, 1.5, 2.0]]
-    )
+    batch = make_batch([[0.1] * 4], [1.0], old_entropy=1.0, entropy=[[1.0, 1.0, 1.5, 2.0]])
     for order in ("erc+erc+dapo", "erc+dapo"):
         assert float(evaluate(algorithm(order), batch).metrics["gate_fraction"]) == 0.5
     outer_keeps_all = Algorithm(

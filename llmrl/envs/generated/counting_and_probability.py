@@ -149,6 +149,7 @@ def urn(rng: np.random.Generator, level: int) -> Draft:
     total = sum(counts)
     contents = ", ".join(f"${n}$ {c}" for n, c in zip(counts[:-1], colours[:-1], strict=True))
     contents += f" and ${counts[-1]}$ {colours[-1]}"
+    head: tuple[str, ...]
     if level == 1:
         good, what = counts[0], colours[0]
         head = (f"There are ${counts[0]} + {counts[1]} = {total}$ marbles.",)
@@ -260,6 +261,7 @@ def expected_value(rng: np.random.Generator, level: int) -> Draft:
             "dollars.",
         ),
     )
+    steps: tuple[str, ...]
     if level == 1:
         steps = (
             f"The good cases pay ${times(win, x)}$.",
@@ -291,6 +293,7 @@ def overlapping_groups(rng: np.random.Generator, level: int) -> Draft:
     pair = pick(
         rng, (("French", "Spanish"), ("chess", "tennis"), ("cats", "dogs"), ("tea", "coffee"))
     )
+    steps: tuple[str, ...]
     if level == 1:
         value, total = union, union
         problem = pick(

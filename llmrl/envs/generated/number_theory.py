@@ -175,6 +175,7 @@ def digit_sums(rng: np.random.Generator, level: int) -> Draft:
     """Divisibility by 9 or 3 decides a missing digit."""
     m = 9 if level == 1 else 11
     length = 3 if level == 1 else 4
+    steps: tuple[str, ...]
     while True:
         digits = [integer(rng, 1, 9) for _ in range(length)]
         place = integer(rng, 1, length - 1)
@@ -301,6 +302,7 @@ def multiples_between(rng: np.random.Generator, level: int) -> Draft:
 def clock_and_calendar(rng: np.random.Generator, level: int) -> Draft:
     """Hours and weekdays, counted around."""
     days = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+    steps: tuple[str, ...]
     if level == 1:
         start, gone = integer(rng, 1, 12), integer(rng, 13, 60)
         total = start + gone

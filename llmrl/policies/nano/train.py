@@ -114,7 +114,7 @@ def batches(
     Labels are -100 on the problem and on padding.
     """
     order = np.random.default_rng(seed)
-    problem_id, solution_id = tokenizer.convert_tokens_to_ids([PROBLEM, SOLUTION])
+    problem_id, solution_id = (tokenizer.convert_tokens_to_ids(t) for t in (PROBLEM, SOLUTION))
     while True:
         chunk = list(islice(pairs, 4096))
         problems = tokenizer([p for p, _ in chunk], add_special_tokens=False)["input_ids"]
@@ -132,12 +132,12 @@ def batches(
         for i in order.permutation(len(cuts)):
             part = rows[slice(*cuts[i])]
             width = max(len(ids) for ids, _ in part)
-            ids = torch.full((len(part), width), tokenizer.pad_token_id)
+            inputs = torch.full((len(part), width), tokenizer.pad_token_id)
             labels = torch.full((len(part), width), -100)
-            for row, (tokens, head) in enumerate(part):
-                ids[row, : len(tokens)] = torch.tensor(tokens)
-                labels[row, head : len(tokens)] = torch.tensor(tokens[head:])
-            yield ids, labels
+            for place, (tokens, begins) in enumerate(part):
+                inputs[place, : len(tokens)] = torch.tensor(tokens)
+                labels[place, begins : len(tokens)] = torch.tensor(tokens[begins:])
+            yield inputs, labels
 
 
 def run_stage(

@@ -1,0 +1,69 @@
+"""From text to trees: cleaning, the readings that a comma allows, and words without mathematics."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from llmrl.verifiers.limits import check_size
+from llmrl.verifiers.notation import to_latex
+from llmrl.verifiers.parser import Node, parse
+
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d{2}(?!\d)\s*")
+_MARKUP = re.compile(
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|emph|operatorname)\s*(?=\{)"
+    r"|\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])|\\[,;:! ]|\$|[{}]|\\(?:quad|qquad)(?![A-Za-z])|\*\*"
+)
+
+
+@functools.lru_cache(maxsize=65_536)
+def readings(text: str, decimal_comma: bool = True) -> list[Node]:
+    """The trees that a text may stand for: one, or two where a comma is ambiguous.
+
+    >>> len(readings("1,000")), len(readings("1, 000"))
+    (2, 1)
+    """
+    text = clean(text)
+    check_size(text)
+    trees = [parse(text)]
+    if "," in text and _ambiguous(text):
+        other = parse(text, thousands=False)
+        if other != trees[0]:
+            trees.append(other)
+    if decimal_comma and _DECIMAL_COMMA.fullmatch(text):
+        trees.append(parse(text.replace(",", ".")))
+    return trees
+
+
+_GROUPED = re.compile(r"\d,\d{3}(?!\d)")
+
+
+def _ambiguous(text: str) -> bool:
+    return _GROUPED.search(text) is not None
+
+
+def clean(text: str) -> str:
+    """Plain LaTeX without the markup around it."""
+    text = to_latex(text).strip()
+    while text.startswith("**") and text.endswith("**") and len(text) > 4:
+        text = text[2:-2].strip()
+    while text.endswith("\\") and not text.endswith("\\\\"):
+        text = text[:-1].rstrip()
+    return text.strip("`")
+
+
+def compact(text: str) -> str:
+    """The text without blanks and markup, for comparing what no parser reads."""
+    return re.sub(r"\s+", "", _MARKUP.sub("", to_latex(text))).rstrip(".")
+
+
+def bare_words(text: str) -> str | None:
+    r"""The words of an answer that holds no mathematics; None if it does.
+
+    >>> bare_words(r"\text{no solution}"), bare_words(r"\int_0^1")
+    ('no solution', None)
+    """
+    words = " ".join(_MARKUP.sub(" ", to_latex(text)).split())
+    return None if re.search(r"[\\^_=]", words) or not re.search(r"[^\W\d]", words) else words
+
+

@@ -1,0 +1,108 @@
+"""The default verifier: what it accepts, what it refuses, and that nothing makes it hang."""
+
+import json
+import threading
+
+import pytest
+
+from llmrl.verifiers import VERIFIERS, check_gold, verifier
+from llmrl.verifiers.verdict import STATUSES
+
+RIGHT = [
+    (r"So it is \boxed{42}.", "42"),
+    (r"\boxed{\frac{6}{8}}", r"\frac34"),
+    (r"\boxed{0.75}", r"\frac{3}{4}"),
+    (r"\boxed{1,000}", "1000"),
+    (r"First \boxed{1}. No: \boxed{2}.", "2"),
+    ("The final answer is 7.", "7"),
+    ("#### 12", "12"),
+    (r"\boxed{(2, -3)}", "(2,-3)"),
+    (r"\boxed{x^2+2x+1}", "(x+1)^2"),
+    (r"\boxed{2\sqrt{2}}", r"\sqrt{8}"),
+    (r"\boxed{\text{Friday}}", r"\text{Friday}"),
+    (r"\boxed{\begin{pmatrix} 1 \\ 2 \end{pmatrix}}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
+    (r"<think>\boxed{6}</think> \boxed{5}", "5"),
+]
+WRONG = [
+    (r"\boxed{41}", "42"),
+    (r"\boxed{0.333}", r"\frac13"),
+    (r"\boxed{(3,2)}", "(2,3)"),
+    (r"\boxed{1=2}", "2"),
+    (r"\boxed{\frac12 \text{ or } \frac13}", r"\frac12"),
+    (r"\boxed{[1,2)}", "(1,2)"),
+    (r"\boxed{10^{20}}", str(10**20 + 1)),
+    (r"<think>\boxed{5}</think> I do not know.", "5"),
+]
+
+
+@pytest.mark.parametrize(("response", "gold"), RIGHT)
+def test_a_right_answer_is_accepted(response, gold):
+    verdict = verifier("math")([response], [gold])[0]
+    assert verdict.status == "correct", verdict
+    assert verdict.score == 1
+
+
+@pytest.mark.parametrize(("response", "gold"), WRONG)
+def test_a_wrong_answer_is_not(response, gold):
+    verdict = verifier("math")([response], [gold])[0]
+    assert verdict.status in ("wrong", "no_answer"), verdict
+    assert verdict.score == 0
+
+
+def test_a_response_without_an_answer_is_called_that():
+    assert verifier("math")(["I tried several ways to do this, and none of them led anywhere that I could finish."], ["3"])[0].status == "no_answer"
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [r"9^{9^{9^{9^9}}}", "(((5!)!)!)!", "(" * 5000 + "1" + ")" * 5000, "1+" * 100_000 + "1", "\u200b" * 1000],
+)  # fmt: skip
+def test_hostile_answers_are_graded_in_time_and_the_next_one_rightly(hostile):
+    grade = verifier("math")
+    verdict = grade([rf"\boxed{{{hostile}}}"], ["5"])[0]
+    assert verdict.status in STATUSES
+    assert verdict.score == 0
+    assert grade([r"\boxed{5}"], ["5"])[0].status == "correct"
+
+
+def test_it_works_from_any_thread():
+    verdicts = []
+    threads = [
+        threading.Thread(
+            target=lambda: verdicts.extend(verifier("math")([r"\boxed{\sqrt{8}}"], [r"2\sqrt2"]))
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [v.status for v in verdicts] == ["correct"] * 4
+
+
+def test_an_empty_gold_answer_is_named_when_data_are_loaded():
+    assert check_gold("")
+    assert check_gold("12") is None
+
+
+def test_names_lead_to_verifiers_inside_and_outside_the_package():
+    assert "math" in VERIFIERS
+    assert verifier("examples.custom_environment:same_numbers_in_order")(["1 2"], ["1, 2"])[0]
+
+
+def test_public_cases_are_judged_as_their_labels_say(data_dir):
+    path = data_dir / "verifier_cases.jsonl"
+    if not path.is_file():
+        pytest.skip(f"{path} is missing")
+    cases = [json.loads(line) for line in path.read_text().splitlines()]
+    core = [c for c in cases if c["core"] and c["kind"] == "answer"]
+    grade = verifier("math")
+    verdicts = grade([rf"\boxed{{{c['answer']}}}" for c in core], [c["gold"] for c in core])
+    accepted_wrongly = [
+        c for c, v in zip(core, verdicts, strict=True) if v.score and not c["expected"]
+    ]
+    rejected_wrongly = [
+        c for c, v in zip(core, verdicts, strict=True) if not v.score and c["expected"]
+    ]
+    assert len(accepted_wrongly) <= 2, accepted_wrongly
+    assert len(rejected_wrongly) <= 0.03 * len(core), rejected_wrongly
