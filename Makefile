@@ -40,7 +40,7 @@ wheel: $(BIN)/.dev
 	bash tests/wheel.sh $(BIN)/python
 
 nano: $(BIN)/.base
-	$(BIN)/python -m llmrl.policies.nano.train --output llmrl/policies/nano/checkpoint
+	$(BIN)/python -m llmrl.policies.nano.train --output runs/nano
 
 docs: $(BIN)/.base
 	$(BIN)/python docs/generate.py

@@ -45,7 +45,7 @@ def rank_partition(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) ->
     parts = len(quantiles) + 1
     index = torch.zeros_like(rank)
     for k, quantile in enumerate(quantiles):
-        cut = (count * quantile + 1e-9).floor().long()  # 0.29 * 100 is a little below 29
+        cut = (count.double() * quantile + 1e-9).floor().long()  # 0.29 * 100 is a little below 29
         room = count >= parts
         cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (parts - 1 - k)), cut)
         index += rank >= cut

@@ -217,6 +217,8 @@ class _Score(torch.autograd.Function):
     def backward(
         ctx: Any, by_log_prob: Tensor | None, by_entropy: Tensor | None
     ) -> tuple[Tensor | None, ...]:
+        if by_log_prob is None and by_entropy is None:
+            return (None,) * 8
         hidden, weight, bias, targets, log_sum, entropies = ctx.saved_tensors
         tiles = _tiles(hidden, weight, bias, *ctx.constants)
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]

@@ -42,9 +42,7 @@ def problem(
     weight = torch.randn(vocabulary, width, generator=generator, dtype=torch.float64)
     offset = torch.randn(vocabulary, generator=generator, dtype=torch.float64) if bias else None
     targets = torch.randint(vocabulary, (size,), generator=generator)
-    leaves = [
-        None if x is None else x.to(dtype).requires_grad_() for x in (hidden, weight, offset)
-    ]
+    leaves = [None if x is None else x.to(dtype).requires_grad_() for x in (hidden, weight, offset)]
     return leaves[0], targets, leaves[1], leaves[2]  # type: ignore[return-value]
 
 
@@ -81,6 +79,7 @@ def test_values_and_gradients_equal_the_dense_ones(settings, mode):
             torch.testing.assert_close(g, w, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:Backwards compatibility. New undefined gradient:UserWarning")
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_gradcheck(settings, mode):
     settings = dict(settings)
@@ -171,9 +170,7 @@ def test_finite_and_within_bounds_whatever_the_size_of_the_logits(
     size, vocabulary, magnitude, seed
 ):
     hidden, targets, weight, _ = problem(size, 4, vocabulary, dtype=torch.float32, seed=seed)
-    log_prob, entropy = score_tokens(
-        hidden * magnitude, targets, Head(weight=weight), entropy=True
-    )
+    log_prob, entropy = score_tokens(hidden * magnitude, targets, Head(weight=weight), entropy=True)
     assert (log_prob <= 1e-4 * magnitude + 1e-6).all()
     assert (entropy >= -1e-5).all()
     assert (entropy <= scoring.max_entropy(vocabulary) + 1e-5).all()

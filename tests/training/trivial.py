@@ -10,7 +10,7 @@ from llmrl.envs.text import FreeText
 
 
 class SayA(gymnasium.Env[str, str]):
-    """The reward is the share of "a" among the first four characters; 1 is the most there is."""
+    """The reward is the share of the goal's letters among the first four characters; 1 is the most."""
 
     def __init__(self, split: str = "train", goal: str = "a") -> None:
         self.observation_space = FreeText()
@@ -24,7 +24,7 @@ class SayA(gymnasium.Env[str, str]):
         return "say it", {}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        reward = sum(letter == self.goal for letter in action[:4]) / 4
+        reward = sum(letter in self.goal for letter in action[:4]) / 4
         return "", reward, True, False, {}
 
 

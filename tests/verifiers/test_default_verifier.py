@@ -50,7 +50,11 @@ def test_a_wrong_answer_is_not(response, gold):
 
 
 def test_a_response_without_an_answer_is_called_that():
-    assert verifier("math")(["I tried several ways to do this, and none of them led anywhere that I could finish."], ["3"])[0].status == "no_answer"
+    assert verifier("math")([""], ["3"])[0].status == "no_answer"
+
+
+def test_an_empty_box_is_never_right():
+    assert verifier("math")([r"\boxed{}"], ["0"])[0].score == 0
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,6 @@ def pairs_and_handshakes(rng: np.random.Generator, level: int) -> Draft:
 
     else:
         a, b = integer(rng, 3, 9), integer(rng, 3, 9)
-        n = a
         whole = a * (a - 1)
         value = whole // 2 + a * b
         problem = pick(
@@ -178,7 +177,8 @@ def urn(rng: np.random.Generator, level: int) -> Draft:
     def referee() -> bool:
         import sympy
 
-        return same_fraction(answer, 1 - sympy.Rational(total - good, total))
+        last, every = counts[-1], sum(counts)
+        return same_fraction(answer, 1 - sympy.Rational(last, every))
 
     return Draft(problem=problem, answer=answer, steps=tuple(steps), referee=referee)
 
@@ -232,7 +232,8 @@ def two_draws(rng: np.random.Generator, level: int) -> Draft:
         import sympy
 
         if level == 1:
-            exact = sympy.Rational(p.numerator, p.denominator) * sympy.Rational(c, d)
+            cells = itertools.product(range(a + 1), range(d))
+            exact = sympy.Rational(sum(i < 1 and j < c for i, j in cells), (a + 1) * d)
         else:
             exact = sympy.binomial(a + 1, 2) / sympy.binomial(a + b + 1, 2)
         return same_fraction(answer, exact)
@@ -244,7 +245,7 @@ def two_draws(rng: np.random.Generator, level: int) -> Draft:
 def expected_value(rng: np.random.Generator, level: int) -> Draft:
     """What a game pays on average."""
     sides = pick(rng, (3, 4, 5, 6, 8, 10)) if level == 1 else pick(rng, (3, 4, 5, 6, 8))
-    win = integer(rng, 1, sides - 1) if sides > 2 else 1
+    win = integer(rng, 1, sides - 1)
     other = sides - win
     while True:
         x, y = integer(rng, 2, 40 if level == 1 else 20), integer(rng, 0, 12) if level == 2 else 0

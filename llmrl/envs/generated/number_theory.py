@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from llmrl.envs.generated.latex import draw_until, integer, pick, term, times
+from llmrl.envs.generated.latex import draw_until, integer, pick, sample, term, times
 from llmrl.envs.generated.template import Draft, template
 
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
@@ -87,7 +87,8 @@ def lcm_and_gcd(rng: np.random.Generator, level: int) -> Draft:
         lambda: (integer(rng, 2, top), integer(rng, 2, top)), lambda pq: math.gcd(*pq) == 1
     )
     a, b = g * p, g * q
-    if rng.integers(2):
+    divisor = bool(rng.integers(2))
+    if divisor:
         value = g
         problem = pick(
             rng,
@@ -120,7 +121,7 @@ def lcm_and_gcd(rng: np.random.Generator, level: int) -> Draft:
     def referee() -> bool:
         import sympy
 
-        return is_number(str(value), sympy.gcd(a, b) if value == g else sympy.lcm(a, b))
+        return is_number(str(value), sympy.gcd(a, b) if divisor else sympy.lcm(a, b))
 
     return Draft(problem=problem, answer=str(value), steps=steps, referee=referee)
 
@@ -172,7 +173,7 @@ def base_to_ten(rng: np.random.Generator, level: int) -> Draft:
 
 @template("number_theory", levels=(1, 2))
 def digit_sums(rng: np.random.Generator, level: int) -> Draft:
-    """Divisibility by 9 or 3 decides a missing digit."""
+    """Divisibility by 9 or 11 decides a missing digit."""
     m = 9 if level == 1 else 11
     length = 3 if level == 1 else 4
     steps: tuple[str, ...]
@@ -339,9 +340,7 @@ def clock_and_calendar(rng: np.random.Generator, level: int) -> Draft:
             ),
         )
         steps = (
-            f"${weeks}$ weeks are ${times(7, weeks)}$ days."
-            if weeks > 1
-            else "A week is $7$ days.",
+            f"${weeks}$ weeks are ${times(7, weeks)}$ days.",
             f"Left over are ${gone} - {7 * weeks} = {left}$ days.",
             f"${left}$ days after {days[begin]} comes ${answer}$.",
         )
@@ -458,9 +457,9 @@ def chinese_remainders(rng: np.random.Generator, level: int) -> Draft:
 @template("number_theory", levels=(4, 5))
 def divisor_sums(rng: np.random.Generator, level: int) -> Draft:
     """The sum of the divisors of a number, all or the even ones."""
-    count = 2 if level == 4 else 3
-    primes = [2, *sorted(int(p) for p in rng.choice(PRIMES[1:6], size=count - 1, replace=False))]
-    exponents = [integer(rng, 1, 4), *(integer(rng, 1, 2) for _ in primes[1:])]
+    odd = sample(rng, PRIMES[1:13], 1) if level == 4 else sample(rng, PRIMES[1:8], 2)
+    primes = [2, *sorted(odd)]
+    exponents = [integer(rng, 1, 6), *(integer(rng, 1, 2) for _ in primes[1:])]
     number = math.prod(p**e for p, e in zip(primes, exponents, strict=True))
     even = bool(rng.integers(2))
     sums = [sum(p**k for k in range(e + 1)) for p, e in zip(primes, exponents, strict=True)]

@@ -59,18 +59,18 @@ class NanoConfig:
     """Depth of the model."""
     vocabulary: int = 512
     """Size of the byte-pair vocabulary, digits one by one."""
-    tokens_per_batch: int = 8192
+    tokens_per_batch: int = 2048
     """Size of an optimiser batch, prompts included."""
-    level_weights: dict[int, float] = field(default_factory=lambda: {1: 0.45, 2: 0.4, 3: 0.15})
+    level_weights: dict[int, float] = field(default_factory=lambda: {1: 0.6, 2: 0.4})
     """How often each level is drawn."""
     knowledge: Stage = field(
         default_factory=lambda: Stage(
-            minutes=40, learning_rate=3e-3, mixture=Mixture(0.7, 0.15, 0.15)
+            minutes=26, learning_rate=4e-3, mixture=Mixture(0.7, 0.15, 0.15)
         )
     )
     """The long first stage."""
     habit: Stage = field(
-        default_factory=lambda: Stage(minutes=2, learning_rate=3e-4, mixture=Mixture(0.3, 0.2, 0.5))
+        default_factory=lambda: Stage(minutes=1.5, learning_rate=6e-4, mixture=Mixture(0.22, 0.2, 0.58))
     )
     """The short second stage."""
     careful_subjects: tuple[str, ...] = ("prealgebra", "algebra", "geometry", "precalculus")
