@@ -12,6 +12,7 @@ import argparse
 import copy
 import dataclasses
 import functools
+import importlib
 import inspect
 import sys
 import types
@@ -243,17 +244,18 @@ def _from_text(hint: Any) -> bool:
 
 def env_class(env_id: str) -> Callable[..., Any]:
     """What makes the environment called ``env_id``; ``module:id`` imports the module first."""
+    module, _, name = env_id.rpartition(":")
     try:
-        spec = gymnasium.spec(env_id)
+        if module:
+            importlib.import_module(module)
+        spec = gymnasium.spec(name)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"--env {env_id}: {error}. Is the folder of that module the current one?"
+            f"--env {env_id}: {error}. Is the folder of that module the current one, or on the Python path?"
         ) from error
     except gymnasium.error.Error as error:
-        known = [name for name in gymnasium.registry if name.startswith("llmrl/")]
-        raise ConfigError(
-            f"No environment is called {env_id!r}. {suggest(env_id, known)}"
-        ) from error
+        known = [known for known in gymnasium.registry if known.startswith("llmrl/") or module]
+        raise ConfigError(f"No environment is called {name!r}. {suggest(name, known)}") from error
     entry = spec.entry_point
     return load_object(entry) if isinstance(entry, str) else entry  # type: ignore[return-value]
 

@@ -63,6 +63,7 @@ def test_an_unknown_key_in_a_file_names_the_file_and_the_nearest(tmp_path):
             "cannot share the 2 responses",
         ),
         (["--env", "llmrl/MTH-v0"], "Did you mean 'llmrl/MATH-v0'"),
+        (["--env", "no_such_module:mine/Env-v0"], "No module named 'no_such_module'"),
         (["--config", "nowhere.yaml"], "no configuration file 'nowhere.yaml'"),
     ],
 )  # fmt: skip
@@ -70,6 +71,14 @@ def test_settings_that_cannot_be_used_say_why(arguments, words):
     with pytest.raises(ConfigError) as caught:
         parse(arguments)
     assert words in str(caught.value)
+
+
+def test_an_environment_and_an_algorithm_outside_the_package_bring_their_own_options():
+    config = parse(
+        ["--env", "examples.custom_environment:mine/Sorting-v0", "--env.length", "3",
+         "--algo", "examples.custom_algorithm:steady", "--algo.slope", "1.5"]
+    )  # fmt: skip
+    assert (config.env.length, config.algo.slope) == (3, 1.5)
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,158 @@
+"""Names of policies: where they lead, and how quickly and clearly they fail."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import time
+
+import pytest
+import torch
+from tiny import tiny_folder
+
+from llmrl.policies.loading import LoraOptions, PolicyError, disable_dropout, local_folder, locate
+from llmrl.policies.policy import Policy
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def test_a_folder_is_a_policy(tmp_path):
+    folder = tiny_folder(tmp_path / "tiny")
+    assert locate(str(folder)) == (str(folder), True)
+    policy = Policy.from_pretrained(folder, dtype="bfloat16", device="cpu")
+    assert policy.dtype == torch.bfloat16
+    assert policy.device == torch.device("cpu")
+    assert not policy.model.training
+
+
+def test_the_embedded_policy():
+    folder = local_folder("llmrl/nano")
+    if not (folder / "config.json").is_file():
+        pytest.skip("the embedded policy is not in this checkout")
+    policy = Policy.from_pretrained("llmrl/nano", device="cpu")
+    assert policy.tokenizer.chat_template
+    assert policy.end_ids
+
+
+def test_an_embedded_policy_that_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setattr("llmrl.policies.loading.local_folder", lambda name: tmp_path)
+    with pytest.raises(PolicyError, match="embedded policy llmrl/nano is not in this installation"):
+        locate("llmrl/nano")
+
+
+def test_a_folder_that_does_not_exist(tmp_path):
+    (tmp_path / "checkpoint-000010").mkdir()
+    with pytest.raises(PolicyError, match=r"does not exist.*mean 'checkpoint-000010'"):
+        locate(str(tmp_path / "checkpoint-00010"))
+    with pytest.raises(PolicyError, match="Its parent .* does not exist either"):
+        locate(str(tmp_path / "nowhere" / "x"))
+    with pytest.raises(PolicyError, match="does not exist"):
+        locate("./x")
+    with pytest.raises(PolicyError, match="does not exist"):
+        locate("")
+
+
+def test_a_file_is_no_policy(tmp_path):
+    (tmp_path / "model.gguf").write_text("")
+    with pytest.raises(PolicyError, match=r"is a file. Give the folder that holds config.json"):
+        locate(str(tmp_path / "model.gguf"))
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(PolicyError, match=r"holds no config.json.*It holds: notes.txt"):
+        locate(str(tmp_path))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(PolicyError, match=r"config.json is not JSON"):
+        locate(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "vit"}, "is a vit, not a causal language model"),
+        ({}, "model of unnamed type, not a causal"),
+        ({"model_type": "mine", "auto_map": {"AutoConfig": "x"}}, "code of its own, which llmrl"),
+    ],
+)
+def test_a_model_that_is_no_causal_language_model(tmp_path, config, message):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PolicyError, match=message):
+        locate(str(tmp_path))
+
+
+def test_weights_that_are_missing(tmp_path):
+    folder = tiny_folder(tmp_path)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(PolicyError, match="weights of .* cannot be loaded"):
+        Policy.from_pretrained(folder)
+
+
+def test_a_tokenizer_that_is_missing(tmp_path):
+    folder = tiny_folder(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(PolicyError, match="no tokenizer that transformers can load"):
+        Policy.from_pretrained(folder)
+
+
+def test_offline_a_hub_id_fails_at_once(offline):
+    began = time.monotonic()
+    with pytest.raises(PolicyError, match=r"not in the local cache, and HF_HUB_OFFLINE forbids"):
+        locate("nobody/no-such-model")
+    assert time.monotonic() - began < 30
+
+
+def test_a_hub_that_does_not_answer_fails_at_once(monkeypatch):
+    for flag in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(flag, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(
+        "transformers.AutoConfig.from_pretrained",
+        lambda name, **kw: (_ for _ in ()).throw(OSError("not cached")),
+    )
+    with pytest.raises(PolicyError, match=r"the hub cannot be reached \(127.0.0.1"):
+        locate("nobody/no-such-model")
+
+
+def test_unknown_dtype(tmp_path):
+    with pytest.raises(PolicyError, match=r"'bfloat6' is not known. Did you mean 'bfloat16'"):
+        Policy.from_pretrained(tiny_folder(tmp_path), dtype="bfloat6")
+
+
+def test_adapters_need_peft(tmp_path, monkeypatch):
+    folder = tiny_folder(tmp_path)
+    real = builtins.__import__
+
+    def without_peft(name, *args, **kwargs):
+        if name == "peft":
+            raise ImportError("No module named 'peft'")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_peft)
+    with pytest.raises(PolicyError, match=r"pip install 'llmrl\[lora\]'"):
+        Policy.from_pretrained(folder, lora=LoraOptions())
+
+
+def test_bad_adapter_options(tmp_path):
+    pytest.importorskip("peft", reason="peft is not installed: pip install 'llmrl[lora]'")
+    folder = tiny_folder(tmp_path)
+    with pytest.raises(PolicyError, match="rank of low-rank adapters must be at least 1, got 0"):
+        Policy.from_pretrained(folder, lora=LoraOptions(rank=0))
+    with pytest.raises(PolicyError, match="No adapters for targets"):
+        Policy.from_pretrained(folder, lora=LoraOptions(targets=("no_such_layer",)))
+
+
+def test_dropout_is_switched_off_everywhere():
+    class Layer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention_dropout = 0.3
+            self.inner = torch.nn.Dropout(0.2)
+
+    layer = Layer()
+    disable_dropout(layer)
+    assert layer.attention_dropout == layer.inner.p == 0.0
