@@ -36,10 +36,13 @@ def tiny_tokenizer(*, pad: str | None = PAD, chat: bool = True) -> PreTrainedTok
     return tokenizer
 
 
-def tiny_model(
-    *, seed: int = 0, sharpness: float = 4.0, end_bias: bool = False, **config: object
-) -> LlamaForCausalLM:
-    """Random weights; ``sharpness`` scales the head, so that the distributions are not all flat."""
+def tiny_model(*, seed: int = 0, sharpness: float = 10.0, **config: object) -> LlamaForCausalLM:
+    """Random weights.
+
+    Args:
+        sharpness: their standard deviation in units of transformers' own. By default they are so large
+            that attention, positions and layers show in every logit; 1.0 samples almost uniformly.
+    """
     torch.manual_seed(seed)
     settings = {
         "vocab_size": 261,
@@ -50,15 +53,13 @@ def tiny_model(
         "num_key_value_heads": 2,
         "head_dim": 32,
         "max_position_embeddings": 512,
+        "initializer_range": 0.02 * sharpness,
         "tie_word_embeddings": True,
         "pad_token_id": 0,
         "eos_token_id": 1,
         "bos_token_id": None,
     }
-    model = LlamaForCausalLM(LlamaConfig(**{**settings, **config}))
-    with torch.no_grad():
-        model.get_output_embeddings().weight.mul_(sharpness)
-    return model.eval()
+    return LlamaForCausalLM(LlamaConfig(**{**settings, **config})).eval()
 
 
 def tiny_folder(

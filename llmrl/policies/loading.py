@@ -67,6 +67,8 @@ def locate(name: str) -> tuple[str, bool]:
     Raises:
         PolicyError: there is none, or the hub cannot be reached.
     """
+    if not name:
+        raise PolicyError(f"The policy's name is empty. Give a folder, a hub id or {NANO}.")
     folder = local_folder(name)
     if folder is not None:
         _check_folder(name, folder)
@@ -177,12 +179,9 @@ def check_head(model: Any) -> None:
 def _refuse_missing_path(name: str) -> None:
     """An id of the hub is ``name`` or ``owner/name``; everything else is a path that is not there."""
     path = Path(name).expanduser()
-    looks_like_path = (
-        name.startswith((".", "/", "~")) or name.count("/") > 1 or path.exists() or not name
-    )
-    if path.parent != Path() and path.parent.is_dir():
-        looks_like_path = True
-    if not looks_like_path:
+    beside_others = path.parent != Path() and path.parent.is_dir()
+    explicit = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if not (explicit or path.exists() or beside_others):
         return
     if path.is_file():
         raise PolicyError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llmrl.verifiers.limits import MAX_BITS, MAX_PRODUCTS, MAX_TERMS, TooMuch
 
@@ -118,8 +118,18 @@ class Algebra:
         for _ in range(8):
             if len(den) == 1:
                 break
-            atom = next((a for m in den for a, e in m if a == IMAGINARY or (a[0] == "p" and e == Fraction(1, 2))), None)
-            if atom is None or any(a == atom and a[0] == "p" and 2 * e not in (0, 1) for m in den for a, e in m):
+            atom = next(
+                (
+                    a
+                    for m in den
+                    for a, e in m
+                    if a == IMAGINARY or (a[0] == "p" and e == Fraction(1, 2))
+                ),
+                None,
+            )
+            if atom is None or any(
+                a == atom and a[0] == "p" and 2 * e not in (0, 1) for m in den for a, e in m
+            ):
                 break
             other = {m: -c if any(a == atom for a, _ in m) else c for m, c in den.items()}
             num, den = self._times(num, other), self._times(den, other)
@@ -164,7 +174,10 @@ class Algebra:
                     result[m or n] = Fraction(total)
                 else:
                     result.pop(m or n, None)
-        if any(c.numerator.bit_length() + c.denominator.bit_length() > 4 * MAX_BITS for c in result.values()):
+        if any(
+            c.numerator.bit_length() + c.denominator.bit_length() > 4 * MAX_BITS
+            for c in result.values()
+        ):
             raise TooMuch("a number is too large to work with")
         return result
 
@@ -227,7 +240,8 @@ class Algebra:
         if coefficient < 0 or any(atom[0] in ("i", "u") for atom, _ in monomial):
             return self.opaque("f", "power", a, b)
         result = number(1)
-        bases = [*monomial, *((("p", f"{p:x}"), k) for p, k in factors(coefficient).items())]
+        bases: list[Any] = [*monomial]
+        bases += ((("p", f"{p:x}"), k) for p, k in factors(coefficient).items())
         for term, factor in b.num.items():
             for atom, exponent in bases:
                 if not term:
@@ -247,7 +261,11 @@ class Algebra:
         if exponent == 1 or not a.num:
             return a
         result = self._polynomial_power(a.num, exponent)
-        return result if a.den == _ONE else self.quotient(result, self._polynomial_power(a.den, exponent))
+        return (
+            result
+            if a.den == _ONE
+            else self.quotient(result, self._polynomial_power(a.den, exponent))
+        )
 
     def _polynomial_power(self, p: Polynomial, exponent: Fraction) -> Value:
         if len(p) == 1:
@@ -266,7 +284,9 @@ class Algebra:
         self.inside[atom] = ("base", (Value(rest, _ONE),))
         return self.product(outer, Value(self._reduce({atom: exponent}), _ONE))
 
-    def _monomial_power(self, monomial: Monomial, coefficient: Fraction, exponent: Fraction) -> Value:
+    def _monomial_power(
+        self, monomial: Monomial, coefficient: Fraction, exponent: Fraction
+    ) -> Value:
         powers: dict[Atom, Exponent] = {}
         sign: Value = number(1)
         whole = exponent.denominator == 1
@@ -274,13 +294,17 @@ class Algebra:
             if whole:
                 sign = number(-1 if coefficient < 0 and exponent % 2 else 1)
             elif any(atom == IMAGINARY for atom, _ in monomial):
-                return self.opaque("f", "power", Value({monomial: coefficient}, _ONE), number(exponent))
+                return self.opaque(
+                    "f", "power", Value({monomial: coefficient}, _ONE), number(exponent)
+                )
             elif exponent.denominator % 2:
                 sign = number(-1 if exponent.numerator % 2 else 1)
             elif exponent.denominator == 2:
                 sign = Value(self._reduce({IMAGINARY: exponent.numerator}), _ONE)
             else:
-                return self.opaque("f", "power", Value({monomial: coefficient}, _ONE), number(exponent))
+                return self.opaque(
+                    "f", "power", Value({monomial: coefficient}, _ONE), number(exponent)
+                )
         for atom, e in monomial:
             powers[atom] = e * exponent
         size = abs(coefficient)
@@ -375,7 +399,10 @@ def _show_monomial(monomial: Monomial) -> str:
 
 
 def _order(monomial: Monomial) -> list[tuple[str, str, float]]:
-    return [(*atom, float(exponent) if abs(exponent) < 1e300 else 1e300) for atom, exponent in monomial]
+    return [
+        (kind, key, float(exponent) if -1e300 < exponent < 1e300 else 1e300)
+        for (kind, key), exponent in monomial
+    ]
 
 
 def _first(pair: tuple[Atom, Exponent]) -> Atom:
@@ -403,11 +430,15 @@ def _terms(count: int, power: int) -> int:
 
 def _primitive(p: Polynomial) -> tuple[Fraction, Monomial, Polynomial]:
     """Positive content, common monomial, and the rest."""
-    content = Fraction(math.gcd(*(c.numerator for c in p.values())), math.lcm(*(c.denominator for c in p.values())))
+    content = Fraction(
+        math.gcd(*(c.numerator for c in p.values())), math.lcm(*(c.denominator for c in p.values()))
+    )
     common = dict(next(iter(p)))
     for monomial in p:
         here = dict(monomial)
-        common = {a: min(e, here[a]) for a, e in common.items() if a in here and a[0] in ("s", "c", "p")}
+        common = {
+            a: min(e, here[a]) for a, e in common.items() if a in here and a[0] in ("s", "c", "p")
+        }
     rest: Polynomial = {}
     for monomial, c in p.items():
         left = [(a, e - common.get(a, 0)) for a, e in monomial]

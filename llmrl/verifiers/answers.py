@@ -115,7 +115,17 @@ class Ellipsis_:
 
 
 Answer = (
-    Scalar | Words | Sequence | Matrix | Pieces | Combined | Equation | Inequality | Ratio | Based | Ellipsis_
+    Scalar
+    | Words
+    | Sequence
+    | Matrix
+    | Pieces
+    | Combined
+    | Equation
+    | Inequality
+    | Ratio
+    | Based
+    | Ellipsis_
 )
 _MINUS_INFINITY = single(INFINITY, 1, -1)
 _INFINITE = single(INFINITY)
@@ -219,8 +229,16 @@ def _scalar(node: Node, do: Algebra) -> Answer:
         return Scalar(value, percent=True)
     if inner.kind == "num":
         written = inner.args[1]
-        decimals = len(written.partition(".")[2]) if "(" not in written and "e" not in written.lower() else 0
-        return Scalar(value, decimals=decimals if "." in written else None, digits=("-" if inner is not node else "") + written)
+        decimals = (
+            len(written.partition(".")[2])
+            if "(" not in written and "e" not in written.lower()
+            else 0
+        )
+        return Scalar(
+            value,
+            decimals=decimals if "." in written else None,
+            digits=("-" if inner is not node else "") + written,
+        )
     if node.kind in ("sym", "word"):
         return Scalar(value, word=node.args[0])
     if node.kind == "const" and node.args[0] in ("i", "e"):
@@ -234,7 +252,9 @@ def _reduced(node: Node) -> bool:
         (a, *_), (b, *_) = parts[0].args, parts[1].args
         return node.kind == "div" and b > 1 and math.gcd(a.numerator, b.numerator) == 1
     if node.kind == "call" and node.args[0] == "root" and parts[0].kind == parts[1].kind == "num":
-        return all(abs(k) < parts[1].args[0] for k in factors(parts[0].args[0] or Fraction(1)).values())
+        return all(
+            abs(k) < parts[1].args[0] for k in factors(parts[0].args[0] or Fraction(1)).values()
+        )
     if node.kind == "add" and sum(part.kind == "num" for part in parts) > 1:
         return False
     return all(map(_reduced, parts))
@@ -242,9 +262,21 @@ def _reduced(node: Node) -> bool:
 
 def _words(node: Node, do: Algebra) -> Answer:
     text = node.args[0].strip()
-    if text.lower() in ("all real numbers", "all reals", "all real number", "real numbers", "reals"):
+    if text.lower() in (
+        "all real numbers",
+        "all reals",
+        "all real number",
+        "real numbers",
+        "reals",
+    ):
         return LINE
-    if text.lower() in ("no solution", "no solutions", "no real solutions", "no real solution", "empty set"):
+    if text.lower() in (
+        "no solution",
+        "no solutions",
+        "no real solutions",
+        "no real solution",
+        "empty set",
+    ):
         return Sequence("set", ())
     return Words(text)
 
@@ -273,7 +305,16 @@ def _tuple(node: Node, do: Algebra) -> Answer:
     if len(built) == 2 and all(isinstance(item, Scalar) for item in built):
         low, high = (item.value for item in built if isinstance(item, Scalar))
         if (opening, closing) in (("(", "]"), ("[", ")")) or _infinite(low) or _infinite(high):
-            return Pieces((Piece(low, opening == "[" and not _infinite(low), high, closing == "]" and not _infinite(high)),))
+            return Pieces(
+                (
+                    Piece(
+                        low,
+                        opening == "[" and not _infinite(low),
+                        high,
+                        closing == "]" and not _infinite(high),
+                    ),
+                )
+            )
         if opening == "]" or closing == "[":
             return Pieces((Piece(low, opening == "[", high, closing == "]"),))
     if opening == "]" or (opening, closing) in (("(", "]"), ("[", ")")):
@@ -285,7 +326,9 @@ def _set(node: Node, do: Algebra) -> Answer:
     built: list[Answer] = []
     for item in node.args[0]:
         answer = build(item, do)
-        built += answer.items if isinstance(answer, Sequence) and answer.joiner == "pm" else [answer]
+        built += (
+            answer.items if isinstance(answer, Sequence) and answer.joiner == "pm" else [answer]
+        )
     return Sequence("set", tuple(built))
 
 
@@ -313,7 +356,11 @@ def _scaled_matrix(node: Node, do: Algebra) -> Matrix | None:
     for row in matrix.rows:
         if not all(isinstance(cell, Scalar) for cell in row):
             return None
-        rows.append(tuple(Scalar(do.product(cell.value, factor)) for cell in row if isinstance(cell, Scalar)))
+        rows.append(
+            tuple(
+                Scalar(do.product(cell.value, factor)) for cell in row if isinstance(cell, Scalar)
+            )
+        )
     return Matrix(tuple(rows))
 
 
@@ -338,7 +385,9 @@ def _where(node: Node, do: Algebra) -> Answer:
 
 def _sets(node: Node, do: Algebra) -> Answer:
     operations, operands = node.args
-    if operations[0] == "minus" and all(operand.kind not in ("tuple", "set", "const") for operand in operands):
+    if operations[0] == "minus" and all(
+        operand.kind not in ("tuple", "set", "const") for operand in operands
+    ):
         raise Unreadable("a difference of things that are not sets")
     built = [build(operand, do) for operand in operands]
     total = built[0]
@@ -428,11 +477,15 @@ def _bound(sign: str, place: int, at: int, sides: list[Value]) -> Pieces | None:
     if place != at:  # the bound stands left of the variable
         sign = {"<": ">", "le": "ge", ">": "<", "ge": "le"}.get(sign, sign)
     if sign in ("<", "le"):
-        return Pieces((Piece(_MINUS_INFINITY, False, other, sign == "le" and not _infinite(other)),))
+        return Pieces(
+            (Piece(_MINUS_INFINITY, False, other, sign == "le" and not _infinite(other)),)
+        )
     if sign in (">", "ge"):
         return Pieces((Piece(other, sign == "ge" and not _infinite(other), _INFINITE, False),))
     if sign == "ne":
-        return Pieces((Piece(_MINUS_INFINITY, False, other, False), Piece(other, False, _INFINITE, False)))
+        return Pieces(
+            (Piece(_MINUS_INFINITY, False, other, False), Piece(other, False, _INFINITE, False))
+        )
     return None
 
 
@@ -440,7 +493,9 @@ def _is_symbol(value: Value) -> bool:
     if len(value.num) != 1 or value.den != {(): 1}:
         return False
     ((monomial, coefficient),) = value.num.items()
-    return coefficient == 1 and len(monomial) == 1 and monomial[0][0][0] == "s" and monomial[0][1] == 1
+    return (
+        coefficient == 1 and len(monomial) == 1 and monomial[0][0][0] == "s" and monomial[0][1] == 1
+    )
 
 
 def _height(value: Value, do: Algebra) -> float | None:
@@ -449,7 +504,11 @@ def _height(value: Value, do: Algebra) -> float | None:
     if _infinite(value):
         return float("inf") if value == _INFINITE else float("-inf")
     rational = value.rational()
-    return float(rational) if rational is not None and rational.numerator.bit_length() < 1_000 else approximate(do, value)
+    return (
+        float(rational)
+        if rational is not None and rational.numerator.bit_length() < 1_000
+        else approximate(do, value)
+    )
 
 
 def _meet(sets: list[Pieces], do: Algebra) -> Pieces | None:
@@ -464,7 +523,9 @@ def _meet(sets: list[Pieces], do: Algebra) -> Pieces | None:
                     return None
                 low_a, low_b, high_a, high_b = (height or 0.0 for height in heights)
                 low, low_closed = (a.low, a.low_closed) if low_a > low_b else (b.low, b.low_closed)
-                high, high_closed = (a.high, a.high_closed) if high_a < high_b else (b.high, b.high_closed)
+                high, high_closed = (
+                    (a.high, a.high_closed) if high_a < high_b else (b.high, b.high_closed)
+                )
                 if low_a == low_b:
                     low_closed = a.low_closed and b.low_closed
                 if high_a == high_b:
@@ -485,7 +546,9 @@ def _without(points: Pieces, do: Algebra) -> Pieces | None:
         return None
     ends = [value for _, value in sorted(heights, key=lambda pair: pair[0] or 0.0)]
     lows, highs = [_MINUS_INFINITY, *ends], [*ends, _INFINITE]
-    return Pieces(tuple(Piece(low, False, high, False) for low, high in zip(lows, highs, strict=True)))
+    return Pieces(
+        tuple(Piece(low, False, high, False) for low, high in zip(lows, highs, strict=True))
+    )
 
 
 # Names
@@ -533,8 +596,10 @@ def _children(node: Node) -> list[Node]:
 
 
 def _has_pm(node: Node) -> bool:
-    return node.kind == "pm" or any(_has_pm(part) for part in _children(node)) or (
-        node.kind == "matrix" and any(_has_pm(cell) for row in node.args[0] for cell in row)
+    return (
+        node.kind == "pm"
+        or any(_has_pm(part) for part in _children(node))
+        or (node.kind == "matrix" and any(_has_pm(cell) for row in node.args[0] for cell in row))
     )
 
 

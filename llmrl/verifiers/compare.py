@@ -41,7 +41,11 @@ class Comparison:
             return self._equations(gold, answer)
         if isinstance(gold, Pieces) or isinstance(answer, Pieces):
             return self._sets_of_reals(gold, answer)
-        if isinstance(answer, Sequence) and len(answer.items) == 1 and not isinstance(gold, Sequence):
+        if (
+            isinstance(answer, Sequence)
+            and len(answer.items) == 1
+            and not isinstance(gold, Sequence)
+        ):
             return self.same(gold, answer.items[0])
         if isinstance(gold, Sequence) and len(gold.items) == 1 and not isinstance(answer, Sequence):
             return self.same(gold.items[0], answer)
@@ -79,7 +83,9 @@ class Comparison:
 
     def _scalars(self, gold: Scalar, answer: Scalar) -> bool:
         if gold.word and answer.word and len(gold.word) > 1 and len(answer.word) > 1:
-            return plain_words(gold.word, self.policy.case) == plain_words(answer.word, self.policy.case)
+            return plain_words(gold.word, self.policy.case) == plain_words(
+                answer.word, self.policy.case
+            )
         if not self.policy.unreduced and not answer.reduced:
             return False
         a, b = gold.value, answer.value
@@ -91,7 +97,9 @@ class Comparison:
                 if self.equal(bare_a, bare_b) or self._percents(gold, answer, bare_a, bare_b):
                     return True
                 half_turn = {"deg": single(PI, 1, Fraction(1, 180))}
-                if self.equal(self.do.replace(a, "u", half_turn), self.do.replace(b, "u", half_turn)):
+                if self.equal(
+                    self.do.replace(a, "u", half_turn), self.do.replace(b, "u", half_turn)
+                ):
                     return True
         return self._percents(gold, answer, a, b) or self._rounded(gold, answer)
 
@@ -153,7 +161,12 @@ class Comparison:
         if not isinstance(ratio, Ratio) or not isinstance(other, Scalar) or len(ratio.items) != 2:
             return False
         a, b = (item.value if isinstance(item, Scalar) else None for item in ratio.items)  # type: ignore[assignment]
-        return a is not None and b is not None and bool(b.num) and self.equal(self.do.quotient(a, b), other.value)
+        return (
+            a is not None
+            and b is not None
+            and bool(b.num)
+            and self.equal(self.do.quotient(a, b), other.value)
+        )
 
     # Sequences and matrices
 
@@ -168,7 +181,11 @@ class Comparison:
                 return False  # an open interval is not a closed one
             return self._in_order(gold.items, answer.items)
         if "tuple" in kinds:
-            return "list" in kinds and self.policy.tuple_parens and self._in_order(gold.items, answer.items)
+            return (
+                "list" in kinds
+                and self.policy.tuple_parens
+                and self._in_order(gold.items, answer.items)
+            )
         if kinds == ("list", "list") and not self.policy.any_order:
             return self._in_order(gold.items, answer.items)
         return self._matched(gold.items, answer.items)
@@ -229,7 +246,9 @@ class Comparison:
             return self._proportional(gold, answer)
         if isinstance(gold, Equation):
             assigned = self._assigned(gold, strict=True)
-            return self.policy.assignments and assigned is not None and self.same(assigned[1], answer)
+            return (
+                self.policy.assignments and assigned is not None and self.same(assigned[1], answer)
+            )
         assert isinstance(answer, Equation)
         assigned = self._assigned(answer, strict=False)
         return assigned is not None and self.same(gold, assigned[1])
@@ -272,7 +291,9 @@ def _rows(answer: Answer) -> tuple[tuple[Answer, ...], ...] | None:
     if isinstance(answer, Matrix):
         return answer.rows
     if isinstance(answer, Sequence) and answer.kind == "tuple":
-        inner = [item for item in answer.items if isinstance(item, Sequence) and item.kind == "tuple"]
+        inner = [
+            item for item in answer.items if isinstance(item, Sequence) and item.kind == "tuple"
+        ]
         if len(inner) == len(answer.items):
             return tuple(item.items for item in inner)
         return tuple((item,) for item in answer.items)
@@ -293,14 +314,33 @@ def plain_words(text: str, case: bool) -> str:
 
 
 def _base(text: str) -> str:
-    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen"]
+    names = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+    ]
     return str(names.index(text)) if text in names else {"sixteen": "16"}.get(text, text)
 
 
 def _clash(a: Value, b: Value) -> bool:
     """Whether both name units, known ones, and not the same."""
     units = [{atom[1] for atom in value.atoms() if atom[0] == "u"} for value in (a, b)]
-    return bool(units[0] and units[1]) and units[0] != units[1] and not any("?" in name for name in units[0] | units[1])
+    return (
+        bool(units[0] and units[1])
+        and units[0] != units[1]
+        and not any("?" in name for name in units[0] | units[1])
+    )
 
 
 def _terminates(value: Fraction) -> bool:
@@ -309,5 +349,3 @@ def _terminates(value: Fraction) -> bool:
         while rest % prime == 0:
             rest //= prime
     return rest == 1
-
-

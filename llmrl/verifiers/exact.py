@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-_PLAIN = re.compile(r"\s*([-+]?)\s*\$?\s*(\d{1,256}|\d{1,3}(?:,\d{3}){1,80})?(?:\.(\d{1,256}))?\s*\$?\s*")
+_PLAIN = re.compile(
+    r"\s*([-+]?)\s*\$?\s*(\d{1,256}|\d{1,3}(?:,\d{3}){1,80})?(?:\.(\d{1,256}))?\s*\$?\s*"
+)
 
 
 def plain_number(text: str) -> Fraction | None:

@@ -21,7 +21,9 @@ mathematical answer counts.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 MAX_RESPONSE = 400_000
@@ -131,12 +133,16 @@ def boxes(text: str) -> list[tuple[int, int, int]]:
     return complete
 
 
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """The last place where a pattern matches, without keeping the others."""
+    found = deque(pattern.finditer(text), maxlen=1)
+    return found[0] if found else None
+
+
 def _boxed(text: str) -> list[Found]:
     found = [box for box in boxes(text) if text[box[1] : box[2]].strip(" \t\n$~{}\\")]
     if not found:
-        bare = None
-        for bare in _BARE_BOX.finditer(text):
-            pass
+        bare = _last(_BARE_BOX, text)
         return [Found(bare.group(1), "boxed")] if bare else []
     joined = [found[-1]]
     for earlier in reversed(found[:-1]):
@@ -147,14 +153,18 @@ def _boxed(text: str) -> list[Found]:
     parts = [_unbox(text[start:end]) for _, start, end in joined]
     if len(parts) == 1:
         return [Found(parts[0], "boxed")]
-    gaps = [text[a[2] + 1 : b[0]] for a, b in zip(joined, joined[1:], strict=False)]
+    gaps = [text[a[2] + 1 : b[0]] for a, b in pairwise(joined)]
     word = " or " if any(re.search(r"\bor\b", gap) for gap in gaps) else ", "
     return [Found(word.join(parts), "boxed")]
 
 
 def _unbox(content: str) -> str:
     inner = boxes(content)
-    while len(inner) == 1 and not content[: inner[0][0]].strip() and not content[inner[0][2] + 1 :].strip():
+    while (
+        len(inner) == 1
+        and not content[: inner[0][0]].strip()
+        and not content[inner[0][2] + 1 :].strip()
+    ):
         content = content[inner[0][1] : inner[0][2]]
         inner = boxes(content)
     return content.strip()
@@ -232,11 +242,7 @@ def _loose(text: str) -> list[Found]:
 
 def _last_of(text: str) -> Iterator[Found]:
     """The last formula or number, if nothing says that it is one of several."""
-    formula = number = None
-    for formula in _MATH.finditer(text):
-        pass
-    for number in _NUMBER.finditer(text):
-        pass
+    formula, number = _last(_MATH, text), _last(_NUMBER, text)
     if formula and (number is None or formula.end() >= number.end()):
         if not _ALTERNATIVE.search(text[max(0, formula.start() - 20) : formula.start()]):
             content = next(group for group in formula.groups() if group is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 from llmrl.verifiers.algebra import (
@@ -55,7 +56,9 @@ def _sine_table(do: Algebra, q: Fraction) -> Value:
         return do.product(value, number(Fraction(1, n)))
 
     if q in (0, Fraction(1, 6), Fraction(1, 2)):
-        return number({0: Fraction(0), 6: Fraction(1, 2), 2: Fraction(1)}[0 if q == 0 else q.denominator])
+        return number(
+            {0: Fraction(0), 6: Fraction(1, 2), 2: Fraction(1)}[0 if q == 0 else q.denominator]
+        )
     if q in (Fraction(1, 4), Fraction(1, 3)):
         return over(root(2 if q.denominator == 4 else 3), 2)
     if q in (Fraction(1, 12), Fraction(5, 12)):
@@ -107,9 +110,7 @@ def _root(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
 
 def _logarithm(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     if len(arguments) == 2:
-        return do.quotient(
-            _logarithm(do, "ln", arguments[:1]), _logarithm(do, "ln", arguments[1:])
-        )
+        return do.quotient(_logarithm(do, "ln", arguments[:1]), _logarithm(do, "ln", arguments[1:]))
     (value,) = arguments
     if name == "lg":
         return _logarithm(do, "log", (value, number(10)))
@@ -142,7 +143,12 @@ def _exponential(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
 
 def _binomial(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     n, k = (value.rational() for value in arguments)
-    if n is not None and k is not None and n.denominator == k.denominator == 1 and 0 <= k <= n <= MAX_FACTORIAL:
+    if (
+        n is not None
+        and k is not None
+        and n.denominator == k.denominator == 1
+        and 0 <= k <= n <= MAX_FACTORIAL
+    ):
         return number(math.comb(int(n), int(k)))
     return do.opaque("f", "binom", *arguments)
 
@@ -175,21 +181,23 @@ def _integer_function(do: Algebra, name: str, arguments: tuple[Value, ...]) -> V
             raise TooMuch(f"{name} of very large numbers")
         return number((math.gcd if name == "gcd" else math.lcm)(*map(int, known)))
     if name in ("min", "max"):
-        return number(min(known) if name == "min" else max(known))
-    return number(
-        {
-            "floor": lambda: math.floor(first),
-            "ceil": lambda: math.ceil(first),
-            "abs": lambda: abs(first),
-            "sign": lambda: (first > 0) - (first < 0),
-        }[name]()
-    )
+        ordered: list[Fraction] = sorted(known)
+        return number(ordered[0] if name == "min" else ordered[-1])
+    table: dict[str, Callable[[Fraction], int | Fraction]] = {
+        "floor": math.floor,
+        "ceil": math.ceil,
+        "abs": abs,
+        "sign": lambda x: (x > 0) - (x < 0),
+    }
+    return number(table[name](first))
 
 
 def _magnitude(do: Algebra, value: Value) -> Value:
     if not value.constant() or value.den != {(): 1}:
         return do.opaque("f", "abs", value)
-    real = Value({m: c for m, c in value.num.items() if all(a != IMAGINARY for a, _ in m)}, value.den)
+    real = Value(
+        {m: c for m, c in value.num.items() if all(a != IMAGINARY for a, _ in m)}, value.den
+    )
     other = do.quotient(do.minus(value, real), single(IMAGINARY))
     squares = do.plus(do.product(real, real), do.product(other, other))
     return do.power(squares, number(Fraction(1, 2)))

@@ -81,7 +81,9 @@ class MathVerifier:
             return Verdict(0.0, "no_answer"), first
         try:
             return _decide(found, gold, self.policy), first
-        except Exception as error:  # a fault here must not stop training, nor count as a wrong answer
+        except (
+            Exception
+        ) as error:  # a fault here must not stop training, nor count as a wrong answer
             return Verdict(0.0, "error", *first, detail=f"{type(error).__name__}: {error}"), first
 
 
@@ -171,7 +173,10 @@ def _decide(found: list[Found], gold: str, policy: GradingPolicy) -> Verdict | N
         return None if detail is None else _verdict(False, found[0], detail)
     for candidate in found:
         said = bare_words(candidate.text)
-        if said is not None and plain_words(said, policy.case) == plain_words(words, policy.case) != "":
+        if (
+            said is not None
+            and plain_words(said, policy.case) == plain_words(words, policy.case) != ""
+        ):
             return _verdict(True, candidate)
     return _verdict(False, found[0], detail)
 

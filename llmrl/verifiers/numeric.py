@@ -92,7 +92,9 @@ def _symbols(do: Algebra, value: Value) -> set[str]:
 class Evaluation:
     """One point and one precision."""
 
-    def __init__(self, do: Algebra, context: Any, point: dict[str, Fraction], chance: random.Random) -> None:
+    def __init__(
+        self, do: Algebra, context: Any, point: dict[str, Fraction], chance: random.Random
+    ) -> None:
         self.do, self.context, self.point, self.chance = do, context, point, chance
 
     def value(self, value: Value) -> Any:
@@ -106,12 +108,18 @@ class Evaluation:
                 if exponent == 1:
                     term *= self.atom(atom)
                 else:
-                    term *= self.raised(self.atom(atom), self.context.mpf(exponent.numerator) / exponent.denominator)
+                    term *= self.raised(
+                        self.atom(atom), self.context.mpf(exponent.numerator) / exponent.denominator
+                    )
             total += term
         return total
 
     def raised(self, base: Any, exponent: Any) -> Any:
-        if abs(exponent) > MAX_MAGNITUDE or not base or abs(self.context.log(abs(base)) * exponent) > MAX_MAGNITUDE:
+        if (
+            abs(exponent) > MAX_MAGNITUDE
+            or not base
+            or abs(self.context.log(abs(base)) * exponent) > MAX_MAGNITUDE
+        ):
             raise Unknown("a power too large")
         return base**exponent
 

@@ -31,7 +31,41 @@ class Node(NamedTuple):
 
 
 FUNCTIONS = frozenset(
-    ["sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "arccot", "arcsec", "arccsc", "asin", "acos", "atan", "sinh", "cosh", "tanh", "log", "ln", "lg", "exp", "gcd", "lcm", "min", "max", "det", "sgn", "sign", "floor", "ceil", "abs", "cis"]
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "arccot",
+        "arcsec",
+        "arccsc",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "log",
+        "ln",
+        "lg",
+        "exp",
+        "gcd",
+        "lcm",
+        "min",
+        "max",
+        "det",
+        "sgn",
+        "sign",
+        "floor",
+        "ceil",
+        "abs",
+        "cis",
+    ]
 )
 _WORD_FUNCTIONS = FUNCTIONS | {"sqrt", "cbrt", "root", "binomial", "binom", "factorial", "frac"}
 _CONSTANTS = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo", "oo": "oo"}
@@ -47,22 +81,124 @@ _TIMES = {"*": "*", "cdot": "*", "times": "*", "ast": "*", "bullet": "*", "/": "
 _JOINERS = {",": ",", ";": ";", "and": "and", "or": "or", "land": "and", "wedge": "and", "lor": "or", "vee": "or",
             "newline": ","}  # fmt: skip
 _GREEK = frozenset(
-    ["alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega", "ell", "hbar", "partial", "nabla", "aleph", "square", "star"]
+    [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "vartheta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "rho",
+        "sigma",
+        "tau",
+        "upsilon",
+        "phi",
+        "varphi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Xi",
+        "Pi",
+        "Sigma",
+        "Upsilon",
+        "Phi",
+        "Psi",
+        "Omega",
+        "ell",
+        "hbar",
+        "partial",
+        "nabla",
+        "aleph",
+        "square",
+        "star",
+    ]
 )
 _DECORATIONS = frozenset(
-    ["vec", "hat", "widehat", "tilde", "widetilde", "overrightarrow", "overleftarrow", "overline", "bar", "dot", "ddot", "check", "not", "color", "mathbf", "mathrm", "boldsymbol", "overset", "underset", "arc", "overarc", "wideparen", "overparen"]
+    [
+        "vec",
+        "hat",
+        "widehat",
+        "tilde",
+        "widetilde",
+        "overrightarrow",
+        "overleftarrow",
+        "overline",
+        "bar",
+        "dot",
+        "ddot",
+        "check",
+        "not",
+        "color",
+        "mathbf",
+        "mathrm",
+        "boldsymbol",
+        "overset",
+        "underset",
+        "arc",
+        "overarc",
+        "wideparen",
+        "overparen",
+    ]
 )
 _FENCES = {
     "lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil"), "lvert": ("rvert", "abs"),
     "lVert": ("rVert", "abs"), "langle": ("rangle", "vector"),
 }  # fmt: skip
-_MATRICES = frozenset(["pmatrix", "bmatrix", "Bmatrix", "matrix", "smallmatrix", "array", "vmatrix", "Vmatrix", "psmallmatrix", "bsmallmatrix"])
+_MATRICES = frozenset(
+    [
+        "pmatrix",
+        "bmatrix",
+        "Bmatrix",
+        "matrix",
+        "smallmatrix",
+        "array",
+        "vmatrix",
+        "Vmatrix",
+        "psmallmatrix",
+        "bsmallmatrix",
+    ]
+)
 _BIG = frozenset(["sum", "prod", "int", "lim", "iint", "oint", "bigoplus"])
 _KNOWN = (
     FUNCTIONS | _GREEK | _DECORATIONS | _BIG | set(_CONSTANTS) | set(_FENCES)
-    | set(["frac", "dfrac", "tfrac", "cfrac", "sqrt", "surd", "cbrt", "binom", "dbinom", "tbinom", "angle", "triangle", "circ", "degree", "prime", "begin", "ldots", "cdots", "dots", "dotsc", "vdots", "mathbb", "emptyset", "varnothing", "measuredangle", "overline", "Re", "Im", "checkmark", "mathbf", "varnothing", "degrees", "arg", "deg", "Pr", "mathrm", "cdotp", "colon", "perp", "parallel"])
+    | {"frac", "dfrac", "tfrac", "cfrac", "sqrt", "surd", "cbrt", "binom", "dbinom", "tbinom", "angle", "triangle", "circ", "degree", "prime", "begin", "ldots", "cdots", "dots", "dotsc", "vdots", "mathbb", "emptyset", "varnothing", "measuredangle", "overline", "Re", "Im", "checkmark", "mathbf", "degrees", "arg", "deg", "Pr", "mathrm", "cdotp", "colon", "perp", "parallel"}
 )  # fmt: skip
-_SMALL_WORDS = frozenset(["is", "as", "if", "of", "to", "in", "on", "at", "by", "an", "so", "be", "no", "do", "we", "it", "or", "us"])
+_SMALL_WORDS = frozenset(
+    [
+        "is",
+        "as",
+        "if",
+        "of",
+        "to",
+        "in",
+        "on",
+        "at",
+        "by",
+        "an",
+        "so",
+        "be",
+        "no",
+        "do",
+        "we",
+        "it",
+        "or",
+        "us",
+    ]
+)
 _STOP_ARGUMENT = {"+", "-", "pm", "mp", ",", ";", ")", "]", "}", "\\}", "|", "&", "newline", "rfloor", "rceil", "rvert",
                   "rangle", "rVert", "*", "/", "times", "cdot"}  # fmt: skip
 _NO_OPERAND = set(_RELATIONS) | set(_SETS) | set(_TIMES) | set(_JOINERS) | {
@@ -132,7 +268,13 @@ class Parser:
         token = self.peek()
         if token.kind == "text":
             words = token.text.strip(" ,;.").lower()
-            return words if words in ("and", "or") else "," if not words and token.text.strip() else None
+            return (
+                words
+                if words in ("and", "or")
+                else ","
+                if not words and token.text.strip()
+                else None
+            )
         return _JOINERS.get(token.text)
 
     def items(self, closers: tuple[str, ...] | None) -> Node:
@@ -271,14 +413,22 @@ class Parser:
         if not self.accept("^", "**"):
             return base
         token = self.peek()
-        if token.text == "{" and self.peek(1).text in ("circ", "prime", "degree") and self.peek(2).text == "}":
+        if (
+            token.text == "{"
+            and self.peek(1).text in ("circ", "prime", "degree")
+            and self.peek(2).text == "}"
+        ):
             self.place += 3
             mark = self.found[self.place - 2].text
-            return self.postfix(base if mark == "prime" else Node("mul", (base, Node("unit", ("deg",)))))
+            return self.postfix(
+                base if mark == "prime" else Node("mul", (base, Node("unit", ("deg",))))
+            )
         if token.text in ("circ", "degree"):
             self.place += 1
             return self.postfix(Node("mul", (base, Node("unit", ("deg",)))))
-        if token.kind == "text" or (token.text == "{" and self.peek(1).kind == "text" and self.peek(2).text == "}"):
+        if token.kind == "text" or (
+            token.text == "{" and self.peek(1).kind == "text" and self.peek(2).text == "}"
+        ):
             self.place += 1 if token.kind == "text" else 3
             words = token.text if token.kind == "text" else self.found[self.place - 2].text
             if words in ("st", "nd", "rd", "th", "o"):
@@ -359,9 +509,17 @@ class Parser:
     def _number(self, text: str) -> Node:
         mantissa, _, exponent = text.replace("E", "e").partition("e")
         whole, _, decimals = mantissa.partition(".")
-        if not exponent and self.peek().text in ("overline", "bar", "dot", "overset") and "." in text:
+        if (
+            not exponent
+            and self.peek().text in ("overline", "bar", "dot", "overset")
+            and "." in text
+        ):
             return self._recurring(whole, decimals)
-        if self.peek().text in ("...", "ldots", "dots", "cdots") and decimals and not self.peek().spaced:
+        if (
+            self.peek().text in ("...", "ldots", "dots", "cdots")
+            and decimals
+            and not self.peek().spaced
+        ):
             return self._continued(whole, decimals)
         value = Fraction(int(whole + decimals or "0"), 10 ** len(decimals))
         if exponent:
@@ -378,7 +536,12 @@ class Parser:
             back = self.place
             self.place += 1
             above, below = self._argument(), self._argument()
-            if above.kind == below.kind == "num" and _integer(above) and _integer(below) and below.args[0]:
+            if (
+                above.kind == below.kind == "num"
+                and _integer(above)
+                and _integer(below)
+                and below.args[0]
+            ):
                 return Node("add", ((whole, Node("div", (above, below))),))
             self.place = back
         first, slash, second = self.peek(), self.peek(1), self.peek(2)
@@ -386,7 +549,9 @@ class Parser:
             if first.text.isdigit() and second.text.isdigit() and int(second.text):
                 self.place += 3
                 fraction = Fraction(int(first.text), int(second.text))
-                return Node("add", ((whole, Node("num", (fraction, first.text + "/" + second.text))),))
+                return Node(
+                    "add", ((whole, Node("num", (fraction, first.text + "/" + second.text))),)
+                )
         return whole
 
     def _recurring(self, whole: str, decimals: str) -> Node:
@@ -411,13 +576,33 @@ class Parser:
         if text in _WORD_FUNCTIONS and (text not in ("min", "sec") or self.peek().text == "("):
             return self._function(text)
         if len(text) == 1:
-            if after is not None and token.spaced and text in CANONICAL and _numeric(after) and self._ends_item():
+            if (
+                after is not None
+                and token.spaced
+                and text in CANONICAL
+                and _numeric(after)
+                and self._ends_item()
+            ):
                 return Node("unit", (CANONICAL[text],))
             return self._symbol(text)
         if after is not None and text in WORDS and _numeric(after):
             return Node("unit", (canonical(text),))
         self._check_prose(token, after)
-        for name in ("sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi"):
+        for name in (
+            "sqrt",
+            "arcsin",
+            "arccos",
+            "arctan",
+            "sin",
+            "cos",
+            "tan",
+            "cot",
+            "sec",
+            "csc",
+            "log",
+            "ln",
+            "pi",
+        ):
             if text.startswith(name) and len(text) - len(name) <= 2:
                 self.place -= 1
                 self.found[self.place : self.place + 1] = [
@@ -437,11 +622,22 @@ class Parser:
                 raise Unreadable("a sentence")
         if after is None:
             return
-        if len(token.text) > 4 or (token.spaced and (len(token.text) > 2 or token.text in _SMALL_WORDS)):
+        if len(token.text) > 4 or (
+            token.spaced and (len(token.text) > 2 or token.text in _SMALL_WORDS)
+        ):
             raise Unreadable(f"the word {token.text!r}")
 
     def _ends_item(self) -> bool:
-        return self.peek().kind == "end" or self.peek().text in (",", ";", "^", "/", ")", "]", "and", "or")
+        return self.peek().kind == "end" or self.peek().text in (
+            ",",
+            ";",
+            "^",
+            "/",
+            ")",
+            "]",
+            "and",
+            "or",
+        )
 
     def _symbol(self, name: str) -> Node:
         if self.accept("_"):
@@ -472,7 +668,17 @@ class Parser:
             return Node("based", (words, self._script()))
         if words.replace(",", "").replace(".", "", 1).isdigit():
             return parse(words)
-        if self.peek().kind in ("end", "op") and self.peek().text in ("", ",", ";", ")", "]", "\\}", "&", "=", "}"):
+        if self.peek().kind in ("end", "op") and self.peek().text in (
+            "",
+            ",",
+            ";",
+            ")",
+            "]",
+            "\\}",
+            "&",
+            "=",
+            "}",
+        ):
             return Node("text", (words,))
         if len(words) == 1 and words.isalpha():
             return self._symbol(words)
@@ -594,9 +800,15 @@ class Parser:
                 exponent = self._argument() if self.peek().text == "{" else self.power()
             elif self.accept("_"):
                 base = self._argument() if self.peek().text == "{" else self.atom()
-        if exponent == Node("neg", (Node("num", (Fraction(1), "1")),)) and name in ("sin", "cos", "tan"):
+        if exponent == Node("neg", (Node("num", (Fraction(1), "1")),)) and name in (
+            "sin",
+            "cos",
+            "tan",
+        ):
             name, exponent = "arc" + name, None
-        if self.peek().text in ("(", "[") or (self.peek().text == "{" and name not in ("log", "ln")):
+        if self.peek().text in ("(", "[") or (
+            self.peek().text == "{" and name not in ("log", "ln")
+        ):
             inside = self.atom()
             inner = _elements(inside) if inside.kind in ("tuple", "list") else (inside,)
         else:
@@ -612,7 +824,11 @@ class Parser:
         node = self.power()
         while True:
             token = self.peek()
-            stop = token.kind in ("end", "text") or token.text in _STOP_ARGUMENT or token.text in FUNCTIONS
+            stop = (
+                token.kind in ("end", "text")
+                or token.text in _STOP_ARGUMENT
+                or token.text in FUNCTIONS
+            )
             if stop or not self._starts_operand(token, node) or token.text == "(":
                 break
             node = Node("mul", (node, self.power()))
@@ -731,7 +947,9 @@ def _grouped(items: list[Node], joiners: list[str]) -> Node:
             groups.append([item])
         else:
             groups[-1].append(item)
-    tuples = [Node("tuple", (tuple(group), "(", ")")) if len(group) > 1 else group[0] for group in groups]
+    tuples = [
+        Node("tuple", (tuple(group), "(", ")")) if len(group) > 1 else group[0] for group in groups
+    ]
     return Node("list", (tuple(tuples), (";",) * (len(tuples) - 1)))
 
 

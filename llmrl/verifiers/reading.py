@@ -65,5 +65,3 @@ def bare_words(text: str) -> str | None:
     """
     words = " ".join(_MARKUP.sub(" ", to_latex(text)).split())
     return None if re.search(r"[\\^_=]", words) or not re.search(r"[^\W\d]", words) else words
-
-

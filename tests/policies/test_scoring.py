@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -24,14 +23,14 @@ SETTINGS = [
 
 
 @pytest.fixture(params=["kept", "recomputed", "tiles"])
-def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The three ways through the function: small and kept, one block, many uneven blocks."""
     if request.param != "kept":
         monkeypatch.setattr(scoring, "KEEP_ELEMENTS", 0)
     if request.param == "tiles":
         monkeypatch.setattr(scoring, "TILE_VOCABULARY", 5)
         monkeypatch.setattr(scoring, "TILE_ELEMENTS", 5 * 64)
-    yield request.param
+    return request.param
 
 
 def problem(

@@ -70,7 +70,9 @@ class NanoConfig:
     )
     """The long first stage."""
     habit: Stage = field(
-        default_factory=lambda: Stage(minutes=1.5, learning_rate=6e-4, mixture=Mixture(0.22, 0.2, 0.58))
+        default_factory=lambda: Stage(
+            minutes=1.5, learning_rate=6e-4, mixture=Mixture(0.22, 0.2, 0.58)
+        )
     )
     """The short second stage."""
     careful_subjects: tuple[str, ...] = ("prealgebra", "algebra", "geometry", "precalculus")
