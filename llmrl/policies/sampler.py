@@ -17,6 +17,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from llmrl.policies.scoring import Head
 
 FINISH_END, FINISH_LENGTH, FINISH_REFUSED = 0, 1, 2
+GROWTH = 16  # tokens by which the cache grows
 DROP_SHARE = 0.125  # ended rows leave when they are this share of the batch
 
 
@@ -193,10 +194,10 @@ class _Batch:
         real = torch.tensor([[0] * (width - len(c)) + [1] * len(c) for c in places])
         ids, real = ids.to(self.model.device), real.to(self.model.device)
         cache = DynamicCache(config=self.model.config)
-        cache.layers = [
-            _RoomyLayer(width + self.max_new_tokens) if type(layer) is DynamicLayer else layer
-            for layer in cache.layers
-        ]
+        if self.model.config._attn_implementation in ("sdpa", "eager"):  # these read a full mask
+            cache.layers = [
+                _RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers
+            ]
         hidden = self.decoder(
             input_ids=ids,
             attention_mask=real,
@@ -212,51 +213,60 @@ class _Batch:
 
 
 class _RoomyLayer(DynamicLayer):
-    """A cache layer with room for all tokens to come, so that a new one is written, not appended.
+    """A cache layer that grows by several tokens at a time, so that most tokens are written, not appended.
 
-    Args:
-        room: how many tokens a row can hold.
+    Attention reads the free places too, and the mask hides them: rows without gaps between them are
+    read from memory about twice as fast as the used part of roomy rows.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.room = room
         self.length = 0
-        self._stores: list[Tensor] = []  # of keys and of values: [B, heads, room, width]
+        self._stores: list[Tensor] = []  # keys and values: [B, heads, room, width]
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write the states of new tokens [B, heads, n, width]; returns those of all tokens."""
+        """Write the states of new tokens [B, heads, n, width]; returns those of all places."""
         states = (key_states, value_states)
-        if not self._stores:
-            self._stores = [x.new_empty((*x.shape[:2], self.room, x.shape[3])) for x in states]
-            self.is_initialized = True
         begin, self.length = self.length, self.length + key_states.shape[2]
-        for store, new in zip(self._stores, states, strict=True):
-            store[:, :, begin : self.length] = new
-        return self._show()
+        if not self._stores:
+            self._stores = [state.contiguous() for state in states]
+            self.is_initialized = True
+        else:
+            more = self._room(self.length) - self._stores[0].shape[2]
+            if more > 0:  # zeros: a hidden place still takes part in a sum, with weight 0
+                self._stores = [torch.nn.functional.pad(x, (0, 0, 0, more)) for x in self._stores]
+            for store, new in zip(self._stores, states, strict=True):
+                store[:, :, begin : self.length] = new
+        self.keys, self.values = self._stores
+        return self.keys, self.values
+
+    def _room(self, length: int) -> int:
+        room = self._stores[0].shape[2]
+        return room if length <= room else max(length, room + GROWTH)
+
+    def get_seq_length(self) -> int:
+        """Tokens that were written."""
+        return self.length
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Places that :meth:`update` will return, and where they begin."""
+        length = self.length + query_length
+        return (self._room(length) if self._stores else length), 0
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Row i becomes what row ``indices[i]`` was."""
-        count, used = len(indices), slice(0, self.length)
+        count = len(indices)
         if count > len(self._stores[0]):
-            old, self._stores = self._stores, []
-            for store in old:
-                self._stores.append(store.new_empty((count, *store.shape[1:])))
-                self._stores[-1][:, :, used] = store[indices, :, used]
+            self._stores = [store[indices] for store in self._stores]
         else:
             # `_stay` leaves most rows where they are: only the others are copied.
             moved = (indices != torch.arange(count, device=indices.device)).nonzero().squeeze(1)
             for store in self._stores:
-                store[moved, :, used] = store[indices[moved], :, used]
+                store[moved] = store[indices[moved]]
             self._stores = [store[:count] for store in self._stores]
-        self._show()
-
-    def _show(self) -> tuple[Tensor, Tensor]:
-        keys, values = (store[:, :, : self.length] for store in self._stores)
-        self.keys, self.values = keys, values
-        return keys, values
+        self.keys, self.values = self._stores
 
 
 def _stay(live: Tensor, alive: int) -> Tensor:
