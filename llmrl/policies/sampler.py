@@ -234,9 +234,9 @@ class _RoomyLayer(DynamicLayer):
             self._stores = [state.contiguous() for state in states]
             self.is_initialized = True
         else:
-            more = self._room(self.length) - self._stores[0].shape[2]
-            if more > 0:  # zeros: a hidden place still takes part in a sum, with weight 0
-                self._stores = [torch.nn.functional.pad(x, (0, 0, 0, more)) for x in self._stores]
+            room = self._room(self.length)
+            if room > self._stores[0].shape[2]:
+                self._stores = [_grown(store, begin, room) for store in self._stores]
             for store, new in zip(self._stores, states, strict=True):
                 store[:, :, begin : self.length] = new
         self.keys, self.values = self._stores
@@ -267,6 +267,14 @@ class _RoomyLayer(DynamicLayer):
                 store[moved] = store[indices[moved]]
             self._stores = [store[:count] for store in self._stores]
         self.keys, self.values = self._stores
+
+
+def _grown(store: Tensor, used: int, room: int) -> Tensor:
+    """A copy with room for more; zeros, as a hidden place still takes part in sums, with weight 0."""
+    bigger = store.new_empty((*store.shape[:2], room, store.shape[3]))
+    bigger[:, :, :used] = store[:, :, :used]
+    bigger[:, :, used:] = 0
+    return bigger
 
 
 def _stay(live: Tensor, alive: int) -> Tensor:

@@ -225,7 +225,7 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
     display.settings(config)
     problems = trainer.environments.num_problems()
     display.note(
-        f"policy     {config.policy.path}: {size / 1e6:.2f}M parameters, {trained / 1e6:.2f}M trained, {policy.dtype} on "
+        f"policy     {config.policy.path}: {size / 1e6:.2f}M parameters, {trained / 1e6:.2f}M trained, {config.policy.dtype} on "
         f"{policy.device}, vocabulary {policy.vocab_size}, end tokens {sorted(policy.end_ids)}\n"
         f"problems   {trainer.environments.env_id}: {'unlimited' if problems is None else problems} for training\n"
         f"each step  {config.train.prompts_per_step} problems x {config.train.group_size} responses = {rows}, "

@@ -18,6 +18,7 @@ from llmrl.envs.generated.latex import (
     paren,
     pick,
     poly,
+    product,
     raw_frac,
     read,
     same,
@@ -26,23 +27,11 @@ from llmrl.envs.generated.latex import (
     surd,
     term,
     terms,
-    times,
 )
 from llmrl.envs.generated.template import Draft, template
 
 VARS = ("x", "y", "z", "t", "n")
 NAMES_OF_FUNCTIONS = ("f", "g", "h", "P", "Q")
-
-
-def product(a: int, b: int) -> str:
-    r"""A product with its value, for factors of any sign.
-
-    >>> product(3, -4), product(3, 14)
-    ('3 \\cdot (-4) = -12', '3 \\cdot 14 = 30 + 12 = 42')
-    """
-    if a > 0 and b > 0:
-        return times(a, b)
-    return rf"{frac(a)} \cdot {paren(b)} = {a * b}"
 
 
 def complex_text(a: int | Fraction, b: int | Fraction) -> str:

@@ -223,6 +223,17 @@ def times(a: int, b: int) -> str:
     return rf"{a} \cdot {b} = {middle}{a * b}"
 
 
+def product(a: int, b: int) -> str:
+    r"""A product with its value, for factors of any sign.
+
+    >>> product(3, -4), product(3, 14)
+    ('3 \\cdot (-4) = -12', '3 \\cdot 14 = 30 + 12 = 42')
+    """
+    if a > 0 and b > 0:
+        return times(a, b)
+    return rf"{frac(a)} \cdot {paren(b)} = {a * b}"
+
+
 def same(answer: str, *expected: Any) -> bool:
     r"""Whether a rendered answer equals sympy's; the referees' comparison.
 

@@ -19,6 +19,7 @@ from llmrl.envs.generated.latex import (
     nonzero,
     paren,
     pick,
+    product,
     raw_frac,
     read,
     same,
@@ -28,7 +29,6 @@ from llmrl.envs.generated.latex import (
     surd,
     term,
     terms,
-    times,
 )
 from llmrl.envs.generated.template import Draft, template
 
@@ -62,17 +62,6 @@ def entries_of(text: str) -> list[list[Any]]:
     """The entries of a rendered matrix as sympy numbers, row by row; the referees' reader."""
     body = text.split("pmatrix}")[1].removesuffix(r"\end{").strip()
     return [[read(entry) for entry in row.split("&")] for row in body.split(r"\\")]
-
-
-def product(a: int, b: int) -> str:
-    r"""A product with its value, for factors of any sign.
-
-    >>> product(3, -4), product(3, 14)
-    ('3 \\cdot (-4) = -12', '3 \\cdot 14 = 30 + 12 = 42')
-    """
-    if a > 0 and b > 0:
-        return times(a, b)
-    return rf"{frac(a)} \cdot {paren(b)} = {a * b}"
 
 
 def total(values: Sequence[int]) -> str:
