@@ -57,12 +57,15 @@ def main() -> None:
             f"{row['tflops']:10.3f}"
         )
     dense, blocks = best["dense"], best["blocks"]
-    difference = abs(dense["checksum"] - blocks["checksum"]) / max(abs(dense["checksum"]), 1e-12)
+    loss, gradient = (
+        abs(dense[name] - blocks[name]) / max(abs(dense[name]), 1e-12)
+        for name in ("checksum", "gradient")
+    )
     print(
         f"blocks / dense: time {blocks['seconds'] / dense['seconds']:.3f}, CPU time "
         f"{blocks['cpu_seconds'] / dense['cpu_seconds']:.3f}, extra memory "
         f"{blocks['extra_mib'] / max(dense['extra_mib'], 1e-9):.3f}; relative difference of the loss "
-        f"{difference:.1e}"
+        f"{loss:.1e}, of the gradient's norm {gradient:.1e}"
     )
 
 
@@ -102,6 +105,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - began)
         cpu_seconds.append(time.process_time() - cpu_began)
+    assert hidden.grad is not None
+    assert weight.grad is not None
     median = statistics.median(seconds)
     operations = (
         2 * 3 * options.tokens * options.hidden * options.vocabulary
@@ -112,6 +117,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         "extra_mib": (_peak(device) - before) / 2**20,
         "tflops": operations / median / 1e12,
         "checksum": checksum,
+        "gradient": float(weight.grad.double().norm()) + float(hidden.grad.double().norm()),
     }
 
 

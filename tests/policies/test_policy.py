@@ -20,6 +20,7 @@ from tiny import (
     tiny_policy,
     tiny_tokenizer,
 )
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -357,8 +358,6 @@ def test_prompts_use_the_chat_template_if_there_is_one(tmp_path):
 
 
 def test_a_tokenizer_that_closes_every_text_does_not_end_the_prompt():
-    from tokenizers.processors import TemplateProcessing
-
     tokenizer = tiny_tokenizer(chat=False)
     want = Policy(tiny_model(), tokenizer).encode(["ab", f"ab{END}"])
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
@@ -366,6 +365,18 @@ def test_a_tokenizer_that_closes_every_text_does_not_end_the_prompt():
     )
     policy = Policy(tiny_model(), tokenizer)
     assert policy.encode(["ab"]) == want[:1]
+
+
+def test_special_tokens_are_written_once():
+    """A tokenizer that begins every text with a token does so without a chat template only."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{STOP} $A", special_tokens=[(STOP, 2)]
+    )
+    assert 2 not in Policy(tiny_model(), tokenizer).encode(["ab"])[0]
+    plain = Policy(tiny_model(), tokenizer, chat_template=None).encode(["ab"])[0]
+    assert plain[0] == 2
+    assert plain.count(2) == 1
 
 
 def test_end_tokens_come_from_everywhere():
