@@ -78,7 +78,7 @@ class CountdownProblems:
                 f"Using the numbers {listed}, each exactly once, and + - * / with parentheses, "
                 f"make {value}."
             )
-            if split_of(text) == self.split:
+            if split_of(f"{sorted(numbers)} {value}") == self.split:
                 return Problem(
                     id=f"countdown/{self.split}/{self.seed}/{index}",
                     problem=text,

@@ -51,10 +51,13 @@ def digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def split_of(problem: str) -> str:
-    """The split that a problem belongs to, by its text alone: train and test can never overlap.
+def split_of(key: str) -> str:
+    """The split that a problem belongs to, by what identifies it: train and test can never overlap.
+
+    Args:
+        key: the text; or, where one problem can be told in several ways, what they have in common.
 
     >>> split_of("What is $1 + 4$?"), split_of("What is $2 + 4$?")
     ('train', 'test')
     """
-    return "train" if digest(problem) % TEST_SHARE else "test"
+    return "train" if digest(key) % TEST_SHARE else "test"

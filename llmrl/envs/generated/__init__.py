@@ -1,7 +1,7 @@
 """Generated problems: seven subjects, five levels, exact answers, worked solutions, without end.
 
-Which split a problem belongs to is a matter of its text alone, so training and test problems are
-different whatever the seeds.  Every module of this package adds its templates on import.
+Which split a problem belongs to is a matter of its template, numbers and answer, not of its words:
+whatever the seeds, no test problem is a training problem told with other nouns.  Every module of this package adds its templates on import.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def draw_problem(template: Template, level: int, split: str, rng: np.random.Gene
     """Draw a problem of one kind that belongs to ``split``; draws of the other are thrown away."""
     for _ in range(MAX_DRAWS):
         draft = template.draw(rng, level)
-        if split_of(draft.problem) == split:
+        if split_of(template.key(draft)) == split:
             return draft
     raise LookupError(
         f"In {MAX_DRAWS} draws the template {template.name!r} gave no {split} problem of level "
@@ -149,10 +149,10 @@ class GeneratedProblems:
         seen = stream.seen.setdefault(stream.level(rank), set())
         again: tuple[int, int] | None = None
         for attempt in range(MAX_DRAWS):
-            text = self._draw(stream, rank, attempt).problem
-            if split_of(text) != self.split:
+            draft = self._draw(stream, rank, attempt)
+            if split_of(stream.template.key(draft)) != self.split:
                 continue
-            key = digest(text)
+            key = digest(draft.problem)
             if not any(key in other for other in stream.seen.values()):
                 seen.add(key)
                 stream.draws.append(attempt)

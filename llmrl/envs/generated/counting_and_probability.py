@@ -34,7 +34,8 @@ def same_fraction(answer: str, value: object) -> bool:
 @template("counting_and_probability", levels=(1, 2))
 def independent_choices(rng: np.random.Generator, level: int) -> Draft:
     """One of each kind, with some combinations left out."""
-    low, high = (2, 8) if level == 1 else (3, 9)
+    steps: tuple[str, ...]
+    low, high = (2, 9) if level == 1 else (3, 9)
     a, b = integer(rng, low, high), integer(rng, low, high)
     things = pick(
         rng,
@@ -63,20 +64,21 @@ def independent_choices(rng: np.random.Generator, level: int) -> Draft:
         )
     else:
         c = integer(rng, 2, 5)
-        gone = 0
-        value = a * b * c
+        gone = integer(rng, 1, 20)
+        value = a * b * c - gone
         problem = pick(
             rng,
             (
-                f"There are ${a}$ {things[0]}, ${b}$ {things[1]} and ${c}$ {things[3]}. How many {things[2]} with one "
-                "of each are there?",
-                f"How many {things[2]} can be made of ${a}$ {things[0]}, ${b}$ {things[1]} and ${c}$ {things[3]}, one "
-                "of each?",
+                f"There are ${a}$ {things[0]}, ${b}$ {things[1]} and ${c}$ {things[3]}. All {things[2]} but ${gone}$ "
+                "are allowed. How many is that?",
+                f"How many {things[2]} are made of ${a}$ {things[0]}, ${b}$ {things[1]} and ${c}$ {things[3]}, if "
+                f"${gone}$ are ruled out?",
             ),
         )
         steps = (
             rf"The first two give ${a} \cdot {b} = {a * b}$.",
             f"With the third: ${times(c, a * b)}$.",
+            f"Take away: ${a * b * c} - {gone} = {value}$.",
         )
 
     def referee() -> bool:
@@ -90,8 +92,9 @@ def independent_choices(rng: np.random.Generator, level: int) -> Draft:
 @template("counting_and_probability", levels=(1, 2))
 def pairs_and_handshakes(rng: np.random.Generator, level: int) -> Draft:
     """Unordered pairs, all or across two groups."""
+    steps: tuple[str, ...]
     if level == 1:
-        n, extra = integer(rng, 4, 12), integer(rng, 2, 30)
+        n, extra = integer(rng, 4, 12), integer(rng, 2, 60)
         whole = n * (n - 1)
         value = whole // 2 + extra
         problem = pick(
@@ -114,28 +117,30 @@ def pairs_and_handshakes(rng: np.random.Generator, level: int) -> Draft:
             return bool(sympy.binomial(n, 2) + extra == value)
 
     else:
-        a, b = integer(rng, 3, 9), integer(rng, 3, 9)
+        a, b, extra = integer(rng, 3, 9), integer(rng, 3, 9), integer(rng, 2, 30)
         whole = a * (a - 1)
-        value = whole // 2 + a * b
+        across = whole // 2 + a * b
+        value = across + extra
         problem = pick(
             rng,
             (
-                f"${a}$ boys shake hands with each other and with each of ${b}$ girls. The girls do not shake hands "
-                "with each other. How many handshakes is that?",
-                f"Each of ${a}$ home teams plays every other home team once and each of ${b}$ guest teams once. How "
-                "many games is that?",
+                f"${a}$ hosts shake hands with each other and with each of ${b}$ guests. Then ${extra}$ more handshakes "
+                "follow. How many is that in all?",
+                f"Each of ${a}$ home teams plays every other home team once and each of ${b}$ guest teams once. Then "
+                f"${extra}$ more games follow. How many is that?",
             ),
         )
         steps = (
             rf"Among the first: ${a} \cdot {a - 1} = {whole}$ and ${whole} \div 2 = {whole // 2}$.",
             rf"Across: ${a} \cdot {b} = {a * b}$.",
-            f"In all ${whole // 2} + {a * b} = {value}$.",
+            f"Together ${whole // 2} + {a * b} = {across}$.",
+            f"In all ${across} + {extra} = {value}$.",
         )
 
         def referee() -> bool:
             import sympy
 
-            return bool(sympy.binomial(a + b, 2) - sympy.binomial(b, 2) == value)
+            return bool(sympy.binomial(a + b, 2) - sympy.binomial(b, 2) + extra == value)
 
     return Draft(problem=problem, answer=str(value), steps=steps, referee=referee)
 
@@ -144,7 +149,7 @@ def pairs_and_handshakes(rng: np.random.Generator, level: int) -> Draft:
 def urn(rng: np.random.Generator, level: int) -> Draft:
     """The probability of one colour, or of not getting one."""
     colours = sample(rng, COLOURS, 2 + (level == 2))
-    counts = [integer(rng, 2, 12) for _ in colours]
+    counts = [integer(rng, 2, 24 if level == 1 else 12) for _ in colours]
     total = sum(counts)
     contents = ", ".join(f"${n}$ {c}" for n, c in zip(counts[:-1], colours[:-1], strict=True))
     contents += f" and ${counts[-1]}$ {colours[-1]}"
@@ -186,10 +191,17 @@ def urn(rng: np.random.Generator, level: int) -> Draft:
 @template("counting_and_probability", levels=(1, 2))
 def two_draws(rng: np.random.Generator, level: int) -> Draft:
     """Two independent events, or one after the other without putting back."""
-    a, b = integer(rng, 2, 9), integer(rng, 2, 11 if level == 2 else 7)
-    c, d = draw_until(lambda: (integer(rng, 1, 6), integer(rng, 2, 7)), lambda cd: cd[0] < cd[1])
     if level == 1:
-        p, q = Fraction(1, a + 1), Fraction(c, d)
+        a, b, c, d = draw_until(
+            lambda: (
+                integer(rng, 1, 8),
+                integer(rng, 2, 9),
+                integer(rng, 1, 6),
+                integer(rng, 2, 7),
+            ),
+            lambda n: n[0] < n[1] and n[2] < n[3],
+        )
+        p, q = Fraction(a, b), Fraction(c, d)
         problem = pick(
             rng,
             (
@@ -206,19 +218,23 @@ def two_draws(rng: np.random.Generator, level: int) -> Draft:
         ]
         value = p * q
     else:
-        good, total = a + 1, a + b + 1
+        good, b, c = draw_until(
+            lambda: (integer(rng, 2, 9), integer(rng, 1, 9), integer(rng, 1, 9)),
+            lambda n: sum(n) <= 13,
+        )
+        total = good + b + c
         problem = pick(
             rng,
             (
-                f"A box has ${good}$ good and ${b}$ broken {pick(rng, ('bulbs', 'fuses', 'eggs', 'pens'))}. Two are taken "
-                "without replacement. What is the probability that both are good?",
-                f"Two of ${good}$ red and ${b}$ blue balls are drawn without replacement. Find the probability that "
-                "both are red.",
+                f"A box has ${good}$ red, ${b}$ blue and ${c}$ green {pick(rng, ('bulbs', 'pens'))}. Two are taken "
+                "without replacement. What is the probability that both are red?",
+                f"Two of ${good}$ red, ${b}$ blue and ${c}$ green balls are drawn without replacement. Find the "
+                "probability that both are red.",
             ),
         )
         top, bottom = good * (good - 1), total * (total - 1)
         head = [
-            f"In all there are ${good} + {b} = {total}$.",
+            f"In all there are ${good} + {b} + {c} = {total}$.",
             f"Ways: ${times(good - 1, good)}$ of ${times(total - 1, total)}$.",
         ]
         value = Fraction(top, bottom)
@@ -232,10 +248,10 @@ def two_draws(rng: np.random.Generator, level: int) -> Draft:
         import sympy
 
         if level == 1:
-            cells = itertools.product(range(a + 1), range(d))
-            exact = sympy.Rational(sum(i < 1 and j < c for i, j in cells), (a + 1) * d)
+            cells = itertools.product(range(b), range(d))
+            exact = sympy.Rational(sum(i < a and j < c for i, j in cells), b * d)
         else:
-            exact = sympy.binomial(a + 1, 2) / sympy.binomial(a + b + 1, 2)
+            exact = sympy.binomial(good, 2) / sympy.binomial(good + b + c, 2)
         return same_fraction(answer, exact)
 
     return Draft(problem=problem, answer=answer, steps=tuple(steps), referee=referee)
@@ -249,7 +265,7 @@ def expected_value(rng: np.random.Generator, level: int) -> Draft:
     other = sides - win
     while True:
         x, y = integer(rng, 2, 40 if level == 1 else 20), integer(rng, 0, 12) if level == 2 else 0
-        if (win * x + other * y) % sides == 0:
+        if (win * x + other * y) % sides == 0 and x != y:
             break
     value = (win * x + other * y) // sides
     lose = f"\\${y} otherwise" if level == 2 else "nothing otherwise"
@@ -339,9 +355,10 @@ def overlapping_groups(rng: np.random.Generator, level: int) -> Draft:
 @template("counting_and_probability", levels=(1, 2))
 def seats_in_order(rng: np.random.Generator, level: int) -> Draft:
     """Ordered choices without repetition, and some more."""
+    steps: tuple[str, ...]
     n = integer(rng, 4, 12) if level == 1 else integer(rng, 4, 10)
     if level == 1:
-        more = integer(rng, 2, 40)
+        more = integer(rng, 2, 80)
         value = n * (n - 1) + more
         problem = pick(
             rng,
@@ -360,23 +377,26 @@ def seats_in_order(rng: np.random.Generator, level: int) -> Draft:
             return len(list(itertools.permutations(range(n), 2))) + more == value
 
     else:
-        value = n * (n - 1) * (n - 2)
+        m, gone = integer(rng, 3, 9), integer(rng, 1, 20)
+        both = n * (n - 1) * m
+        value = both - gone
         problem = pick(
             rng,
             (
-                f"In how many ways can gold, silver and bronze be given to ${n}$ different {pick(rng, ('runners', 'swimmers', 'teams', 'riders'))}?",
-                f"A club of ${n}$ {pick(rng, ('members', 'students', 'players', 'singers'))} elects a "
-                f"{pick(rng, ('president', 'chair', 'captain'))}, a {pick(rng, ('secretary', 'deputy', 'speaker'))} and a "
-                f"{pick(rng, ('treasurer', 'host', 'clerk'))}, all different. How many outcomes are there?",
+                f"A club of ${n}$ elects a chair and a different deputy, and one of ${m}$ guests speaks. ${gone}$ of the "
+                "outcomes are ruled out. How many are left?",
+                f"First and second prize go to two of ${n}$ runners and a cup to one of ${m}$ riders. All outcomes but "
+                f"${gone}$ are allowed. How many is that?",
             ),
         )
         steps = (
             rf"The first two: ${n} \cdot {n - 1} = {n * (n - 1)}$.",
-            f"The third: ${times(n - 2, n * (n - 1))}$.",
+            f"With the third: ${times(m, n * (n - 1))}$.",
+            f"Take away: ${both} - {gone} = {value}$.",
         )
 
         def referee() -> bool:
-            return len(list(itertools.permutations(range(n), 3))) == value
+            return len(list(itertools.permutations(range(n), 2))) * m - gone == value
 
     return Draft(problem=problem, answer=str(value), steps=steps, referee=referee)
 

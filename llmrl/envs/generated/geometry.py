@@ -278,7 +278,7 @@ def right_triangle(rng: np.random.Generator, level: int) -> Draft:
     p, q, r = name[0], name[1], name[2]
     if level == 1:
         a, b = draw_until(
-            lambda: (integer(rng, 1, 10), integer(rng, 1, 10)),
+            lambda: (integer(rng, 1, 12), integer(rng, 1, 12)),
             lambda s: split_square(s[0] ** 2 + s[1] ** 2)[0] == 1,
         )
         square = a * a + b * b

@@ -147,7 +147,6 @@ def base_to_ten(rng: np.random.Generator, level: int) -> Draft:
             f"The sum is ${high * base + low} + {other} = {value}$.",
         )
     else:
-        base = integer(rng, 3, 6)
         x, y, z = integer(rng, 1, 2), integer(rng, 0, base - 1), integer(rng, 0, base - 1)
         number, value = f"{x}{y}{z}_{{{base}}}", x * base * base + y * base + z
         problem = pick(
@@ -231,8 +230,8 @@ def count_divisors(rng: np.random.Generator, level: int) -> Draft:
     """How many positive divisors a number has, from its prime factorisation."""
     while True:
         count = 2 if level == 1 else 3
-        primes = sorted(int(p) for p in rng.choice(PRIMES[: 5 + level], size=count, replace=False))
-        exponents = [integer(rng, 1, 4 if level == 1 else 5) for _ in primes]
+        primes = sorted(int(p) for p in rng.choice(PRIMES[:8], size=count, replace=False))
+        exponents = [integer(rng, 1, 7 if level == 1 else 5) for _ in primes]
         number = math.prod(p**e for p, e in zip(primes, exponents, strict=True))
         if number < 10**7:
             break
@@ -274,7 +273,7 @@ def count_divisors(rng: np.random.Generator, level: int) -> Draft:
 @template("number_theory", levels=(1, 2))
 def multiples_between(rng: np.random.Generator, level: int) -> Draft:
     """How many multiples of a number lie in a range."""
-    m = integer(rng, 3, 9) if level == 1 else integer(rng, 4, 12)
+    m = integer(rng, 3, 9) if level == 1 else integer(rng, 4, 9)
     first = 1 if level == 1 else integer(rng, 2, 8)
     last = first + integer(rng, 4, 11)
     low = m * first - integer(rng, 1, m - 1)

@@ -259,7 +259,7 @@ def vector_length(rng: np.random.Generator, level: int) -> Draft:
     """The length of a vector, and the distance of two points of space."""
     if level == 1:
         v = draw_until(
-            lambda: [nonzero(rng, -9, 9) for _ in range(2)],
+            lambda: [nonzero(rng, -12, 12) for _ in range(2)],
             lambda s: split_square(sum(x * x for x in s))[0] == 1,
         )
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -43,7 +44,15 @@ class Template(NamedTuple):
     levels: tuple[int, ...]
     draw: Callable[[np.random.Generator, int], Draft]
 
+    def key(self, draft: Draft) -> str:
+        """What is left of a problem without its words: the template, the numbers, the answer.
 
+        Two problems with the same key are the same mathematics in other nouns or another order.
+        """
+        return " ".join((self.name, *sorted(NUMBER.findall(draft.problem)), draft.answer))
+
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 TEMPLATES: dict[str, Template] = {}
 
 

@@ -8,7 +8,6 @@ answers carefully before reinforcement learning.  The tokenizer is trained first
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -37,8 +36,8 @@ CHAT_TEMPLATE = (
 class Stage:
     """One stretch of training with one mixture of styles."""
 
-    minutes: float
-    """Wall-clock length."""
+    tokens: int
+    """How much text it reads, prompts and padding included."""
     learning_rate: float
     """Peak, after 2 % of warm-up; a cosine takes it to a twentieth."""
     mixture: Mixture
@@ -65,13 +64,13 @@ class NanoConfig:
     """How often each level is drawn."""
     knowledge: Stage = field(
         default_factory=lambda: Stage(
-            minutes=26, learning_rate=4e-3, mixture=Mixture(0.7, 0.15, 0.15)
+            tokens=8_000_000, learning_rate=4e-3, mixture=Mixture(0.7, 0.15, 0.15)
         )
     )
     """The long first stage."""
     habit: Stage = field(
         default_factory=lambda: Stage(
-            minutes=1.5, learning_rate=6e-4, mixture=Mixture(0.22, 0.2, 0.58)
+            tokens=400_000, learning_rate=6e-4, mixture=Mixture(0.22, 0.2, 0.58)
         )
     )
     """The short second stage."""
@@ -149,8 +148,8 @@ def run_stage(
     stage: Stage,
     config: NanoConfig,
     seed: int,
-) -> int:
-    """Train for ``stage.minutes``; returns the number of tokens seen."""
+) -> None:
+    """Train ``model`` in place on ``stage.tokens``."""
     # Muon on the matrices of the layers learns from about half the text that AdamW needs here.
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
@@ -163,11 +162,11 @@ def run_stage(
     ]
     careful = config.careful_subjects if name == "habit" else ()
     pairs = examples(np.random.default_rng(seed), stage.mixture, config.level_weights, careful)
-    began, tokens, step, mean_loss = time.monotonic(), 0, 0, math.nan
+    tokens, step, mean_loss = 0, 0, math.nan
     with Progress() as progress:
         task = progress.add_task(name, total=1.0)
         for ids, labels in batches(pairs, tokenizer, config.tokens_per_batch, seed):
-            done = (time.monotonic() - began) / (60 * stage.minutes)
+            done = tokens / stage.tokens
             if done >= 1:
                 break
             scale = min(done / 0.02, 1) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
@@ -195,7 +194,6 @@ def run_stage(
                 progress.console.print(f"{name} {done:.3f} {step} {tokens} {mean_loss:.4f}")
             if step % 1000 == 0:
                 model.save_pretrained(config.output)
-    return tokens
 
 
 def main(config: NanoConfig) -> None:
@@ -232,7 +230,7 @@ def main(config: NanoConfig) -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
     for number, name in enumerate(("knowledge", "habit")):
         stage = getattr(config, name)
-        if stage.minutes > 0:
+        if stage.tokens > 0:
             run_stage(name, model, tokenizer, stage, config, seed=config.seed + 1 + number)
             model.save_pretrained(config.output)
 
