@@ -33,8 +33,13 @@ def test_problems_are_solved_by_their_answer(numbers):
 
 def test_train_and_test_share_nothing_not_even_in_another_order():
     some, others = CountdownProblems("train", numbers=2), CountdownProblems("test", numbers=2)
-    train = {tuple(sorted(re.findall(r"\d+", some[i].problem))) for i in range(800)}
-    test = {tuple(sorted(re.findall(r"\d+", others[i].problem))) for i in range(300)}
+
+    def numbers_and_target(problem):
+        *numbers, target = map(int, re.findall(r"\d+", problem.problem))
+        return tuple(sorted(numbers)), target
+
+    train = {numbers_and_target(some[i]) for i in range(800)}
+    test = {numbers_and_target(others[i]) for i in range(300)}
     assert not train & test
 
 
