@@ -44,9 +44,14 @@ class TanhClip:
 
     def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
         """[N, T]."""
-        value = 1 + torch.tanh(self.slope * torch.expm1(log_ratio)) / self.slope
+        bend = torch.tanh(self.slope * torch.expm1(log_ratio))
         never = torch.zeros_like(step.mask)
-        return Clipped(value * step.advantage, low=never, high=never)
+        return Clipped(
+            (1 + bend / self.slope) * step.advantage,
+            low=never,
+            high=never,
+            lost=bend.detach().abs() == 1,  # so flat that rounding leaves no gradient
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

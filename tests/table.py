@@ -176,4 +176,5 @@ ROWS: tuple[Row, ...] = (
     Row("tis", {}, oracles.dapo),
     Row("mis", {}, oracles.dapo),
     Row("mis+gspo", {}, oracles.gspo_token),
+    Row("examples.custom_algorithm:steady", {"nats": 0.0}, potential=False),
 )  # fmt: skip

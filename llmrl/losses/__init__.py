@@ -18,6 +18,7 @@ from llmrl.losses.clip import (
     token_entropy,
     token_entropy_per_part,
     token_entropy_per_size,
+    with_gradient,
 )
 from llmrl.losses.correction import (
     GeometricRejection,
@@ -101,4 +102,5 @@ __all__ = [
     "token_entropy",
     "token_entropy_per_part",
     "token_entropy_per_size",
+    "with_gradient",
 ]

@@ -1,0 +1,1 @@
+"""The embedded policy llmrl/nano: its corpus, its training, its checkpoint."""
