@@ -64,13 +64,13 @@ class NanoConfig:
     """How often each level is drawn."""
     knowledge: Stage = field(
         default_factory=lambda: Stage(
-            tokens=8_000_000, learning_rate=4e-3, mixture=Mixture(0.7, 0.15, 0.15)
+            tokens=14_000_000, learning_rate=4e-3, mixture=Mixture(0.7, 0.15, 0.15)
         )
     )
     """The long first stage."""
     habit: Stage = field(
         default_factory=lambda: Stage(
-            tokens=400_000, learning_rate=6e-4, mixture=Mixture(0.22, 0.2, 0.58)
+            tokens=300_000, learning_rate=6e-4, mixture=Mixture(0.15, 0.15, 0.7)
         )
     )
     """The short second stage."""
