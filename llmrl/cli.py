@@ -50,6 +50,12 @@ def _train(rest: list[str]) -> int:
     return train(rest, prog="llmrl train")
 
 
+def _verify(rest: list[str]) -> int:
+    from llmrl.verifiers.command import main as verify
+
+    return verify(rest)
+
+
 def _algos(rest: list[str]) -> int:
     from llmrl.algorithms import ALGORITHMS, algorithm
 
@@ -75,6 +81,7 @@ def _envs(rest: list[str]) -> int:
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "train": ("train a policy against a verifier", _train),
+    "verify": ("grade a file of responses, audit a grader, check gold answers", _verify),
     "algos": ("show algorithms as compositions of their parts; names narrow it down", _algos),
     "envs": ("list the environments", _envs),
 }

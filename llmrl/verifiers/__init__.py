@@ -11,18 +11,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llmrl.registry import Registry
+from llmrl.registry import Registry, UnknownName
 from llmrl.verifiers.math import MathVerifier, check_gold, grade_answer
 from llmrl.verifiers.policy import GradingPolicy
+from llmrl.verifiers.reference import MathVerify
 from llmrl.verifiers.verdict import STATUSES, Status, Verdict, Verifier
 
 VERIFIERS: Registry[Verifier] = Registry("verifier", "llmrl.verifiers")
 VERIFIERS.add("math", MathVerifier())
+VERIFIERS.add("math_verify", MathVerify())
 
 
 def verifier(name: str) -> Verifier:
-    """The verifier of this name; ``module:function`` is imported."""
-    return VERIFIERS[name]
+    """The verifier of this name; ``module:function`` is imported.
+
+    >>> verifier("math:pi")
+    Traceback (most recent call last):
+    llmrl.registry.UnknownName: 'math:pi' is no verifier but of type float. Name a function (responses, golds) -> verdicts.
+    """
+    found = VERIFIERS[name]
+    if isinstance(found, type) or not callable(found):
+        what = (
+            f"the class {found.__name__}"
+            if isinstance(found, type)
+            else f"of type {type(found).__name__}"
+        )
+        raise UnknownName(
+            f"{name!r} is no verifier but {what}. Name a function (responses, golds) -> verdicts."
+        )
+    return found
 
 
 def register_verifier(name: str) -> Callable[[Verifier], Verifier]:
@@ -42,6 +59,7 @@ __all__ = [
     "VERIFIERS",
     "GradingPolicy",
     "MathVerifier",
+    "MathVerify",
     "Status",
     "Verdict",
     "Verifier",

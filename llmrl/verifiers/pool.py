@@ -7,7 +7,6 @@ privileges it does not get: see :func:`llmrl.verifiers.worker.restrict`.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
@@ -64,11 +63,15 @@ class WorkerPool:
         self.size = size
         self.deadline = deadline
         self.memory = memory
+        self._idle: list[_Worker] = []
+        self._all: set[_Worker] = set()
         self._reset()
         _POOLS.add(self)
+        weakref.finalize(self, _kill, self._all)  # when nobody holds the pool, and at exit
 
     def _reset(self) -> None:
-        self._idle: list[_Worker] = []
+        self._idle.clear()
+        self._all.clear()
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(self.size)
 
@@ -102,10 +105,11 @@ class WorkerPool:
             with self._lock:
                 worker = self._idle.pop() if self._idle else None
             if worker is not None and not worker.alive():
-                worker.kill()  # it ended while idle
+                self._end(worker)  # it ended while idle
                 worker = None
             if worker is None:
                 worker = _Worker(self.function, self.memory, self.deadline)
+                self._all.add(worker)
             outcome = None
             try:
                 outcome = worker.call(task)
@@ -114,15 +118,20 @@ class WorkerPool:
                     with self._lock:
                         self._idle.append(worker)
                 else:
-                    worker.kill()
+                    self._end(worker)
         return outcome
 
+    def _end(self, worker: _Worker) -> None:
+        worker.kill()
+        self._all.discard(worker)
+
     def close(self) -> None:
-        """End the processes.  A later task starts new ones."""
+        """End the processes that have nothing to do.  A later task starts new ones."""
         with self._lock:
-            idle, self._idle = self._idle, []
+            idle = list(self._idle)
+            self._idle.clear()
         for worker in idle:
-            worker.kill()
+            self._end(worker)
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -165,7 +174,9 @@ class _Worker:
             self._ready = True
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(list(task)).encode() + b"\n")
+            left = memoryview(json.dumps(list(task)).encode() + b"\n")
+            while left:  # a signal may cut a write short
+                left = left[self._process.stdin.write(left) :]
         except BrokenPipeError:
             return Outcome("error", detail=self._death())
         if self._read(START_LIMIT) is None:
@@ -198,9 +209,10 @@ class _Worker:
         return json.loads(line)
 
     def _death(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)  # it may be on its way out, and its own status tells more
         self._process.kill()
-        code = self._process.wait()
-        return f"the worker ended with status {code}"
+        return f"the worker ended with status {self._process.wait()}"
 
     def kill(self) -> None:
         self._process.kill()
@@ -218,17 +230,15 @@ class _Worker:
 _POOLS: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 
 
-@atexit.register
-def close_all() -> None:
-    """End the processes of every pool."""
-    for pool in list(_POOLS):
-        pool.close()
+def _kill(workers: set[_Worker]) -> None:
+    for worker in list(workers):
+        worker.kill()
 
 
 def _forget_parents_workers() -> None:
     """A forked child must not talk over its parent's pipes, nor wait for locks that nobody holds."""
     for pool in list(_POOLS):
-        for worker in pool._idle:
+        for worker in pool._all:
             worker.release()
             worker._process.returncode = 0  # the parent's child, not ours to wait for
         pool._reset()

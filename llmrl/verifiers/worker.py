@@ -1,8 +1,8 @@
 """The process that does what may hang: reads tasks as JSON lines, answers each with a JSON line.
 
 :mod:`llmrl.verifiers.pool` starts it as ``python -m llmrl.verifiers.worker module:function`` and kills
-it when a task takes too long.  It limits its own memory, and gives up files and subprocesses, before it
-reads anything.
+it when a task takes too long.  It limits its own memory, and gives up writing files, starting
+processes and the network, before it reads anything.
 """
 
 from __future__ import annotations
@@ -33,6 +33,38 @@ def restrict(memory: int) -> None:
             continue  # macOS knows RLIMIT_AS but refuses to set it
 
 
+REFUSED = frozenset(
+    {
+        *("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn"),
+        *("os.startfile", "subprocess.Popen", "pty.spawn", "os.kill", "os.killpg"),
+        *("socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"),
+        *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink"),
+        *("os.truncate", "os.chmod", "os.chown"),
+    }
+)
+"""Audit events of which no task has need."""
+
+
+def give_up_privileges() -> None:
+    """Refuse, from here on and for good, what reaches beyond this process.
+
+    A second line behind never evaluating text: it stops Python code, not a fault in a C library.
+    """
+    sys.dont_write_bytecode = True
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in REFUSED or (event == "open" and _writes(*arguments)):
+            raise PermissionError(f"a task may not do this: {event}")
+
+    sys.addaudithook(refuse)
+
+
+def _writes(_path: Any, mode: str | None, flags: int) -> bool:
+    if mode is not None:
+        return not set(mode).isdisjoint("wax+")
+    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+
+
 def bound_cpu(seconds: float) -> None:
     """Let the system end this process when one task burns far more than its deadline.
 
@@ -57,9 +89,12 @@ def serve(reference: str, memory: int, deadline: float) -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not mix with the replies
 
-    def reply(**message: Any) -> None:
-        replies.write(json.dumps(message).encode() + b"\n")
+    def send(line: str) -> None:
+        replies.write(line.encode() + b"\n")
         replies.flush()
+
+    def reply(**message: Any) -> None:
+        send(json.dumps(message))
 
     try:
         function = load_object(reference)
@@ -67,17 +102,17 @@ def serve(reference: str, memory: int, deadline: float) -> None:
         reply(error=f"{type(error).__name__}: {error}")
         return
     restrict(memory)
+    give_up_privileges()
     reply(ready=True)
-    for line in sys.stdin.buffer:
-        task = json.loads(line)
+    for given in sys.stdin.buffer:
+        task = json.loads(given)
         bound_cpu(deadline)
         reply(started=True)
         try:
-            value = function(*task)
+            line = json.dumps({"value": function(*task)})
         except Exception as error:  # whatever a task raises is its outcome
-            reply(error=f"{type(error).__name__}: {error}"[:500])
-        else:
-            reply(value=value)
+            line = json.dumps({"error": f"{type(error).__name__}: {error}"[:500]})
+        send(line)
 
 
 if __name__ == "__main__":
