@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 
@@ -44,16 +45,13 @@ def _usage() -> str:
     )
 
 
-def _train(rest: list[str]) -> int:
-    from llmrl.algorithms.run import main as train
+def _in(module: str) -> Callable[[list[str]], int]:
+    """The ``main`` of a module that is imported when the command is given, and not before."""
 
-    return train(rest, prog="llmrl train")
+    def run(rest: list[str]) -> int:
+        return importlib.import_module(module).main(rest)
 
-
-def _verify(rest: list[str]) -> int:
-    from llmrl.verifiers.command import main as verify
-
-    return verify(rest)
+    return run
 
 
 def _algos(rest: list[str]) -> int:
@@ -80,8 +78,15 @@ def _envs(rest: list[str]) -> int:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
-    "train": ("train a policy against a verifier", _train),
-    "verify": ("grade a file of responses, audit a grader, check gold answers", _verify),
+    "train": ("train a policy against a verifier", _in("llmrl.algorithms.run")),
+    "report": (
+        "write one HTML page of runs: curves, results, rollouts token by token",
+        _in("llmrl.report.command"),
+    ),
+    "verify": (
+        "grade a file of responses, audit a grader, check gold answers",
+        _in("llmrl.verifiers.command"),
+    ),
     "algos": ("show algorithms as compositions of their parts; names narrow it down", _algos),
     "envs": ("list the environments", _envs),
 }

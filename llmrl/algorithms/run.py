@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 
 
-def main(arguments: list[str] | None = None, prog: str = "python -m llmrl.algorithms.run") -> int:
+def main(arguments: list[str] | None = None, prog: str = "llmrl train") -> int:
     """Parse, train, and turn errors that the user can mend into one message.
 
     Returns:
@@ -34,4 +34,4 @@ def main(arguments: list[str] | None = None, prog: str = "python -m llmrl.algori
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m llmrl.algorithms.run"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -67,6 +67,23 @@ class LossParts:
     """How far it may count."""
     gates: tuple[Gate, ...] = ()
     """Which tokens may teach."""
+
+
+class Examined(NamedTuple):
+    """What a policy loss makes of each token, everything [N, T]."""
+
+    step: Step
+    """The batch as the parts see it."""
+    weight: Tensor
+    """How much the token counts."""
+    log_ratio: Tensor
+    """As the recipe defines it; with gradient."""
+    clipped: Clipped
+    """Before the gates."""
+    objective: Tensor
+    """To be maximised; detached where a gate is shut."""
+    kept: Tensor | None
+    """bool: what every gate lets teach; None without gates."""
 
 
 class PolicyLoss(NetworkFreeLoss):
@@ -143,9 +160,8 @@ class PolicyLoss(NetworkFreeLoss):
             extra={name: self.read(tensordict, name) for name in self._extra},
         )
 
-    @dispatch
-    def forward(self, tensordict: TensorDictBase) -> TensorDict:
-        """Loss and metrics of one micro-batch; see the class."""
+    def examine(self, tensordict: TensorDictBase) -> Examined:
+        """The loss of a batch token by token, before it is summed."""
         step = self.step(tensordict)
         weight = self.read_weight(tensordict, step.mask, step.log_ratio.dtype)
         log_ratio = self._ratio(step)
@@ -156,6 +172,12 @@ class PolicyLoss(NetworkFreeLoss):
             keep = gate(step, clipped)
             objective = torch.where(keep, objective, objective.detach())
             kept = keep if kept is None else kept & keep
+        return Examined(step, weight, log_ratio, clipped, objective, kept)
+
+    @dispatch
+    def forward(self, tensordict: TensorDictBase) -> TensorDict:
+        """Loss and metrics of one micro-batch; see the class."""
+        step, weight, log_ratio, clipped, objective, kept = self.examine(tensordict)
         loss = -(weight * objective).sum()
         with torch.no_grad():
             metrics = self._metrics(step, log_ratio, clipped, kept)

@@ -42,9 +42,16 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     >>> smooth(np.array([0.0, 3.0, 6.0]), 3).tolist()
     [1.5, 3.0, 4.5]
     """
-    half = window // 2
-    parts = (values[max(i - half, 0) : i + half + 1] for i in range(len(values)))
-    return np.array([np.nan if np.isnan(p).all() else np.nanmean(p) for p in parts])
+    known = ~np.isnan(values)
+    place = np.arange(len(values))
+    low = np.maximum(place - window // 2, 0)
+    high = np.minimum(place + window // 2 + 1, len(values))
+    sums, counts = (
+        np.concatenate(([0.0], np.cumsum(x))) for x in (np.where(known, values, 0.0), known)
+    )
+    count = counts[high] - counts[low]
+    mean = np.full(len(values), np.nan)
+    return np.divide(sums[high] - sums[low], count, out=mean, where=count > 0)
 
 
 def plot_run(folder: Path) -> list[Path]:

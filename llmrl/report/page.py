@@ -1,0 +1,218 @@
+"""One HTML file of any number of runs: results, settings, curves and the tokens of some rollouts.
+
+The file needs nothing beside it, no network and no server.  It is written rollout by rollout, so
+its size is all that grows with how many are shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import os
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any, TextIO
+
+from matplotlib.figure import Figure
+
+from llmrl.report.curves import accuracy_figure, change, curve_figures, inline_svg
+from llmrl.report.rollouts import Choice, Shown, json_text, recipes_for, shown_rollouts
+from llmrl.report.runs import Group, Run, differences, group_runs
+
+_ROLLOUTS = "<!-- rollouts -->"
+_DPI = 110
+
+
+def write_page(
+    output: Path,
+    runs: Sequence[Run],
+    *,
+    algorithms: Sequence[str] = (),
+    choice: Choice | None = None,
+    plots: Path | None = None,
+) -> list[str]:
+    """Write the page, under its name only when it is complete; returns the notes that it shows.
+
+    Args:
+        algorithms: what the saved tokens are put through beside each run's own algorithm.
+        choice: how many rollouts the page holds.
+        plots: a folder that gets every figure as a PNG and an SVG too.
+
+    Raises:
+        UnknownName: there is no algorithm of such a name.
+    """
+    choice = choice or Choice()
+    seen = [Shown() for _ in runs]
+    recipes = [recipes_for(run, algorithms, s) for run, s in zip(runs, seen, strict=True)]
+    groups = group_runs(runs)
+    figures = _figures(groups, plots)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    aside = output.with_name(f".writing-{output.name}")
+    # A response may hold half a surrogate pair, which no encoding can write.
+    with aside.open("w", encoding="utf-8", errors="replace") as file:
+        body = aside.with_name(f"{aside.name}.rollouts")
+        try:
+            with body.open("w+", encoding="utf-8", errors="replace") as data:
+                entries = _write_rollouts(data, runs, recipes, choice, seen)
+                # What could not be read is known only now, and belongs at the top.
+                notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
+                notes += [
+                    f"{r.name}: {n}" for r, s in zip(runs, seen, strict=True) for n in s.notes
+                ]
+                head, tail = _frame(runs, groups, figures, notes).split(_ROLLOUTS)
+                file.write(head)
+                data.seek(0)
+                while piece := data.read(1 << 20):
+                    file.write(piece)
+        finally:
+            body.unlink(missing_ok=True)
+        index = {
+            "bounds": _bounds(runs, seen, choice),
+            "rollouts": entries,
+            "runs": [
+                {
+                    "name": run.name,
+                    "algorithm": run.algorithm,
+                    "recipes": [[name, str(recipe)] for name, recipe in made.items()],
+                    "texts": s.texts,
+                }
+                for run, made, s in zip(runs, recipes, seen, strict=True)
+            ],
+        }
+        _data_block(file, "index", index)
+        file.write(tail)
+    os.replace(aside, output)
+    return notes
+
+
+def _write_rollouts(
+    file: TextIO,
+    runs: Sequence[Run],
+    recipes: Sequence[dict[str, Any]],
+    choice: Choice,
+    seen: Sequence[Shown],
+) -> list[list[Any]]:
+    """A block of data for each response; returns what they are filtered by."""
+    entries: list[list[Any]] = []
+    for number, (run, made, s) in enumerate(zip(runs, recipes, seen, strict=True)):
+        for entry in shown_rollouts(run, made, choice, s):
+            _data_block(file, f"r{len(entries)}", entry)
+            entries.append([number, entry["step"], entry.get("group"), entry.get("verdict")])
+    return entries
+
+
+def _data_block(file: TextIO, name: str, value: Any) -> None:
+    file.write(f'<script type="application/json" id="{name}">{json_text(value)}</script>\n')
+
+
+def _bounds(runs: Sequence[Run], seen: Sequence[Shown], choice: Choice) -> str:
+    """What the page holds of what there is."""
+    shown = sum(step["shown"] for s in seen for step in s.steps)
+    total = sum(step["total"] for s in seen for step in s.steps)
+    files = sum(len(run.rollouts) for run in runs)
+    return (
+        f"{shown:,} of the {total:,} responses of {sum(len(s.steps) for s in seen)} steps are here; "
+        f"{files} steps have rollouts. At most {choice.steps} steps of a run, {choice.per_step} "
+        f"responses of a step (whole groups, evenly spaced), {choice.max_tokens:,} tokens of a "
+        "response. Advantages and log-probabilities are those of the run; the other algorithms show "
+        "what their policy loss alone, with its default options, would have made of them."
+    )
+
+
+def _frame(
+    runs: Sequence[Run], groups: Sequence[Group], figures: dict[str, str], notes: Iterable[str]
+) -> str:
+    """The page but for the rollouts."""
+    files = resources.files("llmrl.report")
+    texts = {
+        name: (files / name).read_text("utf-8") for name in ("page.html", "style.css", "viewer.js")
+    }
+    digest = hashlib.sha256(texts["viewer.js"].encode()).digest()
+    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    has_rollouts = any(run.rollouts for run in runs)
+    return Template(texts["page.html"]).substitute(
+        title=html.escape(", ".join(run.name for run in runs)),
+        style=texts["style.css"],
+        script=texts["viewer.js"],
+        script_hash=base64.b64encode(digest).decode(),
+        notes=f'<ul class="notes">{items}</ul>' if items else "",
+        results=_results(groups) + figures.pop("accuracy", ""),
+        settings=_settings(runs),
+        curves=f'<div class="figures">{"".join(figures.values())}</div>'
+        if figures
+        else "<p>No step is finished yet.</p>",
+        empty="The responses are shown by a script, which this browser does not run."
+        if has_rollouts
+        else "The runs have no rollouts: see --checkpoint.rollouts-every of the training command.",
+    )
+
+
+def _figures(groups: Sequence[Group], plots: Path | None) -> dict[str, str]:
+    """Every figure as an element of the page."""
+    elements = {}
+    for name, figure in curve_figures(groups):
+        elements[name] = f"<figure>{inline_svg(figure, name)}</figure>"
+        _save(figure, plots, name)
+    bars = accuracy_figure(groups)
+    if bars is not None:
+        elements["accuracy"] = f'<figure class="wide">{inline_svg(bars, "accuracy")}</figure>'
+        _save(bars, plots, "accuracy")
+    return elements
+
+
+def _save(figure: Figure, plots: Path | None, name: str) -> None:
+    if plots is not None:
+        plots.mkdir(parents=True, exist_ok=True)
+        for kind in ("png", "svg"):
+            figure.savefig(plots / f"{name.replace('/', '_')}.{kind}", dpi=_DPI)
+
+
+def _results(groups: Sequence[Group]) -> str:
+    """A row for each run, and one for each group of several."""
+    rows = []
+    for group in groups:
+        for run in group.runs:
+            rows.append(_result_row(run.name, group.label, run.settings.get("seed"), [run], ""))
+        if len(group.runs) > 1:
+            name = f"{len(group.runs)} runs together"
+            rows.append(_result_row(name, group.label, "", group.runs, ' class="pooled"'))
+    head = ("run", "algorithm", "seed", "steps", "problems", "before", "after", "change")
+    return (
+        _table(head, rows)
+        + "<p>Greedy accuracy on held-out problems, with 95 % intervals over problems; change: of "
+        "the same problems. Runs together: a problem counts by its mean over the runs.</p>"
+    )
+
+
+def _result_row(name: str, label: str, seed: Any, runs: Sequence[Run], mark: str) -> str:
+    steps = {str(run.metrics[-1]["step"]) if run.metrics else "0" for run in runs}
+    entry = change(runs)
+    numbers: list[Any] = ["-", "-", "-", "-"]
+    if entry is not None:
+        gain = entry.change
+        points = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] points"
+        numbers = [entry.problems, entry.before, entry.after, points]
+    cells = [name, label, seed, ", ".join(sorted(steps, key=int)), *numbers]
+    return f"<tr{mark}>" + "".join(
+        f'<td{" class=number" if i > 3 else ""}>{html.escape(str(cell))}</td>'
+        for i, cell in enumerate(cells)
+    ) + "</tr>"  # fmt: skip
+
+
+def _settings(runs: Sequence[Run]) -> str:
+    table = differences(runs)
+    if not table:
+        return "<p>None.</p>" if len(runs) > 1 else "<p>There is one run: see its config.yaml.</p>"
+    rows = []
+    for name, values in table.items():
+        cells = "".join(f"<td>{'' if v is None else html.escape(str(v))}</td>" for v in values)
+        rows.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
+    return _table(("setting", *(run.name for run in runs)), rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[str]) -> str:
+    cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    return f'<div class="scroll"><table><tr>{cells}</tr>{"".join(rows)}</table></div>'

@@ -1,0 +1,178 @@
+"""A run's folder as a report reads it: settings, metrics, evaluations and where the rollouts are.
+
+Nothing is written, and a run that is still going can be read: a half-written last line is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# What does not make two runs different experiments: their seed, their length, where and how they ran.
+_REPEATS = re.compile(r"seed|threads|train\.steps|policy\.device|(checkpoint|eval)\..*")
+_STEP = re.compile(r"step_(\d+)")
+
+
+class ReportError(ValueError):
+    """A report cannot be made of this; the message says why, and what to give."""
+
+
+@dataclass
+class Run:
+    """What a folder holds."""
+
+    folder: Path
+    name: str
+    """How the report calls it: the folder's name, with its parent's where two are alike."""
+    config: dict[str, Any]
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    """One dict a step, in order of steps."""
+    evaluations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """``before`` and ``after``, as far as they are there: the records of ``eval/NAME.jsonl``."""
+    rollouts: dict[int, Path] = field(default_factory=dict)
+    """By step: the file of responses."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be read."""
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the algorithm."""
+        return str(self.config["algo"]["name"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """``config`` with dotted names."""
+        return dict(_flatten(self.config))
+
+
+@dataclass
+class Group:
+    """Runs of one experiment that differ in their seed."""
+
+    label: str
+    runs: list[Run]
+
+
+def read_run(folder: Path) -> Run:
+    """Read everything but the rollouts.
+
+    Raises:
+        ReportError: the folder is not a run's.
+    """
+    if not folder.is_dir():
+        raise ReportError(
+            f"There is no folder {folder}. Give the folder of a run, as in runs/espo-0."
+        )
+    path = folder / "config.yaml"
+    if not path.is_file():
+        inside = sorted(p.parent.name for p in folder.glob("*/config.yaml"))
+        hint = f" It holds runs: {', '.join(inside)}. Give these." if inside else ""
+        raise ReportError(f"{folder} is not the folder of a run: it has no config.yaml.{hint}")
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ReportError(f"{path} cannot be read: {error}") from error
+    if not isinstance(config, dict) or "name" not in (config.get("algo") or {}):
+        raise ReportError(
+            f"{path} is not the config.yaml of a run: it names no algorithm under algo."
+        )
+    run = Run(folder, folder.resolve().name, config)
+    if (folder / "metrics.jsonl").is_file():
+        lines = json_lines(folder / "metrics.jsonl", run.notes)
+        rows = {row["step"]: row for row in lines if "step" in row}
+        run.metrics = [rows[step] for step in sorted(rows)]
+    if not run.metrics:
+        run.notes.append("no step is finished yet: metrics.jsonl is missing or empty")
+    for name in ("before", "after"):
+        if (path := folder / "eval" / f"{name}.jsonl").is_file():
+            run.evaluations[name] = list(json_lines(path, run.notes))
+    for path in sorted(folder.glob("rollouts/step_*.jsonl")):
+        if match := _STEP.fullmatch(path.stem):
+            run.rollouts[int(match[1])] = path
+    return run
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read several; folders of the same name are told apart by their parents'."""
+    runs = [read_run(folder) for folder in dict.fromkeys(folders)]
+    names = [run.name for run in runs]
+    for run in runs:
+        if names.count(run.name) > 1:
+            run.name = f"{run.folder.resolve().parent.name}/{run.name}"
+    return runs
+
+
+def json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines, one at a time; lines that are none are noted.
+
+    >>> notes = []
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "metrics.jsonl"
+    >>> _ = path.write_text('{"step": 1}\\n{"ste')
+    >>> list(json_lines(path, notes)), notes
+    ([{'step': 1}], ['metrics.jsonl: line 2 is incomplete and left out'])
+    """
+    broken: list[int] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            value = parse_line(line)
+            if value is None:
+                broken.append(number)
+            else:
+                yield value
+    if broken:
+        lines = f"line {broken[0]} is" if len(broken) == 1 else f"{len(broken)} lines are"
+        notes.append(f"{path.name}: {lines} incomplete and left out")
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The object on a line; None if there is none, as on a line that is being written."""
+    try:
+        value = json.loads(line)
+    except ValueError:  # not JSON, or cut inside a character
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Put runs together whose settings are the same but for the seed.
+
+    A group is called by its algorithm, and where several share that, by what differs as well.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        same = {k: v for k, v in run.settings.items() if not _REPEATS.fullmatch(k)}
+        groups.setdefault(json.dumps(same, sort_keys=True, default=str), []).append(run)
+    labelled = []
+    for members in groups.values():
+        first = members[0]
+        rivals = [other[0] for other in groups.values() if other[0].algorithm == first.algorithm]
+        differing = [k for k in differences(rivals) if not _REPEATS.fullmatch(k)]
+        marks = [f"{k.removeprefix('algo.')}={first.settings.get(k)}" for k in differing]
+        labelled.append(Group(" ".join([first.algorithm, *marks]), members))
+    return labelled
+
+
+def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """The settings that are not the same in all runs, each with its value in every run.
+
+    A setting that a run does not have, as an option of another algorithm, has the value None there.
+    """
+    flat = [run.settings for run in runs]
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    table = {name: [settings.get(name) for settings in flat] for name in names}
+    return {name: values for name, values in table.items() if any(v != values[0] for v in values)}
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

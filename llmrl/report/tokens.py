@@ -1,0 +1,93 @@
+"""What algorithms make of saved tokens: ratio, clip, gate, weight and gradient of every one.
+
+Any recipe can be asked about the rollouts of any run; no model is needed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.algorithms import Algorithm
+from llmrl.losses.policy import PolicyLoss
+from llmrl.losses.step import missing
+
+CLIPPED_LOW, CLIPPED_HIGH, GATED, NO_GRADIENT = 1, 2, 4, 8
+"""Bits of :attr:`TrustRegion.state`."""
+
+
+class TrustRegion(NamedTuple):
+    """What one recipe does to each token, everything [N, T] and 0 outside the mask."""
+
+    state: Tensor
+    """uint8, a sum of :data:`CLIPPED_LOW` and its neighbours.  ``NO_GRADIENT``: the token has an
+    advantage, and the update does not move it."""
+    log_ratio: Tensor
+    """As the recipe defines it: of the token, its response, its part."""
+    weight: Tensor
+    """How much the token counts; 1 is the average token of the batch."""
+    gradient: Tensor
+    """-d loss / d log pi, in units of the average weight: above 0 the token becomes likelier."""
+    width: Tensor | None
+    """How far the ratio could go, where that differs between tokens."""
+    part: Tensor | None
+    """int64, the part of its response that a token belongs to, 0 the lowest entropy."""
+
+
+def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
+    """Put a batch through a recipe's policy loss, without its further terms.
+
+    Args:
+        data: the entries of :mod:`llmrl.keys` that the recipe reads, ``log_prob`` among them.
+
+    Raises:
+        MissingEntry: the recipe reads something that the batch lacks.
+
+    >>> from llmrl.algorithms import algorithm
+    >>> data = TensorDict(
+    ...     {
+    ...         keys.MASK: torch.tensor([[True, True, True]]),
+    ...         keys.OLD_LOG_PROB: torch.tensor([[-1.0, -1.0, -1.0]]),
+    ...         keys.LOG_PROB: torch.tensor([[-1.0, -0.5, -2.0]]),
+    ...         keys.ADVANTAGE: torch.tensor([[1.0, 1.0, 1.0]]),
+    ...     },
+    ...     batch_size=[1],
+    ... )
+    >>> region = trust_region(algorithm("dapo"), data)
+    >>> region.state
+    tensor([[ 0, 10,  0]], dtype=torch.uint8)
+    >>> region.gradient
+    tensor([[1.0000, 0.0000, 0.3679]])
+    """
+    if keys.LOG_PROB not in data.keys():  # noqa: SIM118  a TensorDict is no mapping
+        raise missing(keys.LOG_PROB, data.keys(True, True))
+    log_prob = data[keys.LOG_PROB].detach().clone().requires_grad_()
+    batch = recipe.weigh(data.copy().set(keys.LOG_PROB, log_prob))
+    with torch.random.fork_rng(devices=[]):  # a gate may draw; a report is the same every time
+        torch.manual_seed(0)
+        found = PolicyLoss(recipe).examine(batch)
+    (slope,) = torch.autograd.grad((found.weight * found.objective).sum(), log_prob)
+    mask, clipped = found.step.mask, found.clipped
+    gated = torch.zeros_like(mask) if found.kept is None else ~found.kept
+    idle = (slope == 0) & (found.step.advantage != 0)
+    state = torch.zeros(mask.shape, dtype=torch.uint8)
+    bits = (CLIPPED_LOW, CLIPPED_HIGH, GATED, NO_GRADIENT)
+    for bit, where in zip(bits, (clipped.low, clipped.high, gated, idle), strict=True):
+        state += bit * (where & mask).to(torch.uint8)
+    tokens = mask.sum()
+
+    def only(x: Tensor) -> Tensor:
+        return torch.where(mask, x.detach(), 0.0)
+
+    return TrustRegion(
+        state=state,
+        log_ratio=only(found.log_ratio),
+        weight=only(found.weight * tokens),
+        gradient=only(slope * tokens),
+        width=None if clipped.width is None else only(clipped.width),
+        part=batch.get(keys.PARTITION, None),
+    )
