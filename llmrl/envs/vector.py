@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,12 +13,18 @@ from gymnasium.vector.utils import batch_space
 
 from llmrl.envs.single import TextEnv
 
+NO_PROBLEM = "(no problem: the environment raised an error)"
+"""What an environment asks whose reset has failed, where that is tolerated."""
+
 
 class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | None], np.ndarray]):
     """Many text environments side by side, graded together in one call.
 
     Nothing resets by itself, since with episodes of one turn every second step would be wasted.
     Episodes may end at different steps: give None as the action of one that is over.
+
+    Set ``tolerant`` to go on where an environment or its verifier raises: that episode is then over,
+    with reward 0, ``info["valid"]`` False and the traceback in ``info["fault"]``.
 
     Args:
         envs: the environments.  Those that are no :class:`TextEnv` are stepped one by one, and get
@@ -36,6 +43,8 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             raise ValueError("TextVectorEnv needs at least one environment, got none.")
         self.envs = list(envs)
         self.num_envs = len(self.envs)
+        self.tolerant = False
+        self._faults: dict[int, str] = {}
         first = self.envs[0]
         self.render_mode = first.render_mode
         self.spec = first.spec
@@ -109,7 +118,12 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             if not isinstance(env.unwrapped, TextEnv):
                 known = getattr(env.unwrapped, "reset_options", ())
                 own = {key: value for key, value in own.items() if key in known}
-            observation, info = env.reset(seed=seeds[row], options=own)
+            self._faults.pop(int(row), None)
+            try:
+                observation, info = env.reset(seed=seeds[row], options=own)
+            except Exception as error:
+                self._note_fault(int(row), error)
+                observation, info = NO_PROBLEM, {}
             self._observations[row] = observation
             infos = self._add_info(infos, info, int(row))
         self._terminated[mask] = self._truncated[mask] = False
@@ -145,7 +159,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             if action is None:
                 self._observations[row] = ""
                 continue
-            observation, reward, terminated, truncated, info = self.envs[row].step(action)
+            observation, reward, terminated, truncated, info = self._step_one(row, action)
             self._observations[row] = observation
             rewards[row] = float(reward)
             self._terminated[row], self._truncated[row] = terminated, truncated
@@ -154,14 +168,33 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         flags = self._terminated.copy(), self._truncated.copy()
         return tuple(self._observations), rewards, *flags, infos
 
+    def _step_one(self, row: int, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Step one environment, unless it has raised, now or before."""
+        if row not in self._faults:
+            try:
+                return self.envs[row].step(action)  # type: ignore[return-value]
+            except Exception as error:
+                self._note_fault(row, error)
+        return "", 0.0, True, False, {"valid": False, "fault": self._faults[row]}
+
+    def _note_fault(self, row: int, error: Exception) -> None:
+        """Remember that an environment raised; without ``tolerant`` the error goes on up."""
+        if not self.tolerant:
+            raise error
+        self._faults[row] = "".join(traceback.format_exception(error)).strip()
+
     def _grade(self, actions: Sequence[str | None]) -> None:
         """Grade all responses with one call per verifier, and tell each environment its verdict."""
         waiting: dict[int, list[tuple[TextEnv, str, str]]] = {}
-        for env, action in zip(self.envs, actions, strict=True):
+        for row, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
             base = env.unwrapped
-            if isinstance(base, TextEnv) and isinstance(action, str):
+            if isinstance(base, TextEnv) and isinstance(action, str) and row not in self._faults:
                 base._check(action)
-                text = base.to_grade(action)
+                try:
+                    text = base.to_grade(action)
+                except Exception as error:
+                    self._note_fault(row, error)
+                    continue
                 if text is None:
                     base.grade_ahead(action, None)
                 else:
@@ -169,7 +202,12 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         for batch in waiting.values():
             verifier = batch[0][0].verifier
             golds = [base.problem.answer for base, _, _ in batch if base.problem is not None]
-            verdicts = verifier([text for _, _, text in batch], golds)
+            try:
+                verdicts = verifier([text for _, _, text in batch], golds)
+            except Exception:
+                if not self.tolerant:
+                    raise
+                continue  # each grades its own when it is stepped, and the one at fault raises there
             for (base, action, _), verdict in zip(batch, verdicts, strict=True):
                 base.grade_ahead(action, verdict)
 

@@ -1,71 +1,130 @@
-"""Checkpoints: one folder per checkpoint, complete or absent, and ``latest``, a link to the newest.
+"""Checkpoints: one folder per checkpoint, complete or absent; ``latest`` and ``best`` link to two of them.
 
 A folder is a Hugging Face model with tokenizer, plus ``trainer.pt`` with everything else that the run
-needs to go on.  It is written under another name, flushed to disk and renamed.
+needs to go on, plus ``SHA256SUMS``, which ``sha256sum --check`` reads too.  It is written under another
+name, flushed to disk and renamed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 
+STATE = "trainer.pt"
+SUMS = "SHA256SUMS"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
+class DamagedCheckpoint(ValueError):
+    """A checkpoint is not what was written; the message names it and what is wrong with it."""
+
+
+class Score(NamedTuple):
+    """What a checkpoint is judged by, where ``checkpoint.keep_best`` asks for it."""
+
+    metric: str
+    value: float
+    """The highest is the best."""
+
+
 def save(
-    folder: Path, step: int, save_model: Callable[[Path], object], state: dict[str, Any], keep: int
+    folder: Path,
+    step: int,
+    save_model: Callable[[Path], object],
+    state: dict[str, Any],
+    keep: int,
+    score: Score | None = None,
 ) -> Path:
     """Write ``folder/checkpoint-STEP``, point ``latest`` at it and remove all but the last ``keep``.
+
+    Args:
+        score: of this checkpoint; if no earlier one has a higher value, ``best`` points at it from
+            now on, and it stays as long as it does.
 
     Raises:
         OSError: the disk is full or not writable; earlier checkpoints and ``latest`` are untouched.
     """
     target = folder / f"checkpoint-{step:06d}"
     aside = folder / f".writing-{target.name}"
-    shutil.rmtree(aside, ignore_errors=True)
     try:
+        for left in folder.glob(".writing-*"):  # of a run that was killed while it wrote
+            shutil.rmtree(left)
         aside.mkdir(parents=True)
-        save_model(aside)
-        torch.save(state, aside / "trainer.pt")
-        for file in aside.rglob("*"):
-            if file.is_file():
-                _flush(file)
-        _flush(aside)
+        _write_model(save_model, aside)
+        _write_state(state, aside / STATE)
+        _write_sums(aside)
+        for path in (*aside.rglob("*"), aside):
+            _flush(path)
+        replaced = set_aside(target) if target.exists() else None  # folders cannot be replaced
+        aside.rename(target)
+        _link(folder, "latest", target)
+        if score is not None:
+            note_score(target, score)
+        _flush(folder)
+        if replaced is not None:
+            shutil.rmtree(replaced)
+        stay = {path.resolve() for path in (folder / "best", target) if path.exists()}
+        for old in list_checkpoints(folder)[: -max(keep, 1)]:
+            if old.resolve() not in stay:
+                shutil.rmtree(old)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise OSError(
             f"Checkpoint {target} could not be written ({error}). Earlier checkpoints are intact: free "
             "some space or give another --output, then use --resume."
         ) from error
-    shutil.rmtree(target, ignore_errors=True)
-    aside.rename(target)
-    link = folder / ".latest"
-    link.unlink(missing_ok=True)
-    link.symlink_to(target.name)
-    os.replace(link, folder / "latest")
-    _flush(folder)
-    for old in list_checkpoints(folder)[: -max(keep, 1)]:
-        shutil.rmtree(old)
     return target
+
+
+def note_score(checkpoint: Path, score: Score) -> None:
+    """Point ``best`` at a checkpoint, unless another one has a higher value of the same metric."""
+    if not math.isfinite(score.value):
+        return
+    folder = checkpoint.parent
+    record = folder / "best.json"
+    if (folder / "best").exists() and record.is_file():
+        best = json.loads(record.read_text())
+        others = best["checkpoint"] != checkpoint.name and best["metric"] == score.metric
+        if others and best["value"] > score.value:
+            return
+    aside = folder / ".best.json"
+    aside.write_text(json.dumps({"checkpoint": checkpoint.name, **score._asdict()}) + "\n")
+    _flush(aside)
+    # The record first: with a link to an older one, the next score merely writes both again.
+    os.replace(aside, record)
+    _link(folder, "best", checkpoint)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """All complete checkpoints, oldest first."""
     found = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+    return sorted(found, key=step_of)
 
 
-def find(output: Path, resume: str) -> Path:
-    """The checkpoint that ``--resume`` means: ``auto`` is the newest of ``output``.
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
+    """The checkpoint that ``--resume`` means: ``auto`` is the newest of ``output`` that is not damaged.
+
+    Args:
+        note: is told of every damaged checkpoint that was passed over.
 
     Raises:
         FileNotFoundError: there is none.
+        DamagedCheckpoint: the one that was named is damaged, or all are.
     """
     if resume == "auto":
         found = list_checkpoints(output)
@@ -73,22 +132,146 @@ def find(output: Path, resume: str) -> Path:
             raise FileNotFoundError(
                 f"--resume auto: there is no checkpoint in {output}. Leave --resume out to start anew."
             )
-        return found[-1]
+        for path in reversed(found):
+            wrong = damages(path)
+            if not wrong:
+                return path
+            note(f"{path} is damaged ({'; '.join(wrong)}): going on from the one before.")
+        raise DamagedCheckpoint(
+            f"--resume auto: every checkpoint in {output} is damaged: {_names(found)}. Start anew with "
+            "another --output, or give --policy one of them if its weights load."
+        )
     path = Path(resume)
-    if not (path / "trainer.pt").is_file():
+    if not (path / STATE).is_file() and not (path / SUMS).is_file():
         raise FileNotFoundError(
-            f"--resume {resume}: not a checkpoint (no trainer.pt in it). Give a folder such as "
+            f"--resume {resume}: not a checkpoint (no {STATE} in it). Give a folder such as "
             "runs/espo-0/checkpoint-000100, or auto."
+        )
+    if wrong := damages(path):
+        others = [p for p in list_checkpoints(path.resolve().parent) if p != path.resolve()]
+        hint = f"Others in the same folder: {_names(others)}. " if others else ""
+        raise DamagedCheckpoint(
+            f"--resume {resume}: the checkpoint is damaged ({'; '.join(wrong)}). {hint}--resume auto "
+            "takes the newest one that is not damaged."
         )
     return path.resolve()
 
 
+def damages(checkpoint: Path) -> list[str]:
+    """What differs from the files that were written; empty for a checkpoint that is in order."""
+    listing = checkpoint / SUMS
+    if not listing.is_file():
+        return [f"no {SUMS} in it"]
+    wrong = []
+    entries = [line.split("  ", 1) for line in listing.read_text(errors="replace").splitlines()]
+    if not entries or entries[-1][-1] != STATE:
+        wrong.append(f"{SUMS} is cut off")
+    for digest, name in (entry for entry in entries if len(entry) == 2):
+        if not (checkpoint / name).is_file():
+            wrong.append(f"{name} is missing")
+        elif _digest(checkpoint / name) != digest:
+            wrong.append(f"{name} differs from what was written")
+    return wrong
+
+
+def set_aside_later(checkpoint: Path) -> list[Path]:
+    """Rename the checkpoints of later steps than this one, which is about to be resumed.
+
+    They belong to a continuation that is being written anew; ``latest`` must not lead back to it.
+
+    Returns:
+        Their new paths, ``aside-checkpoint-STEP``.
+    """
+    folder = checkpoint.parent
+    later = [path for path in list_checkpoints(folder) if step_of(path) > step_of(checkpoint)]
+    moved = [set_aside(path) for path in later]
+    if moved:
+        _link(folder, "latest", checkpoint)
+        if not (folder / "best").exists():
+            (folder / "best").unlink(missing_ok=True)
+            (folder / "best.json").unlink(missing_ok=True)
+        _flush(folder)
+    return moved
+
+
+def set_aside(checkpoint: Path) -> Path:
+    """Rename a checkpoint to ``aside-checkpoint-STEP``, in place of one that has this name."""
+    new = checkpoint.parent / f"aside-{checkpoint.name}"
+    if new.exists():
+        shutil.rmtree(new)
+    return checkpoint.rename(new)
+
+
 def load_state(checkpoint: Path) -> dict[str, Any]:
     """What ``trainer.pt`` of a checkpoint holds."""
-    state: dict[str, Any] = torch.load(
-        checkpoint / "trainer.pt", map_location="cpu", weights_only=True
-    )
+    state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
     return state
+
+
+def _write_model(save_model: Callable[[Path], object], folder: Path) -> None:
+    try:
+        save_model(folder)
+    except SafetensorError as error:  # its reason for a full disk is in the text alone
+        if "I/O error" in str(error):
+            raise OSError(str(error)) from error
+        raise
+
+
+def _write_state(state: dict[str, Any], path: Path) -> None:
+    """``torch.save``, whose own error for a full disk does not say so."""
+    with path.open("wb") as file:
+        writer = _Writer(file)
+        try:
+            torch.save(state, writer)  # type: ignore[arg-type]
+        except RuntimeError as error:
+            if writer.error is not None:
+                raise writer.error from error
+            raise
+
+
+class _Writer:
+    """A file that remembers why it could not be written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        try:
+            self._file.flush()
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def _write_sums(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    files.sort(key=lambda path: (path.name == STATE, path))  # last: a list without it is cut off
+    lines = [f"{_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _link(folder: Path, name: str, target: Path) -> None:
+    aside = folder / f".{name}"
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target.name)
+    os.replace(aside, folder / name)
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths)
 
 
 def _flush(path: Path) -> None:

@@ -87,7 +87,9 @@ class TrainConfig:
     micro_batch_tokens: int = 16_384
     """Rows times padded length per forward pass; affects memory and speed, not the result."""
     max_bad_steps: int = 5
-    """Stop after this many updates in a row with a gradient that is not finite."""
+    """Stop after this many updates in a row whose loss or gradient is not finite."""
+    max_lost_steps: int = 3
+    """Stop after this many steps in a row in which an environment raised an error in every group."""
 
 
 @dataclass
@@ -114,8 +116,22 @@ class CheckpointConfig:
     """Steps between checkpoints; the last step always makes one."""
     keep: int = 2
     """How many of the latest checkpoints stay."""
+    keep_best: Literal["eval/greedy", "reward/accuracy"] | None = None
+    """Also keep the checkpoint with the highest value: eval/greedy: held-out accuracy, with a checkpoint after every evaluation; reward/accuracy: of the step's own responses."""
     rollouts_every: int = 10
     """Steps between files of rollouts; the first and the last step always make one; 0: none."""
+
+
+@dataclass
+class LogConfig:
+    """Where the metrics go, beside metrics.jsonl."""
+
+    to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Experiment trackers, each an extra of the same name: --log.to tensorboard wandb."""
+    names: Literal["llmrl", "trl"] = "llmrl"
+    """trl: the trackers get TRL's names where TRL has the metric (docs/metrics.md)."""
+    project: str = "llmrl"
+    """What wandb and trackio file the run under."""
 
 
 SECTIONS: dict[str, type] = {
@@ -123,6 +139,7 @@ SECTIONS: dict[str, type] = {
     "train": TrainConfig,
     "eval": EvalConfig,
     "checkpoint": CheckpointConfig,
+    "log": LogConfig,
 }
 
 
@@ -138,6 +155,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    log: LogConfig = field(default_factory=LogConfig)
     output: Path | None = None
     """Folder of the run; by default runs/ALGORITHM-SEED, with a number where that exists."""
     resume: str | None = None
@@ -444,6 +462,15 @@ def check(config: Config) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise ConfigError(f"--{name} must be greater than 0, got {value}.")
+    evaluation = config.eval
+    if config.checkpoint.keep_best == "eval/greedy" and not (
+        evaluation.every and evaluation.problems
+    ):
+        raise ConfigError(
+            "--checkpoint.keep-best eval/greedy needs evaluations during training, got --eval.every "
+            f"{evaluation.every} and --eval.problems {evaluation.problems}. Give --eval.every "
+            f"{config.checkpoint.every}, or --checkpoint.keep-best reward/accuracy."
+        )
     rows = train.prompts_per_step * train.group_size
     if train.updates_per_step > rows:
         raise ConfigError(

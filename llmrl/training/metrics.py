@@ -9,6 +9,8 @@ import json
 import math
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +37,11 @@ METRICS: tuple[Metric, ...] = (
         "verifier/invalid",
         "share",
         "responses without a verdict: timeout, error, gold answer not parsed",
+    ),
+    Metric(
+        "groups/lost",
+        "groups",
+        "left out since the start because their environment raised an error",
     ),
     Metric("groups/mixed", "share", "groups whose rewards differ, before any filter"),
     Metric(
@@ -100,7 +107,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("actor/part*_entropy", "nats", "mean old entropy of that part's tokens"),
     Metric("actor/part*_clip_width", "", "mean width of the clip in that part"),
     Metric(
-        "actor/skipped_updates", "updates", "updates left out because the gradient was not finite"
+        "actor/skipped_updates",
+        "updates",
+        "updates left out since the start: loss or gradient not finite",
     ),
     Metric("critic/loss", "", "value loss"),
     Metric("critic/grad_norm", "", "length of the critic's gradient before clipping"),
@@ -119,6 +128,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("time/update", "s", "forward, backward and optimiser"),
     Metric("time/step", "s", "the whole step", "step_time"),
     Metric("perf/tokens_per_second", "tokens/s", "sampled tokens over the time of the step"),
+    Metric("perf/micro_batch_tokens", "tokens", "largest micro-batch, less after memory ran out"),
     Metric("progress/tokens", "tokens", "sampled since the start", "num_tokens"),
     Metric("progress/problems", "problems", "drawn since the start"),
 )
@@ -134,18 +144,34 @@ def find_metric(name: str) -> Metric | None:
     return KNOWN.get(re.sub(r"part\d+_", "part*_", name))
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write a file of the run; what the system says of a full disk becomes a sentence that helps."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path} could not be written ({error}). Checkpoints are intact: free some space, then go on "
+            "with --resume auto."
+        ) from error
+
+
 class MetricsFile:
     """``metrics.jsonl``: one line a step, flushed at once.
 
     Args:
         path: the file; lines after ``position`` are cut off, so that a resumed run repeats nothing.
-        position: length in bytes that counts, None for all of it.
+        position: length in bytes that counts, None for all of it.  A file that is shorter, such as that
+            of a checkpoint which was moved without its run, is only written on.
     """
 
     def __init__(self, path: Path, position: int | None = None) -> None:
-        self._file = path.open("ab")
+        self.path = path
+        # Unbuffered: nothing that could not be written is tried again when the file is closed.
+        self._file = path.open("ab", buffering=0)
         if position is not None:
-            self._file.truncate(position)
+            # Beyond its end, truncate would fill the file up with zeros.
+            self._file.truncate(min(position, path.stat().st_size))
             self._file.seek(0, os.SEEK_END)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
@@ -155,8 +181,14 @@ class MetricsFile:
             raise KeyError(f"Not in the registry of metrics: {', '.join(unknown)}.")
         line: dict[str, Any] = {"step": step}
         line.update({k: v if math.isfinite(v) else None for k, v in metrics.items()})
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
+        left = json.dumps(line).encode() + b"\n"
+        with writing(self.path):
+            while left:
+                left = left[self._file.write(left) :]
+
+    def flush(self) -> None:
+        """Make the kernel write the file to the disk: a checkpoint will rely on its length."""
+        os.fsync(self._file.fileno())
 
     @property
     def position(self) -> int:

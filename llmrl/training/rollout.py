@@ -55,8 +55,18 @@ class Environments:
     def of_size(self, rows: int) -> TextVectorEnv:
         """A vector environment of ``rows`` episodes."""
         if rows not in self._by_size:
-            self._by_size[rows] = TextVectorEnv.make(self.env_id, rows, **self.options)
+            env = TextVectorEnv.make(self.env_id, rows, **self.options)
+            env.tolerant = True  # one environment that raises must not cost the others their work
+            for one in env.envs:
+                # Those that heed the seed of reset begin anew there; the others would draw from a
+                # generator that nobody has seeded.
+                one.unwrapped.np_random = np.random.default_rng(np.random.randint(2**31))
+            self._by_size[rows] = env
         return self._by_size[rows]
+
+    def made(self) -> dict[int, TextVectorEnv]:
+        """Those that exist, by their number of rows."""
+        return dict(self._by_size)
 
     def num_problems(self) -> int | None:
         """How many problems there are; None where they never end."""

@@ -27,16 +27,18 @@ from llmrl.evaluation import Evaluation, evaluate
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.report.plots import plot_run
-from llmrl.training import checkpoint
+from llmrl.training import checkpoint, faults, randomness
 from llmrl.training.config import Config, ConfigError, env_class
 from llmrl.training.display import Display
-from llmrl.training.metrics import MetricsFile
+from llmrl.training.metrics import MetricsFile, writing
 from llmrl.training.rollout import Environments, Rollouts, collect
+from llmrl.training.sinks import Run, Trackers, require
 from llmrl.training.trainer import Trainer
 
 # Above this the sampler and the scorer do not compute the same distribution: a ratio of 1 would be
 # off by 2 % per token in float32.
 MISMATCH_TOLERANCE = {"float32": 0.02, "bfloat16": 1.0}
+GREEDY = "eval/greedy"
 
 
 def train(config: Config, display: Display | None = None) -> Path | None:
@@ -48,16 +50,18 @@ def train(config: Config, display: Display | None = None) -> Path | None:
     """
     with contextlib.ExitStack() as stack:
         display = stack.enter_context(display or Display())
-        start = _resume_from(config)
+        require(config.log.to)
+        start = _resume_from(config, display)
         folder = _choose_folder(config, start)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         transformers_logging.disable_progress_bar()  # it would break into ours
-        torch.manual_seed(config.seed)
+        randomness.seed_all(config.seed)
         state = None if start is None else checkpoint.load_state(start)
         if state is not None:
             _refuse_changes(config, state)
         trainer, held_out = build(config, start)
+        trainer.note = display.note
         stack.callback(trainer.environments.close)
         stack.callback(held_out.close)
         if state is not None:
@@ -69,13 +73,24 @@ def train(config: Config, display: Display | None = None) -> Path | None:
         if start is None and folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if start is not None:
+            for path in checkpoint.set_aside_later(start):
+                display.note(
+                    f"{path} is what was checkpoint {checkpoint.step_of(path)}, later than this one."
+                )
+        trainer.faults = folder / "faults"
         (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
         metrics = MetricsFile(
             folder / "metrics.jsonl", 0 if state is None else state["metrics_position"]
         )
         stack.callback(metrics.close)
+        trackers = Trackers(Run(folder, trainer.counters.step, config), display.note)
+        stack.callback(trackers.close)
         before = _evaluate(trainer, held_out, folder, "before", display)
-        finished = _loop(trainer, held_out, folder, metrics, display)
+        if state is not None:
+            # What has been checked and evaluated since may have drawn from them.
+            randomness.load(state["random"], trainer.environments)
+        finished = _loop(trainer, held_out, folder, metrics, trackers, display)
         if not finished:
             display.note(
                 f"Stopped. Go on with the same command and: --output {folder} --resume auto"
@@ -84,6 +99,10 @@ def train(config: Config, display: Display | None = None) -> Path | None:
         after = _evaluate(trainer, held_out, folder, "after", display)
         if before is not None and after is not None:
             display.comparison(before, after)
+        if after is not None and config.checkpoint.keep_best == GREEDY:
+            checkpoint.note_score(
+                (folder / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean)
+            )
         for path in plot_run(folder):
             display.note(f"plot: {path}")
         display.note(f"model: {folder / 'latest'}")
@@ -152,12 +171,12 @@ def _check_group_size(config: Config, recipe: Algorithm) -> None:
         )
 
 
-def _resume_from(config: Config) -> Path | None:
+def _resume_from(config: Config, display: Display) -> Path | None:
     if config.resume is None:
         return None
     try:
-        return checkpoint.find(_default_folder(config, newest=True), config.resume)
-    except FileNotFoundError as error:
+        return checkpoint.find(_default_folder(config, newest=True), config.resume, display.note)
+    except (FileNotFoundError, checkpoint.DamagedCheckpoint) as error:
         raise ConfigError(str(error)) from error
 
 
@@ -194,7 +213,7 @@ def _refuse_changes(config: Config, state: dict[str, Any]) -> None:
     changes = [
         f"  {key}: was {before!r}, is {now!r}"
         for key, before, now in _differences(old, new)
-        if key not in free and not key.startswith("checkpoint.")
+        if key not in free and not key.startswith(("checkpoint.", "log."))
     ]
     if changes and not config.force:
         raise ConfigError(
@@ -242,6 +261,7 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
     first = policy.encode([probe.records[0]["problem"]])[0]
     display.panel("first prompt, as the model reads it", str(policy.tokenizer.decode(first)))
     record = probe.records[0]
+    _refuse_broken(trainer.environments.env_id, probe, display)
     display.panel(
         f"a response before training: {record.get('verdict', record['reward'])}"
         + (f" (gold answer {record['answer']})" if "answer" in record else ""),
@@ -265,6 +285,20 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
             f"The sampler's log-probabilities differ from the scorer's by {gap:.3g} nats (tolerance {tolerance}). "
             "Importance ratios would be wrong from the start. Likely causes: a generation setting that truncates or "
             "reshapes the distribution (top_p, top_k, repetition_penalty), dropout, or attention that reads padding."
+        )
+
+
+def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:
+    """An environment that raises everywhere is not worth starting with; one that does so once may be."""
+    faulty = [record["fault"] for record in probe.records if record.get("fault")]
+    if len(faulty) == len(probe):
+        raise ConfigError(
+            f"--env {env_id}: it raised an error at every one of the first problems:\n{faulty[0]}"
+        )
+    if faulty:
+        display.note(
+            f"check      the environment raised an error at {len(faulty)} of {len(probe)} problems, first "
+            f"{faults.last_line(faulty[0])!r}; in training such groups are left out"
         )
 
 
@@ -305,6 +339,11 @@ def _evaluate(
     result.write(folder / "eval", name)
     averages = f", avg@{samples} {result.average}" if samples else ""
     display.note(f"evaluation {name}: greedy {result.greedy}{averages}")
+    if faulty := [record["fault"] for record in result.records if record.get("fault")]:
+        display.note(
+            f"In {len(faulty)} responses of it the environment raised an error, first "
+            f"{faults.last_line(faulty[0])!r}; they count as not correct."
+        )
     return result
 
 
@@ -338,6 +377,7 @@ def _loop(
     held_out: Environments,
     folder: Path,
     metrics_file: MetricsFile,
+    trackers: Trackers,
     display: Display,
 ) -> bool:
     """All steps; False if the user stopped them."""
@@ -354,15 +394,21 @@ def _loop(
                     trainer, held_out, folder, f"step_{step:06d}", display, samples=0
                 )
                 if result is not None:
-                    metrics["eval/greedy"] = result.greedy.mean
+                    metrics[GREEDY] = result.greedy.mean
             metrics_file.write(step, metrics)
+            trackers.log(step, metrics)
             display.step(step, total, metrics)
             move(step)
             every = config.checkpoint.rollouts_every
             if every and (step % every == 0 or step == 1 or last):
-                write_rollouts(folder / "rollouts" / f"step_{step:06d}.jsonl", step, rollouts)
-            if step % config.checkpoint.every == 0 or last or interrupt.asked:
-                trainer.save(folder, metrics_file)
+                path = folder / "rollouts" / f"step_{step:06d}.jsonl"
+                with writing(path):
+                    write_rollouts(path, step, rollouts)
+            best = config.checkpoint.keep_best
+            score = checkpoint.Score(best, metrics[best]) if best in metrics else None
+            judged = best == GREEDY and score is not None
+            if step % config.checkpoint.every == 0 or judged or last or interrupt.asked:
+                trainer.save(folder, metrics_file, score)
                 saved = step
         if interrupt.asked and saved != counters.step:
             trainer.save(folder, metrics_file)

@@ -7,9 +7,10 @@ recipe; what a model is, the policy; what is right, the environment.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,9 @@ from llmrl import keys
 from llmrl.algorithms import Algorithm
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
-from llmrl.training import checkpoint
+from llmrl.training import checkpoint, faults, randomness
 from llmrl.training.config import Config
+from llmrl.training.faults import Memory, TrainingError, sized
 from llmrl.training.metrics import MetricsFile
 from llmrl.training.rollout import (
     Environments,
@@ -36,9 +38,8 @@ from llmrl.training.rollout import (
     trim,
 )
 
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says why, and what is safe on disk."""
+ROW = "row"
+"""Where a row of a minibatch stands among the step's records; no loss reads it."""
 
 
 @dataclass
@@ -50,6 +51,8 @@ class Counters:
     groups: int = 0
     skipped_updates: int = 0
     bad_in_a_row: int = 0
+    lost_groups: int = 0
+    lost_in_a_row: int = 0
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Trainer:
         environments: training problems.
         critic: for algorithms that read ``"value"``.
         reference: for algorithms that read ``"ref_log_prob"``.
+        note: is told, in words, of what went wrong and did not end the training.
+        faults: folder for batches and tracebacks to look into; None: they are not kept.
     """
 
     config: Config
@@ -72,6 +77,8 @@ class Trainer:
     critic: Critic | None = None
     reference: Policy | None = None
     counters: Counters = field(default_factory=Counters)
+    note: Callable[[str], object] = logging.getLogger(__name__).warning
+    faults: Path | None = None
 
     def __post_init__(self) -> None:
         train = self.config.train
@@ -94,6 +101,9 @@ class Trainer:
         self.sampling = torch.Generator(device=self.policy.device).manual_seed(self.config.seed)
         self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
         self.problems = ProblemStream(self.config.seed, self.environments.num_problems())
+        self.memory = Memory(train.micro_batch_tokens, lambda text: self.note(text))
+        self.last_fault: str | None = None
+        self.records: list[dict[str, Any]] = []
         self.seconds: dict[str, float] = {}
 
     # The step, in the order of docs/architecture.md.
@@ -105,6 +115,7 @@ class Trainer:
         self.policy.eval()
         rollouts, metrics = self.gather()
         if len(rollouts):
+            self.records = rollouts.records
             data = self.before_update(rollouts, metrics)
             self.update(data, metrics)
         self.policy.sync()
@@ -117,12 +128,15 @@ class Trainer:
             "progress/tokens": float(self.counters.tokens),
             "progress/problems": float(self.problems.position),
             "actor/skipped_updates": float(self.counters.skipped_updates),
+            "groups/lost": float(self.counters.lost_groups),
+            "perf/micro_batch_tokens": float(self.memory.budget),
         }
         return metrics, rollouts
 
     def gather(self) -> tuple[Rollouts, dict[str, float]]:
         """Groups to train on: sampled, shaped, filtered, and refilled while the recipe allows."""
         train, credit = self.config.train, self.algorithm.credit
+        self.last_fault = None
         sampled: list[Rollouts] = []
         kept: list[Rollouts] = []
         missing, rounds = train.prompts_per_step, 0
@@ -135,6 +149,7 @@ class Trainer:
                 )  # fmt: skip
                 rounds += 1
                 self.counters.groups += missing
+                rollouts = self.without_faults(rollouts)
                 sampled.append(rollouts)
                 keep = credit.keep(rollouts.data)  # by what the verifier said, before any shaping
                 for shape in credit.shape:
@@ -143,6 +158,7 @@ class Trainer:
                     kept.append(rollouts.select(keep))
                     missing -= int(rollouts.data[keys.GROUP][keep].unique().numel())
         everything = concatenate(sampled)
+        self.stop_if_all_is_lost(len(everything))
         self.counters.tokens += int(everything.data[keys.MASK].sum())
         metrics = describe(everything)
         metrics["dynamic_sampling/rounds"] = float(rounds)
@@ -150,23 +166,63 @@ class Trainer:
         metrics["dynamic_sampling/acceptance"] = (train.prompts_per_step - missing) / max(groups, 1)
         return (concatenate(kept) if kept else Rollouts(everything.data[:0], [])), metrics
 
+    def without_faults(self, rollouts: Rollouts) -> Rollouts:
+        """The groups in which no environment raised; the others are counted and written down."""
+        whole, broken = faults.split_faults(rollouts)
+        if broken:
+            step, counters = self.counters.step + 1, self.counters
+            lost = len({record["group"] for record in broken})
+            counters.lost_groups += lost
+            first = broken[0]
+            where = ""
+            if self.faults is not None:
+                path = self.faults / f"step_{step:06d}_environment.jsonl"
+                with self.unless_disk_is_full():
+                    faults.write_records(path, step, broken)
+                    where = f" Tracebacks: {path}."
+            self.note(
+                f"Step {step}: {lost} groups left out, because their environment raised an error, first "
+                f"{faults.last_line(first['fault'])!r} at problem {first['problem_id']}.{where}"
+            )
+            self.last_fault = first["fault"]
+        return whole
+
+    def stop_if_all_is_lost(self, rows: int) -> None:
+        """Count the steps in a row that an environment's errors left without a response."""
+        counters = self.counters
+        lost = rows == 0 and self.last_fault is not None
+        counters.lost_in_a_row = counters.lost_in_a_row + 1 if lost else 0
+        if counters.lost_in_a_row >= self.config.train.max_lost_steps:
+            raise TrainingError(
+                f"The environment {self.environments.env_id} raised an error in every group of "
+                f"{counters.lost_in_a_row} steps in a row (up to step {counters.step + 1}), so there is nothing "
+                f"to learn from. The last error:\n{self.last_fault}"
+            )
+
+    @contextmanager
+    def unless_disk_is_full(self) -> Iterator[None]:
+        """Write something that training can do without."""
+        try:
+            yield
+        except OSError as error:
+            self.note(f"Could not be written, going on without: {error}")
+
     def before_update(self, rollouts: Rollouts, metrics: dict[str, float]) -> TensorDict:
         """Everything that is fixed during the update: old scores, values, advantages."""
         data = trim(rollouts.data)
-        budget = self.config.train.micro_batch_tokens
         needs = self.algorithm.in_keys
         with self.timed("score"), torch.no_grad():
             names = [keys.LOG_PROB, keys.ENTROPY, keys.MAX_ENTROPY]
             # The entropy costs little here and is the first thing that anyone looks at.
-            old = by_rows(lambda part: self.policy.score(part, entropy=True), data, names, budget)
+            old = self.by_rows(lambda part: self.policy.score(part, entropy=True), data, names)
             data[keys.OLD_LOG_PROB] = old[keys.LOG_PROB]
             data[keys.OLD_ENTROPY] = old[keys.ENTROPY]
             data[keys.MAX_ENTROPY] = old[keys.MAX_ENTROPY]
             if self.reference is not None:
-                reference = by_rows(self.reference.score, data, [keys.LOG_PROB], budget)
+                reference = self.by_rows(self.reference.score, data, [keys.LOG_PROB])
                 data[keys.REF_LOG_PROB] = reference[keys.LOG_PROB]
             if self.critic is not None:
-                data[keys.VALUE] = by_rows(self.critic, data, [keys.VALUE], budget)[keys.VALUE]
+                data[keys.VALUE] = self.by_rows(self.critic, data, [keys.VALUE])[keys.VALUE]
                 data[keys.OLD_VALUE] = data[keys.VALUE]
         data = self.algorithm.credit.advantage(data)
         mask = data[keys.MASK]
@@ -191,11 +247,23 @@ class Trainer:
         wanted = {keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, *needs}
         return data.select(*wanted, strict=False)
 
+    def by_rows(
+        self, score: Callable[[TensorDict], TensorDict], data: TensorDict, names: Sequence[str]
+    ) -> TensorDict:
+        """:func:`rollout.by_rows` in micro-batches that fit into memory."""
+
+        def measured(part: TensorDict) -> TensorDict:
+            with sized(part):
+                return score(part)
+
+        return self.memory.fit(lambda budget: by_rows(measured, data, names, budget))
+
     def update(self, data: TensorDict, metrics: dict[str, float]) -> None:
         """Optimiser steps on minibatches of the rows, each in micro-batches."""
         train = self.config.train
         with self.timed("update"):
             self.policy.train()
+            data = data.set(ROW, torch.arange(len(data), device=data.device))
             totals: dict[str, float] = {}
             for _ in range(train.epochs):
                 order = torch.randperm(len(data), generator=self.shuffling)
@@ -220,17 +288,35 @@ class Trainer:
 
     def update_once(self, data: TensorDict, totals: dict[str, float]) -> None:
         """One optimiser step: the gradients of the micro-batches are summed, clipped and applied."""
-        train = self.config.train
+        sums = self.memory.fit(lambda budget: self.accumulate(data, budget))
+        if not self.apply_gradient(sums):
+            self.report_bad_update(data)
+        for name, amount in sums.items():
+            if name in ("ratio_min", "ratio_max"):
+                pick = min if name == "ratio_min" else max
+                totals[name] = pick(totals.get(name, amount), amount)
+            else:
+                totals[name] = totals.get(name, 0.0) + amount
+        totals["updates"] = totals.get("updates", 0.0) + 1
+
+    def accumulate(self, data: TensorDict, budget: int) -> dict[str, float]:
+        """Add up the gradients of all micro-batches, from zero; returns the sums of the metrics.
+
+        From zero, since a backward pass that broke off has reached some of the weights and not others.
+        """
         entropy = keys.ENTROPY in self.algorithm.in_keys
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in (*self.parameters, *self.masters, *self.critic_parameters):
+            parameter.grad = None
         sums: dict[str, float] = {}
-        for rows in micro_batches(data, train.micro_batch_tokens):
-            part = self.policy.score(trim(data[rows]), entropy=entropy)
-            if self.critic is not None:
-                part = self.critic(part)
-            out = self.loss(part)
-            loss = sum(value for name, value in out.items() if name.startswith("loss_"))
-            loss.backward()
+        for rows in micro_batches(data, budget):
+            part = trim(data[rows])
+            with sized(part):
+                part = self.policy.score(part, entropy=entropy)
+                if self.critic is not None:
+                    part = self.critic(part)
+                out = self.loss(part)
+                loss = sum(value for name, value in out.items() if name.startswith("loss_"))
+                loss.backward()
             tokens = float(part[keys.MASK].sum())
             for name, value in out.items():
                 amount = float(value.detach())
@@ -245,17 +331,10 @@ class Trainer:
                     # The loss modules report means over the call's sampled tokens.
                     sums[name] = sums.get(name, 0.0) + amount * tokens
             sums["tokens"] = sums.get("tokens", 0.0) + tokens
-        self.apply_gradient(sums)
-        for name, amount in sums.items():
-            if name in ("ratio_min", "ratio_max"):
-                pick = min if name == "ratio_min" else max
-                totals[name] = pick(totals.get(name, amount), amount)
-            else:
-                totals[name] = totals.get(name, 0.0) + amount
-        totals["updates"] = totals.get("updates", 0.0) + 1
+        return sums
 
-    def apply_gradient(self, sums: dict[str, float]) -> None:
-        """Clip and step, or skip the update if the gradient is not finite."""
+    def apply_gradient(self, sums: dict[str, float]) -> bool:
+        """Clip and step; False, and no step, if the loss or the gradient is not finite."""
         train, counters = self.config.train, self.counters
         warm = min((counters.step + 1) / max(train.warmup_steps, 1), 1.0)
         for group in self.optimizer.param_groups:
@@ -272,18 +351,33 @@ class Trainer:
             )
         for name, norm in zip(("grad_norm", "critic_grad_norm"), norms, strict=False):
             sums[name] = float(norm)
-        if all(math.isfinite(float(norm)) for norm in norms):
+        judged = ("loss", "critic_loss", "grad_norm", "critic_grad_norm")
+        if all(math.isfinite(sums[name]) for name in judged if name in sums):
             self.optimizer.step()
             self.adopt_masters()
             counters.bad_in_a_row = 0
-            return
+            return True
         counters.skipped_updates += 1
         counters.bad_in_a_row += 1
-        if counters.bad_in_a_row >= train.max_bad_steps:
+        return False
+
+    def report_bad_update(self, data: TensorDict) -> None:
+        """Keep the batch of an update that was left out; stop after too many in a row."""
+        counters, step = self.counters, self.counters.step + 1
+        where = ""
+        if self.faults is not None:
+            with self.unless_disk_is_full():
+                records = [self.records[row] for row in data[ROW].tolist()]
+                path = faults.dump(self.faults, step, data, records)
+                where = f" Its batch: {path}." if path else ""
+        self.note(
+            f"Step {step}: an update was left out, because its loss or gradient was not finite.{where}"
+        )
+        if counters.bad_in_a_row >= self.config.train.max_bad_steps:
             raise TrainingError(
-                f"The gradient was not finite in {counters.bad_in_a_row} updates in a row (step "
-                f"{counters.step + 1}). The weights are those of the last good update. Try a lower "
-                "--train.learning-rate, or look at the rollouts of this step."
+                f"The loss or the gradient was not finite in {counters.bad_in_a_row} updates in a row (step "
+                f"{step}). The weights are those of the last good update. Try a lower "
+                f"--train.learning-rate, or look at the batch.{where}"
             )
 
     @torch.no_grad()
@@ -323,7 +417,8 @@ class Trainer:
             "critic": None if self.critic is None else self.critic.state_dict(),
             "sampling": self.sampling.get_state(),
             "shuffling": self.shuffling.get_state(),
-            "torch": torch.get_rng_state(),
+            "random": randomness.state(self.environments),
+            "micro_batch_tokens": self.memory.budget,
             "policy_version": self.policy.version,
             "metrics_position": metrics_position,
             "config": json.dumps(self.config.to_dict()),
@@ -343,14 +438,18 @@ class Trainer:
             self.critic.load_state_dict(state["critic"])
         self.sampling.set_state(state["sampling"])
         self.shuffling.set_state(state["shuffling"])
-        torch.set_rng_state(state["torch"])
+        randomness.load(state["random"], self.environments)
+        self.memory.budget = state["micro_batch_tokens"]
         self.policy.version = state["policy_version"]
 
-    def save(self, folder: Path, metrics: MetricsFile) -> Path:
+    def save(
+        self, folder: Path, metrics: MetricsFile, score: checkpoint.Score | None = None
+    ) -> Path:
         """Write a checkpoint."""
+        metrics.flush()
         return checkpoint.save(
             folder, self.counters.step, self.policy.save, self.state(metrics.position),
-            self.config.checkpoint.keep,
+            self.config.checkpoint.keep, score,
         )  # fmt: skip
 
 
@@ -362,6 +461,8 @@ def _metric_name(name: str) -> str:
 def describe(rollouts: Rollouts) -> dict[str, float]:
     """Metrics of everything that was sampled in a step, before any filter."""
     records, data = rollouts.records, rollouts.data
+    if not records:
+        return {"sampled_tokens": 0.0}
     reward = torch.tensor([record["reward"] for record in records])
     verdicts = [record.get("verdict") for record in records]
     lengths = data[keys.MASK].sum(1).float()

@@ -1,5 +1,10 @@
 """A checkpoint is complete or absent, and a failure leaves the earlier ones alone."""
 
+import errno
+import os
+import resource
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,13 +13,14 @@ import torch
 from llmrl.training import checkpoint
 
 
-def save(folder: Path, step: int, keep: int = 2) -> Path:
+def save(folder: Path, step: int, keep: int = 2, score: float | None = None) -> Path:
     return checkpoint.save(
         folder,
         step,
         lambda path: (path / "model.txt").write_text(str(step)) and None,
         {"step": step},
         keep,
+        None if score is None else checkpoint.Score("eval/greedy", score),
     )
 
 
@@ -58,15 +64,15 @@ def test_a_half_written_folder_of_a_killed_run_is_no_checkpoint(tmp_path):
 
 def test_resume_auto_finds_the_newest_and_a_path_is_taken_as_it_is(tmp_path):
     first, second = save(tmp_path, 1), save(tmp_path, 2)
-    assert checkpoint.find(tmp_path, "auto") == second
-    assert checkpoint.find(tmp_path, str(first)) == first.resolve()
+    assert checkpoint.find(tmp_path, "auto", print) == second
+    assert checkpoint.find(tmp_path, str(first), print) == first.resolve()
 
 
 def test_resuming_from_nothing_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* Leave --resume out"):
-        checkpoint.find(tmp_path, "auto")
+        checkpoint.find(tmp_path, "auto", print)
     with pytest.raises(FileNotFoundError, match=r"not a checkpoint .*trainer\.pt"):
-        checkpoint.find(tmp_path, str(tmp_path))
+        checkpoint.find(tmp_path, str(tmp_path), print)
 
 
 def test_random_states_survive(tmp_path):
@@ -76,3 +82,153 @@ def test_random_states_survive(tmp_path):
     other = torch.Generator()
     other.set_state(checkpoint.load_state(path)["state"])
     assert torch.equal(torch.rand(3, generator=other), expected)
+
+
+@pytest.mark.parametrize(
+    "call", ["os.fsync", "torch.save", "pathlib.Path.mkdir", "pathlib.Path.rename", "os.replace"]
+)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_whatever_the_disk_refuses_the_last_checkpoint_stands(call, code, tmp_path, monkeypatch):
+    good = save(tmp_path, 1, keep=1)
+
+    def refuse(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(call, refuse)
+        with pytest.raises(OSError, match=rf"000002 could not be written .*{os.strerror(code)}"):
+            save(tmp_path, 2, keep=1)
+    assert checkpoint.damages(good) == []
+    assert (tmp_path / "latest").resolve() == good.resolve()
+    # With os.replace the second one is complete, and only the link to it is missing.
+    assert checkpoint.damages(checkpoint.find(tmp_path, "auto", print)) == []
+    third = save(tmp_path, 3, keep=1)
+    assert (checkpoint.list_checkpoints(tmp_path), checkpoint.damages(third)) == ([third], [])
+
+
+@pytest.mark.parametrize("of", ["state", "model"])
+def test_a_file_that_may_not_grow_is_reported_with_the_systems_reason(of, tmp_path):
+    good = save(tmp_path, 1)
+    big = {"x": torch.zeros(100_000)}
+
+    def save_model(path: Path) -> None:
+        if of == "model":
+            from safetensors.torch import save_file
+
+            save_file(big, path / "model.safetensors")
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"could not be written .*File too large.*intact"):
+            checkpoint.save(tmp_path, 2, save_model, big if of == "state" else {}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoint.list_checkpoints(tmp_path) == [good]
+
+
+def test_a_folder_that_is_none_is_reported(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match=r"could not be written .*Not a directory"):
+        save(tmp_path / "file", 1)
+
+
+def test_the_sums_are_those_of_sha256sum(tmp_path):
+    path = save(tmp_path, 1)
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", checkpoint.SUMS], cwd=path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["model.txt: OK", "trainer.pt: OK"]
+
+
+def damage_nothing(path: Path) -> None:
+    pass
+
+
+def flip_a_bit(path: Path) -> None:
+    file = path / "trainer.pt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def cut_off_the_sums(path: Path) -> None:
+    sums = path / checkpoint.SUMS
+    sums.write_text(sums.read_text().splitlines()[0] + "\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damage_nothing, []),
+        (flip_a_bit, ["trainer.pt differs from what was written"]),
+        (lambda path: (path / "model.txt").unlink(), ["model.txt is missing"]),
+        (lambda path: (path / "model.txt").write_text(""), ["model.txt differs from what was written"]),
+        (lambda path: (path / checkpoint.SUMS).unlink(), ["no SHA256SUMS in it"]),
+        (lambda path: (path / checkpoint.SUMS).write_text(""), ["SHA256SUMS is cut off"]),
+        (cut_off_the_sums, ["SHA256SUMS is cut off"]),
+        (lambda path: (path / "notes.txt").write_text("a person's own"), []),
+    ],
+)  # fmt: skip
+def test_damage_is_named(damage, words, tmp_path):
+    path = save(tmp_path, 1)
+    damage(path)
+    assert checkpoint.damages(path) == words
+
+
+def test_auto_takes_the_newest_good_one_and_a_named_one_must_be_good(tmp_path):
+    first, second = save(tmp_path, 1), save(tmp_path, 2)
+    flip_a_bit(second)
+    notes: list[str] = []
+    assert checkpoint.find(tmp_path, "auto", notes.append) == first
+    assert notes == [
+        f"{second} is damaged (trainer.pt differs from what was written): going on from the one before."
+    ]
+    with pytest.raises(
+        checkpoint.DamagedCheckpoint,
+        match=r"is damaged \(trainer.pt differs.*Others in the same folder: checkpoint-000001",
+    ):
+        checkpoint.find(tmp_path, str(second), print)
+    flip_a_bit(first)
+    with pytest.raises(checkpoint.DamagedCheckpoint, match=r"every checkpoint in .* is damaged"):
+        checkpoint.find(tmp_path, "auto", print)
+
+
+def test_the_best_one_stays_and_the_later_of_two_equals_is_the_best(tmp_path):
+    def best() -> str:
+        return (tmp_path / "best").resolve().name
+
+    save(tmp_path, 1, keep=1, score=0.5)
+    save(tmp_path, 2, keep=1, score=0.7)
+    save(tmp_path, 3, keep=1, score=0.6)
+    save(tmp_path, 4, keep=1)
+    assert best() == "checkpoint-000002"
+    names = [path.name for path in checkpoint.list_checkpoints(tmp_path)]
+    assert names == ["checkpoint-000002", "checkpoint-000004"]
+    save(tmp_path, 5, keep=1, score=float("nan"))
+    assert best() == "checkpoint-000002"
+    save(tmp_path, 6, keep=1, score=0.7)
+    assert best() == "checkpoint-000006"
+    assert [path.name for path in checkpoint.list_checkpoints(tmp_path)] == ["checkpoint-000006"]
+    # A value of another metric is no rival.
+    checkpoint.note_score(save(tmp_path, 7), checkpoint.Score("reward/accuracy", 0.1))
+    assert best() == "checkpoint-000007"
+
+
+def test_a_checkpoint_written_again_takes_the_place_of_the_first(tmp_path):
+    first = save(tmp_path, 1)
+    flip_a_bit(first)
+    save(tmp_path, 1)
+    assert checkpoint.damages(first) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001", "latest"]
+
+
+def test_later_ones_are_set_aside_and_latest_goes_back(tmp_path):
+    first, second = save(tmp_path, 1), save(tmp_path, 2, score=0.5)
+    assert checkpoint.set_aside_later(first) == [tmp_path / "aside-checkpoint-000002"]
+    assert not second.exists()
+    assert (tmp_path / "latest").resolve() == first.resolve()
+    assert not (tmp_path / "best").is_symlink()
+    assert checkpoint.set_aside_later(first) == []
+    shutil.rmtree(tmp_path / "aside-checkpoint-000002")

@@ -1,0 +1,173 @@
+"""Kill a run at random points, resume it, and compare it bit by bit with the run that was never killed.
+
+python benchmarks/kill_and_resume.py --kills 20
+
+Each run is a process of its own, killed by SIGKILL at a time drawn uniformly over the length of a whole run,
+and resumed once.  Compared are the weights, the optimiser and every random generator's state of the last
+checkpoint, metrics.jsonl without times, and every file of rollouts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from llmrl.policies.policy import local_folder
+from llmrl.training import checkpoint, session
+from llmrl.training.config import parse
+from llmrl.training.metrics import read_metrics
+
+# A checkpoint after every step, so that many kills fall into the writing of one.
+SETTINGS = {
+    "threads": 1,
+    "eval.problems": 0,
+    "policy.max-response-length": 32,
+    "train.prompts-per-step": 2,
+    "train.group-size": 4,
+    "train.updates-per-step": 2,
+    "checkpoint.every": 1,
+    "checkpoint.rollouts-every": 1,
+}
+UNTIMED = ("time/", "perf/tokens_per_second")
+
+
+def tiny_policy(folder: Path) -> Path:
+    """A random model of two small layers with the embedded policy's tokenizer."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(local_folder("llmrl/nano"))
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape, **ends))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def train(arguments: list[str]) -> None:
+    """A run, in a process of its own, whose output nobody reads."""
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    session.plot_run = lambda folder: []  # half of the time of so short a run, and not compared
+    session.train(parse(arguments))
+
+
+def in_process(arguments: list[str], kill_after: float | None = None) -> bool:
+    """Train in a child process; True if it came to its end."""
+    # Forked, so that no child spends seconds on importing what is there already.
+    child = multiprocessing.get_context("fork").Process(target=train, args=(arguments,))
+    child.start()
+    child.join(kill_after)
+    if child.is_alive():
+        child.kill()
+        child.join()
+        return False
+    if child.exitcode != 0:
+        raise RuntimeError(f"The run ended with status {child.exitcode}: {' '.join(arguments)}")
+    return True
+
+
+def same(first: Any, second: Any) -> bool:
+    """Equality bit by bit, of tensors within dictionaries and lists too."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
+
+
+def compare(whole: Path, other: Path) -> dict[str, bool]:
+    """What of two runs is equal."""
+    names = sorted(path.name for path in (whole / "rollouts").iterdir())
+    model = "latest/model.safetensors"
+    states = []
+    for folder in (whole, other):
+        state = checkpoint.load_state(folder / "latest")
+        del state["metrics_position"]  # numbers of seconds have more or fewer digits
+        states.append(state)
+    metrics = [
+        [
+            {name: x for name, x in row.items() if not name.startswith(UNTIMED)}
+            for row in read_metrics(folder / "metrics.jsonl")
+        ]
+        for folder in (whole, other)
+    ]
+    return {
+        "weights": (whole / model).read_bytes() == (other / model).read_bytes(),
+        "state": same(*states),
+        "metrics": metrics[0] == metrics[1],
+        "rollouts": names == sorted(path.name for path in (other / "rollouts").iterdir())
+        and all((whole / "rollouts" / n).read_bytes() == (other / "rollouts" / n).read_bytes() for n in names),
+    }  # fmt: skip
+
+
+def main() -> int:
+    """Print the table; 1 if any run differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--algo", default="espo")
+    parser.add_argument("--policy", help="by default a tiny random one")
+    parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
+    options = parser.parse_args()
+    times, failed = random.Random(options.seed), 0
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        policy = options.policy or tiny_policy(root / "policy")
+
+        def arguments(folder: Path, *more: str) -> list[str]:
+            own = {
+                "algo": options.algo,
+                "policy": policy,
+                "train.steps": options.steps,
+                "output": folder,
+            }
+            flags = {**SETTINGS, **own}.items()
+            return [*(f"--{name}={value}" for name, value in flags), *more]
+
+        began = time.perf_counter()
+        in_process(arguments(root / "whole"))
+        length = time.perf_counter() - began
+        name = options.policy or "a tiny random policy"
+        print(f"{options.algo}, {name}, {options.steps} steps, {length:.1f} s\n")
+        print("| kill | after, s | metrics of step | newest checkpoint | being written | weights | state | metrics | rollouts |")  # fmt: skip
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+        for kill in range(1, options.kills + 1):
+            folder = root / f"killed-{kill}"
+            moment = times.uniform(0, length)
+            if in_process(arguments(folder), moment):
+                print(f"| {kill} | {moment:.2f} | (it had finished) | | | | | | |")
+                continue
+            found = checkpoint.list_checkpoints(folder)
+            half = [path.name for path in folder.glob(".writing-*")]
+            file = folder / "metrics.jsonl"
+            lines = file.read_bytes().count(b"\n") if file.is_file() else 0
+            in_process(arguments(folder, *(("--resume", "auto") if found else ("--force",))))
+            equal = compare(root / "whole", folder)
+            failed += not all(equal.values())
+            newest = checkpoint.step_of(found[-1]) if found else "none"
+            cells = " | ".join("same" if ok else "DIFFERENT" for ok in equal.values())
+            print(f"| {kill} | {moment:.2f} | {lines} | {newest} | {'yes' if half else ''} | {cells} |", flush=True)  # fmt: skip
+    print(f"\n{failed} of {options.kills} differ")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What goes wrong while training and need not end it: too little memory, a bad batch, a broken environment.
+
+Owns how each is recognised, what is kept of it for whoever looks into it, and how training goes on
+without it.  When to give up is the trainer's business.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tensordict import TensorDict
+
+from llmrl import keys
+from llmrl.training.rollout import Rollouts
+
+T = TypeVar("T")
+
+MAX_DUMPS = 20
+"""Files of bad batches in one run; they are large, and the first ones tell most."""
+# The processor's allocator has no exception of its own; which text it uses depends on the platform.
+_CPU_ALLOCATOR = ("not enough memory", "can't allocate memory")
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why, and what is safe on disk."""
+
+
+class TooLarge(Exception):
+    """A micro-batch did not fit into memory."""
+
+    def __init__(self, rows: int, length: int) -> None:
+        super().__init__(f"{rows} rows of {length} tokens did not fit into memory")
+        self.rows = rows
+        self.length = length
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on a processor.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to ..."))
+    True
+    >>> is_out_of_memory(RuntimeError("size mismatch"))
+    False
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_ALLOCATOR)
+
+
+@contextmanager
+def sized(data: TensorDict) -> Iterator[None]:
+    """Work on one micro-batch: running out of memory becomes :class:`TooLarge`, with its size."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TooLarge(*data[keys.ATTENTION].shape) from error
+
+
+class Memory:
+    """How many tokens a micro-batch may have: less, from then on, each time that one did not fit.
+
+    Args:
+        budget: rows times padded length to begin with.
+        note: is told, once, of every change.
+    """
+
+    def __init__(self, budget: int, note: Callable[[str], object]) -> None:
+        self.budget = budget
+        self.note = note
+
+    def fit(self, work: Callable[[int], T]) -> T:
+        """``work(budget)``, begun anew with micro-batches of half the size until they fit.
+
+        Args:
+            work: cuts its rows into micro-batches of the budget, raises :class:`TooLarge` where one
+                does not fit, and can be begun anew: what it had done by then, it undoes first.
+
+        Raises:
+            TrainingError: a single row does not fit.
+        """
+        before = self.budget
+        while True:
+            try:
+                done = work(self.budget)
+                break
+            except TooLarge as error:
+                if error.rows == 1:
+                    raise TrainingError(
+                        f"A single response of {error.length} tokens, prompt included, does not fit into "
+                        "memory. Give a smaller --policy.max-response-length or --policy.max-prompt-length, "
+                        "--policy.gradient-checkpointing, or --policy.dtype bfloat16."
+                    ) from error
+                self.budget = error.rows // 2 * error.length
+            # Out here, where the error no longer holds the frames that hold the tensors.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        if self.budget != before:
+            self.note(
+                f"A micro-batch did not fit into memory: from now on they have at most {self.budget} tokens "
+                f"instead of {before} (--train.micro-batch-tokens). The work was done again with them."
+            )
+        return done
+
+
+def dump(
+    folder: Path, step: int, data: TensorDict, records: Sequence[dict[str, Any]]
+) -> Path | None:
+    """Write ``step_000012.safetensors`` and ``.jsonl``: a batch to replay, and its texts.
+
+    Args:
+        data: what the loss was given, see :func:`load_batch`.
+        records: one per row.
+
+    Returns:
+        The first file; None if there are so many already that this one was left out.
+
+    Raises:
+        OSError: they could not be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    number = len(list(folder.glob("*.safetensors"))) + 1
+    if number > MAX_DUMPS:
+        return None
+    stem = f"step_{step:06d}"
+    same = len(list(folder.glob(f"{stem}*.safetensors")))
+    path = folder / (f"{stem}.safetensors" if not same else f"{stem}_{same + 1}.safetensors")
+    flat = data.flatten_keys(".")
+    try:
+        save_file({name: flat[name].contiguous().cpu() for name in flat.keys()}, path)  # noqa: SIM118
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    write_records(path.with_suffix(".jsonl"), step, records)
+    return path
+
+
+def load_batch(path: Path) -> TensorDict:
+    """A batch that :func:`dump` wrote, with the entries of :mod:`llmrl.keys`: score it, then the loss."""
+    tensors = load_file(path)
+    rows = len(next(iter(tensors.values())))
+    return TensorDict(tensors, batch_size=[rows]).unflatten_keys(".")
+
+
+def write_records(path: Path, step: int, records: Sequence[dict[str, Any]]) -> None:
+    """One line per record, behind those that are there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        for record in records:
+            file.write(json.dumps({"step": step, **record}, ensure_ascii=False) + "\n")
+
+
+def split_faults(rollouts: Rollouts) -> tuple[Rollouts, list[dict[str, Any]]]:
+    """Leave out every group in which an environment raised.
+
+    A group without some of its rows would be compared with another baseline than its fellows.
+
+    Returns:
+        The whole groups, and the records of the rows that raised.
+    """
+    broken = [record for record in rollouts.records if record.get("fault")]
+    if not broken:
+        return rollouts, []
+    groups = {record["group"] for record in broken}
+    whole = torch.tensor([record["group"] not in groups for record in rollouts.records])
+    return rollouts.select(whole), broken
+
+
+def last_line(fault: str) -> str:
+    """What a traceback says in the end.
+
+    >>> last_line("Traceback (most recent call last):\\n  ...\\nValueError: no")
+    'ValueError: no'
+    """
+    return fault.splitlines()[-1]

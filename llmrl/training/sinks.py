@@ -1,0 +1,188 @@
+"""Experiment trackers: TensorBoard, Weights & Biases and Trackio, each through its own logger.
+
+``metrics.jsonl`` is always written and is what a run reads itself; these are copies for people.  A
+tracker that fails is left out from then on, and training goes on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from llmrl.training.config import Config, ConfigError
+from llmrl.training.metrics import find_metric
+
+
+class Tracker(Protocol):
+    """What a tracker must be able to do."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take the numbers of a step."""
+
+    def close(self) -> None:
+        """Write out what is waiting."""
+
+
+class Run(NamedTuple):
+    """What a tracker is told about the run when it begins."""
+
+    folder: Path
+    step: int
+    """Steps that were done before: above 0 the run is resumed."""
+    config: Config
+
+    @property
+    def run_id(self) -> str:
+        """The same after a resume: made when it is first asked for, and kept in ``run_id``."""
+        path = self.folder / "run_id"
+        if not path.is_file():
+            path.write_text(uuid.uuid4().hex[:8] + "\n")
+        return path.read_text().strip()
+
+
+class TensorBoard:
+    """Event files in the run's folder ``tensorboard``, by torch's writer."""
+
+    module = "tensorboard"
+
+    def __init__(self, run: Run) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # What a run that was killed wrote after its checkpoint is hidden, since it is done again.
+        purge = run.step + 1 if run.step else None
+        self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """One scalar for each."""
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self.writer.close()
+
+
+class Wandb:
+    """A run of Weights & Biases; ``WANDB_MODE=offline`` keeps it on this machine."""
+
+    module = "wandb"
+
+    def __init__(self, run: Run) -> None:
+        wandb = importlib.import_module(self.module)
+        self.run = wandb.init(
+            project=run.config.log.project, name=run.folder.name, dir=str(run.folder),
+            id=run.run_id, resume="allow", config=run.config.to_dict(),
+        )  # fmt: skip
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """All of them at once."""
+        self.run.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """Upload what is waiting."""
+        self.run.finish()
+
+
+class Trackio:
+    """A run of Trackio, on this machine unless its own settings say otherwise."""
+
+    module = "trackio"
+
+    def __init__(self, run: Run) -> None:
+        self.trackio = importlib.import_module(self.module)
+        self.trackio.init(
+            project=run.config.log.project, name=f"{run.folder.name}-{run.run_id}",
+            resume="allow", config=run.config.to_dict(),
+        )  # fmt: skip
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """All of them at once."""
+        self.trackio.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        """Write out what is waiting."""
+        self.trackio.finish()
+
+
+TRACKERS: dict[str, Callable[[Run], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "trackio": Trackio,
+}
+
+
+def require(names: Sequence[str]) -> None:
+    """Raise :class:`ConfigError` unless all these trackers are installed; takes no time to speak of."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f'--log.to {name}: {name} is not installed. Install it: pip install "llmrl[{name}]"'
+            )
+
+
+def renamed(metrics: Mapping[str, float], names: str) -> dict[str, float]:
+    """Metrics under the names that ``--log.names`` asks for.
+
+    >>> renamed({"reward/mean": 0.5, "groups/mixed": 1.0}, "trl")
+    {'reward': 0.5, 'groups/mixed': 1.0}
+    """
+    if names != "trl":
+        return dict(metrics)
+    rows = {name: find_metric(name) for name in metrics}
+    return {
+        (row.trl if (row := rows[name]) is not None and row.trl else name): value
+        for name, value in metrics.items()
+    }
+
+
+class Trackers:
+    """The trackers of a run.
+
+    Args:
+        run: what they are told.
+        note: is told when one of them fails.
+
+    Raises:
+        ConfigError: one cannot begin, for example because nobody is logged in.
+    """
+
+    def __init__(self, run: Run, note: Callable[[str], object]) -> None:
+        self._names = run.config.log.names
+        self._note = note
+        self._open: dict[str, Tracker] = {}
+        for name in run.config.log.to:
+            try:
+                self._open[name] = TRACKERS[name](run)
+            except Exception as error:
+                self.close()
+                raise ConfigError(
+                    f"--log.to {name}: it could not begin ({type(error).__name__}: {error}). Mend that, or "
+                    "leave it out."
+                ) from error
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Give a step's numbers to all of them."""
+        named = renamed(metrics, self._names)
+        for name, tracker in list(self._open.items()):
+            self._try(name, lambda tracker=tracker: tracker.log(step, named))  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Close them; safe to call twice."""
+        for name, tracker in list(self._open.items()):
+            self._try(name, tracker.close)
+        self._open.clear()
+
+    def _try(self, name: str, do: Callable[[], Any]) -> None:
+        try:
+            do()
+        except Exception as error:
+            del self._open[name]
+            self._note(
+                f"{name} failed ({type(error).__name__}: {error}) and is left out from now on; metrics.jsonl "
+                "has everything."
+            )

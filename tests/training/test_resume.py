@@ -1,0 +1,293 @@
+"""Killed, broken off or moved: a run that goes on is the run that was never stopped, bit by bit."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import noisy
+from tiny import tiny_folder
+
+from llmrl.algorithms import ALGORITHMS
+from llmrl.training import checkpoint, session
+from llmrl.training.config import ConfigError, parse
+from llmrl.training.metrics import MetricsFile, read_metrics
+from llmrl.training.trainer import Trainer, TrainingError
+
+TINY = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
+        "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0, **TINY)
+
+
+def arguments(tiny: Path, *more: str) -> list[str]:
+    return [
+        "--policy", str(tiny), "--env", "noisy:tests/Noisy-v0", "--policy.max-response-length", "4",
+        "--train.prompts-per-step", "2", "--train.group-size", "4", "--train.updates-per-step", "2",
+        "--train.learning-rate", "1e-2", "--train.warmup-steps", "3", "--threads", "1",
+        "--eval.problems", "0", *more,
+    ]  # fmt: skip
+
+
+def untimed(metrics: dict) -> dict:
+    """Without what depends on the clock."""
+    gone = ("time/", "perf/tokens_per_second")
+    return {name: value for name, value in metrics.items() if not name.startswith(gone)}
+
+
+def steps(trainer: Trainer, count: int) -> list:
+    done = []
+    for _ in range(count):
+        metrics, rollouts = trainer.step()
+        done.append((untimed(metrics), rollouts.records))
+    return done
+
+
+def save(trainer: Trainer, folder: Path) -> Path:
+    with contextlib.closing(MetricsFile(folder / "metrics.jsonl")) as metrics:
+        return trainer.save(folder, metrics)
+
+
+def same_weights(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def equal(first: Any, second: Any) -> bool:
+    """Bit by bit, of tensors within dictionaries and lists too."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return first == second
+
+
+def stir() -> None:
+    """Leave no random generator of the process where it was."""
+    random.seed(99)
+    np.random.seed(99)
+    torch.manual_seed(99)
+
+
+@pytest.mark.parametrize("name", [*ALGORITHMS, "erc+gspo"])
+def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_path):
+    config = parse(arguments(tiny, "--algo", name))
+    whole, _ = session.build(config)
+    steps(whole, 2)
+    saved = save(whole, tmp_path)
+    expected = steps(whole, 2)
+    stir()
+    resumed, _ = session.build(config, saved)
+    resumed.load(checkpoint.load_state(saved))
+    assert steps(resumed, 2) == expected
+    assert same_weights(whole.parameters, resumed.parameters)
+    assert same_weights(whole.critic_parameters, resumed.critic_parameters)
+
+
+@pytest.mark.parametrize("option", ["--policy.dtype=bfloat16", "--policy.lora-rank=2"])
+def test_weights_that_the_model_files_do_not_hold_exactly_come_back_exactly(option, tiny, tmp_path):
+    config = parse(arguments(tiny, "--algo", "grpo", option))
+    whole, _ = session.build(config)
+    steps(whole, 2)
+    saved = save(whole, tmp_path)
+    expected = steps(whole, 2)
+    resumed, _ = session.build(config, saved)
+    resumed.load(checkpoint.load_state(saved))
+    assert steps(resumed, 2) == expected
+    assert same_weights(whole.masters, resumed.masters)
+
+
+def program(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(Path(noisy.__file__)), *args],
+        capture_output=True, text=True, check=False, cwd=Path(noisy.__file__).parent,
+        env={**os.environ, "COLUMNS": "10000"},
+    )  # fmt: skip
+
+
+KILLED_IN = {
+    "a step": ("llmrl.training.rollout:trim", 8),
+    "the writing of a checkpoint": ("llmrl.training.checkpoint:_write_sums", 3),
+    "the moment before latest": ("llmrl.training.checkpoint:_link", 3),
+}
+
+
+@pytest.mark.parametrize("place", KILLED_IN)
+def test_a_run_killed_by_sigkill_goes_on_as_if_it_had_not_been(place, tiny, tmp_path):
+    where, call = KILLED_IN[place]
+    more = ["--algo", "ppo", "--train.steps", "5", "--checkpoint.every", "1", "--checkpoint.rollouts-every", "1"]  # fmt: skip
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    session.train(parse(arguments(tiny, *more, "--output", str(whole))))
+    go_on = arguments(tiny, *more, "--output", str(killed))
+    done = program(where, str(call), "kill", *go_on)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "checkpoint-000001" <= (killed / "latest").resolve().name < "checkpoint-000005"
+    session.train(parse([*go_on, "--resume", "auto"]))
+    assert [*map(untimed, read_metrics(whole / "metrics.jsonl"))] == [
+        *map(untimed, read_metrics(killed / "metrics.jsonl"))
+    ]
+    for path in (whole / "rollouts").iterdir():
+        assert path.read_text() == (killed / "rollouts" / path.name).read_text()
+    states = [checkpoint.load_state(folder / "latest") for folder in (whole, killed)]
+    for state in states:
+        del state["metrics_position"]  # numbers of seconds have more or fewer digits
+    assert equal(*states)
+    models = [(folder / "latest" / "model.safetensors").read_bytes() for folder in (whole, killed)]
+    assert models[0] == models[1]
+    assert not list(killed.glob(".writing*"))
+
+
+def test_a_disk_that_fills_up_ends_the_run_clearly_and_the_last_checkpoint_stands(tiny, tmp_path):
+    more = ["--algo", "grpo", "--train.steps", "4", "--checkpoint.every", "1", "--output", str(tmp_path / "run")]  # fmt: skip
+    done = program("llmrl.training.checkpoint:save", "2", "full", *arguments(tiny, *more))
+    assert done.returncode == 1
+    message = " ".join(done.stderr.split())
+    assert "checkpoint-000002 could not be written" in message
+    assert "File too large" in message
+    assert "Earlier checkpoints are intact" in message
+    assert "Traceback" not in done.stderr
+    (good,) = checkpoint.list_checkpoints(tmp_path / "run")
+    assert (good.name, checkpoint.damages(good)) == ("checkpoint-000001", [])
+    session.train(parse(arguments(tiny, *more, "--resume", "auto")))
+    assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 4
+
+
+@pytest.fixture
+def run(tiny, tmp_path) -> tuple[Path, list[str]]:
+    """A run with checkpoints 1 to 4, and the arguments that go on with it."""
+    more = arguments(tiny, "--algo", "grpo", "--train.steps", "4", "--checkpoint.every", "1",
+                     "--checkpoint.keep", "9", "--output", str(tmp_path / "run"))  # fmt: skip
+    folder = session.train(parse(more))
+    assert folder is not None
+    return folder, more
+
+
+def test_auto_passes_over_damaged_checkpoints_and_says_so(run, capsys):
+    folder, more = run
+    before = read_metrics(folder / "metrics.jsonl")
+    model = folder / "checkpoint-000004" / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1] + b"\x00\x01"[model.read_bytes()[-1] == 0 :][:1])
+    (folder / "checkpoint-000003" / "trainer.pt").unlink()
+    session.train(parse([*more, "--resume", "auto"]))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "checkpoint-000004 is damaged (model.safetensors differs from what was written)" in said
+    assert (
+        "checkpoint-000003 is damaged (trainer.pt is missing): going on from the one before" in said
+    )
+    assert "aside-checkpoint-000003 is what was checkpoint 3" in said
+    assert [*map(untimed, read_metrics(folder / "metrics.jsonl"))] == [*map(untimed, before)]
+    assert checkpoint.damages(folder / "latest") == []
+
+
+def test_a_damaged_checkpoint_that_is_named_is_refused(run):
+    folder, more = run
+    (folder / "checkpoint-000002" / "trainer.pt").write_bytes(b"half")
+    damaged = [*more, "--resume", str(folder / "checkpoint-000002")]
+    with pytest.raises(
+        ConfigError, match=r"checkpoint-000002: the checkpoint is damaged \(trainer.pt differs"
+    ):
+        session.train(parse(damaged))
+
+
+def test_going_on_from_an_earlier_checkpoint_takes_the_later_ones_out_of_the_way(run):
+    folder, more = run
+    before = read_metrics(folder / "metrics.jsonl")
+    session.train(parse([*more, "--resume", str(folder / "checkpoint-000002")]))
+    names = {path.name for path in folder.glob("*checkpoint-*")}
+    assert {"aside-checkpoint-000003", "aside-checkpoint-000004", "checkpoint-000004"} <= names
+    assert [*map(untimed, read_metrics(folder / "metrics.jsonl"))] == [*map(untimed, before)]
+
+
+def test_a_checkpoint_goes_on_without_the_files_of_its_run(run, tmp_path):
+    folder, more = run
+    shutil.copytree(folder / "checkpoint-000003", tmp_path / "elsewhere" / "checkpoint-000003")
+    resume = [*more, "--resume", str(tmp_path / "elsewhere" / "checkpoint-000003")]
+    session.train(parse(resume))
+    assert [row["step"] for row in read_metrics(tmp_path / "elsewhere" / "metrics.jsonl")] == [4]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (["--algo.clip-high", "0.3"], "algo.clip_high: was 0.2, is 0.3"),
+        (["--train.adam-betas", "0.9", "0.95"], r"train.adam_betas: was \[0.9, 0.999\], is \[0.9, 0.95\]"),
+        (["--seed", "3"], "seed: was 0, is 3"),
+    ],
+)  # fmt: skip
+def test_changed_settings_are_refused_one_by_one(run, changed, words):
+    _, more = run
+    with pytest.raises(ConfigError, match=words):
+        session.train(parse([*more, "--resume", "auto", *changed]))
+    assert (
+        session.train(parse([*more, "--resume", "auto", "--dry-run", "--log.names", "trl"])) is None
+    )
+
+
+def test_the_best_checkpoint_stays_by_the_accuracy_of_the_steps_responses(
+    tiny, tmp_path, monkeypatch
+):
+    rewards = iter([0.1, 0.9, 0.3, 0.2, 0.4])
+    step = Trainer.step
+
+    def judged(self):
+        metrics, rollouts = step(self)
+        return {**metrics, "reward/accuracy": next(rewards)}, rollouts
+
+    monkeypatch.setattr(Trainer, "step", judged)
+    more = ["--algo", "grpo", "--train.steps", "5", "--checkpoint.every", "1", "--checkpoint.keep", "1",
+            "--checkpoint.keep-best", "reward/accuracy", "--output", str(tmp_path / "run")]  # fmt: skip
+    folder = session.train(parse(arguments(tiny, *more)))
+    assert (folder / "best").resolve().name == "checkpoint-000002"
+    assert [p.name for p in checkpoint.list_checkpoints(folder)] == ["checkpoint-000002", "checkpoint-000005"]  # fmt: skip
+    assert json.loads((folder / "best.json").read_text())["value"] == 0.9
+
+
+def test_every_evaluation_makes_a_checkpoint_that_can_be_the_best(tiny, tmp_path):
+    more = ["--algo", "grpo", "--train.steps", "3", "--checkpoint.every", "100", "--checkpoint.keep-best",
+            "eval/greedy", "--output", str(tmp_path / "run")]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"keep-best eval/greedy needs evaluations.*--eval.every"):
+        parse(arguments(tiny, *more))
+    evaluated = ["--eval.problems", "2", "--eval.samples", "0", "--eval.every", "1"]
+    folder = session.train(parse([*arguments(tiny, *more), *evaluated]))
+    best = json.loads((folder / "best.json").read_text())
+    assert (best["metric"], best["checkpoint"]) == ("eval/greedy", (folder / "best").resolve().name)
+    # All are equally good (0 %), so the last one counts.
+    assert best["checkpoint"] == "checkpoint-000003"
+
+
+def test_metrics_that_cannot_be_written_end_the_run_clearly(tiny, tmp_path, monkeypatch):
+    config = parse(arguments(tiny, "--algo", "grpo", "--output", str(tmp_path / "run")))
+
+    def full(self, step, metrics):
+        from llmrl.training.metrics import writing
+
+        with writing(self.path):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MetricsFile, "write", full)
+    with pytest.raises(
+        OSError, match=r"metrics.jsonl could not be written .*No space left.*--resume auto"
+    ):
+        session.train(config)
+
+
+def test_training_errors_are_one_class_wherever_they_are_raised():
+    from llmrl.training import faults
+
+    assert faults.TrainingError is TrainingError
