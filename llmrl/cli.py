@@ -79,6 +79,14 @@ def _envs(rest: list[str]) -> int:
 
 COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
     "train": ("train a policy against a verifier", _in("llmrl.algorithms.run")),
+    "eval": (
+        "measure the accuracy of a policy on environments",
+        _in("llmrl.evaluation.eval_command"),
+    ),
+    "compare": (
+        "compare two evaluations problem by problem",
+        _in("llmrl.evaluation.compare_command"),
+    ),
     "report": (
         "write one HTML page of runs: curves, results, rollouts token by token",
         _in("llmrl.report.command"),

@@ -109,6 +109,30 @@ class EvalConfig:
 
 
 @dataclass
+class CurriculumConfig:
+    """Easy problems first, by level; off unless threshold or every is given."""
+
+    threshold: float | None = None
+    """Admit the next level when the mean pass rate on the newest one reaches this, such as 0.7."""
+    window: int = 64
+    """The mean is over so many of the newest level's latest problems."""
+    every: int | None = None
+    """Instead of by a threshold, admit the next level every so many steps."""
+    start: int | None = None
+    """Highest level asked at the start; by default the lowest there is."""
+
+
+@dataclass
+class FilterConfig:
+    """Pass over problems that have nothing to teach; for finite sets."""
+
+    visits: int = 0
+    """Skip problems whose pass rate was 0 or 1 in each of their last so many visits; 0: none."""
+    revisit: float = 0.1
+    """Chance that such a problem is asked all the same."""
+
+
+@dataclass
 class CheckpointConfig:
     """What is kept on disk."""
 
@@ -137,6 +161,8 @@ class LogConfig:
 SECTIONS: dict[str, type] = {
     "policy": PolicyConfig,
     "train": TrainConfig,
+    "curriculum": CurriculumConfig,
+    "filter": FilterConfig,
     "eval": EvalConfig,
     "checkpoint": CheckpointConfig,
     "log": LogConfig,
@@ -153,6 +179,8 @@ class Config:
     """``id`` and the environment's own options."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -482,3 +510,25 @@ def check(config: Config) -> None:
             f"--policy.temperature {policy.temperature} is as good as greedy: importance ratios at this temperature "
             "overflow. Sample at 0.05 or more."
         )
+    _check_selection(config.curriculum, config.filter)
+
+
+def _check_selection(curriculum: CurriculumConfig, filtering: FilterConfig) -> None:
+    threshold, every = curriculum.threshold, curriculum.every
+    if threshold is not None and every is not None:
+        raise ConfigError(
+            "--curriculum.threshold and --curriculum.every are two ways to admit the next level. Give one."
+        )
+    if curriculum.start is not None and threshold is None and every is None:
+        raise ConfigError(
+            "--curriculum.start says where to begin. Say how to go on: --curriculum.threshold or --curriculum.every."
+        )
+    if threshold is not None and not 0 < threshold <= 1:
+        raise ConfigError(f"--curriculum.threshold must be above 0 and at most 1, got {threshold}.")
+    for name, value in (("window", curriculum.window), ("every", every)):
+        if value is not None and value < 1:
+            raise ConfigError(f"--curriculum.{name} must be 1 or more, got {value}.")
+    if filtering.visits < 0:
+        raise ConfigError(f"--filter.visits must be 0 or more, got {filtering.visits}.")
+    if not 0 <= filtering.revisit <= 1:
+        raise ConfigError(f"--filter.revisit must be from 0 to 1, got {filtering.revisit}.")

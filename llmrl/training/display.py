@@ -19,7 +19,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from llmrl.evaluation import Evaluation
+from llmrl.evaluation import Evaluation, compare
+from llmrl.evaluation.tables import difference_text
 from llmrl.training.config import Config
 
 # Heading, width and how it reads from the metrics.
@@ -122,15 +123,14 @@ class Display:
         self.console.print(f"{f'{step}/{total}':>9} {cells}", highlight=False, soft_wrap=True)
 
     def comparison(self, before: Evaluation, after: Evaluation) -> None:
-        """Before and after on the same problems."""
+        """Before and after on the same problems; the gain with its paired interval."""
         problems = len(before.scores(True))
         table = Table(title=f"held-out accuracy, {problems} problems, 95 % intervals over problems")
-        for heading in ("", "before", "after", "gain"):
+        for heading in ("", "before", "after", "gain in points"):
             table.add_column(heading)
-        rows = [("greedy", before.greedy, after.greedy)]
-        sampled = before.scores(False)
-        if sampled:
-            rows.append((f"avg@{min(map(len, sampled.values()))}", before.average, after.average))
-        for name, old, new in rows:
-            table.add_row(name, str(old), str(new), f"{100 * (new.mean - old.mean):+.1f} points")
+        result = compare(before, after)
+        for name, gain in result.difference.items():
+            if name == "greedy" or name.startswith("avg@"):
+                sides = str(result.first[name]), str(result.second[name])
+                table.add_row(name, *sides, difference_text(gain))
         self.console.print(table)

@@ -68,6 +68,10 @@ METRICS: tuple[Metric, ...] = (
         "completions/clipped_ratio",
     ),
     Metric("prompt_length/mean", "tokens", "tokens of the prompt"),
+    Metric("prompt_length/dropped", "problems", "left out because their prompt is too long"),
+    Metric("curriculum/level", "level", "highest level that is asked"),
+    Metric("filter/skipped", "problems", "passed over in this step: they had nothing to teach"),
+    Metric("filter/problems", "problems", "with pass rate 0 or 1 in each of their last visits"),
     Metric("advantage/mean", "", "over trained tokens"),
     Metric("advantage/std", "", "over trained tokens"),
     Metric(

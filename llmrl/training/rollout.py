@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -79,32 +79,97 @@ class Environments:
         self._by_size.clear()
 
 
+PassRates = Sequence[tuple[int, float]]
+"""Problem id and share of correct responses, for each group that was sampled."""
+
+
+class Rule(Protocol):
+    """Decides which problems of a stream are asked; see :mod:`llmrl.training.curriculum`."""
+
+    def admits(self, problem_id: int, position: int) -> bool:
+        """Whether the problem at this position is asked."""
+
+    def observe(self, step: int, rates: PassRates) -> None:
+        """Learn from what was sampled in a step, counted from 0."""
+
+    def metrics(self) -> dict[str, float]:
+        """What to report of a step."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`state` gave."""
+
+
+class NoProblemLeft(RuntimeError):
+    """The rules of a stream refuse every problem."""
+
+
 class ProblemStream:
     """Which problem comes next: every problem once, in an order drawn anew for each pass.
 
-    The order is a function of seed and position alone, so the position is all there is to save.
+    The order is a function of seed and position alone, so the position is all there is to save, and
+    the state of the rules that leave problems out.
+
+    Args:
+        seed: of the order.
+        size: how many problems there are; None: they never end.
+        position: how many came before.
+        rules: a problem that one of them refuses is passed over.
 
     >>> stream = ProblemStream(seed=0, size=4)
     >>> sorted(stream.take(4)), stream.position
     ([0, 1, 2, 3], 4)
     """
 
-    def __init__(self, seed: int, size: int | None, position: int = 0) -> None:
+    PATIENCE = 100
+    """Passes, or thousands of endless problems, without an admitted one until it gives up."""
+
+    def __init__(
+        self, seed: int, size: int | None, position: int = 0, rules: Sequence[Rule] = ()
+    ) -> None:
         self.seed = seed
         self.size = size
         self.position = position
+        self.rules = rules
+        self._pass: tuple[int, np.ndarray] | None = None
 
     def take(self, count: int) -> list[int]:
-        """The next ``count`` problem ids."""
-        ids = [self._at(self.position + i) for i in range(count)]
-        self.position += count
+        """The next ``count`` problem ids that are admitted.
+
+        Raises:
+            NoProblemLeft: the rules refuse all of them.
+        """
+        ids: list[int] = []
+        refused = 0
+        while len(ids) < count:
+            problem_id = self._at(self.position)
+            if all(rule.admits(problem_id, self.position) for rule in self.rules):
+                ids.append(problem_id)
+                refused = 0
+            else:
+                refused += 1
+            self.position += 1
+            if refused > self.PATIENCE * (1000 if self.size is None else self.size):
+                raise NoProblemLeft(
+                    f"{refused} problems in a row were passed over by {', '.join(map(str, self.rules))}."
+                )
         return ids
+
+    def observe(self, step: int, rates: PassRates) -> None:
+        """Tell the rules what came of the problems."""
+        for rule in self.rules:
+            rule.observe(step, rates)
 
     def _at(self, position: int) -> int:
         if self.size is None:
             return position
         epoch, place = divmod(position, self.size)
-        return int(np.random.default_rng([self.seed, epoch]).permutation(self.size)[place])
+        if self._pass is None or self._pass[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
+            self._pass = epoch, order
+        return int(self._pass[1][place])
 
 
 def problem_seed(seed: int, problem_id: int) -> int:

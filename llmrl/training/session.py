@@ -125,11 +125,9 @@ def build(config: Config, start: Path | None = None) -> tuple[Trainer, Environme
     # Data that cannot be read should stop us before a model is loaded.
     environments = _environments(config.env.id, env_options)
     if config.eval.env is not None:
-        held_out = _environments(config.eval.env, {})
-    elif "split" in inspect.signature(env_class(config.env.id)).parameters:
-        held_out = _environments(config.env.id, {**env_options, "split": "test"})
+        held_out = held_out_environments(config.eval.env, {})
     else:
-        held_out = _environments(config.env.id, env_options)
+        held_out = held_out_environments(config.env.id, env_options)
     # A checkpoint of adapters holds them merged into the weights; they go back onto the model they
     # were made for, from the trainer's own state.
     fresh = start is None or config.policy.lora_rank > 0
@@ -140,6 +138,13 @@ def build(config: Config, start: Path | None = None) -> tuple[Trainer, Environme
         reference = _load_policy(config, config.policy.path) if start else copy.deepcopy(policy)
         reference.requires_grad_(False)
     return Trainer(config, policy, recipe, environments, critic, reference), held_out
+
+
+def held_out_environments(env_id: str, options: dict[str, Any]) -> Environments:
+    """The test problems of an environment that has a split; ``options`` may name another one."""
+    if "split" in inspect.signature(env_class(env_id)).parameters:
+        options = {"split": "test", **options}
+    return _environments(env_id, options)
 
 
 def _environments(env_id: str, options: dict[str, Any]) -> Environments:
@@ -250,6 +255,8 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
         f"each step  {config.train.prompts_per_step} problems x {config.train.group_size} responses = {rows}, "
         f"{config.train.updates_per_step} updates; {config.train.steps} steps, {torch.get_num_threads()} threads"
     )
+    for rule in trainer.problems.rules:
+        display.note(f"choice     {rule}")
     generator = torch.Generator(device=policy.device).manual_seed(config.seed)
     probe = collect(
         policy, trainer.environments, range(8), seed=config.seed, generator=generator, group_size=1
@@ -328,7 +335,7 @@ def _evaluate(
         return None
     path = folder / "eval" / f"{name}.jsonl"
     if path.is_file() and name == "before":
-        return Evaluation([json.loads(line) for line in path.read_text().splitlines()])
+        return Evaluation.read(path)
     samples = settings.samples if samples is None else samples
     move = display.bar(f"evaluation {name}", settings.problems * (1 + samples))
     result = evaluate(

@@ -25,10 +25,12 @@ from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
 from llmrl.training import checkpoint, faults, randomness
 from llmrl.training.config import Config
+from llmrl.training.curriculum import pass_rates, rules_of
 from llmrl.training.faults import Memory, TrainingError, sized
 from llmrl.training.metrics import MetricsFile
 from llmrl.training.rollout import (
     Environments,
+    NoProblemLeft,
     ProblemStream,
     Rollouts,
     by_rows,
@@ -100,10 +102,14 @@ class Trainer:
         # leaves the other alone.
         self.sampling = torch.Generator(device=self.policy.device).manual_seed(self.config.seed)
         self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
-        self.problems = ProblemStream(self.config.seed, self.environments.num_problems())
         self.memory = Memory(train.micro_batch_tokens, lambda text: self.note(text))
         self.last_fault: str | None = None
         self.records: list[dict[str, Any]] = []
+        self.problems = ProblemStream(
+            self.config.seed,
+            self.environments.num_problems(),
+            rules=rules_of(self.config, self.environments),
+        )
         self.seconds: dict[str, float] = {}
 
     # The step, in the order of docs/architecture.md.
@@ -143,7 +149,7 @@ class Trainer:
         with self.timed("generate"):
             while missing > 0 and rounds <= credit.max_refills:
                 rollouts = collect(
-                    self.policy, self.environments, self.problems.take(missing),
+                    self.policy, self.environments, self.next_problems(missing),
                     seed=self.config.seed, generator=self.sampling, group_size=train.group_size,
                     first_group=self.counters.groups,
                 )  # fmt: skip
@@ -151,6 +157,9 @@ class Trainer:
                 self.counters.groups += missing
                 rollouts = self.without_faults(rollouts)
                 sampled.append(rollouts)
+                self.problems.observe(self.counters.step, pass_rates(rollouts.records))
+                if not len(rollouts):
+                    continue  # every prompt was too long
                 keep = credit.keep(rollouts.data)  # by what the verifier said, before any shaping
                 for shape in credit.shape:
                     rollouts.data[keys.REWARD] = shape(rollouts.data)
@@ -161,6 +170,8 @@ class Trainer:
         self.stop_if_all_is_lost(len(everything))
         self.counters.tokens += int(everything.data[keys.MASK].sum())
         metrics = describe(everything)
+        for rule in self.problems.rules:
+            metrics |= rule.metrics()
         metrics["dynamic_sampling/rounds"] = float(rounds)
         groups = sum(part.data[keys.GROUP].unique().numel() for part in sampled)
         metrics["dynamic_sampling/acceptance"] = (train.prompts_per_step - missing) / max(groups, 1)
@@ -206,6 +217,19 @@ class Trainer:
             yield
         except OSError as error:
             self.note(f"Could not be written, going on without: {error}")
+
+    def next_problems(self, count: int) -> list[int]:
+        """Problem ids from the stream.
+
+        Raises:
+            TrainingError: curriculum and filter leave none.
+        """
+        try:
+            return self.problems.take(count)
+        except NoProblemLeft as error:
+            raise TrainingError(
+                f"{error} Give --filter.revisit above 0, or other problems."
+            ) from error
 
     def before_update(self, rollouts: Rollouts, metrics: dict[str, float]) -> TensorDict:
         """Everything that is fixed during the update: old scores, values, advantages."""
@@ -411,6 +435,7 @@ class Trainer:
         return {
             "counters": vars(self.counters).copy(),
             "problems": self.problems.position,
+            "rules": {type(rule).__name__: rule.state() for rule in self.problems.rules},
             "optimizer": self.optimizer.state_dict(),
             # Where the checkpoint's own weights are rounded or merged, the exact ones are kept here.
             "masters": [m.detach() for m in self.masters] if self.keeps_masters else None,
@@ -428,6 +453,9 @@ class Trainer:
         """Take up what :meth:`state` gave; the policy's weights are loaded by whoever made it."""
         self.counters = Counters(**state["counters"])
         self.problems.position = state["problems"]
+        for rule in self.problems.rules:
+            if (saved := state["rules"].get(type(rule).__name__)) is not None:
+                rule.load(saved)
         if state["masters"] is not None:
             with torch.no_grad():
                 for master, saved in zip(self.masters, state["masters"], strict=True):
@@ -461,8 +489,9 @@ def _metric_name(name: str) -> str:
 def describe(rollouts: Rollouts) -> dict[str, float]:
     """Metrics of everything that was sampled in a step, before any filter."""
     records, data = rollouts.records, rollouts.data
+    dropped = {"prompt_length/dropped": float(rollouts.dropped_prompts)}
     if not records:
-        return {"sampled_tokens": 0.0}
+        return {**dropped, "sampled_tokens": 0.0}
     reward = torch.tensor([record["reward"] for record in records])
     verdicts = [record.get("verdict") for record in records]
     lengths = data[keys.MASK].sum(1).float()
@@ -490,6 +519,7 @@ def describe(rollouts: Rollouts) -> dict[str, float]:
         "response_length/max": float(lengths.max()),
         "response_length/truncated": float(data[keys.TRUNCATED].float().mean()),
         "prompt_length/mean": float(prompts.mean()),
+        **dropped,
         "sampled_tokens": float(lengths.sum()),
     }
 

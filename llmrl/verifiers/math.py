@@ -67,6 +67,17 @@ class MathVerifier:
                 verdicts[place] = Verdict(0.0, outcome.status, *found, detail=outcome.detail)
         return [verdict for verdict in verdicts if verdict is not None]
 
+    def same(self, first: str, second: str) -> bool:
+        r"""Whether two answers are equal, where neither is known to be right: for majority votes.
+
+        >>> MathVerifier().same("0.5", r"\frac{2}{4}")
+        True
+        """
+        return any(
+            grade_answer(answer, other, self.policy).status == "correct"
+            for answer, other in ((first, second), (second, first))
+        )
+
     def close(self) -> None:
         """End the worker processes; they start again when needed."""
         self.pool.close()

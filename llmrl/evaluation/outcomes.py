@@ -1,0 +1,219 @@
+"""Outcomes of an evaluation: from the records of its responses to its numbers and its files.
+
+Who answers and who grades is not asked here: the records are enough, also years later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmrl.evaluation.estimators import Estimate, estimate, majority_at_k, pass_at_k
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Evaluation:
+    """Outcomes of one policy on one set of problems."""
+
+    records: list[Record]
+    """One per response: the record of :func:`llmrl.training.rollout.collect`, ``"greedy"``, and of a
+    sampled response ``"vote"``, a number for its answer among those to its problem (None: no answer)."""
+    dropped_prompts: int = 0
+    """Problems left out because their prompt was too long; no number counts them."""
+
+    @classmethod
+    def read(cls, path: Path) -> Evaluation:
+        """The evaluation whose responses are in a ``.jsonl``."""
+        with path.open() as lines:  # str.splitlines would split at more than line feeds
+            return cls([json.loads(line) for line in lines])
+
+    def scores(self, greedy: bool) -> dict[int, list[float]]:
+        """For each problem id, whether each of its responses is correct."""
+        return {
+            problem: [float(is_correct(record)) for record in records]
+            for problem, records in self._by_problem(greedy).items()
+        }
+
+    @property
+    def samples(self) -> int:
+        """Sampled responses per problem; where they differ, the fewest."""
+        return min(map(len, self._by_problem(False).values()), default=0)
+
+    @property
+    def greedy(self) -> Estimate:
+        """Accuracy of the greedy response."""
+        return estimate([values[0] for values in self.scores(True).values()])
+
+    @property
+    def average(self) -> Estimate:
+        """avg@k: mean accuracy of the sampled responses."""
+        return estimate([float(np.mean(values)) for values in self.scores(False).values()])
+
+    def pass_at(self, k: int) -> Estimate:
+        """pass@k of the sampled responses."""
+        return estimate([pass_at_k(len(v), int(sum(v)), k) for v in self.scores(False).values()])
+
+    def majority_at(self, k: int) -> Estimate:
+        """maj@k of the sampled responses, as :func:`~llmrl.evaluation.majority_at_k` defines it.
+
+        Raises:
+            ValueError: the environment did not say what it took for the answers.
+        """
+        if not self.votes:
+            raise ValueError(
+                "maj@k needs the extracted answers, and these records have none: the environment "
+                "reports no 'extracted' in its info."
+            )
+        groups = self._by_problem(False).values()
+        return estimate([_majority(records, k) for records in groups])
+
+    @property
+    def votes(self) -> bool:
+        """Whether the records say which sampled responses give the same answer."""
+        return any("vote" in record for record in self.records)
+
+    def values(self, ks: Sequence[int] | None = None) -> dict[str, dict[int, float]]:
+        """Every measure, problem by problem: ``{"greedy": {problem_id: value}, "pass@8": ...}``.
+
+        Args:
+            ks: of pass@k and maj@k; by default the number of samples.
+        """
+        table = {"greedy": {i: values[0] for i, values in self.scores(True).items()}}
+        scores, groups = self.scores(False), self._by_problem(False)
+        if not scores:
+            return table
+        table[f"avg@{self.samples}"] = {i: float(np.mean(v)) for i, v in scores.items()}
+        for k in (self.samples,) if ks is None else ks:
+            table[f"pass@{k}"] = {i: pass_at_k(len(v), int(sum(v)), k) for i, v in scores.items()}
+            if self.votes:
+                table[f"maj@{k}"] = {i: _majority(group, k) for i, group in groups.items()}
+        return table
+
+    def by(self, *fields: str) -> dict[tuple[Any, ...], Estimate]:
+        """Greedy accuracy for each value of the fields, such as ``by("subject", "level")``."""
+        cells: dict[tuple[Any, ...], list[float]] = {}
+        for record in self.records:
+            if record["greedy"]:
+                cell = tuple(record.get(field) for field in fields)
+                cells.setdefault(cell, []).append(float(is_correct(record)))
+        return {cell: estimate(values) for cell, values in sorted(cells.items(), key=str)}
+
+    def summary(self, ks: Sequence[int] | None = None) -> dict[str, Any]:
+        """The numbers, for a JSON file.
+
+        Args:
+            ks: as in :meth:`values`.
+        """
+        table = self.values(ks)
+        greedy = [r for r in self.records if r["greedy"]]
+        sampled = [r for r in self.records if not r["greedy"]]
+        return {
+            "problems": len(greedy),
+            "dropped_prompts": self.dropped_prompts,
+            **{name: _estimate(per_problem)._asdict() for name, per_problem in table.items()},
+            **_shares(greedy),
+            **({"sampled": _shares(sampled)} if sampled else {}),
+            "by_subject": self._cells("subject", table),
+            "by_level": self._cells("level", table),
+        }
+
+    def write(self, folder: Path, name: str) -> None:
+        """``NAME.json`` with the summary and ``NAME.jsonl`` with every response."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(self.summary(), indent=2) + "\n")
+        with (folder / f"{name}.jsonl").open("w") as file:
+            for record in self.records:
+                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def _by_problem(self, greedy: bool) -> dict[int, list[Record]]:
+        table: dict[int, list[Record]] = {}
+        for record in self.records:
+            if record["greedy"] == greedy:
+                table.setdefault(record["problem_id"], []).append(record)
+        return table
+
+    def _cells(self, field: str, table: dict[str, dict[int, float]]) -> dict[str, Any]:
+        """For each value of a field its greedy estimate, and every other measure under its name."""
+        members: dict[str, set[int]] = {}
+        for record in self.records:
+            members.setdefault(str(record.get(field)), set()).add(record["problem_id"])
+        cells: dict[str, Any] = {}
+        for value, problems in sorted(members.items()):
+            greedy, *others = (
+                (name, _estimate({i: v for i, v in per_problem.items() if i in problems})._asdict())
+                for name, per_problem in table.items()
+            )
+            cells[value] = {**greedy[1], "problems": len(problems), **dict(others)}
+        return cells
+
+
+def is_correct(record: Record) -> bool:
+    """By the verdict where there is one, so that shaped rewards do not count as accuracy."""
+    return record["verdict"] == "correct" if "verdict" in record else record["reward"] >= 1
+
+
+def count_votes(records: Sequence[Record], same: Callable[[str, str], bool]) -> list[int | None]:
+    """Which answer each response to one problem votes for, numbered in order of appearance.
+
+    Correct responses all give one answer, the gold one.  Another answer is that of an earlier
+    response if ``same`` says so.  None: no answer, or no verdict on it.
+
+    >>> said = [("7", "wrong"), ("1/2", "correct"), ("", "no_answer"), ("0.5", "correct"), ("7.0", "wrong")]
+    >>> records = [{"extracted": answer, "verdict": verdict} for answer, verdict in said]
+    >>> count_votes(records, lambda a, b: float(a) == float(b))
+    [0, 1, None, 1, 0]
+    """
+    answers: list[str | None] = []  # None stands for the gold answer
+    votes: list[int | None] = []
+    for record in records:
+        answer = record.get("extracted")
+        if not answer or not record.get("valid", True):
+            votes.append(None)
+            continue
+        given = None if is_correct(record) else answer
+        known = next((i for i, other in enumerate(answers) if _equal(other, given, same)), None)
+        if known is None:
+            answers.append(given)
+        votes.append(len(answers) - 1 if known is None else known)
+    return votes
+
+
+def _equal(first: str | None, second: str | None, same: Callable[[str, str], bool]) -> bool:
+    if first is None or second is None:
+        return first is second
+    return first == second or same(first, second)
+
+
+def _majority(records: list[Record], k: int) -> float:
+    voting = [record for record in records if record.get("vote") is not None]
+    right = sum(map(is_correct, voting))
+    wrong = Counter(record["vote"] for record in voting if not is_correct(record))
+    return majority_at_k(right, list(wrong.values()), len(records) - len(voting), k)
+
+
+def _estimate(per_problem: dict[int, float]) -> Estimate:
+    return estimate(list(per_problem.values()))
+
+
+def _shares(records: list[Record]) -> dict[str, float]:
+    """What went wrong besides the answers, as shares of the responses; and their mean length."""
+    return {
+        "no_answer": _share(r.get("verdict") == "no_answer" for r in records),
+        "timeout": _share(r.get("verdict") == "timeout" for r in records),
+        "invalid": _share(not r.get("valid", True) for r in records),
+        "truncated": _share(r["finish_reason"] == "length" for r in records),
+        "response_length": float(np.mean([r["tokens"] for r in records])),
+    }
+
+
+def _share(flags: Iterable[bool]) -> float:
+    flags = list(flags)
+    return sum(flags) / max(len(flags), 1)

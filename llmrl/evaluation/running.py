@@ -1,0 +1,159 @@
+"""Run an evaluation: which problems, in which batches, and how a stopped one goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from llmrl.evaluation.outcomes import Evaluation, Record, count_votes
+from llmrl.policies.policy import Policy
+from llmrl.training.config import ConfigError
+from llmrl.training.rollout import Environments, ProblemStream, collect, problem_seed
+
+PROBLEM_ORDER = 0
+"""Seed of the choice among finitely many problems: the same for all policies and all seeds."""
+
+
+class _Batch(NamedTuple):
+    greedy: bool
+    begin: int
+    end: int
+
+
+def evaluate(
+    policy: Policy,
+    environments: Environments,
+    problems: int | None,
+    *,
+    samples: int = 4,
+    batch: int = 512,
+    seed: int = 0,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
+    file: Path | None = None,
+) -> Evaluation:
+    """Answer ``problems`` problems greedily once, and ``samples`` times by sampling.
+
+    Of finitely many problems they are a random choice, always the same; of problems without end
+    they are the first ones.  A batch depends on its place and the seed, not on those before it.
+
+    Args:
+        problems: how many; None: all.
+        batch: responses generated at once.
+        seed: of the sampling; the same seed gives the same responses.
+        on_batch: called with (responses done, responses in all) for a progress display.
+        file: append each batch of responses to it.  An evaluation goes on from what is there; the
+            last batch in it is done again, since it may be incomplete.
+
+    Raises:
+        ConfigError: all of endless problems are asked for, or every prompt is too long.
+    """
+    count = count_problems(environments, problems)
+    ids = ProblemStream(PROBLEM_ORDER, environments.num_problems()).take(count)
+    plan = list(_batches(count, samples, batch))
+    records = [] if file is None else _resume(file, plan)
+    first = plan.index(_batch_of(records[-1], plan)) + 1 if records else 0
+    same = _equality(environments)
+    done, total = 0, count * (1 + samples)
+    for number, (greedy, begin, end) in enumerate(plan):
+        group = 1 if greedy else samples
+        done += (end - begin) * group
+        if number >= first:
+            part = collect(
+                policy, environments, ids[begin:end], seed=seed, group_size=group, greedy=greedy,
+                generator=torch.Generator(policy.device).manual_seed(problem_seed(seed, begin)),
+                first_group=begin,
+            )  # fmt: skip
+            new = [{**record, "greedy": greedy} for record in part.records]
+            if not greedy:
+                _add_votes(new, same)
+            if file is not None:
+                _append(file, new)
+            records += new
+        on_batch(done, total)
+    if not records:
+        raise ConfigError(
+            f"All {count} prompts of {environments.env_id} are longer than max_prompt_length "
+            f"{policy.max_prompt_length}. Give a larger one."
+        )
+    answered = len({record["problem_id"] for record in records})
+    return Evaluation(records, dropped_prompts=count - answered)
+
+
+def count_problems(environments: Environments, problems: int | None) -> int:
+    """How many problems there are to answer if ``problems`` are wanted; None: all."""
+    size = environments.num_problems()
+    if problems is None and size is None:
+        raise ConfigError(
+            f"{environments.env_id} has problems without end: say how many to evaluate on."
+        )
+    return min(n for n in (problems, size) if n is not None)
+
+
+def _batches(count: int, samples: int, batch: int) -> Iterator[_Batch]:
+    for greedy, group in ((True, 1), (False, samples)):
+        chunk = max(batch // max(group, 1), 1)
+        for begin in range(0, count if group else 0, chunk):
+            yield _Batch(greedy, begin, min(begin + chunk, count))
+
+
+def _batch_of(record: Record, plan: list[_Batch]) -> _Batch:
+    """The batch that a record belongs to: its group is its problem's place among the problems."""
+    return next(
+        b for b in plan if b.greedy == record["greedy"] and b.begin <= record["group"] < b.end
+    )
+
+
+def _resume(file: Path, plan: list[_Batch]) -> list[Record]:
+    """The records of all batches in a file but its last one, which is cut off."""
+    if not file.is_file():
+        return []
+    records = []
+    with file.open() as lines:
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break  # the line that was being written when the process was killed
+    if records:
+        last = _batch_of(records[-1], plan)
+        records = [record for record in records if _batch_of(record, plan) != last]
+    aside = file.with_name(f".{file.name}")
+    aside.write_text("".join(map(_line, records)))
+    os.replace(aside, file)
+    return records
+
+
+def _append(file: Path, records: list[Record]) -> None:
+    with file.open("a") as out:
+        out.write("".join(map(_line, records)))
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _line(record: Record) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def _add_votes(records: list[Record], same: Callable[[str, str], bool]) -> None:
+    groups: dict[int, list[Record]] = {}
+    for record in records:
+        if "extracted" in record:
+            groups.setdefault(record["group"], []).append(record)
+    for group in groups.values():
+        for record, vote in zip(group, count_votes(group, same), strict=True):
+            record["vote"] = vote
+
+
+def _equality(environments: Environments) -> Callable[[str, str], bool]:
+    """The verifier's own equality of answers, where it has one; else that of their texts."""
+    verifier: Any = getattr(environments.of_size(1).envs[0].unwrapped, "verifier", None)
+    return getattr(verifier, "same", _same_text)
+
+
+def _same_text(first: str, second: str) -> bool:
+    return first.split() == second.split()

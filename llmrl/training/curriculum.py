@@ -1,0 +1,235 @@
+"""Which problems of the stream are asked: easy levels first, and none that has nothing to teach.
+
+A rule answers for one problem at a time, learns from pass rates, and keeps its state in the checkpoint.
+Without rules every problem is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from llmrl.evaluation.outcomes import is_correct
+from llmrl.training.config import Config, ConfigError, CurriculumConfig, FilterConfig
+from llmrl.training.rollout import Environments, PassRates, Rule, problem_seed
+
+PROBED = 512
+"""Of problems without end, so many are looked at to see which levels there are."""
+
+
+class Progress(NamedTuple):
+    """What a schedule decides by."""
+
+    steps: int
+    """Steps since the newest level was admitted, this one included."""
+    rates: Sequence[float]
+    """Pass rates of the newest level's problems since then, in order."""
+
+
+@dataclass(frozen=True)
+class AboveAccuracy:
+    """Admit the next level when the newest one is learned.
+
+    >>> AboveAccuracy(0.7, window=2)(Progress(9, [0.0, 0.5, 1.0]))
+    True
+    """
+
+    threshold: float
+    """Mean pass rate that is enough."""
+    window: int
+    """Over so many of the latest problems."""
+
+    def __call__(self, progress: Progress) -> bool:
+        """Whether the mean of the last ``window`` pass rates has reached the threshold."""
+        latest = progress.rates[-self.window :]
+        return len(latest) == self.window and sum(latest) / self.window >= self.threshold
+
+
+@dataclass(frozen=True)
+class AfterSteps:
+    """Admit the next level after a number of steps.
+
+    >>> AfterSteps(10)(Progress(9, [])), AfterSteps(10)(Progress(10, []))
+    (False, True)
+    """
+
+    every: int
+    """Steps."""
+
+    def __call__(self, progress: Progress) -> bool:
+        """Whether the newest level has had its steps."""
+        return progress.steps >= self.every
+
+
+@dataclass
+class LevelCurriculum:
+    """Ask problems up to a level that rises by a schedule; problems without a level always.
+
+    Args:
+        level_of: the level of a problem id, 0 where it has none.
+        levels: those that there are, rising.
+        schedule: whether to admit the next one, such as :class:`AboveAccuracy`.
+        admitted: how many of them are asked at the start.
+    """
+
+    level_of: Callable[[int], int]
+    levels: Sequence[int]
+    schedule: Callable[[Progress], bool]
+    admitted: int = 1
+    since: int = 0
+    rates: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"levels {list(self.levels)}, up to {self.top} at first; next by {self.schedule}"
+
+    @property
+    def top(self) -> int:
+        """The highest level that is asked."""
+        return self.levels[self.admitted - 1]
+
+    def admits(self, problem_id: int, position: int) -> bool:
+        """Whether the problem's level is low enough."""
+        return self.level_of(problem_id) <= self.top
+
+    def observe(self, step: int, rates: PassRates) -> None:
+        """Note the newest level's pass rates, and let the schedule decide."""
+        self.rates += [rate for problem_id, rate in rates if self.level_of(problem_id) == self.top]
+        last = self.admitted == len(self.levels)
+        if not last and self.schedule(Progress(step + 1 - self.since, self.rates)):
+            self.admitted, self.since, self.rates = self.admitted + 1, step + 1, []
+
+    def metrics(self) -> dict[str, float]:
+        """The highest level."""
+        return {"curriculum/level": float(self.top)}
+
+    def state(self) -> dict[str, Any]:
+        """All that changes."""
+        return {"admitted": self.admitted, "since": self.since, "rates": list(self.rates)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`state` gave."""
+        self.admitted, self.since = state["admitted"], state["since"]
+        self.rates = list(state["rates"])
+
+
+@dataclass
+class PassRateFilter:
+    """Skip problems whose pass rate was 0 or 1 in each of their last visits: they teach nothing.
+
+    A group of equal rewards has no advantage.  Since the policy changes, such a problem is asked again
+    now and then.  Whether it is depends on the seed and the position in the stream alone.
+
+    Args:
+        visits: so many visits in a row.
+        revisit: chance that such a problem is asked all the same.
+        seed: of that chance.
+    """
+
+    visits: int
+    revisit: float
+    seed: int
+    streaks: dict[int, int] = field(default_factory=dict)
+    """For each problem, its latest visits in a row with a pass rate of 0 or 1."""
+    skipped: int = 0
+    """Problems since the last call of :meth:`metrics`."""
+
+    def __str__(self) -> str:
+        return (
+            f"skip after {self.visits} visits in a row with pass rate 0 or 1, but for "
+            f"{100 * self.revisit:g} %"
+        )
+
+    def admits(self, problem_id: int, position: int) -> bool:
+        """Whether the problem may still teach something, or its turn has come."""
+        if self.streaks.get(problem_id, 0) < self.visits:
+            return True
+        drawn = problem_seed(self.seed, position) / 2**31 < self.revisit
+        self.skipped += not drawn
+        return drawn
+
+    def observe(self, step: int, rates: PassRates) -> None:
+        """Count visits in a row."""
+        for problem_id, rate in rates:
+            if 0 < rate < 1:
+                self.streaks.pop(problem_id, None)
+            else:
+                self.streaks[problem_id] = self.streaks.get(problem_id, 0) + 1
+
+    def metrics(self) -> dict[str, float]:
+        """Problems skipped since the last call, and problems that are skipped at present."""
+        skipped, self.skipped = self.skipped, 0
+        full = sum(streak >= self.visits for streak in self.streaks.values())
+        return {"filter/skipped": float(skipped), "filter/problems": float(full)}
+
+    def state(self) -> dict[str, Any]:
+        """All that changes."""
+        return {"streaks": dict(self.streaks)}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`state` gave."""
+        self.streaks = dict(state["streaks"])
+
+
+def rules_of(config: Config, environments: Environments) -> list[Rule]:
+    """The rules that the settings ask for, none by default.
+
+    Raises:
+        ConfigError: the environment's problems have no levels, or never come again.
+    """
+    rules: list[Rule] = []
+    curriculum: CurriculumConfig = config.curriculum
+    if curriculum.threshold is not None or curriculum.every is not None:
+        rules.append(_level_curriculum(curriculum, environments))
+    filtering: FilterConfig = config.filter
+    if filtering.visits:
+        if environments.num_problems() is None:
+            raise ConfigError(
+                f"--filter.visits {filtering.visits}: the problems of {environments.env_id} never end, so "
+                "none is visited twice. Leave the filter out, or give a finite set of problems."
+            )
+        rules.append(PassRateFilter(filtering.visits, filtering.revisit, config.seed))
+    return rules
+
+
+def _level_curriculum(settings: CurriculumConfig, environments: Environments) -> LevelCurriculum:
+    problems = getattr(environments.of_size(1).envs[0].unwrapped, "problems", None)
+
+    def level_of(problem_id: int) -> int:
+        return 0 if problems is None else problems[problem_id].level or 0
+
+    size = environments.num_problems()
+    levels = sorted({level_of(i) for i in range(PROBED if size is None else size)} - {0})
+    if not levels:
+        raise ConfigError(
+            f"--curriculum: the problems of {environments.env_id} have no levels to begin with the lowest of."
+        )
+    start = levels[0] if settings.start is None else settings.start
+    if start < levels[0]:
+        raise ConfigError(
+            f"--curriculum.start {start}: {environments.env_id} has no problem so easy; its levels are {levels}."
+        )
+    if settings.threshold is not None:
+        schedule: Callable[[Progress], bool] = AboveAccuracy(settings.threshold, settings.window)
+    else:
+        assert settings.every is not None
+        schedule = AfterSteps(settings.every)
+    admitted = sum(level <= start for level in levels)
+    return LevelCurriculum(level_of, levels, schedule, admitted)
+
+
+def pass_rates(records: Sequence[dict[str, Any]]) -> PassRates:
+    """For each group its problem and the share of correct responses among those with a verdict.
+
+    >>> said = [(0, 7, "correct"), (0, 7, "wrong"), (1, 9, "wrong"), (1, 9, "timeout")]
+    >>> pass_rates([
+    ...     {"group": g, "problem_id": i, "verdict": v, "valid": v != "timeout"} for g, i, v in said
+    ... ])
+    [(7, 0.5), (9, 0.0)]
+    """
+    groups: dict[int, tuple[int, list[bool]]] = {}
+    for record in records:
+        if record.get("valid", True):
+            _, marks = groups.setdefault(record["group"], (record["problem_id"], []))
+            marks.append(is_correct(record))
+    return [(problem_id, sum(marks) / len(marks)) for problem_id, marks in groups.values()]
