@@ -12,7 +12,12 @@ from llmrl.policies.policy import Policy
 
 PAD, END, STOP, USER, MODEL = SPECIAL = ("<|pad|>", "<|end|>", "<|stop|>", "<|user|>", "<|model|>")
 CHAT_TEMPLATE = (
-    "{% for m in messages %}" + USER + "{{ m['content'] }}{% endfor %}"
+    "{% for m in messages %}{% if m['role'] == 'user' %}"
+    + USER
+    + "{% else %}"
+    + MODEL
+    + "{% endif %}"
+    "{{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}" + MODEL + "{% endif %}"
 )
 

@@ -183,6 +183,16 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             raise error
         self._faults[row] = "".join(traceback.format_exception(error)).strip()
 
+    def truncate(self, mask: Sequence[bool] | np.ndarray) -> None:
+        """Cut episodes off: their action is None from now on.
+
+        Args:
+            mask: bool [N], which ones; those that are over stay as they are.
+        """
+        cut = self._mask(mask, "mask") & self._running
+        self._truncated[cut] = True
+        self._running[cut] = False
+
     def _grade(self, actions: Sequence[str | None]) -> None:
         """Grade all responses with one call per verifier, and tell each environment its verdict."""
         waiting: dict[int, list[tuple[TextEnv, str, str]]] = {}
@@ -220,13 +230,13 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         for env in self.envs:
             env.close()
 
-    def _mask(self, given: Any) -> np.ndarray:
+    def _mask(self, given: Any, name: str = "reset_mask") -> np.ndarray:
         if given is None:
             return np.ones(self.num_envs, dtype=bool)
         mask = np.asarray(given)
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise ValueError(
-                f"reset_mask must be bool of shape ({self.num_envs},), got {mask.dtype} of shape "
+                f"{name} must be bool of shape ({self.num_envs},), got {mask.dtype} of shape "
                 f"{mask.shape}."
             )
         return mask

@@ -19,6 +19,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
 from llmrl import keys
+from llmrl.policies.dialogue import STAND_IN, Episode, continuation, written_behind
 from llmrl.policies.loading import (
     DTYPES,
     LoraOptions,
@@ -29,13 +30,12 @@ from llmrl.policies.loading import (
     load,
     local_folder,
 )
+from llmrl.policies.sampler import FINISH_END, FINISH_LENGTH, FINISH_REFUSED, Sample, Sampler
 from llmrl.policies.scoring import Head, score_tokens
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-    from llmrl.policies.sampler import Sample
 
 __all__ = ["LoraOptions", "Policy", "PolicyError", "local_folder"]
 
@@ -52,7 +52,8 @@ class Policy(TensorDictModuleBase):
         temperature: of sampling; scores are taken at the same temperature.
         max_prompt_length: longer prompts are refused, never cut; less where the model's own context
             leaves no room for a response behind such a prompt.
-        max_response_length: limit of sampled tokens.
+        max_response_length: limit of all that follows the prompt: one response, or the responses and
+            replies of an episode of several turns.
         chat_template: ``"auto"``: the tokenizer's if it has one; None: ``prompt_template``; else the
             path of a Jinja file.
         prompt_template: what a prompt looks like without a chat template.
@@ -156,12 +157,26 @@ class Policy(TensorDictModuleBase):
 
     # Prompts
 
-    def render(self, problem: str) -> str:
-        """The prompt as text, special tokens visible."""
+    def render(self, problem: str, *replies: str) -> str:
+        """The prompt as text, special tokens visible.
+
+        Args:
+            problem: what is asked.
+            replies: what is said later on; a stand-in takes the place of the responses between.
+        """
         if self.chat_template is None:
-            return self.prompt_template.replace("{problem}", problem)
+            turns = [
+                self.prompt_template.replace("{problem}", text) for text in (problem, *replies)
+            ]
+            return STAND_IN.join(turns)
+        messages = [{"role": "user", "content": problem}]
+        for reply in replies:
+            messages += [
+                {"role": "assistant", "content": STAND_IN},
+                {"role": "user", "content": reply},
+            ]
         return self.tokenizer.apply_chat_template(  # type: ignore[return-value]
-            [{"role": "user", "content": problem}],
+            messages,
             chat_template=self.chat_template,
             add_generation_prompt=True,
             tokenize=False,
@@ -211,22 +226,82 @@ class Policy(TensorDictModuleBase):
             uint8: 0, an end token was sampled; 1, the limit was reached; 2, the prompt is longer
             than ``max_prompt_length``, and the row is empty.
         """
-        from llmrl.policies.sampler import FINISH_REFUSED, Sample, Sampler
+        episodes = [Episode(ids) for ids in self._contexts(prompts)]
+        texts = self.respond(
+            episodes,
+            greedy=greedy,
+            temperature=temperature,
+            generator=generator,
+            max_new_tokens=max_new_tokens,
+        )
+        out = self.pack(episodes)
+        if texts:
+            out["text", "response"] = NonTensorStack(*texts)
+        return out
 
-        contexts = self._contexts(prompts)
-        fits = [i for i, ids in enumerate(contexts) if len(ids) <= self.max_prompt_length]
+    def begin(self, problems: Sequence[str]) -> list[Episode]:
+        """An episode for each problem, its prompt read and nothing said yet."""
+        return [Episode(ids) for ids in self.encode(problems)]
+
+    def respond(
+        self,
+        episodes: Sequence[Episode],
+        *,
+        greedy: bool = False,
+        temperature: float | None = None,
+        generator: torch.Generator | None = None,
+        max_new_tokens: int | None = None,
+    ) -> list[str]:
+        """Sample the next response of each episode, and add it there.
+
+        Args:
+            episodes: each needs room for a response; one whose prompt is too long is marked so.
+            greedy: take the likeliest token.
+            temperature: another one than the policy's.
+            generator: where random numbers come from; None: torch's global generator.
+            max_new_tokens: another limit of all that follows a prompt than the policy's.
+
+        Returns:
+            The responses as text, without special tokens.
+        """
+        limit = self.max_response_length if max_new_tokens is None else max_new_tokens
+        fits = [i for i, e in enumerate(episodes) if len(e.prompt) <= self.max_prompt_length]
         drawn = Sampler(self.model, self.end_ids, self.pad_id).sample(
-            [contexts[i] for i in fits],
-            max_new_tokens=self.max_response_length if max_new_tokens is None else max_new_tokens,
+            [episodes[i].context for i in fits],
+            max_new_tokens=[limit - len(episodes[i].tokens) for i in fits],
             temperature=self.temperature if temperature is None else temperature,
             greedy=greedy,
             generator=generator,
         )
-        samples = [Sample([], [], FINISH_REFUSED)] * len(contexts)
+        samples = [Sample([], [], FINISH_REFUSED)] * len(episodes)
         for i, sample in zip(fits, drawn, strict=True):
             samples[i] = sample
-        contexts = [ids if len(ids) <= self.max_prompt_length else [] for ids in contexts]
-        return self._pack(contexts, samples)
+        for episode, sample in zip(episodes, samples, strict=True):
+            episode.add(sample)
+        return self.tokenizer.batch_decode([s.tokens for s in samples], skip_special_tokens=True)
+
+    def hear(self, episode: Episode, said: Sequence[str]) -> bool:
+        """Add the newest reply to an episode.
+
+        Args:
+            episode: its last response ended by itself, or nothing can follow.
+            said: the problem and all replies so far.
+
+        Returns:
+            Whether there is room for the reply and another response; if not, the episode is cut.
+
+        Raises:
+            PolicyError: the chat template rewrites earlier turns.
+        """
+        if episode.finish_reason != FINISH_END:
+            return False
+        text = written_behind(self.render(*said[:-1]), self.render(*said))
+        ids = continuation(self.tokenizer, text, episode.tokens[-1])
+        if len(episode.tokens) + len(ids) >= self.max_response_length:
+            episode.finish_reason = FINISH_LENGTH
+            return False
+        episode.read(ids)
+        return True
 
     def _contexts(self, prompts: Sequence[str] | TensorDictBase) -> list[list[int]]:
         if not isinstance(prompts, TensorDictBase):
@@ -244,35 +319,36 @@ class Policy(TensorDictModuleBase):
             f"its TensorDict; it holds {sorted(map(str, found))}."
         )
 
-    def _pack(self, contexts: Sequence[list[int]], samples: Sequence[Sample]) -> TensorDict:
-        """Prompts left-padded, responses right-padded, both to the longest."""
-        left = max((len(c) for c in contexts), default=0)
-        right = max((len(s.tokens) for s in samples), default=0)
+    def pack(self, episodes: Sequence[Episode]) -> TensorDict:
+        """Episodes as rows: prompts left-padded, the rest right-padded, both to the longest.
+
+        Returns:
+            What :meth:`generate` returns, without the texts.
+        """
+        prompts = [[] if episode.refused else episode.prompt for episode in episodes]
+        left = max((len(prompt) for prompt in prompts), default=0)
+        right = max((len(episode.tokens) for episode in episodes), default=0)
         tokens, attention, mask, log_probs = [], [], [], []
-        for context, sample in zip(contexts, samples, strict=True):
-            before, prompt, response = left - len(context), len(context), len(sample.tokens)
-            after = right - response
-            tokens.append([self.pad_id] * before + context + sample.tokens + [self.pad_id] * after)
-            attention.append([False] * before + [True] * (prompt + response) + [False] * after)
-            mask.append([False] * left + [True] * response + [False] * after)
-            log_probs.append([0.0] * left + sample.log_probs + [0.0] * after)
-        size = (len(samples), left + right)
-        texts = self.tokenizer.batch_decode([s.tokens for s in samples], skip_special_tokens=True)
-        out = TensorDict(
+        for prompt, episode in zip(prompts, episodes, strict=True):
+            before, after = left - len(prompt), right - len(episode.tokens)
+            real = len(prompt) + len(episode.tokens)
+            tokens.append([self.pad_id] * before + prompt + episode.tokens + [self.pad_id] * after)
+            attention.append([False] * before + [True] * real + [False] * after)
+            mask.append([False] * left + episode.sampled + [False] * after)
+            log_probs.append([0.0] * left + episode.log_probs + [0.0] * after)
+        size = (len(episodes), left + right)
+        return TensorDict(
             {
                 keys.TOKENS: torch.tensor(tokens, dtype=torch.long).reshape(size),
                 keys.ATTENTION: torch.tensor(attention, dtype=torch.bool).reshape(size),
                 keys.MASK: torch.tensor(mask, dtype=torch.bool).reshape(size),
                 keys.SAMPLER_LOG_PROB: torch.tensor(log_probs, dtype=torch.float32).reshape(size),
                 "finish_reason": torch.tensor(
-                    [s.finish_reason for s in samples], dtype=torch.uint8
+                    [episode.finish_reason for episode in episodes], dtype=torch.uint8
                 ),
             },
-            batch_size=[len(samples)],
+            batch_size=[len(episodes)],
         ).to(self.device)
-        if texts:
-            out["text", "response"] = NonTensorStack(*texts)
-        return out
 
     # Scoring
 

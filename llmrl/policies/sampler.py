@@ -61,7 +61,7 @@ class Sampler:
         self,
         contexts: Sequence[Sequence[int]],
         *,
-        max_new_tokens: int,
+        max_new_tokens: int | Sequence[int],
         temperature: float = 1.0,
         greedy: bool = False,
         generator: torch.Generator | None = None,
@@ -73,22 +73,29 @@ class Sampler:
 
         Args:
             contexts: token ids, at least one each; equal ones are read once.
-            max_new_tokens: limit of every response.
+            max_new_tokens: limit of every response, or one for each.
             temperature: what logits are divided by, also where ``greedy`` records log-probabilities.
             greedy: take the likeliest token.
             generator: where random numbers come from; None: torch's global generator.
         """
         if not temperature > 0:
             raise ValueError(f"temperature must be greater than 0, got {temperature}.")
-        if max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
+        limits = (
+            [max_new_tokens] * len(contexts)
+            if isinstance(max_new_tokens, int)
+            else list(max_new_tokens)
+        )
+        if len(limits) != len(contexts):
+            raise ValueError(f"Got {len(limits)} max_new_tokens for {len(contexts)} contexts.")
+        if min(limits, default=1) < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {min(limits)}.")
         empty = [row for row, context in enumerate(contexts) if len(context) == 0]
         if empty:
             raise ValueError(f"A context needs at least one token; empty: rows {empty[:8]}.")
         uniform = None
         if not greedy:
             device = self.model.device if generator is None else generator.device
-            size = (len(contexts), max_new_tokens)
+            size = (len(contexts), max(limits, default=0))
             uniform = torch.rand(size, generator=generator, device=device).to(self.model.device)
         # Equal contexts side by side, long ones first: little padding, and nothing is read twice.
         order = sorted(
@@ -99,12 +106,13 @@ class Sampler:
         samples: dict[int, Sample] = {}
         try:
             while order:
-                length = len(contexts[order[0]]) + max_new_tokens
+                length = len(contexts[order[0]]) + max(limits[i] for i in order)
                 count = max(self.max_cache_tokens // length, 1)
                 rows, order = order[:count], order[count:]
-                drawn = _Batch(self, [contexts[i] for i in rows], max_new_tokens, temperature).run(
-                    None if uniform is None else uniform[rows]
+                batch = _Batch(
+                    self, [contexts[i] for i in rows], [limits[i] for i in rows], temperature
                 )
+                drawn = batch.run(None if uniform is None else uniform[rows])
                 samples |= dict(zip(rows, drawn, strict=True))
         finally:
             self.model.train(was_training)
@@ -118,7 +126,7 @@ class _Batch:
         self,
         sampler: Sampler,
         contexts: Sequence[Sequence[int]],
-        max_new_tokens: int,
+        limits: Sequence[int],
         temperature: float,
     ) -> None:
         self.model: Any = sampler.model
@@ -127,7 +135,8 @@ class _Batch:
         self.end = torch.tensor(sampler.end_ids, dtype=torch.long, device=self.model.device)
         self.pad_id = sampler.pad_id
         self.contexts = contexts
-        self.max_new_tokens = max_new_tokens
+        self.limits = torch.tensor(limits, device=self.model.device)
+        self.max_new_tokens = max(limits)
         self.temperature = temperature
 
     def run(self, uniform: Tensor | None) -> list[Sample]:
@@ -136,7 +145,7 @@ class _Batch:
         hidden, attention, cache = self._prefill()
         tokens = torch.full((size, limit), self.pad_id, device=device)
         log_probs = torch.zeros((size, limit), device=device)
-        lengths = torch.full((size,), limit, device=device)
+        lengths = self.limits.clone()
         ended_in_time = torch.zeros(size, dtype=torch.bool, device=device)
         rows = torch.arange(size, device=device)  # which response each row of the batch writes
         position = attention.sum(1)
@@ -151,7 +160,7 @@ class _Batch:
             ends = live & torch.isin(token, self.end)
             lengths[rows[ends]] = step + 1
             ended_in_time[rows[ends]] = True
-            live = live & ~ends
+            live = live & ~ends & (step + 1 < self.limits[rows])
             if step + 1 == limit:
                 break
             alive = int(live.sum())
@@ -171,7 +180,7 @@ class _Batch:
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state[:, -1]
-            position = position + 1
+            position = position + live  # a row that waits to leave stays within the model's context
         reasons = torch.where(ended_in_time, FINISH_END, FINISH_LENGTH).tolist()
         return [
             Sample(ids[:n], values[:n], reason)

@@ -49,7 +49,10 @@ class PolicyConfig:
     max_prompt_length: int = 1024
     """Problems whose prompt has more tokens are dropped and counted, never cut."""
     max_response_length: int = 256
-    """A response is cut off here, and then counts as truncated."""
+    """A response is cut off here, and then counts as truncated; with several turns, all responses and
+    replies together."""
+    chat_template: str | None = "auto"
+    """auto: the tokenizer's own, if it has one; or the path of a Jinja file; None: no template."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank instead of all weights (extra: llmrl[lora]); 0: all."""
     gradient_checkpointing: bool = False

@@ -58,7 +58,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("dynamic_sampling/rounds", "rounds", "times that groups were sampled for this step"),
     Metric("dynamic_sampling/acceptance", "share", "sampled groups that were kept"),
     Metric(
-        "response_length/mean", "tokens", "sampled tokens per response", "completions/mean_length"
+        "response_length/mean",
+        "tokens",
+        "sampled tokens per response, all turns of an episode together",
+        "completions/mean_length",
     ),
     Metric("response_length/max", "tokens", "longest response", "completions/max_length"),
     Metric(
@@ -67,11 +70,13 @@ METRICS: tuple[Metric, ...] = (
         "responses cut off at the limit",
         "completions/clipped_ratio",
     ),
-    Metric("prompt_length/mean", "tokens", "tokens of the prompt"),
     Metric("prompt_length/dropped", "problems", "left out because their prompt is too long"),
     Metric("curriculum/level", "level", "highest level that is asked"),
     Metric("filter/skipped", "problems", "passed over in this step: they had nothing to teach"),
     Metric("filter/problems", "problems", "with pass rate 0 or 1 in each of their last visits"),
+    Metric("prompt_length/mean", "tokens", "tokens of the prompt, before the first response"),
+    Metric("turns/mean", "turns", "responses per episode"),
+    Metric("turns/max", "turns", "responses of the longest episode"),
     Metric("advantage/mean", "", "over trained tokens"),
     Metric("advantage/std", "", "over trained tokens"),
     Metric(

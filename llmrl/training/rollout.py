@@ -1,6 +1,6 @@
 """Collect: prompts from an environment, responses from the policy, rewards from the verifier.
 
-One row per episode, a group of rows per problem.  Text stays beside the tensors, for the files that
+One row per episode, however many turns it has, a group of rows per problem.  Text stays beside the tensors, for the files that
 people read.  What the rewards mean for learning is credit's business.
 """
 
@@ -18,7 +18,7 @@ from tensordict import TensorDict
 from llmrl import keys
 from llmrl.envs.text import TextVectorEnv
 from llmrl.policies.policy import Policy
-from llmrl.policies.sampler import FINISH_LENGTH, FINISH_REFUSED
+from llmrl.training.turns import info_rows, play
 
 
 @dataclass
@@ -178,25 +178,6 @@ def problem_seed(seed: int, problem_id: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def info_rows(infos: dict[str, Any], rows: int) -> list[dict[str, Any]]:
-    """One dictionary per row from Gymnasium's vector form (a value and a ``_value`` mask per key)."""
-    return [
-        {
-            key: _row(value, row)
-            for key, value in infos.items()
-            if not key.startswith("_") and bool(infos.get(f"_{key}", np.ones(rows, bool))[row])
-        }
-        for row in range(rows)
-    ]
-
-
-def _row(value: Any, row: int) -> Any:
-    if isinstance(value, dict):
-        return {key: _row(item, row) for key, item in value.items() if not key.startswith("_")}
-    item = value[row]
-    return item.item() if isinstance(item, np.generic) else item
-
-
 def collect(
     policy: Policy,
     environments: Environments,
@@ -208,7 +189,9 @@ def collect(
     greedy: bool = False,
     first_group: int = 0,
 ) -> Rollouts:
-    """Play each problem ``group_size`` times.
+    """Play each problem ``group_size`` times, each time to the end of the episode.
+
+    Several turns become one row: see :mod:`llmrl.training.turns`.
 
     Args:
         policy: what answers.
@@ -229,40 +212,31 @@ def collect(
     problems, first = env.reset(
         seed=[problem_seed(seed, i) for i in ids], options={"problem_id": ids}
     )
-    data = policy.generate(list(problems), greedy=greedy, generator=generator)
-    responses = list(data["text", "response"])
-    _, rewards, terminated, truncated, infos = env.step(responses)
-    if not np.all(terminated | truncated):
-        raise ValueError(
-            f"{environments.env_id} goes on after the first response. Environments of several turns "
-            "cannot be trained on yet."
-        )
-    fits = data["finish_reason"] != FINISH_REFUSED
-    length_limit = data["finish_reason"] == FINISH_LENGTH
-    shown = info_rows(first, rows)
-    graded = info_rows(infos, rows)
+    games = play(policy, env, problems, greedy=greedy, generator=generator)
+    data = policy.pack([game.episode for game in games]).exclude("finish_reason")
     groups = torch.arange(rows) // group_size + first_group
     data[keys.GROUP] = groups
-    data[keys.REWARD] = torch.as_tensor(rewards, dtype=torch.float32)[:, None]
-    data[keys.TERMINATED] = torch.as_tensor(terminated)[:, None]
-    data[keys.TRUNCATED] = (torch.as_tensor(truncated) | length_limit)[:, None]
-    data[keys.VALID] = torch.tensor([bool(info.get("valid", True)) for info in graded])
-    lengths = data[keys.MASK].sum(1).tolist()
+    data[keys.REWARD] = torch.tensor([[game.reward] for game in games], dtype=torch.float32)
+    data[keys.TERMINATED] = torch.tensor([[game.terminated] for game in games])
+    data[keys.TRUNCATED] = torch.tensor([[game.truncated or game.episode.cut] for game in games])
+    data[keys.VALID] = torch.tensor([game.valid for game in games])
     records = [
         {
             "group": int(groups[row]),
             "problem_id": ids[row],
             "problem": problems[row],
-            "response": responses[row],
-            "reward": float(rewards[row]),
-            "finish_reason": "length" if length_limit[row] else "end",
-            "tokens": lengths[row],
-            **{k: v for k, v in {**shown[row], **graded[row]}.items() if k not in ("problem_id",)},
+            "response": game.turns[-1]["response"],
+            "reward": game.reward,
+            "finish_reason": "length" if game.episode.cut else "end",
+            "tokens": sum(game.episode.sampled),
+            "turns": len(game.turns),
+            "transcript": game.turns,
+            **{k: v for k, v in {**shown, **game.info}.items() if k not in ("problem_id",)},
         }
-        for row in range(rows)
+        for row, (game, shown) in enumerate(zip(games, info_rows(first, rows), strict=True))
     ]
+    fits = torch.tensor([not game.episode.refused for game in games])
     dropped = int((~fits).sum()) // group_size
-    data = data.exclude("text", "finish_reason")
     return Rollouts(data, records, dropped).select(fits) if dropped else Rollouts(data, records)
 
 

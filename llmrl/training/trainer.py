@@ -495,7 +495,9 @@ def describe(rollouts: Rollouts) -> dict[str, float]:
     reward = torch.tensor([record["reward"] for record in records])
     verdicts = [record.get("verdict") for record in records]
     lengths = data[keys.MASK].sum(1).float()
-    prompts = (data[keys.ATTENTION].sum(1) - data[keys.MASK].sum(1)).float()
+    before = data[keys.MASK].cumsum(1) == 0  # later turns are no part of the prompt
+    prompts = (data[keys.ATTENTION] & before).sum(1).float()
+    turns = [record["turns"] for record in records]
     groups: dict[int, list[float]] = {}
     for record in records:
         groups.setdefault(record["group"], []).append(record["reward"])
@@ -520,6 +522,8 @@ def describe(rollouts: Rollouts) -> dict[str, float]:
         "response_length/truncated": float(data[keys.TRUNCATED].float().mean()),
         "prompt_length/mean": float(prompts.mean()),
         **dropped,
+        "turns/mean": sum(turns) / len(turns),
+        "turns/max": float(max(turns)),
         "sampled_tokens": float(lengths.sum()),
     }
 

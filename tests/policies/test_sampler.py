@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny import tiny_model
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from llmrl.policies.sampler import FINISH_END, FINISH_LENGTH, Sampler, _draw, _stay
 
@@ -198,3 +198,35 @@ def test_errors(changes, message):
 
 def test_no_contexts_no_samples():
     assert Sampler(tiny_model(), [1], 0).sample([], max_new_tokens=3) == []
+
+
+def test_each_response_has_a_limit_of_its_own():
+    """A row is what it would be with the largest limit, cut at its own."""
+    model, end_ids, limits = tiny_model(), list(range(1, 20)), [3, 12, 1, 7, 12] * 4
+    want = Sampler(model, end_ids, 0).sample(
+        CONTEXTS * 4, max_new_tokens=12, generator=seeded()
+    )  # fmt: skip
+    got = Sampler(model, end_ids, 0).sample(
+        CONTEXTS * 4, max_new_tokens=limits, generator=seeded()
+    )  # fmt: skip
+    for limit, whole, sample in zip(limits, want, got, strict=True):
+        assert sample.tokens == whole.tokens[:limit]
+        ended = sample.tokens[-1] in end_ids
+        assert sample.finish_reason == (FINISH_END if ended else FINISH_LENGTH)
+    with pytest.raises(ValueError, match="Got 2 max_new_tokens for 5 contexts"):
+        Sampler(model, end_ids, 0).sample(CONTEXTS, max_new_tokens=[1, 2])
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        Sampler(model, end_ids, 0).sample(CONTEXTS, max_new_tokens=[1, 2, 0, 4, 5])
+
+
+def test_a_row_that_is_done_does_not_leave_the_models_context():
+    """It waits in the batch for the others, at a position that exists."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=261, n_embd=32, n_layer=1, n_head=2, n_positions=20, bos_token_id=None,
+        eos_token_id=None,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config).eval()
+    contexts = [list(range(5, 23))] + [[40 + i] for i in range(19)]
+    samples = Sampler(model, [], 0).sample(contexts, max_new_tokens=[2] + [19] * 19)
+    assert [len(sample.tokens) for sample in samples] == [2] + [19] * 19

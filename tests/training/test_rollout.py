@@ -12,11 +12,11 @@ from llmrl.training.rollout import (
     Rollouts,
     by_rows,
     concatenate,
-    info_rows,
     micro_batches,
     problem_seed,
     trim,
 )
+from llmrl.training.turns import info_rows
 
 
 def batch(lengths: list[tuple[int, int]], left: int = 0, right: int = 0) -> TensorDict:

@@ -129,9 +129,9 @@ def test_a_sampler_that_disagrees_with_the_scorer_is_found_before_training(
 ):
     from llmrl.policies.policy import Policy
 
-    generate = Policy.generate
+    respond = Policy.respond
     monkeypatch.setattr(
-        Policy, "generate", lambda self, *a, **k: generate(self, *a, **{**k, "temperature": 0.5})
+        Policy, "respond", lambda self, *a, **k: respond(self, *a, **{**k, "temperature": 0.5})
     )
     with pytest.raises(ConfigError, match="log-probabilities differ from the scorer's"):
         session.train(parse(arguments(tiny, tmp_path / "run", "--dry-run")))
