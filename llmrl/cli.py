@@ -87,6 +87,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
         "compare two evaluations problem by problem",
         _in("llmrl.evaluation.compare_command"),
     ),
+    "serve": ("sample with vLLM for a trainer elsewhere", _in("llmrl.policies.serve")),
     "report": (
         "write one HTML page of runs: curves, results, rollouts token by token",
         _in("llmrl.report.command"),

@@ -14,6 +14,7 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl train") -> int:
         0 after a run, a dry run or a clean stop; 2 for settings that cannot be used; 1 if training broke off.
     """
     from llmrl.policies.policy import PolicyError
+    from llmrl.policies.vllm import EngineError
     from llmrl.registry import UnknownName
     from llmrl.training.config import ConfigError, parse
     from llmrl.training.session import train
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl train") -> int:
     except (ConfigError, UnknownName, PolicyError) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, style="red")
         return 2
-    except (TrainingError, OSError) as error:
+    except (TrainingError, EngineError, OSError) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, style="red")
         return 1
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ Owns what a policy's name may be.  How the model is used is the policy's busines
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import socket
@@ -140,6 +141,13 @@ def add_lora(model: PreTrainedModel, options: LoraOptions) -> Any:
         return get_peft_model(model, config)
     except ValueError as error:
         raise PolicyError(f"No adapters for targets {targets!r}: {error}") from error
+
+
+def merged(model: Any) -> Any:
+    """The plain model: itself, or a copy in which adapters are merged into the weights."""
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    return copy.deepcopy(model).merge_and_unload()
 
 
 def disable_dropout(model: torch.nn.Module) -> None:

