@@ -2,8 +2,8 @@
 
 python benchmarks/kill_and_resume.py --kills 20
 
-Each run is a process of its own, killed by SIGKILL at a time drawn uniformly over the length of a whole run,
-and resumed once.  Compared are the weights, the optimiser and every random generator's state of the last
+Each run is a process of its own, killed by SIGKILL at a time drawn uniformly between its first checkpoint and its
+end, and resumed once.  Compared are the weights, the optimiser and every random generator's state of the last
 checkpoint, metrics.jsonl without times, and every file of rollouts.
 """
 
@@ -13,6 +13,7 @@ import argparse
 import multiprocessing
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -67,19 +68,30 @@ def train(arguments: list[str]) -> None:
     session.train(parse(arguments))
 
 
-def in_process(arguments: list[str], kill_after: float | None = None) -> bool:
-    """Train in a child process; True if it came to its end."""
+def in_process(arguments: list[str], folder: Path, kill_after: float | None = None) -> float | None:
+    """Train in a child process.
+
+    Args:
+        folder: of the run.
+        kill_after: seconds from the first checkpoint on.
+
+    Returns:
+        Seconds from the first checkpoint to the end; None if it was killed before.
+    """
     # Forked, so that no child spends seconds on importing what is there already.
     child = multiprocessing.get_context("fork").Process(target=train, args=(arguments,))
     child.start()
+    while child.is_alive() and not (folder / "latest").exists():
+        time.sleep(0.002)
+    began = time.perf_counter()
     child.join(kill_after)
     if child.is_alive():
         child.kill()
         child.join()
-        return False
+        return None
     if child.exitcode != 0:
         raise RuntimeError(f"The run ended with status {child.exitcode}: {' '.join(arguments)}")
-    return True
+    return time.perf_counter() - began
 
 
 def same(first: Any, second: Any) -> bool:
@@ -122,7 +134,7 @@ def main() -> int:
     """Print the table; 1 if any run differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--algo", default="espo")
     parser.add_argument("--policy", help="by default a tiny random one")
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills")
@@ -142,27 +154,29 @@ def main() -> int:
             flags = {**SETTINGS, **own}.items()
             return [*(f"--{name}={value}" for name, value in flags), *more]
 
-        began = time.perf_counter()
-        in_process(arguments(root / "whole"))
-        length = time.perf_counter() - began
+        length = in_process(arguments(root / "whole"), root / "whole")
+        assert length is not None
         name = options.policy or "a tiny random policy"
-        print(f"{options.algo}, {name}, {options.steps} steps, {length:.1f} s\n")
+        print(
+            f"{options.algo}, {name}, {options.steps} steps, {length:.1f} s from the first checkpoint on\n"
+        )
         print("| kill | after, s | metrics of step | newest checkpoint | being written | weights | state | metrics | rollouts |")  # fmt: skip
         print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
         for kill in range(1, options.kills + 1):
             folder = root / f"killed-{kill}"
             moment = times.uniform(0, length)
-            if in_process(arguments(folder), moment):
-                print(f"| {kill} | {moment:.2f} | (it had finished) | | | | | | |")
-                continue
+            while in_process(arguments(folder, "--force"), folder, moment) is not None:
+                shutil.rmtree(folder)  # it had finished: begin anew, and kill sooner
+                length = moment
+                moment = times.uniform(0, length)
             found = checkpoint.list_checkpoints(folder)
             half = [path.name for path in folder.glob(".writing-*")]
             file = folder / "metrics.jsonl"
             lines = file.read_bytes().count(b"\n") if file.is_file() else 0
-            in_process(arguments(folder, *(("--resume", "auto") if found else ("--force",))))
+            in_process(arguments(folder, "--resume", "auto"), folder)
             equal = compare(root / "whole", folder)
             failed += not all(equal.values())
-            newest = checkpoint.step_of(found[-1]) if found else "none"
+            newest = checkpoint.step_of(found[-1])
             cells = " | ".join("same" if ok else "DIFFERENT" for ok in equal.values())
             print(f"| {kill} | {moment:.2f} | {lines} | {newest} | {'yes' if half else ''} | {cells} |", flush=True)  # fmt: skip
     print(f"\n{failed} of {options.kills} differ")

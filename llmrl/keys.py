@@ -1,7 +1,7 @@
 """The table of everything that travels in a TensorDict: name, shape, type, who writes it, who reads it.
 
 N is the number of sequences (one row per episode), T their padded length: a left-padded prompt, then
-the right-padded rest.  Names are TorchRL's where the meaning is TorchRL's.
+the right-padded rest: what was sampled and, with several turns, the replies to it.  Names are TorchRL's where the meaning is TorchRL's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,14 @@ class Entry(NamedTuple):
 
 
 TABLE: tuple[Entry, ...] = (
-    Entry(TOKENS, "[N, T]", "int64", "Policy.generate", "Policy.score", "prompt and response ids"),
+    Entry(
+        TOKENS,
+        "[N, T]",
+        "int64",
+        "Policy.generate",
+        "Policy.score",
+        "prompt, then responses and replies",
+    ),
     Entry(
         ATTENTION, "[N, T]", "bool", "Policy.generate", "Policy.score", "a real token, no padding"
     ),
@@ -66,9 +73,9 @@ TABLE: tuple[Entry, ...] = (
         "log-probability under the distribution that was sampled from; 0 elsewhere",
     ),
     Entry(GROUP, "[N]", "int64", "rollout.collect", "credit", "which rows answer the same prompt"),
-    Entry(REWARD, "[N, 1]", "float32", "rollout.collect", "credit", "the environment's reward"),
+    Entry(REWARD, "[N, 1]", "float32", "rollout.collect", "credit", "sum of the episode's rewards"),
     Entry(TERMINATED, "[N, 1]", "bool", "rollout.collect", "credit", "the answer was graded"),
-    Entry(TRUNCATED, "[N, 1]", "bool", "rollout.collect", "credit", "the response was cut off"),
+    Entry(TRUNCATED, "[N, 1]", "bool", "rollout.collect", "credit", "the episode was cut off"),
     Entry(
         VALID,
         "[N]",

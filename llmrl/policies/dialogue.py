@@ -102,9 +102,9 @@ def continuation(tokenizer: PreTrainedTokenizerBase, text: str, end: int) -> lis
     Templates close a response themselves: that token is there already and is not written again.
     """
     close = str(tokenizer.decode([end]))
-    blank, found, rest = text.partition(close)
-    if found and not blank.strip():
-        text = rest
+    if end in tokenizer.added_tokens_decoder:  # else it may be how the reply's own words begin
+        blank, found, rest = text.partition(close)
+        text = rest if found and not blank.strip() else text
     # Read behind the end token, as some tokenizers treat the beginning of a text in a way of its own.
     ids = tokenizer(close + text, add_special_tokens=False)["input_ids"]
     if end in ids[:2]:

@@ -1,4 +1,4 @@
-"""Play: episodes of one environment, turn by turn, all at once, from the first prompt to the last reward.
+"""Play: all episodes of a batch at once, turn by turn, from the first prompt to the last reward.
 
 Who speaks when is decided here; the tokens are the policy's, the replies and rewards the environment's.
 """

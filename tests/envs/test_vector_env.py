@@ -203,3 +203,21 @@ def test_an_environment_from_elsewhere():
     assert rewards.sum() == 2
     assert terminated.all()
     assert envs.num_problems is None
+
+
+def test_episodes_can_be_cut_off(grader):
+    env = TextVectorEnv.make(
+        "llmrl/MathRetry-v0", 3, source="generated", verifier=grader, attempts=2
+    )
+    env.reset(seed=0)
+    env.step(["\\boxed{?}"] * 3)
+    env.truncate(np.array([True, False, False]))
+    *_, terminated, truncated, _ = env.step([None, "\\boxed{?}", "\\boxed{?}"])
+    assert terminated.tolist() == [False, True, True]
+    assert truncated.tolist() == [True, False, False]
+    env.truncate([True] * 3)  # what is over stays as it is
+    assert env.step([None] * 3)[3].tolist() == [True, False, False]
+    with pytest.raises(ValueError, match=r"^mask must be bool of shape \(3,\)"):
+        env.truncate([True])
+    env.reset(seed=0)
+    assert not env.step(["\\boxed{?}"] * 3)[3].any()

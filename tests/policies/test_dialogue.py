@@ -40,6 +40,7 @@ def test_nano_reads_a_reply_as_if_the_whole_conversation_were_read_at_once(nano)
         (f"{USER}x{END}{MODEL}", END, f"{USER}x{END}{MODEL}"),  # another one's end stays
         (f"{END}{USER}x{MODEL}", STOP, f"{END}{USER}x{MODEL}"),
         ("a reply", "e", "a reply"),
+        ("a reply", "a", "a reply"),  # its own beginning, no end that a template wrote
         ("", END, ""),
     ],
 )

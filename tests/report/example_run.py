@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from llmrl.policies.loading import local_folder
 
-NASTY = "</script><img src=x onerror=\"document.title='broken'\"> & $x < 3$ \u2028 é"
+NASTY = "</script ><img src=x onerror=\"document.title='broken'\"> <!--<script> & $x < 3$ \u2028 é"
 
 
 def write_run(

@@ -108,8 +108,14 @@ def test_a_token_shows_its_numbers(browser, page):
     assert cells["trust region"] == "clipped high, no gradient"
 
 
-def test_a_response_does_nothing(browser, page):
+def test_a_response_does_nothing(browser, page, tmp_path):
     shown = show(browser, page)
     assert "<img" not in shown
-    assert "<title>espo-0</title>" in shown
-    assert "&lt;/script&gt;&lt;img" in shown
+    assert "&lt;/script &gt;&lt;img" in shown  # in the problem; in the response token by token
+    run = write_run(tmp_path / "<img src=x>", bare=True)
+    write_rollouts(run, TEXTS, tensors=False)
+    write_page(tmp_path / "page.html", read_runs([run]))
+    shown = show(browser, tmp_path / "page.html")
+    assert "<img" not in shown
+    assert "<title>&lt;img src=x&gt;</title>" in shown
+    assert re.search(r'<div class="response">&lt;/script &gt;&lt;img', shown)

@@ -316,5 +316,6 @@ def test_the_command_line_trains_on_an_environment_of_several_turns(tmp_path):
         value is not None and math.isfinite(value) for line in lines for value in line.values()
     )
     assert max(line["turns/max"] for line in lines) > 1
-    rollouts = [json.loads(line) for line in (folder / "rollouts/step_000001.jsonl").open()]
+    text = (folder / "rollouts/step_000001.jsonl").read_text()
+    rollouts = [json.loads(line) for line in text.splitlines()]
     assert all(len(record["transcript"]) == record["turns"] for record in rollouts)
