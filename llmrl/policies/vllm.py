@@ -38,6 +38,7 @@ ATTEMPTS = 3  # at one batch, by engines that die
 PATIENCE = 60.0  # seconds in which a server that is gone may come back
 TIMEOUT = 3600.0  # seconds that one request may take
 MAX_ROWS = 256  # responses that are sampled at the same time
+CACHE_ROWS = 64  # of full length, whose keys and values there is room for
 GIB = 1 << 30
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class VLLM:
         model: the Hugging Face model that is trained.
         max_length: the longest prompt and response together.
         url: of a server started by ``llmrl serve``; None: a process of our own on this machine.
-        cache_gib: memory for keys and values; None: enough for 256 responses of full length, at most 4.
+        cache_gib: memory for keys and values; None: enough for 64 responses of full length, at most 4;
+            vLLM makes responses wait for which there is no room.
         sleep: free the engine's memory while the trainer updates; needs a GPU.
         version: of the weights, as the policy counts.
 
@@ -349,7 +351,7 @@ def _settings(model: Any, max_length: int, cache_gib: float | None, sleep: bool)
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     per_token = 2 * text.num_hidden_layers * heads * width * size
-    wanted = min((max_length + 64) * MAX_ROWS * per_token, 4 * GIB)  # blocks are not all full
+    wanted = min((max_length + 64) * CACHE_ROWS * per_token, 4 * GIB)  # blocks are not all full
     return {
         "config": config.to_dict(),
         "dtype": str(model.dtype).removeprefix("torch."),

