@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
-from llmrl.verifiers import functions
+from llmrl.verifiers import functions, numeric
 from llmrl.verifiers.algebra import INFINITY, Algebra, Value, factors, number, single
 from llmrl.verifiers.limits import Unreadable
 from llmrl.verifiers.parser import Node
@@ -156,22 +157,22 @@ def evaluate(node: Node, do: Algebra) -> Value:
     if kind == "text" and len(args[0]) == 1 and args[0].isalpha():
         return single(("s", args[0]))
     if kind == "add":
-        total = evaluate(args[0][0], do)
+        total = _finite(args[0][0], do)
         for term in args[0][1:]:
-            total = do.plus(total, evaluate(term, do))
+            total = do.plus(total, _finite(term, do))
         return total
     if kind == "neg":
         return do.negative(evaluate(args[0], do))
     if kind == "mul":
-        return do.product(evaluate(args[0], do), evaluate(args[1], do))
+        return do.product(_finite(args[0], do), _finite(args[1], do))
     if kind == "div":
-        return do.quotient(evaluate(args[0], do), evaluate(args[1], do))
+        return do.quotient(_finite(args[0], do), _finite(args[1], do))
     if kind == "pow":
-        return functions.call(do, "power", (evaluate(args[0], do), evaluate(args[1], do)))
+        return functions.call(do, "power", (_finite(args[0], do), _finite(args[1], do)))
     if kind == "percent":
-        return do.product(evaluate(args[0], do), number(Fraction(1, 100)))
+        return do.product(_finite(args[0], do), number(Fraction(1, 100)))
     if kind == "call":
-        return functions.call(do, args[0], tuple(evaluate(argument, do) for argument in args[1]))
+        return functions.call(do, args[0], tuple(_finite(argument, do) for argument in args[1]))
     if kind == "based" and args[0].isdigit() and args[1].isdigit() and 2 <= int(args[1]) <= 36:
         return number(int(args[0], int(args[1])))
     if kind == "list" and len(args[0]) == 1:
@@ -179,6 +180,14 @@ def evaluate(node: Node, do: Algebra) -> Value:
     if kind == "tuple" and len(args[0]) == 1 and args[1:] == ("[", "]"):
         return evaluate(args[0][0], do)
     raise Unreadable(f"a {kind} inside an expression")
+
+
+def _finite(node: Node, do: Algebra) -> Value:
+    """The value of an operand: infinity may be an answer, or an end, but nothing is done with it."""
+    value = evaluate(node, do)
+    if len(value.num) == 1 and _infinite(value):
+        raise Unreadable("arithmetic with infinity")
+    return value
 
 
 def _product(do: Algebra, values: list[Value]) -> Value:
@@ -223,6 +232,8 @@ def _scalar(node: Node, do: Algebra) -> Answer:
         return scaled
     if node.kind == "mul" and node.args[1] == Node("unit", ("percent",)):
         node = Node("percent", (node.args[0],))
+    if node.kind == "mul" and _point(node):
+        return build(node.args[1], do)
     inner = node.args[0] if node.kind == "neg" else node
     value = evaluate(node, do)
     if inner.kind == "percent":
@@ -241,9 +252,20 @@ def _scalar(node: Node, do: Algebra) -> Answer:
         )
     if node.kind in ("sym", "word"):
         return Scalar(value, word=node.args[0])
-    if node.kind == "const" and node.args[0] in ("i", "e"):
+    if node.kind == "const" and node.args[0] in ("i", "e", "bbR", "bbZ", "bbN", "bbQ", "bbC"):
         return Scalar(value, word=node.args[0])
     return Scalar(value, reduced=_reduced(node))
+
+
+def _point(node: Node) -> bool:
+    """Whether it is ``P(2, -1)``: a capital letter before coordinates."""
+    name, place = node.args
+    return (
+        name.kind == "sym"
+        and name.args[0][0].isupper()
+        and place.kind == "tuple"
+        and len(place.args[0]) > 1
+    )
 
 
 def _reduced(node: Node) -> bool:
@@ -258,6 +280,58 @@ def _reduced(node: Node) -> bool:
     if node.kind == "add" and sum(part.kind == "num" for part in parts) > 1:
         return False
     return all(map(_reduced, parts))
+
+
+def unevaluated(node: Node, do: Algebra) -> bool:
+    """Whether arithmetic is left to do: ``2 + 3``, ``\\sqrt{16}``, not ``6/8``, ``2\\frac12`` or ``3 \\cdot 10^8``.
+
+    Of a chain such as ``2 + 3 = 5`` the last side counts.
+    """
+    if node.kind == "rel":
+        return unevaluated(node.args[1][-1], do)
+    if _numeral(node):
+        return False
+    parts = _children(node)
+    if node.kind in ("add", "neg", "mul", "div", "pow", "call"):
+        try:
+            values = [evaluate(part, do) for part in (node, *parts)]
+        except Unreadable:
+            values = []
+        known = [value.rational() is not None for value in values]
+        if values and (known[0] or (node.kind == "add" and sum(known) > 1)):
+            return True
+    return any(unevaluated(part, do) for part in parts)
+
+
+def _numeral(node: Node) -> bool:
+    """Whether it is one way to write a rational number."""
+    parts = _children(node)
+    if node.kind in ("neg", "percent"):
+        return _numeral(parts[0])
+    if node.kind == "div":
+        return all(part.kind == "num" for part in map(_inner, parts))
+    if node.kind == "add":  # a mixed number
+        return len(parts) == 2 and parts[0].kind == "num" and _proper(parts[1])
+    if node.kind == "mul":
+        return parts[0].kind == "num" and _power_of_ten(parts[1])
+    return node.kind == "num" or _power_of_ten(node)
+
+
+def _proper(node: Node) -> bool:
+    if node.kind == "num":
+        return "/" in node.args[1]
+    return node.kind == "div" and all(part.kind == "num" for part in _children(node))
+
+
+def _power_of_ten(node: Node) -> bool:
+    if node.kind != "pow":
+        return False
+    base, exponent = node.args
+    return base.kind == "num" and base.args[0] == 10 and _inner(exponent).kind == "num"
+
+
+def _inner(node: Node) -> Node:
+    return _inner(node.args[0]) if node.kind == "neg" else node
 
 
 def _words(node: Node, do: Algebra) -> Answer:
@@ -430,6 +504,8 @@ def _relation(node: Node, do: Algebra) -> Answer:
     if "approx" in signs:
         cut = signs.index("approx")
         if cut or not name_like(sides[0]):
+            if not all(_rounds(sides[cut], side, do) for side in sides[cut + 1 :]):
+                raise Unreadable("an approximation that is none")
             return build(Node("rel", (signs[:cut], sides[: cut + 1])) if cut else sides[0], do)
         signs = tuple("=" if sign == "approx" else sign for sign in signs)
     if signs == ("in",) and not _plain(sides[0]):
@@ -440,6 +516,32 @@ def _relation(node: Node, do: Algebra) -> Answer:
     if set(signs) <= {"<", "le", ">", "ge", "ne", "="}:
         return _inequality(signs, [evaluate(side, do) for side in sides], do)
     raise Unreadable(f"the relation {signs[0]!r}")
+
+
+def _rounds(exact: Node, rounded: Node, do: Algebra) -> bool:
+    """Whether a decimal is the exact value to its own last digit, rounded or cut off."""
+    try:
+        value = do.replace(evaluate(exact, do), "u")
+        target = do.replace(evaluate(rounded, do), "u").rational()
+    except Unreadable:
+        return True  # nothing to compare by value
+    if target is None or not value.constant():
+        return True
+    inner = _inner(rounded)
+    percent = inner.kind == "percent"
+    inner = inner.args[0] if percent else inner
+    while inner.kind == "mul" and inner.args[1].kind == "unit":
+        inner = inner.args[0]
+    if inner.kind != "num":
+        distance = abs(target) / 20
+    else:
+        whole, _, decimals = inner.args[1].partition(".")
+        zeros = len(whole) - len(whole.rstrip("0")) if not decimals else 0
+        distance = Fraction(10) ** (zeros - len(decimals) - 2 * percent)
+    known = value.rational()
+    if known is not None:
+        return abs(known - target) < distance
+    return numeric.within(do, value, target, distance)
 
 
 def _side(node: Node, do: Algebra) -> Answer:
@@ -499,15 +601,13 @@ def _is_symbol(value: Value) -> bool:
 
 
 def _height(value: Value, do: Algebra) -> float | None:
-    from llmrl.verifiers.numeric import approximate
-
     if _infinite(value):
         return float("inf") if value == _INFINITE else float("-inf")
     rational = value.rational()
     return (
         float(rational)
         if rational is not None and rational.numerator.bit_length() < 1_000
-        else approximate(do, value)
+        else numeric.approximate(do, value)
     )
 
 
@@ -553,6 +653,8 @@ def _without(points: Pieces, do: Algebra) -> Pieces | None:
 
 # Names
 
+_NAMED = ("f", "g", "h", "F", "G")
+
 
 def _name(node: Node) -> str | None:
     """The name that a side is: a symbol, a function of symbols, a word."""
@@ -562,8 +664,10 @@ def _name(node: Node) -> str | None:
         return node.args[0].strip("*")
     if node.kind == "call" and all(map(name_like, node.args[1])):
         return f"{node.args[0]}()"
-    if node.kind in ("mul", "ratio") and name_like(node) and not _plain(node):
-        return node.kind
+    if node.kind == "call" and node.args[0] in _NAMED:
+        return str(node)
+    if node.kind in ("mul", "ratio", "pow") and name_like(node) and not _plain(node):
+        return str(node)
     if node.kind == "tuple" and all(part.kind in ("sym", "const") for part in node.args[0]):
         return "()"
     return "" if name_like(node) and not _plain(node) else None
@@ -586,37 +690,31 @@ def name_like(node: Node) -> bool:
 
 
 def _children(node: Node) -> list[Node]:
+    return _nodes(node.args)
+
+
+def _nodes(parts: tuple[Any, ...]) -> list[Node]:
     found: list[Node] = []
-    for part in node.args:
+    for part in parts:
         if isinstance(part, Node):
             found.append(part)
         elif isinstance(part, tuple):
-            found += [inner for inner in part if isinstance(inner, Node)]
+            found += _nodes(part)
     return found
 
 
 def _has_pm(node: Node) -> bool:
-    return (
-        node.kind == "pm"
-        or any(_has_pm(part) for part in _children(node))
-        or (node.kind == "matrix" and any(_has_pm(cell) for row in node.args[0] for cell in row))
-    )
+    return node.kind == "pm" or any(map(_has_pm, _children(node)))
 
 
-def _choose(node: Node, sign: int) -> Node:
+def _choose(part: Any, sign: int) -> Any:
     """The tree with every plus-minus decided: all upper or all lower signs."""
-    if node.kind == "pm":
-        inner = _choose(node.args[1], sign)
-        return inner if (sign == 1) == (node.args[0] == "pm") else Node("neg", (inner,))
-    if not _has_pm(node):
-        return node
-    parts = [
-        _choose(part, sign) if isinstance(part, Node)
-        else tuple(_choose(inner, sign) if isinstance(inner, Node) else inner for inner in part)
-        if isinstance(part, tuple) else part
-        for part in node.args
-    ]  # fmt: skip
-    return Node(node.kind, tuple(parts))
+    if not isinstance(part, Node):
+        return tuple(_choose(inner, sign) for inner in part) if isinstance(part, tuple) else part
+    if part.kind == "pm":
+        inner = _choose(part.args[1], sign)
+        return inner if (sign == 1) == (part.args[0] == "pm") else Node("neg", (inner,))
+    return Node(part.kind, _choose(part.args, sign)) if _has_pm(part) else part
 
 
 _BUILDERS = {

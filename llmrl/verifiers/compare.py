@@ -39,6 +39,13 @@ class Comparison:
         """Whether the answer says what the gold answer says."""
         if isinstance(gold, Equation) or isinstance(answer, Equation):
             return self._equations(gold, answer)
+        if (
+            isinstance(answer, Sequence)
+            and answer.joiner == "or"
+            and not (isinstance(gold, Sequence) and gold.kind != "tuple")
+            and all(self.same(gold, item) for item in answer.items)
+        ):
+            return True  # one value in several notations
         if isinstance(gold, Pieces) or isinstance(answer, Pieces):
             return self._sets_of_reals(gold, answer)
         if (
@@ -86,6 +93,8 @@ class Comparison:
             return plain_words(gold.word, self.policy.case) == plain_words(
                 answer.word, self.policy.case
             )
+        if self.policy.case and gold.word in tuple("ABCDE") and answer.word == gold.word.lower():
+            return True  # a choice
         if not self.policy.unreduced and not answer.reduced:
             return False
         a, b = gold.value, answer.value
@@ -151,8 +160,10 @@ class Comparison:
 
     def _ratios(self, gold: Answer, answer: Answer) -> bool:
         if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-            pairs = [(a.value, b.value) for a, b in zip(gold.items, answer.items, strict=False)
-                     if isinstance(a, Scalar) and isinstance(b, Scalar)]  # fmt: skip
+            pairs = [(self._bare(a.value), self._bare(b.value))
+                     for a, b in zip(gold.items, answer.items, strict=False)
+                     if isinstance(a, Scalar) and isinstance(b, Scalar)
+                     and not _clash(a.value, b.value)]  # fmt: skip
             if not len(pairs) == len(gold.items) == len(answer.items):
                 return False
             (a, b), *rest = pairs
@@ -335,11 +346,14 @@ def _base(text: str) -> str:
 
 def _clash(a: Value, b: Value) -> bool:
     """Whether both name units, known ones, and not the same."""
-    units = [{atom[1] for atom in value.atoms() if atom[0] == "u"} for value in (a, b)]
+    units = [
+        {pair for part in value for term in part for pair in term if pair[0][0] == "u"}
+        for value in (a, b)
+    ]
     return (
         bool(units[0] and units[1])
         and units[0] != units[1]
-        and not any("?" in name for name in units[0] | units[1])
+        and not any("?" in atom[1] for atom, _ in units[0] | units[1])
     )
 
 

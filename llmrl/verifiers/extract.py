@@ -6,15 +6,17 @@ Thinking is dropped first: what stands before the last ``</think>`` (or its kin)
 1. ``boxed``: the last complete ``\boxed{...}`` or ``\fbox{...}`` that is not empty.  Boxes joined by
    nothing but ``and``, ``or`` or a comma are one answer, a list: ``\boxed{1} and \boxed{2}`` says "1 and 2",
    never just "2".  Other earlier boxes are ignored.
-2. ``answer is``: what follows the last "the final answer is", "Answer:" and their like.
-3. ``####``: the rest of the line after the last one.
-4. ``<answer>``: the last complete ``<answer>...</answer>``.
-5. ``bare``: a response of one short line, as a whole.
-6. ``bold``, ``math``, ``number``: the last ``**...**`` of the last line that starts with a digit, else the
-   last formula between dollars, ``\( \)`` or ``\[ \]``, or the last number, whichever stands later.  A number
-   that ends a list of alternatives ("5 or 6") is not taken.
+   A response whose only box is never closed was cut off and has no answer.
+2. Announced, the last of these in the response: ``answer is``, what follows "the final answer is", "Answer:"
+   and their like; ``####``, the rest of the line after it; ``<answer>``, the content of a complete
+   ``<answer>...</answer>``.
+3. ``bare``: a response of one short line, as a whole.
+4. ``bold``, ``math``, ``number``: the last ``**...**`` of the last line that starts with a digit, else the
+   last formula between dollars, ``\( \)`` or ``\[ \]``, or the last number, whichever stands later.  Not
+   taken are one that ends a list of alternatives ("5 or 6"), and one inside a question or a task ("What is
+   $2 + 3$?", "Compute $x$."): those repeat the problem.
 
-Rules 2 to 6 give their shorter readings too, because prose may follow an answer; the first one that is a
+Rules 2 to 4 give their shorter readings too, because prose may follow an answer; the first one that is a
 mathematical answer counts.
 """
 
@@ -49,6 +51,7 @@ _JOIN = re.compile(
     r"(?:[\s$,;.&]|\\[()\[\],;!]|\\quad|\\text\s?\{\s*(?:and|or)\s*\}|and|or|\*\*"
     r"|\\?[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=)*"
 )
+_BETWEEN = re.compile(r"(?:[\s,;&]|\\[,;!]|\\quad|and|or|\*\*)*")
 _PHRASE = re.compile(
     r"(?:\banswers?\b(?:\s{1,3}\([^()\n]{0,40}\))?[*\s]{0,4}"
     r"(?:(?:is|are|equals?|becomes|would\s+be|will\s+be|must\s+be|should\s+be|therefore)\b[\s:]{0,4}|[:=：]"
@@ -60,16 +63,24 @@ _PHRASE = re.compile(
 _NOT = re.compile(r"[\s*]{0,4}(?:not\b|n't\b|never\b|unclear|unknown)", re.IGNORECASE)
 _LEAD = re.compile(r"[\s:：*_\"'“”`=]{0,20}")
 _MATH = re.compile(
-    r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\\\n])+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL
-)
+    r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\\\n])+?)\$|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\]",
+    re.DOTALL,
+)  # a formula does not hold the sign that opens it: so no text is scanned twice
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*|\")|[。！？\n]")
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.\\])[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:\s?/\s?\d+)?(?:\s?\\?%)?"
 )
 _ALTERNATIVE = re.compile(
-    r"(?:\b(?:or|either|maybe|perhaps|not|possibly|between)\b|±|\\pm|或|ou\b)\s*\$?$", re.IGNORECASE
+    r"(?:\b(?:or|either|maybe|perhaps|not|possibly|between|between\s+\S{1,10}\s+and)\b|±|\\pm|或|ou\b)"
+    r"\s*\$?$", re.IGNORECASE
 )
 _AFTER = re.compile(r"\s*(?:\$\s*)?(?:,\s*)?(?:or|maybe|perhaps|to|through)\b", re.IGNORECASE)
+_TASK = re.compile(
+    r"\s*(?:please\s+|now\s+)?(?:what|how|which|compute|calculate|evaluate|find|determine|simplify|solve|expand"
+    r"|factor|express|prove|show|give)\b",
+    re.IGNORECASE,
+)
+_RESULT = re.compile(r"[=:]|\b(?:get|gets|gives?|yields?|obtain|is|are|to|as)\W{0,4}$")
 _ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 
 
@@ -101,13 +112,7 @@ def find_answer(response: str) -> list[Found]:
     special = _SPECIAL.search(text)
     if special and special.start() > 0:
         text = text[: special.start()]
-    return (
-        _boxed(text)
-        or _after_phrase(text)
-        or _after_hashes(text)
-        or _in_answer_tag(text)
-        or _loose(text)
-    )
+    return _boxed(text) or ([] if _cut_off(text) else _announced(text) or _loose(text))
 
 
 def boxes(text: str) -> list[tuple[int, int, int]]:
@@ -131,6 +136,12 @@ def boxes(text: str) -> list[tuple[int, int, int]]:
                     complete.pop()  # inside this one
                 complete.append((*opened, match.start()))
     return complete
+
+
+def _cut_off(text: str) -> bool:
+    """Whether the response ends inside its box."""
+    place = text.rfind("\\boxed{")
+    return place >= 0 and not boxes(text[place:].replace("\\}", "}"))
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -159,43 +170,61 @@ def _boxed(text: str) -> list[Found]:
 
 
 def _unbox(content: str) -> str:
-    inner = boxes(content)
-    while (
-        len(inner) == 1
-        and not content[: inner[0][0]].strip()
-        and not content[inner[0][2] + 1 :].strip()
-    ):
-        content = content[inner[0][1] : inner[0][2]]
-        inner = boxes(content)
-    return content.strip()
+    """The content of boxes that hold nothing but one box."""
+    ends: dict[int, tuple[int, int]] = {}
+    opened: list[tuple[int, int] | None] = []
+    for match in _BOX.finditer(content):
+        token = match.group()
+        if token.startswith(("\\boxed", "\\fbox")):
+            opened.append((match.start(), match.end()))
+        elif token == "{":
+            opened.append(None)
+        elif token == "}" and opened and (box := opened.pop()) is not None:
+            ends[box[0]] = (box[1], match.start())
+    start, end = 0, len(content)
+    while True:
+        while start < end and content[start].isspace():
+            start += 1
+        while start < end and content[end - 1].isspace():
+            end -= 1
+        inside = ends.get(start)
+        if inside is None or inside[1] != end - 1:
+            return content[start:end]
+        start, end = inside
 
 
-def _after_phrase(text: str) -> list[Found]:
-    last = None
-    for match in _PHRASE.finditer(text):
-        last = match
+def _announced(text: str) -> list[Found]:
+    """The last announcement that has something after it."""
+    places = [_after_phrase(text), _after_hashes(text), _in_answer_tag(text)]
+    return max(places, key=lambda place: place[0])[1]
+
+
+def _after_phrase(text: str) -> tuple[int, list[Found]]:
+    last = _last(_PHRASE, text)
     if last is None or _NOT.match(text, last.end()):
-        return []
+        return -1, []
     start = _LEAD.match(text, last.end()).end()  # type: ignore[union-attr]
-    return _readings(text[start : start + 2_000], "answer is")
+    found = _readings(text[start : start + 2_000], "answer is")
+    return (start, found) if found else (-1, [])
 
 
-def _after_hashes(text: str) -> list[Found]:
+def _after_hashes(text: str) -> tuple[int, list[Found]]:
     place = text.rfind("####")
     if place < 0:
-        return []
+        return -1, []
     line = text[place:].lstrip("#").split("\n", 1)[0].strip()
-    return _readings(line, "####") if line else []
+    return (place, _readings(line, "####")) if line else (-1, [])
 
 
-def _in_answer_tag(text: str) -> list[Found]:
-    opened, content = None, ""
+def _in_answer_tag(text: str) -> tuple[int, list[Found]]:
+    opened, place, content = None, -1, ""
     for match in _ANSWER_TAG.finditer(text):
         if not match.group(1):
             opened = match.end()
         elif opened is not None:
-            content, opened = text[opened : match.start()].strip(), None
-    return _readings(content, "<answer>") if content else []
+            place, content = opened, text[opened : match.start()].strip()
+            opened = None
+    return (place, _readings(content, "<answer>")) if content else (-1, [])
 
 
 def _readings(tail: str, rule: str) -> list[Found]:
@@ -204,7 +233,7 @@ def _readings(tail: str, rule: str) -> list[Found]:
     formula = _MATH.match(tail)
     if formula:
         end = formula.end()
-        while (gap := _JOIN.match(tail, end)) and (more := _MATH.match(tail, gap.end())):
+        while (gap := _BETWEEN.match(tail, end)) and (more := _MATH.match(tail, gap.end())):
             end = more.end()
         rest = tail[end:]
         if not _AFTER.match(rest):
@@ -241,11 +270,25 @@ def _loose(text: str) -> list[Found]:
 
 
 def _last_of(text: str) -> Iterator[Found]:
-    """The last formula or number, if nothing says that it is one of several."""
+    """The last formula or number, if nothing says that it is one of several, or asked for."""
     formula, number = _last(_MATH, text), _last(_NUMBER, text)
     if formula and (number is None or formula.end() >= number.end()):
-        if not _ALTERNATIVE.search(text[max(0, formula.start() - 20) : formula.start()]):
-            content = next(group for group in formula.groups() if group is not None)
-            yield Found(content.strip(), "math")
-    elif number and not _ALTERNATIVE.search(text[max(0, number.start() - 20) : number.start()]):
-        yield Found(number.group().strip(), "number")
+        last, rule = formula, "math"
+        content = next(group for group in formula.groups() if group is not None)
+    elif number:
+        last, rule, content = number, "number", number.group()
+    else:
+        return
+    if not _ALTERNATIVE.search(text[max(0, last.start() - 20) : last.start()]):
+        if not _asked(text, last):
+            yield Found(content.strip(), rule)
+
+
+def _asked(text: str, match: re.Match[str]) -> bool:
+    """Whether the sentence around a formula or number is a question or sets a task."""
+    before, after = text[max(0, match.start() - 300) : match.start()], text[match.end() :][:300]
+    begin = max((end.end() for end in _SENTENCE_END.finditer(before)), default=0)
+    if _TASK.match(before, begin) and not _RESULT.search(before[begin:]):
+        return "=" not in match.group()
+    end = _SENTENCE_END.search(after)
+    return end is not None and end.group() == "?"

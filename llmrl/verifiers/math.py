@@ -11,7 +11,7 @@ import functools
 from collections.abc import Sequence
 
 from llmrl.verifiers.algebra import Algebra
-from llmrl.verifiers.answers import Words, build
+from llmrl.verifiers.answers import Words, build, unevaluated
 from llmrl.verifiers.compare import Comparison, plain_words
 from llmrl.verifiers.exact import plain_number
 from llmrl.verifiers.extract import Found, find_answer
@@ -22,6 +22,8 @@ from llmrl.verifiers.reading import bare_words, compact, readings
 from llmrl.verifiers.verdict import Verdict
 
 DEFAULT = GradingPolicy()
+LOOSE = ("bare", "bold", "math", "number")
+"""Rules of extraction that no word of the response backs: what they find must not need working out."""
 
 
 class MathVerifier:
@@ -157,6 +159,7 @@ def _decide(found: list[Found], gold: str, policy: GradingPolicy) -> Verdict | N
     """
     value = plain_number(gold)
     detail = None
+    stated = list(found)
     if found[0].text and value is None and compact(found[0].text) == compact(gold):
         return _verdict(True, found[0])
     for candidate in found:
@@ -164,7 +167,12 @@ def _decide(found: list[Found], gold: str, policy: GradingPolicy) -> Verdict | N
             return _verdict(number == value, candidate)
         try:
             answers = readings(candidate.text)
-        except Unreadable:
+            if candidate.rule in LOOSE and unevaluated(answers[0], Algebra()):
+                stated.remove(candidate)
+                continue
+        except (Unreadable, ZeroDivisionError):
+            if candidate.rule == "bare":
+                stated.remove(candidate)
             continue
         except TooMuch as error:
             detail = str(error)
@@ -189,6 +197,8 @@ def _decide(found: list[Found], gold: str, policy: GradingPolicy) -> Verdict | N
             and plain_words(said, policy.case) == plain_words(words, policy.case) != ""
         ):
             return _verdict(True, candidate)
+    if not stated and (not words or len(found[0].text.split()) > 3):
+        return Verdict(0.0, "no_answer")
     return _verdict(False, found[0], detail)
 
 

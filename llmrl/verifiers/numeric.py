@@ -13,7 +13,8 @@ from typing import Any
 from llmrl.verifiers.algebra import Algebra, Polynomial, Value
 
 DIGITS = (60, 120)
-POINTS = 3
+SCALES = (1, Fraction(1, 10), 40)
+"""One random point of each size: ``|x - 3|`` is ``3 - x`` at the small ones only."""
 MAX_MAGNITUDE = 10**5
 """Exponents and arguments beyond this are not worked out."""
 
@@ -35,17 +36,19 @@ def agree(do: Algebra, a: Value, b: Value) -> bool:
     from mpmath.ctx_mp import MPContext
 
     chance = random.Random(20_250)
-    for _ in range(POINTS if _symbols(do, a) | _symbols(do, b) else 1):
+    for scale in SCALES if _symbols(do, a) | _symbols(do, b) else SCALES[:1]:
         point: dict[str, Fraction] = {}
         for digits in DIGITS:
             context = MPContext()
             context.dps = digits + 30
             try:
-                x, y = (Evaluation(do, context, point, chance).value(v) for v in (a, b))
+                x, y = (Evaluation(do, context, point, chance, scale).value(v) for v in (a, b))
                 gap = abs(x - y)
                 if gap > context.mpf(10) ** -digits * max(abs(x), abs(y)):
                     return False
             except (ArithmeticError, ValueError, TypeError):
+                if scale == SCALES[-1]:
+                    break  # powers may be too large there
                 return False
     return True
 
@@ -93,9 +96,15 @@ class Evaluation:
     """One point and one precision."""
 
     def __init__(
-        self, do: Algebra, context: Any, point: dict[str, Fraction], chance: random.Random
+        self,
+        do: Algebra,
+        context: Any,
+        point: dict[str, Fraction],
+        chance: random.Random,
+        scale: int | Fraction = 1,
     ) -> None:
         self.do, self.context, self.point, self.chance = do, context, point, chance
+        self.scale = scale
 
     def value(self, value: Value) -> Any:
         return self.polynomial(value.num) / self.polynomial(value.den)
@@ -135,7 +144,7 @@ class Evaluation:
             return self.context.pi if key == "pi" else self.context.e
         if atom not in self.do.inside:
             if key not in self.point:
-                self.point[key] = Fraction(self.chance.randint(1_000, 9_999), 1_009) / 3
+                self.point[key] = self.scale * Fraction(self.chance.randint(1_000, 9_999), 3_027)
             return self.context.mpf(self.point[key].numerator) / self.point[key].denominator
         name, arguments = self.do.inside[atom]
         return self.function(name, [self.value(argument) for argument in arguments])

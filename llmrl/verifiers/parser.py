@@ -442,6 +442,10 @@ class Parser:
         sign = self._sign()
         exponent = self.power()
         exponent = Node("neg", (exponent,)) if sign == "-" else exponent
+        if base.kind == "word" and len(base.args[0]) == len(base.args[1]) > 1:  # ab^2 is a b^2
+            *letters, last = base.args[1]
+            first = Node("word", (base.args[0][:-1], tuple(letters)))
+            return Node("mul", (first, self.postfix(Node("pow", (last, exponent)))))
         return self.postfix(Node("pow", (base, exponent)))
 
     def postfix(self, node: Node) -> Node:
@@ -504,6 +508,8 @@ class Parser:
             return Node("tuple", (_elements(node), "<", ">"))
         if text == "...":
             return Node("ellipsis")
+        if text == "." and self.peek().text in ("overline", "bar"):
+            return self._recurring("", "")
         raise Unreadable(f"{text!r} where a value is expected" if text else "it ends too early")
 
     def _number(self, text: str) -> Node:
@@ -578,7 +584,7 @@ class Parser:
         if len(text) == 1:
             if (
                 after is not None
-                and token.spaced
+                and (token.spaced or self._after_unit(after))
                 and text in CANONICAL
                 and _numeric(after)
                 and self._ends_item()
@@ -617,8 +623,10 @@ class Parser:
     def _check_prose(self, token: Token, after: Node | None) -> None:
         """A sentence is not a product of its letters."""
         following = self.peek()
-        if len(token.text) > 2 and following.spaced and following.kind in ("word", "num", "text"):
-            if following.text not in _JOINERS:
+        if len(token.text) > 2 and following.spaced and following.text not in _JOINERS:
+            if following.kind in ("word", "num", "text") or (
+                following.kind == "cmd" and len(token.text) > 3 and following.text not in _NO_OPERAND
+            ):
                 raise Unreadable("a sentence")
         if after is None:
             return
@@ -627,17 +635,19 @@ class Parser:
         ):
             raise Unreadable(f"the word {token.text!r}")
 
+    def _after_unit(self, after: Node) -> bool:
+        """Whether this is the second unit of ``8 m/s``."""
+        slash = self.place > 1 and self.found[self.place - 2].text == "/"
+        return slash and after.kind == "mul" and after.args[1].kind == "unit"
+
     def _ends_item(self) -> bool:
-        return self.peek().kind == "end" or self.peek().text in (
-            ",",
-            ";",
-            "^",
-            "/",
-            ")",
-            "]",
-            "and",
-            "or",
-        )
+        """Whether the letter before is the last of its item, so that it may be a unit."""
+        following, after = self.peek(), self.peek(1)
+        if following.text in (")", "]"):
+            return after.kind == "end" or after.text in (",", ";")
+        if following.text == "/":
+            return after.kind in ("word", "text")
+        return following.kind == "end" or following.text in (",", ";", "^", "and", "or")
 
     def _symbol(self, name: str) -> Node:
         if self.accept("_"):
@@ -662,10 +672,15 @@ class Parser:
         return "".join(piece for piece in pieces if piece not in "{}").replace(" ", "")
 
     def _text(self, token: Token) -> Node:
-        words = token.text.strip()
+        words = token.text.strip().lstrip("$")
+        if words.lower() == "infinity":
+            return Node("const", ("oo",))
         if self.peek().text == "_" and words.isalnum():
             self.place += 1
-            return Node("based", (words, self._script()))
+            script = self._script()
+            if words.isalpha() and not (script.isdigit() and 10 < int(script) <= 36):
+                return Node("sym", (f"{words}_{script}",))
+            return Node("based", (words, script))
         if words.replace(",", "").replace(".", "", 1).isdigit():
             return parse(words)
         if self.peek().kind in ("end", "op") and self.peek().text in (

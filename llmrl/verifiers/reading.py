@@ -10,6 +10,13 @@ from llmrl.verifiers.notation import to_latex
 from llmrl.verifiers.parser import Node, parse
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d{2}(?!\d)\s*")
+_TIME = re.compile(
+    r"(\d{1,2})\s?(?::|\{:\}|\\colon)\s?(\d\d)(?:\s|~|\\[,;: ])*(?:\\(?:text(?:rm|up)?|mathrm|mbox)\s?\{\s*)?"
+    r"([ap])\.?\s?m\.?\s*\}?\.?",
+    re.IGNORECASE,
+)
+_MONEY = re.compile(r"[-+]?\s?\\\$\s?[-+]?\d[\d,.{}!\\ ]*")
+_OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _MARKUP = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|emph|operatorname)\s*(?=\{)"
     r"|\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])|\\[,;:! ]|\$|[{}]|\\(?:quad|qquad)(?![A-Za-z])|\*\*"
@@ -49,12 +56,19 @@ def clean(text: str) -> str:
         text = text[2:-2].strip()
     while text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1].rstrip()
+    if time := _TIME.fullmatch(text):
+        return f"{time.group(1)}:{time.group(2)}\\text{{ {time.group(3).lower()}m}}"
+    if open_end := _OPEN_END.fullmatch(text):
+        opening = "(" if open_end.group(1) == "]" else "["
+        return f"{opening}{open_end.group(2)})"
+    if _MONEY.fullmatch(text):
+        return text.rstrip(".") + r"\text{ dollars}"
     return text.strip("`")
 
 
 def compact(text: str) -> str:
-    """The text without blanks and markup, for comparing what no parser reads."""
-    return re.sub(r"\s+", "", _MARKUP.sub("", to_latex(text))).rstrip(".")
+    """The text with single blanks and no full stop, for comparing what no parser reads."""
+    return " ".join(to_latex(text).split()).rstrip(".").strip("$ ")
 
 
 def bare_words(text: str) -> str | None:

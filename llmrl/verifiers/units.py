@@ -46,6 +46,8 @@ _SPELLINGS = {
     "pa": "Pa pascal pascals",
     "k": "K kelvin",
     "mol": "mol mole moles",
+    "am": "am",
+    "pm": "pm",
     "percent": "percent",
     "per": "per",
 }

@@ -22,6 +22,12 @@ RIGHT = [
     (r"\boxed{\text{Friday}}", r"\text{Friday}"),
     (r"\boxed{\begin{pmatrix} 1 \\ 2 \end{pmatrix}}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
     (r"<think>\boxed{6}</think> \boxed{5}", "5"),
+    ("The answer is 4, no. Let me see.\n#### 5", "5"),
+    ("#### 4\nThe answer is 5.", "5"),
+    (r"\boxed{\frac12} or \boxed{0.5}", "0.5"),
+    ("Simplify to get $\\frac12$.", "0.5"),
+    (r"\boxed{2 + 3}", "5"),
+    (r"(-\infty, 5)", "x < 5"),
 ]
 WRONG = [
     (r"\boxed{41}", "42"),
@@ -32,6 +38,11 @@ WRONG = [
     (r"\boxed{[1,2)}", "(1,2)"),
     (r"\boxed{10^{20}}", str(10**20 + 1)),
     (r"<think>\boxed{5}</think> I do not know.", "5"),
+    (r"\boxed{5 + 0 \cdot \infty}", "5"),
+    (r"\boxed{\frac12} or \boxed{0.6}", "0.5"),
+    ("The value of $2 + 3$.", "5"),
+    ("What is $5$?", "5"),
+    ("Compute $x + 1$.", "x + 1"),
 ]
 
 
@@ -51,6 +62,11 @@ def test_a_wrong_answer_is_not(response, gold):
 
 def test_a_response_without_an_answer_is_called_that():
     assert verifier("math")([""], ["3"])[0].status == "no_answer"
+
+
+@pytest.mark.parametrize("text", ["I do not know.", "The sum is $2 + 3$.", "What is $2 + 3$?"])
+def test_words_and_formulas_left_to_work_out_are_no_answer(text):
+    assert verifier("math")([text], ["5"])[0].status == "no_answer"
 
 
 def test_an_empty_box_is_never_right():
