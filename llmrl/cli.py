@@ -92,6 +92,10 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
         "write one HTML page of runs: curves, results, rollouts token by token",
         _in("llmrl.report.command"),
     ),
+    "replay": (
+        "score saved rollouts under several algorithms, side by side",
+        _in("llmrl.report.replay_command"),
+    ),
     "verify": (
         "grade a file of responses, audit a grader, check gold answers",
         _in("llmrl.verifiers.command"),

@@ -142,7 +142,11 @@ MUTANTS = [
     # the module
     Mutant(POLICY, "objective = torch.where(keep, objective, objective.detach())", "objective = torch.where(keep, objective, 0)", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "        loss = -(weight * objective).sum()", "        loss = -(weight * objective).mean()", (*PARITY, *METRICS, *GATES)),
-    Mutant(POLICY, "(zero | (mask & ~kept)) & (step.advantage != 0)", "zero | (mask & ~kept)", (*PARITY, *METRICS, *GATES)),
+    Mutant(POLICY, "zero = zero & (step.advantage != 0)", "pass", (*PARITY, *METRICS, *GATES)),
+    Mutant(POLICY, "zero = zero | (mask & ~kept)", "pass", (*PARITY, *METRICS, *GATES)),
+    Mutant(POLICY, "zero = zero | step.beyond", "pass", METRICS),
+    Mutant(STEP, ".abs() > LOG_RATIO_LIMIT", ".abs() >= LOG_RATIO_LIMIT", METRICS),
+    Mutant(CLIP, "through_ratio: ClassVar[bool] = False", "through_ratio: ClassVar[bool] = True", METRICS),
     Mutant(POLICY, "(tokens if kept is None else kept.sum()) / count", "(tokens if kept is None else (~kept).sum()) / count", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "zero = low | high if clipped.lost is None", "zero = low | high if True", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "kept = keep if kept is None else kept & keep", "kept = keep", (*PARITY, *METRICS, *GATES)),

@@ -297,6 +297,8 @@ class DetachedWeight:
     Source: arXiv:2506.13585 eq. 4-5, where only the upper bound is used (low = 1).
     """
 
+    through_ratio: ClassVar[bool] = False  # the gradient is that of log pi, whatever the ratio
+
     low: float = 1.0
     """1 - low is the smallest weight; 1: no lower bound."""
     high: float = 0.28

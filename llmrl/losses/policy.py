@@ -94,7 +94,7 @@ class PolicyLoss(NetworkFreeLoss):
     ``tokens`` and the two extremes is a mean over the call's sampled tokens: to join micro-batches,
     average them weighted by ``tokens``, and take the smallest ``ratio_min`` and the largest
     ``ratio_max``.  ``zero_grad_fraction`` is the share of tokens that have an advantage and get no
-    gradient.
+    gradient: held back by the clip, dropped by a gate, or beyond the bound of log-ratios.
 
     The numbers of the parts are buffers (``clip_low``, ``gate0_high``, ...) that follow
     ``state_dict``.
@@ -129,6 +129,7 @@ class PolicyLoss(NetworkFreeLoss):
         rule = getattr(self.parts, "partition", None)
         self._parts_shown = getattr(rule, "parts", 0) if keys.PARTITION in extra else 0
         known = (True, True, keys.OLD_ENTROPY in extra, hasattr(self.parts.clip, "width"))
+        self._through_ratio = getattr(self.parts.clip, "through_ratio", True)
         self._part_metrics_shown = [n for n, k in zip(PART_METRICS, known, strict=True) if k]
 
     def _bind(self) -> None:
@@ -195,9 +196,12 @@ class PolicyLoss(NetworkFreeLoss):
         count = tokens.clamp_min(1).to(own.dtype)
         low, high = clipped.low & mask, clipped.high & mask
         zero = low | high if clipped.lost is None else clipped.lost & mask
+        if self._through_ratio:
+            zero = zero | step.beyond
         if kept is not None:
             kept = kept & mask
-            zero = (zero | (mask & ~kept)) & (step.advantage != 0)
+            zero = zero | (mask & ~kept)
+        zero = zero & (step.advantage != 0)
         # without tokens: what the minimum and maximum over micro-batches ignore
         lowest = (log_ratio + beyond).amin() if mask.numel() else own.sum() + LOG_RATIO_LIMIT
         highest = (log_ratio - beyond).amax() if mask.numel() else own.sum() - LOG_RATIO_LIMIT

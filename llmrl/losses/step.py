@@ -198,6 +198,11 @@ class Step:
         )
 
     @property
+    def beyond(self) -> Tensor:
+        """bool [N, T]: tokens whose log-ratio is beyond the bound, where it has no gradient."""
+        return (self[keys.LOG_PROB] - self.old_log_prob).abs() > LOG_RATIO_LIMIT
+
+    @property
     def log_prob(self) -> Tensor:
         """[N, T], with gradient; 0 outside the mask."""
         dtype = self.advantage.dtype

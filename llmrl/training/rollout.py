@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 
 from llmrl import keys
 from llmrl.envs.text import TextVectorEnv
@@ -318,3 +318,18 @@ def by_rows(
                 out[name] = value.new_zeros((rows, value.shape[1]))
             out[name][index] = value
     return TensorDict(out, batch_size=[rows])
+
+
+def put_back(
+    part: TensorDictBase, data: TensorDict, rows: torch.Tensor, names: Sequence[str]
+) -> None:
+    """Copy the entries ``names`` [n, t] of trimmed rows to where their sampled tokens are in ``data``.
+
+    Args:
+        part: ``trim(data[rows])`` with those entries; their gradient is left behind.
+        data: has the entries too, [N, T]; changed in place.
+        rows: [n], the row numbers in ``data``.
+    """
+    row, column = data[keys.MASK][rows].nonzero(as_tuple=True)
+    for name in names:
+        data[name][rows[row], column] = part[name].detach()[part[keys.MASK]]

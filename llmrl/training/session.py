@@ -32,6 +32,7 @@ from llmrl.training.config import Config, ConfigError, env_class
 from llmrl.training.display import Display
 from llmrl.training.metrics import MetricsFile, writing
 from llmrl.training.rollout import Environments, Rollouts, collect
+from llmrl.training.rollout_files import write_rollouts
 from llmrl.training.sinks import Run, Trackers, require
 from llmrl.training.trainer import Trainer
 
@@ -424,9 +425,8 @@ def _loop(
             move(step)
             every = config.checkpoint.rollouts_every
             if every and (step % every == 0 or step == 1 or last):
-                path = folder / "rollouts" / f"step_{step:06d}.jsonl"
-                with writing(path):
-                    write_rollouts(path, step, rollouts)
+                with writing(folder / "rollouts"):
+                    write_rollouts(folder / "rollouts", step, rollouts)
             best = config.checkpoint.keep_best
             score = checkpoint.Score(best, metrics[best]) if best in metrics else None
             judged = best == GREEDY and score is not None
@@ -436,11 +436,3 @@ def _loop(
         if interrupt.asked and saved != counters.step:
             trainer.save(folder, metrics_file)
     return counters.step >= total
-
-
-def write_rollouts(path: Path, step: int, rollouts: Rollouts) -> None:
-    """One line per response: what was asked, said, extracted, judged, and what credit it got."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        for record in rollouts.records:
-            file.write(json.dumps({"step": step, **record}, ensure_ascii=False) + "\n")

@@ -37,6 +37,7 @@ from llmrl.training.rollout import (
     collect,
     concatenate,
     micro_batches,
+    put_back,
     trim,
 )
 
@@ -115,7 +116,11 @@ class Trainer:
     # The step, in the order of docs/architecture.md.
 
     def step(self) -> tuple[dict[str, float], Rollouts]:
-        """Sample, grade, credit, learn; returns the metrics and what was sampled and trained on."""
+        """Sample, grade, credit, learn; returns the metrics and what was trained on.
+
+        The rollouts hold every tensor that the update read, and ``"log_prob"`` (``"entropy"`` where
+        the algorithm reads it) as the update last scored each row, before that row's last gradient.
+        """
         began = time.perf_counter()
         self.seconds = {}
         self.policy.eval()
@@ -124,6 +129,7 @@ class Trainer:
             self.records = rollouts.records
             data = self.before_update(rollouts, metrics)
             self.update(data, metrics)
+            rollouts.data.update(data.select(keys.LOG_PROB, keys.ENTROPY, strict=False))
         with self.timed("sync"):
             self.policy.sync()
         self.counters.step += 1
@@ -269,6 +275,7 @@ class Trainer:
             metrics["critic/explained_variance"] = 1 - left
         for record, first in zip(rollouts.records, _first_advantage(data), strict=True):
             record["advantage"] = first
+        rollouts.data = data
         wanted = {keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, *needs}
         return data.select(*wanted, strict=False)
 
@@ -287,6 +294,9 @@ class Trainer:
         """Optimiser steps on minibatches of the rows, each in micro-batches."""
         train = self.config.train
         self.policy.pause()
+        for name in (keys.LOG_PROB, keys.ENTROPY):
+            if name in self.algorithm.in_keys:
+                data[name] = torch.zeros_like(data[keys.OLD_LOG_PROB])
         with self.timed("update"):
             self.policy.train()
             data = data.set(ROW, torch.arange(len(data), device=data.device))
@@ -295,7 +305,8 @@ class Trainer:
                 order = torch.randperm(len(data), generator=self.shuffling)
                 for rows in order.tensor_split(train.updates_per_step):
                     if len(rows):
-                        self.update_once(self.algorithm.weigh(trim(data[rows])), totals)
+                        batch = self.algorithm.weigh(trim(data[rows.to(data.device)]))
+                        self.update_once(batch, data, totals)
             self.policy.eval()
         tokens, updates = max(totals.pop("tokens", 0.0), 1.0), max(totals.pop("updates", 0.0), 1.0)
         ratio_min, ratio_max = totals.pop("ratio_min", 1.0), totals.pop("ratio_max", 1.0)
@@ -312,11 +323,17 @@ class Trainer:
             "actor/learning_rate": self.optimizer.param_groups[0]["lr"],
         }
 
-    def update_once(self, data: TensorDict, totals: dict[str, float]) -> None:
-        """One optimiser step: the gradients of the micro-batches are summed, clipped and applied."""
-        sums = self.memory.fit(lambda budget: self.accumulate(data, budget))
+    def update_once(self, batch: TensorDict, data: TensorDict, totals: dict[str, float]) -> None:
+        """One optimiser step: the gradients of the micro-batches are summed, clipped and applied.
+
+        Args:
+            batch: rows of ``data``, trimmed and weighed.
+            data: all rows; the scores of those that are trained on are written into it.
+            totals: what the metrics are added to.
+        """
+        sums = self.memory.fit(lambda budget: self.accumulate(batch, data, budget))
         if not self.apply_gradient(sums):
-            self.report_bad_update(data)
+            self.report_bad_update(batch)
         for name, amount in sums.items():
             if name in ("ratio_min", "ratio_max"):
                 pick = min if name == "ratio_min" else max
@@ -325,7 +342,7 @@ class Trainer:
                 totals[name] = totals.get(name, 0.0) + amount
         totals["updates"] = totals.get("updates", 0.0) + 1
 
-    def accumulate(self, data: TensorDict, budget: int) -> dict[str, float]:
+    def accumulate(self, batch: TensorDict, data: TensorDict, budget: int) -> dict[str, float]:
         """Add up the gradients of all micro-batches, from zero; returns the sums of the metrics.
 
         From zero, since a backward pass that broke off has reached some of the weights and not others.
@@ -334,10 +351,11 @@ class Trainer:
         for parameter in (*self.parameters, *self.masters, *self.critic_parameters):
             parameter.grad = None
         sums: dict[str, float] = {}
-        for rows in micro_batches(data, budget):
-            part = trim(data[rows])
+        for rows in micro_batches(batch, budget):
+            part = trim(batch[rows])
             with sized(part):
                 part = self.policy.score(part, entropy=entropy)
+                put_back(part, data, part[ROW], [keys.LOG_PROB, *([keys.ENTROPY] * entropy)])
                 if self.critic is not None:
                     part = self.critic(part)
                 out = self.loss(part)

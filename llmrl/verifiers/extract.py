@@ -72,7 +72,8 @@ _NUMBER = re.compile(
 )
 _ALTERNATIVE = re.compile(
     r"(?:\b(?:or|either|maybe|perhaps|not|possibly|between|between\s+\S{1,10}\s+and)\b|±|\\pm|或|ou\b)"
-    r"\s*\$?$", re.IGNORECASE
+    r"\s*\$?$",
+    re.IGNORECASE,
 )
 _AFTER = re.compile(r"\s*(?:\$\s*)?(?:,\s*)?(?:or|maybe|perhaps|to|through)\b", re.IGNORECASE)
 _TASK = re.compile(

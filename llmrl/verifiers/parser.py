@@ -625,7 +625,9 @@ class Parser:
         following = self.peek()
         if len(token.text) > 2 and following.spaced and following.text not in _JOINERS:
             if following.kind in ("word", "num", "text") or (
-                following.kind == "cmd" and len(token.text) > 3 and following.text not in _NO_OPERAND
+                following.kind == "cmd"
+                and len(token.text) > 3
+                and following.text not in _NO_OPERAND
             ):
                 raise Unreadable("a sentence")
         if after is None:

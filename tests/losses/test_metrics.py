@@ -110,6 +110,23 @@ def test_a_gated_token_without_advantage_has_lost_nothing() -> None:
     assert float(got["zero_grad_fraction"]) == 0.5
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_a_token_beyond_the_bound_of_log_ratios_counts_where_it_has_lost_its_gradient(
+    name: str,
+) -> None:
+    options = {"kl": 0.0} if name == "aspo" else {}  # a penalty has a gradient of its own
+    # 20 is the bound, and on it there still is a gradient; SAPO's has faded long before.
+    steps = [[-30.0, -20.0, 0.0, 20.0, 21.0]] if name != "sapo" else [[-30.0, -21.0, 0.0]]
+    for advantage in (1.0, -1.0, 0.0):
+        outcome = evaluate(algorithm(name, **options), make_batch(steps, [advantage]))
+        lost = float((outcome.grad == 0).double().mean()) if advantage else 0.0
+        assert float(outcome.metrics["zero_grad_fraction"]) == pytest.approx(lost)
+        if advantage == 1 and name == "gppo":
+            assert lost == pytest.approx(2 / 5)
+        if advantage == 1 and name == "cispo":
+            assert lost == 0
+
+
 @given(batch=batches(garbage=True))
 def test_each_entropy_group_has_its_own_share_width_and_clip_fraction(batch: Batch) -> None:
     recipe = algorithm("espo")

@@ -1,0 +1,265 @@
+"""One saved set of rollouts under several algorithms: losses, gradients, clip fractions, cosines.
+
+Every algorithm is given the same responses, rewards and old scores, and the same policy, scored anew
+with gradients; what differs is the algorithm's own.  Which entries a file has is the business of
+:mod:`llmrl.training.rollout_files`; what the fractions mean, of :mod:`llmrl.losses.policy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.algorithms import Algorithm
+from llmrl.keys import Key
+from llmrl.losses import LossParts, PolicyLoss
+from llmrl.losses.step import describe
+from llmrl.policies.policy import Policy
+from llmrl.training.rollout import Rollouts, micro_batches, trim
+
+FRACTIONS = ("clip_fraction_low", "clip_fraction_high", "zero_grad_fraction", "gate_fraction")
+MEANS = (*FRACTIONS, "ratio_mean", "kl_approx_k3")
+
+
+class ReplayError(ValueError):
+    """The rollouts cannot be scored as asked; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Width:
+    """How far a clip lets the ratio go to one side: over the tokens that it was asked for."""
+
+    mean: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, widths: Tensor) -> Width:
+        """Of the widths of single tokens, any shape.
+
+        >>> Width.of(torch.tensor([0.25, 0.75]))
+        Width(mean=0.5, min=0.25, max=0.75)
+        """
+        return cls(mean=float(widths.mean()), min=float(widths.min()), max=float(widths.max()))
+
+    def __str__(self) -> str:
+        if self.min == self.max:
+            return f"{self.mean:.3g}"
+        return f"{self.mean:.2g} ({self.min:.2g} to {self.max:.2g})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What one algorithm makes of the rollouts.  Fractions are of all its live tokens."""
+
+    loss: float
+    """What the policy's optimiser would see: every term that has a gradient in the policy."""
+    grad_norm: float
+    """Length of its gradient, over all parameters, before any clipping."""
+    tokens: int
+    """Live tokens: what the mask shows, but for rows that the algorithm itself leaves out."""
+    zero_advantage_fraction: float
+    """Tokens that could teach nothing under any clip."""
+    clip_fraction_low: float
+    clip_fraction_high: float
+    zero_grad_fraction: float
+    """Tokens that have an advantage and get no gradient: gradient underutilisation."""
+    gate_fraction: float
+    """Tokens that every gate lets teach."""
+    ratio_mean: float
+    ratio_min: float
+    ratio_max: float
+    kl_approx_k3: float
+    clip_width: dict[str, Width]
+    """By side (``low``, ``high``), or by entropy group (``part0``, ...) where these have widths of
+    their own, the same on both sides.  Empty: no width.  In terms of the algorithm's own ratio (of
+    its logarithm for gmpo)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Several algorithms on the same rollouts."""
+
+    scores: dict[str, Score]
+    """By the algorithm's name."""
+    cosine: dict[str, dict[str, float | None]]
+    """Between the gradients of each pair, over all parameters; None where one has no length."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values, as in the JSON file."""
+        return {
+            "algorithms": {name: asdict(score) for name, score in self.scores.items()},
+            "cosine": self.cosine,
+        }
+
+
+def replay(
+    rollouts: Rollouts,
+    policy: Policy,
+    algorithms: Sequence[Algorithm],
+    *,
+    micro_batch_tokens: int = 8192,
+) -> Replay:
+    """Score the rollouts under each algorithm, all rows as one optimiser batch.
+
+    The advantage is each algorithm's own, made from the saved rewards (the shaping of the run that
+    sampled them included).  No row is left out or sampled again, whatever the algorithm's credit
+    would keep.  Losses that look at a whole call (Clip-Cov, KL-Cov) depend on micro-batches.
+
+    Args:
+        rollouts: such as :func:`llmrl.training.rollout_files.read_rollouts` gives.
+        policy: its ratio to the saved ``"old_log_prob"`` is what is clipped; its weights stay.
+        algorithms: recipes of different names.
+        micro_batch_tokens: rows times padded length per forward pass.
+
+    Raises:
+        ReplayError: an entry is missing, or the rollouts are not of this policy's vocabulary.
+    """
+    names = [recipe.name for recipe in algorithms]
+    if not names:
+        raise ReplayError("No algorithm is given. Give names with commas between them: dapo,gspo.")
+    for name in names:
+        if names.count(name) > 1:
+            raise ReplayError(
+                f"{name!r} is given {names.count(name)} times. Name each once; "
+                "dataclasses.replace(algorithm, name=...) renames a variant."
+            )
+    data = rollouts.data.to(policy.device)
+    largest = int(data[keys.TOKENS].max()) if len(rollouts) else 0
+    if largest >= policy.vocab_size:
+        raise ReplayError(
+            f"The rollouts hold the token {largest}, and the policy has a vocabulary of "
+            f"{policy.vocab_size}: it is not the model that sampled them. Give --policy."
+        )
+    policy.eval()
+    batches = [
+        _batch(recipe, data) for recipe in algorithms
+    ]  # all are checked before any is scored
+    scores, gradients = {}, {}
+    for recipe, batch in zip(algorithms, batches, strict=True):
+        scores[recipe.name], gradients[recipe.name] = _score(
+            recipe, batch, policy, micro_batch_tokens
+        )
+    return Replay(scores=scores, cosine=_cosines(gradients))
+
+
+def _batch(recipe: Algorithm, data: TensorDict) -> TensorDict:
+    """The entries with the algorithm's own advantage and weights; rows without tokens are left out."""
+    data = data.exclude(keys.LOG_PROB, keys.ENTROPY, keys.ADVANTAGE, keys.VALUE_TARGET)
+    optional = {keys.VALID}  # without it every verdict counts
+    _need(recipe, set(getattr(recipe.credit.advantage, "in_keys", ())) - optional, data)
+    try:
+        data = recipe.credit.advantage(data)
+        _need(recipe, set(recipe.in_keys) - optional - {keys.LOG_PROB, keys.ENTROPY}, data)
+        data = recipe.weigh(data)
+    except ValueError as error:
+        raise ReplayError(f"{recipe.name} cannot score these rollouts: {error}") from error
+    data = data[data[keys.MASK].any(1)]
+    if not len(data):
+        raise ReplayError(f"The rollouts have no token that {recipe.name} could train on.")
+    return data
+
+
+def _need(recipe: Algorithm, wanted: set[Key], data: TensorDict) -> None:
+    for key in sorted(wanted, key=str):
+        if data.get(key, None) is None:
+            raise ReplayError(
+                f"{recipe.name} reads {key!r}, which the rollouts lack. It is {describe(key)}, in runs "
+                f"whose algorithm reads it. Replay rollouts of such a run (llmrl train --algo "
+                f"{recipe.name}), or leave {recipe.name} out."
+            )
+
+
+def _score(
+    recipe: Algorithm, batch: TensorDict, policy: Policy, budget: int
+) -> tuple[Score, list[Tensor]]:
+    """The numbers of one algorithm, and its gradient, a float32 tensor per parameter."""
+    loss_of = recipe.loss().to(policy.device)
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+    gradient = [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
+    tokens, total = int(batch[keys.MASK].sum()), 0.0
+    sums = dict.fromkeys(MEANS, 0.0)
+    low, high = float("inf"), 0.0
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(0)  # Clip-Cov draws
+        for rows in micro_batches(batch, budget):
+            part = policy.score(trim(batch[rows]), entropy=keys.ENTROPY in recipe.in_keys)
+            out = loss_of(part)
+            # A value loss has no gradient in the policy: its critic is not here.
+            loss = sum(v for k, v in out.items() if k.startswith("loss_") and v.requires_grad)
+            for own, more in zip(
+                gradient, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
+            ):
+                if more is not None:
+                    own += more
+            total += float(loss.detach())
+            for name in MEANS:
+                sums[name] += float(out[name]) * int(out["tokens"]) / tokens
+            low, high = min(low, float(out["ratio_min"])), max(high, float(out["ratio_max"]))
+    score = Score(
+        loss=total,
+        grad_norm=_dot(gradient, gradient) ** 0.5,
+        tokens=tokens,
+        zero_advantage_fraction=float(
+            (batch[keys.ADVANTAGE][batch[keys.MASK]] == 0).float().mean()
+        ),
+        ratio_min=low,
+        ratio_max=high,
+        clip_width=clip_width(recipe, batch),
+        **sums,
+    )
+    return score, gradient
+
+
+def clip_width(recipe: Algorithm, batch: TensorDict) -> dict[str, Width]:
+    """How far the algorithm's clip lets the ratio go.
+
+    Args:
+        recipe: the algorithm; below a dual clip, the clip that it wraps counts.
+        batch: with the weights and partition of ``recipe.weigh``.
+
+    Returns:
+        ``part0``, ... for a clip with a width per token, else ``low`` and ``high``; empty without
+        any.
+    """
+    clip: Any = recipe.clip
+    while hasattr(clip, "base"):
+        clip = clip.base
+    if hasattr(clip, "width") or hasattr(clip, "bounds"):
+        # No width depends on the policy of now, which is not scored yet.
+        loss = PolicyLoss(LossParts(clip=clip))
+        step = loss.step(batch.copy().set(keys.LOG_PROB, batch[keys.OLD_LOG_PROB]))
+        mask = batch[keys.MASK]
+        if hasattr(clip, "bounds"):
+            low, high = clip.bounds(step)
+            return {"low": Width.of((1 - low)[mask]), "high": Width.of((high - 1)[mask])}
+        widths, ids = clip.width(step), torch.where(mask, batch[keys.PARTITION], -1)
+        return {f"part{k}": Width.of(widths[ids == k]) for k in ids[ids >= 0].unique().tolist()}
+    sides = {side: getattr(clip, side, None) for side in ("low", "high")}
+    return {
+        side: Width(mean=width, min=width, max=width)
+        for side, width in sides.items()
+        if width is not None
+    }
+
+
+def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    return sum(float((a.double() * b.double()).sum()) for a, b in zip(first, second, strict=True))
+
+
+def _cosines(gradients: Mapping[str, Sequence[Tensor]]) -> dict[str, dict[str, float | None]]:
+    norms = {name: _dot(g, g) ** 0.5 for name, g in gradients.items()}
+    table: dict[str, dict[str, float | None]] = {name: {} for name in gradients}
+    names = list(gradients)
+    for i, one in enumerate(names):
+        for other in names[i:]:
+            scale = norms[one] * norms[other]
+            cosine = _dot(gradients[one], gradients[other]) / scale if scale else None
+            table[one][other] = table[other][one] = cosine
+    return table
