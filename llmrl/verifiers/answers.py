@@ -99,7 +99,11 @@ class Inequality:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
+    """Numbers between colons: a ratio, or a time of the day."""
+
     items: tuple[Answer, ...]
+    half: str = ""
+    """``timeam`` or ``timepm``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +239,8 @@ def _scalar(node: Node, do: Algebra) -> Answer:
     if node.kind == "mul" and _point(node):
         return build(node.args[1], do)
     inner = node.args[0] if node.kind == "neg" else node
+    if inner.kind == "based" and inner is not node:
+        return Based("-" + inner.args[0], inner.args[1])
     value = evaluate(node, do)
     if inner.kind == "percent":
         return Scalar(value, percent=True)
@@ -252,7 +258,13 @@ def _scalar(node: Node, do: Algebra) -> Answer:
         )
     if node.kind in ("sym", "word"):
         return Scalar(value, word=node.args[0])
-    if node.kind == "const" and node.args[0] in ("i", "e", "bbR", "bbZ", "bbN", "bbQ", "bbC"):
+    if node.kind == "mul" and [part.kind for part in node.args].count("num") == 1:
+        digits, unit = sorted(node.args, key=lambda part: part.kind != "num")
+        if unit.kind in ("unit", "mul", "pow") and "." in digits.args[1] and _only_units(unit):
+            return Scalar(
+                value, decimals=len(digits.args[1].partition(".")[2]), digits=digits.args[1]
+            )
+    if node.kind == "const" and (node.args[0] in ("i", "e") or node.args[0].startswith("bb")):
         return Scalar(value, word=node.args[0])
     return Scalar(value, reduced=_reduced(node))
 
@@ -266,6 +278,12 @@ def _point(node: Node) -> bool:
         and place.kind == "tuple"
         and len(place.args[0]) > 1
     )
+
+
+def _only_units(node: Node) -> bool:
+    return node.kind == "unit" or (
+        node.kind in ("mul", "pow") and all(part.kind == "num" or _only_units(part) for part in _children(node))
+    )  # fmt: skip
 
 
 def _reduced(node: Node) -> bool:
@@ -442,10 +460,13 @@ def _ratio(node: Node, do: Algebra) -> Answer:
     first, *rest = node.args[0]
     if first.kind in ("text", "word") and len(first.args[0].strip("*")) > 2 and len(rest) == 1:
         return build(rest[0], do)
-    return Ratio(tuple(build(item, do) for item in node.args[0]))
+    return Ratio(tuple(build(item, do) for item in node.args[0]), node.args[1])
 
 
 def _based(node: Node, do: Algebra) -> Answer:
+    digits, base = node.args
+    if digits.isdigit() and base.isdigit() and int(max(digits)) >= int(base):
+        raise Unreadable(f"the digits {digits} in base {base}")
     return Based(*node.args)
 
 
@@ -454,7 +475,13 @@ def _ellipsis(node: Node, do: Algebra) -> Answer:
 
 
 def _where(node: Node, do: Algebra) -> Answer:
-    return build(node.args[1], do)
+    first, condition = node.args
+    if first.kind == "rel" and first.args[1][-1] not in _REALS:
+        raise Unreadable("a set of numbers that are not the reals")
+    return build(condition, do)
+
+
+_REALS = (Node("const", ("bbR",)), Node("sym", ("R",)))
 
 
 def _sets(node: Node, do: Algebra) -> Answer:
@@ -472,8 +499,8 @@ def _sets(node: Node, do: Algebra) -> Answer:
         elif operation == "cup":
             total = Pieces(left.pieces + right.pieces)
         elif operation == "minus":
-            holes = _without(right, do) if left == LINE else None
-            total = holes or Combined(operation, (left, right))
+            rest = [_outside(piece) for piece in right.pieces]
+            total = _meet([left, *rest], do) or Combined(operation, (left, right))
         else:
             total = _meet([left, right], do) or Combined(operation, (left, right))
     return total
@@ -530,8 +557,8 @@ def _rounds(exact: Node, rounded: Node, do: Algebra) -> bool:
     inner = _inner(rounded)
     percent = inner.kind == "percent"
     inner = inner.args[0] if percent else inner
-    while inner.kind == "mul" and inner.args[1].kind == "unit":
-        inner = inner.args[0]
+    while inner.kind == "mul" and "unit" in (inner.args[0].kind, inner.args[1].kind):
+        inner = inner.args[inner.args[0].kind == "unit"]
     if inner.kind != "num":
         distance = abs(target) / 20
     else:
@@ -548,12 +575,14 @@ def _side(node: Node, do: Algebra) -> Answer:
     try:
         return build(node, do)
     except Unreadable:
-        if name_like(node):
+        if _name(node) is not None:
             return Words(str(node))
         raise
 
 
 def _inequality(signs: tuple[str, ...], sides: list[Value], do: Algebra) -> Answer:
+    if len(signs) == 1 and (distance := _distance(signs[0], sides[0], sides[1], do)) is not None:
+        return distance
     symbol = [i for i, side in enumerate(sides) if _is_symbol(side)]
     if len(symbol) == 1 and all(side.constant() for i, side in enumerate(sides) if i != symbol[0]):
         at = symbol[0]
@@ -571,6 +600,46 @@ def _inequality(signs: tuple[str, ...], sides: list[Value], do: Algebra) -> Answ
         gap = do.minus(left, right) if sign in ("<", "le", "ne", "=") else do.minus(right, left)
         parts.append(Inequality({">": "<", "ge": "le"}.get(sign, sign), gap))
     return parts[0] if len(parts) == 1 else Sequence("list", tuple(parts), joiner="and")
+
+
+def _distance(sign: str, left: Value, right: Value, do: Algebra) -> Pieces | None:
+    """``|c x + d| < k`` as pieces of the line."""
+    if sign not in ("<", "le", ">", "ge"):
+        return None
+    inside = _inside_bars(left, do)
+    if inside is None:
+        left, right = right, left
+        sign = {"<": ">", "le": "ge", ">": "<", "ge": "le"}[sign]
+        inside = _inside_bars(left, do)
+    bound = right.rational()
+    if inside is None or bound is None or bound <= 0:
+        return None
+    symbols = [m for m in inside.num if m]
+    if len(symbols) != 1 or inside.den != number(1).den:
+        return None
+    slope = inside.num[symbols[0]]
+    variable = Value({symbols[0]: Fraction(1)}, inside.den)
+    if not _is_symbol(variable):
+        return None
+    middle = -inside.num.get((), Fraction(0)) / slope
+    low, high = (number(middle + k * bound / abs(slope)) for k in (-1, 1))
+    closed = sign in ("le", "ge")
+    name = symbols[0][0][0][1]
+    if sign in ("<", "le"):
+        return Pieces((Piece(low, closed, high, closed),), name)
+    outer = Piece(_MINUS_INFINITY, False, low, closed), Piece(high, closed, _INFINITE, False)
+    return Pieces(outer, name)
+
+
+def _inside_bars(value: Value, do: Algebra) -> Value | None:
+    """x + 1 of ``|x + 1|``."""
+    if len(value.num) != 1 or value.den != number(1).den:
+        return None
+    ((monomial, coefficient),) = value.num.items()
+    if coefficient != 1 or len(monomial) != 1 or monomial[0][1] != 1:
+        return None
+    name, arguments = do.inside.get(monomial[0][0], ("", ()))
+    return arguments[0] if name == "abs" else None
 
 
 def _bound(sign: str, place: int, at: int, sides: list[Value]) -> Pieces | None:
@@ -637,17 +706,12 @@ def _meet(sets: list[Pieces], do: Algebra) -> Pieces | None:
     return total
 
 
-def _without(points: Pieces, do: Algebra) -> Pieces | None:
-    """The line without some points."""
-    if not all(piece.low == piece.high for piece in points.pieces):
-        return None
-    heights = [(_height(piece.low, do), piece.low) for piece in points.pieces]
-    if any(height is None for height, _ in heights):
-        return None
-    ends = [value for _, value in sorted(heights, key=lambda pair: pair[0] or 0.0)]
-    lows, highs = [_MINUS_INFINITY, *ends], [*ends, _INFINITE]
+def _outside(piece: Piece) -> Pieces:
+    """The line without a piece."""
+    left = Piece(_MINUS_INFINITY, False, piece.low, not piece.low_closed)
+    right = Piece(piece.high, not piece.high_closed, _INFINITE, False)
     return Pieces(
-        tuple(Piece(low, False, high, False) for low, high in zip(lows, highs, strict=True))
+        (*([] if _infinite(piece.low) else [left]), *([] if _infinite(piece.high) else [right]))
     )
 
 
@@ -662,7 +726,9 @@ def _name(node: Node) -> str | None:
         return node.args[0]
     if node.kind == "word":
         return node.args[0].strip("*")
-    if node.kind == "call" and all(map(name_like, node.args[1])):
+    if node.kind == "call" and (
+        len(node.args[0]) == 1 or "_" in node.args[0] or all(map(name_like, node.args[1]))
+    ):
         return f"{node.args[0]}()"
     if node.kind == "call" and node.args[0] in _NAMED:
         return str(node)

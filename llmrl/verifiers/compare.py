@@ -8,7 +8,7 @@ from collections.abc import Sequence as Items
 from fractions import Fraction
 
 from llmrl.verifiers import numeric
-from llmrl.verifiers.algebra import PI, Algebra, Value, number, proportion, single
+from llmrl.verifiers.algebra import PI, Algebra, Exponent, Value, number, proportion, single
 from llmrl.verifiers.answers import (
     Answer,
     Based,
@@ -89,18 +89,24 @@ class Comparison:
         return numeric.agree(self.do, gold, answer)
 
     def _scalars(self, gold: Scalar, answer: Scalar) -> bool:
-        if gold.word and answer.word and len(gold.word) > 1 and len(answer.word) > 1:
-            return plain_words(gold.word, self.policy.case) == plain_words(
-                answer.word, self.policy.case
-            )
         if self.policy.case and gold.word in tuple("ABCDE") and answer.word == gold.word.lower():
             return True  # a choice
+        if gold.word and answer.word and min(len(gold.word), len(answer.word)) > 1:
+            words = [plain_words(word, self.policy.case) for word in (gold.word, answer.word)]
+            if (
+                words[0] == words[1]
+                or len(gold.word) > 2
+                or not (gold.word + answer.word).islower()
+            ):
+                return words[0] == words[1]
         if not self.policy.unreduced and not answer.reduced:
             return False
         a, b = gold.value, answer.value
         if self.equal(a, b):
             return True
         if self.policy.units:
+            if self._letters_for_units(a, b):
+                return True
             bare_a, bare_b = self._bare(a), self._bare(b)
             if (bare_a is not a or bare_b is not b) and not _clash(a, b):
                 if self.equal(bare_a, bare_b) or self._percents(gold, answer, bare_a, bare_b):
@@ -111,6 +117,14 @@ class Comparison:
                 ):
                     return True
         return self._percents(gold, answer, a, b) or self._rounded(gold, answer)
+
+    def _letters_for_units(self, a: Value, b: Value) -> bool:
+        """``3 m`` may be three metres or a product: equal if one is read as the other is."""
+        names = {atom[1] for value in (a, b) for atom in value.atoms() if atom[0] == "u"}
+        letters = {name: single(("s", name)) for name in names if len(name) == 1}
+        return bool(letters) and self.equal(
+            self.do.replace(a, "u", letters), self.do.replace(b, "u", letters)
+        )
 
     def _bare(self, value: Value) -> Value:
         return self.do.replace(value, "u")
@@ -160,6 +174,8 @@ class Comparison:
 
     def _ratios(self, gold: Answer, answer: Answer) -> bool:
         if isinstance(gold, Ratio) and isinstance(answer, Ratio):
+            if gold.half or answer.half:
+                return self._times_of_day(gold, answer)
             pairs = [(self._bare(a.value), self._bare(b.value))
                      for a, b in zip(gold.items, answer.items, strict=False)
                      if isinstance(a, Scalar) and isinstance(b, Scalar)
@@ -169,6 +185,8 @@ class Comparison:
             (a, b), *rest = pairs
             return all(self.equal(self.do.product(a, d), self.do.product(b, c)) for c, d in rest)
         ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
+        if isinstance(ratio, Ratio) and ratio.half and len(ratio.items) == 1 and self.policy.units:
+            return self.same(ratio.items[0], other)
         if not isinstance(ratio, Ratio) or not isinstance(other, Scalar) or len(ratio.items) != 2:
             return False
         a, b = (item.value if isinstance(item, Scalar) else None for item in ratio.items)  # type: ignore[assignment]
@@ -178,6 +196,13 @@ class Comparison:
             and bool(b.num)
             and self.equal(self.do.quotient(a, b), other.value)
         )
+
+    def _times_of_day(self, gold: Ratio, answer: Ratio) -> bool:
+        if gold.half != answer.half and ((gold.half and answer.half) or not self.policy.units):
+            return False
+        zero = Scalar(number(0))
+        times = [(*time.items, zero)[: max(2, len(time.items))] for time in (gold, answer)]
+        return self._in_order(*times)
 
     # Sequences and matrices
 
@@ -252,7 +277,7 @@ class Comparison:
     def _equations(self, gold: Answer, answer: Answer) -> bool:
         if isinstance(gold, Equation) and isinstance(answer, Equation):
             a, b = self._assigned(gold, strict=True), self._assigned(answer, strict=True)
-            if a is not None and b is not None and a[0] == b[0] and self.same(a[1], b[1]):
+            if a and b and _one_name(a[0], b[0]) and self.same(a[1], b[1]):
                 return True
             return self._proportional(gold, answer)
         if isinstance(gold, Equation):
@@ -285,6 +310,11 @@ class Comparison:
                 return False
             gaps.append(self.do.minus(*values))
         return self._factor(gaps[0], gaps[1]) is not None
+
+
+def _one_name(a: str, b: str) -> bool:
+    """Whether two left sides name one thing: y may stand for f(x)."""
+    return a == b or {a, b} == {"y", "f()"}
 
 
 def _match(gold: Items, answer: Items, same: Callable[..., bool]) -> bool:
@@ -345,16 +375,19 @@ def _base(text: str) -> str:
 
 
 def _clash(a: Value, b: Value) -> bool:
-    """Whether both name units, known ones, and not the same."""
-    units = [
-        {pair for part in value for term in part for pair in term if pair[0][0] == "u"}
-        for value in (a, b)
-    ]
+    """Whether both have units, known ones, and not the same."""
+    units = [_dimension(value) for value in (a, b)]
     return (
         bool(units[0] and units[1])
         and units[0] != units[1]
-        and not any("?" in atom[1] for atom, _ in units[0] | units[1])
+        and not any("?" in name for dimension in units for name, _ in dimension)
     )
+
+
+def _dimension(value: Value) -> set[tuple[str, Exponent]]:
+    """The units of a value with their exponents."""
+    above = {(atom[1], e) for monomial in value.num for atom, e in monomial if atom[0] == "u"}
+    return above | {(atom[1], -e) for m in value.den for atom, e in m if atom[0] == "u"}
 
 
 def _terminates(value: Fraction) -> bool:

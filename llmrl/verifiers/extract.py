@@ -10,7 +10,7 @@ Thinking is dropped first: what stands before the last ``</think>`` (or its kin)
 2. Announced, the last of these in the response: ``answer is``, what follows "the final answer is", "Answer:"
    and their like; ``####``, the rest of the line after it; ``<answer>``, the content of a complete
    ``<answer>...</answer>``.
-3. ``bare``: a response of one short line, as a whole.
+3. ``bare``: a response of one short line, as a whole, unless it is words around a formula.
 4. ``bold``, ``math``, ``number``: the last ``**...**`` of the last line that starts with a digit, else the
    last formula between dollars, ``\( \)`` or ``\[ \]``, or the last number, whichever stands later.  Not
    taken are one that ends a list of alternatives ("5 or 6"), and one inside a question or a task ("What is
@@ -47,6 +47,7 @@ _OPEN = re.compile(rf"<(?:{_TAGS})>|<\|begin_of_thought\|>|◁think▷", re.IGNO
 _SPECIAL = re.compile(r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text)\|>|</s>")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s{0,4}([-+]?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
+_UNFINISHED = re.compile(r"\\boxed\s{0,4}\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\Z")
 _JOIN = re.compile(
     r"(?:[\s$,;.&]|\\[()\[\],;!]|\\quad|\\text\s?\{\s*(?:and|or)\s*\}|and|or|\*\*"
     r"|\\?[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=)*"
@@ -260,14 +261,22 @@ def _end_of_sentence(text: str, start: int) -> int:
 
 def _loose(text: str) -> list[Found]:
     text = text.strip()
+    if _UNFINISHED.search(text):
+        return []
     found = []
-    if text and len(text) <= MAX_BARE and "\n" not in text:
+    if text and len(text) <= MAX_BARE and "\n" not in text and not _is_prose(text):
         found.append(Found(text, "bare"))
     lines = text.rsplit("\n", 1)
     bold = re.findall(r"\*\*\s{0,4}([-+$]?\d[^*\n]{0,200})\*\*", lines[-1][-2_000:])
     if bold:
         found += _readings(bold[-1], "bold")
     return found + list(_last_of(text))
+
+
+def _is_prose(text: str) -> bool:
+    """Whether words stand around a formula, which then is the answer without them."""
+    outside = _MATH.sub(" ", text)
+    return outside != text and re.search(r"[A-Za-z]{4,}", outside) is not None
 
 
 def _last_of(text: str) -> Iterator[Found]:

@@ -28,6 +28,8 @@ def call(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
         return _SPECIAL[name](do, name, arguments)
     if name in _TRIG and len(arguments) == 1:
         return _trigonometric(do, name, arguments[0])
+    if name == "mod":
+        return _residue(do, *arguments)
     name = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "sgn": "sign"}.get(name, name)
     return do.opaque("f", name, *arguments)
 
@@ -162,6 +164,13 @@ def _power(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
                 cosine_of_pi(do, turn), do.product(single(IMAGINARY), sine_of_pi(do, turn))
             )
     return do.power(base, exponent)
+
+
+def _residue(do: Algebra, value: Value, modulus: Value) -> Value:
+    n, m = value.rational(), modulus.rational()
+    if n is not None and m is not None and n.denominator == m.denominator == 1 and m > 1:
+        value = number(int(n) % int(m))
+    return do.opaque("f", "mod", value, modulus)
 
 
 def _integer_function(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:

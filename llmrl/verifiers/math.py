@@ -16,6 +16,7 @@ from llmrl.verifiers.compare import Comparison, plain_words
 from llmrl.verifiers.exact import plain_number
 from llmrl.verifiers.extract import Found, find_answer
 from llmrl.verifiers.limits import TooMuch, Unreadable
+from llmrl.verifiers.parser import unworked
 from llmrl.verifiers.policy import GradingPolicy
 from llmrl.verifiers.pool import WorkerPool
 from llmrl.verifiers.reading import bare_words, compact, readings
@@ -155,7 +156,7 @@ def _verdict(right: bool, found: Found, detail: str | None = None) -> Verdict:
 def _decide(found: list[Found], gold: str, policy: GradingPolicy) -> Verdict | None:
     """Grade the first reading that is a mathematical answer; else compare words.
 
-    None: the gold answer is in a notation unknown here.
+    None: the gold answer is in a notation unknown here, or nothing here works it out.
     """
     value = plain_number(gold)
     detail = None
@@ -182,7 +183,11 @@ def _decide(found: list[Found], gold: str, policy: GradingPolicy) -> Verdict | N
         except Unreadable:
             break
         try:
-            return _verdict(_any_same(golds, answers, policy), candidate)
+            if _any_same(golds, answers, policy):
+                return _verdict(True, candidate)
+            if unworked(golds[0]) and not unworked(answers[0]):
+                return None
+            return _verdict(False, candidate)
         except TooMuch as error:
             detail = str(error)
         except (Unreadable, ZeroDivisionError):

@@ -13,8 +13,7 @@ from typing import Any
 from llmrl.verifiers.algebra import Algebra, Polynomial, Value
 
 DIGITS = (60, 120)
-SCALES = (1, Fraction(1, 10), 40)
-"""One random point of each size: ``|x - 3|`` is ``3 - x`` at the small ones only."""
+POINTS = 3
 MAX_MAGNITUDE = 10**5
 """Exponents and arguments beyond this are not worked out."""
 
@@ -36,19 +35,21 @@ def agree(do: Algebra, a: Value, b: Value) -> bool:
     from mpmath.ctx_mp import MPContext
 
     chance = random.Random(20_250)
-    for scale in SCALES if _symbols(do, a) | _symbols(do, b) else SCALES[:1]:
-        point: dict[str, Fraction] = {}
+    symbols = sorted(_symbols(do, a) | _symbols(do, b))
+    for turn in range(2 * POINTS if symbols else 1):
+        point = {name: _chosen(chance, turn) for name in symbols}
         for digits in DIGITS:
             context = MPContext()
             context.dps = digits + 30
             try:
-                x, y = (Evaluation(do, context, point, chance, scale).value(v) for v in (a, b))
+                evaluation = Evaluation(do, context, point)
+                x, y = (evaluation.value(v) for v in (a, b))
+                if turn >= POINTS and evaluation.unreal:
+                    break  # roots of negative numbers have several values
                 gap = abs(x - y)
                 if gap > context.mpf(10) ** -digits * max(abs(x), abs(y)):
                     return False
             except (ArithmeticError, ValueError, TypeError):
-                if scale == SCALES[-1]:
-                    break  # powers may be too large there
                 return False
     return True
 
@@ -61,7 +62,7 @@ def within(do: Algebra, value: Value, target: Fraction, distance: Fraction) -> b
         return False
     context = MPContext()
     context.dps = 60
-    evaluation = Evaluation(do, context, {}, random.Random(0))
+    evaluation = Evaluation(do, context, {})
     try:
         gap = evaluation.value(value) - context.mpf(target.numerator) / target.denominator
         return bool(abs(gap) <= context.mpf(distance.numerator) / distance.denominator)
@@ -76,10 +77,16 @@ def approximate(do: Algebra, value: Value) -> float | None:
     context = MPContext()
     context.dps = 40
     try:
-        number = Evaluation(do, context, {}, random.Random(0)).value(value)
+        number = Evaluation(do, context, {}).value(value)
         return float(number.real) if not abs(getattr(number, "imag", 0)) else None
     except (ArithmeticError, ValueError, TypeError):
         return None
+
+
+def _chosen(chance: random.Random, turn: int) -> Fraction:
+    """A coordinate: positive at first, then of either sign; of growing size."""
+    sign = chance.choice((-1, 1)) if turn >= POINTS else 1
+    return sign * Fraction(chance.randint(1_000, 9_999), 1_009) / 3 * 4 ** (turn % POINTS)
 
 
 def _symbols(do: Algebra, value: Value) -> set[str]:
@@ -95,16 +102,10 @@ def _symbols(do: Algebra, value: Value) -> set[str]:
 class Evaluation:
     """One point and one precision."""
 
-    def __init__(
-        self,
-        do: Algebra,
-        context: Any,
-        point: dict[str, Fraction],
-        chance: random.Random,
-        scale: int | Fraction = 1,
-    ) -> None:
-        self.do, self.context, self.point, self.chance = do, context, point, chance
-        self.scale = scale
+    def __init__(self, do: Algebra, context: Any, point: dict[str, Fraction]) -> None:
+        self.do, self.context, self.point = do, context, point
+        self.unreal = False
+        """Whether a negative number was raised to something other than a whole number."""
 
     def value(self, value: Value) -> Any:
         return self.polynomial(value.num) / self.polynomial(value.den)
@@ -130,6 +131,8 @@ class Evaluation:
             or abs(self.context.log(abs(base)) * exponent) > MAX_MAGNITUDE
         ):
             raise Unknown("a power too large")
+        if exponent != self.context.floor(exponent) and getattr(base, "real", base) < 0:
+            self.unreal = True
         return base**exponent
 
     def atom(self, atom: tuple[str, str]) -> Any:
@@ -143,8 +146,6 @@ class Evaluation:
                 raise Unknown("infinity")
             return self.context.pi if key == "pi" else self.context.e
         if atom not in self.do.inside:
-            if key not in self.point:
-                self.point[key] = self.scale * Fraction(self.chance.randint(1_000, 9_999), 3_027)
             return self.context.mpf(self.point[key].numerator) / self.point[key].denominator
         name, arguments = self.do.inside[atom]
         return self.function(name, [self.value(argument) for argument in arguments])

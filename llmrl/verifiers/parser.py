@@ -8,6 +8,7 @@ A tree is a :class:`Node`: its kind and its parts.  Kinds of values: ``num`` (Fr
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -63,6 +64,7 @@ FUNCTIONS = frozenset(
         "sign",
         "floor",
         "ceil",
+        "ceiling",
         "abs",
         "cis",
     ]
@@ -175,7 +177,7 @@ _MATRICES = frozenset(
 _BIG = frozenset(["sum", "prod", "int", "lim", "iint", "oint", "bigoplus"])
 _KNOWN = (
     FUNCTIONS | _GREEK | _DECORATIONS | _BIG | set(_CONSTANTS) | set(_FENCES)
-    | {"frac", "dfrac", "tfrac", "cfrac", "sqrt", "surd", "cbrt", "binom", "dbinom", "tbinom", "angle", "triangle", "circ", "degree", "prime", "begin", "ldots", "cdots", "dots", "dotsc", "vdots", "mathbb", "emptyset", "varnothing", "measuredangle", "overline", "Re", "Im", "checkmark", "mathbf", "degrees", "arg", "deg", "Pr", "mathrm", "cdotp", "colon", "perp", "parallel"}
+    | {"frac", "dfrac", "tfrac", "cfrac", "sqrt", "surd", "cbrt", "binom", "dbinom", "tbinom", "angle", "triangle", "circ", "degree", "prime", "begin", "ldots", "cdots", "dots", "dotsc", "vdots", "mathbb", "emptyset", "varnothing", "measuredangle", "overline", "Re", "Im", "checkmark", "mathbf", "degrees", "arg", "deg", "Pr", "mathrm", "cdotp", "colon", "dollar", "perp", "parallel"}
 )  # fmt: skip
 _SMALL_WORDS = frozenset(
     [
@@ -203,6 +205,7 @@ _STOP_ARGUMENT = {"+", "-", "pm", "mp", ",", ";", ")", "]", "}", "\\}", "|", "&"
                   "rangle", "rVert", "*", "/", "times", "cdot"}  # fmt: skip
 _NO_OPERAND = set(_RELATIONS) | set(_SETS) | set(_TIMES) | set(_JOINERS) | {
     "pm", "mp", "rfloor", "rceil", "rvert", "rangle", "rVert", "end", "mod", "bmod", "pmod", "prime", "colon",
+    "over", "choose", "timeam", "timepm",
 }  # fmt: skip
 
 
@@ -223,13 +226,18 @@ def parse(text: str, *, thousands: bool = True) -> Node:
     if not found:
         raise Unreadable("nothing is there")
     parser = Parser(found)
-    node = parser.items(None)
+    node = parser.group(None)
     if parser.place < len(found):
         raise Unreadable(f"{parser.peek().text!r} is left over")
     return node
 
 
+_DIGITS = re.compile(r"\w*\d\w*|[A-F]{2,}")
+_HEDGE = re.compile(r"\d|\b(?:or|not|if|maybe|perhaps|possibly|unless|to|and)\b", re.IGNORECASE)
+_MULTIPLES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
+              "dozen": 12}  # fmt: skip
 _END = Token("end", "")
+_MODULO = ("pmod", "bmod", "mod", "pod")
 
 
 class Parser:
@@ -240,6 +248,7 @@ class Parser:
         self.place = 0
         self.bars = 0
         self.depth = 0
+        self.fences: list[str] = []
 
     def peek(self, ahead: int = 0) -> Token:
         place = self.place + ahead
@@ -310,13 +319,24 @@ class Parser:
     def relation(self) -> Node:
         sides = [self.sets()]
         signs: list[str] = []
+        self._modulus(sides)
         while self.peek().kind != "text" and (sign := _RELATIONS.get(self.peek().text)) is not None:
             if sign == "mid":
                 break
             self.place += 1
             signs.append(sign)
             sides.append(self.sets())
+            self._modulus(sides)
         return Node("rel", (tuple(signs), tuple(sides))) if signs else sides[0]
+
+    def _modulus(self, sides: list[Node]) -> None:
+        """``3 \\pmod 7``, ``3 (\\bmod 7)``: the last side is a residue."""
+        bracket = self.peek().text == "(" and self.peek(1).text in _MODULO
+        self.place += bracket
+        if self.accept(*_MODULO):
+            sides[-1] = Node("call", ("mod", (sides[-1], self.product())))
+            if bracket:
+                self.expect(")")
 
     def sets(self) -> Node:
         operands = [self.ratio()]
@@ -337,9 +357,17 @@ class Parser:
 
     def ratio(self) -> Node:
         items = [self.sum()]
-        while self.accept(":", "colon"):
+        while self.accept(":", "colon") or self._says_to():
             items.append(self.sum())
-        return Node("ratio", (tuple(items),)) if len(items) > 1 else items[0]
+        half = self.take().text if self.peek().text in ("timeam", "timepm") else ""
+        return Node("ratio", (tuple(items), half)) if len(items) > 1 or half else items[0]
+
+    def _says_to(self) -> bool:
+        """Whether the text ``to`` parts two numbers here, as in "2 to 5"; then it is taken."""
+        token = self.peek()
+        to = token.kind == "text" and token.text.strip() == "to"
+        self.place += to
+        return to
 
     # Arithmetic
 
@@ -368,7 +396,7 @@ class Parser:
         for _ in range(MAX_FACTORS):
             token = self.peek()
             if token.kind == "text":
-                if self.joiner() is not None:
+                if self.joiner() is not None or token.text.strip() == "to":
                     return left
                 left = Node("mul", (left, self._unit_or_symbol(self.take())))
                 continue
@@ -381,7 +409,9 @@ class Parser:
                 right = Node("neg", (right,)) if sign == "-" else right
                 left = Node("mul" if operation == "*" else "div", (left, right))
             elif self._starts_operand(token, left):
-                left = Node("mul", (left, self.power(after=left)))
+                right = self.power(after=left)
+                named = left.kind == "sym" and right.kind == "tuple" and len(right.args[0]) > 1
+                left = right if named else Node("mul", (left, right))  # P(1, 2) is a point
             else:
                 return left
         raise TooMuch(f"a product of more than {MAX_FACTORS} factors")
@@ -397,7 +427,22 @@ class Parser:
             )
         if token.kind == "cmd":
             return token.text not in _NO_OPERAND
-        return token.text in ("(", "{", "\\{", "[") or (token.text == "|" and self.bars == 0)
+        if token.text == "(":
+            return self.peek(1).text not in _MODULO
+        if token.text == "[" and self.fences and self.fences[-1] in "[]":
+            return self._starts_value(self.peek(1))
+        return token.text in ("{", "\\{", "[") or (token.text == "|" and self.bars == 0)
+
+    @staticmethod
+    def _starts_value(token: Token) -> bool:
+        """Whether a bracket before this opens something; ``[0, 5[`` ends with one that does not."""
+        if token.kind in ("num", "word"):
+            return token.text not in ("U", "and", "or")
+        return (token.kind == "cmd" and token.text not in _NO_OPERAND) or token.text in (
+            "(",
+            "-",
+            "{",
+        )
 
     def power(self, after: Node | None = None) -> Node:
         """An atom with what is raised over it; the only way to nest without a loop."""
@@ -410,6 +455,7 @@ class Parser:
 
     def _power(self, after: Node | None) -> Node:
         base = self.postfix(self.atom(after))
+        bare = self.found[self.place - 1].kind == "word"
         if not self.accept("^", "**"):
             return base
         token = self.peek()
@@ -442,7 +488,8 @@ class Parser:
         sign = self._sign()
         exponent = self.power()
         exponent = Node("neg", (exponent,)) if sign == "-" else exponent
-        if base.kind == "word" and len(base.args[0]) == len(base.args[1]) > 1:  # ab^2 is a b^2
+        # ab^2 is a b^2
+        if bare and base.kind == "word" and len(base.args[0]) == len(base.args[1]) > 1:
             *letters, last = base.args[1]
             first = Node("word", (base.args[0][:-1], tuple(letters)))
             return Node("mul", (first, self.postfix(Node("pow", (last, exponent)))))
@@ -483,13 +530,13 @@ class Parser:
         if text == "(":
             return self._fenced("(", (")", "]"))
         if text == "[":
-            return self._fenced("[", ("]", ")"))
+            return self._fenced("[", ("]", ")", "["))
         if text == "]":
-            return self._fenced("]", ("[",))
+            return self._fenced("]", ("[", "]"))
         if text == "\\{":
             return self._set()
         if text == "{":
-            node = self.items(("}",))
+            node = self.group(("}",))
             self.expect("}")
             return node
         if text == "|":
@@ -511,6 +558,15 @@ class Parser:
         if text == "." and self.peek().text in ("overline", "bar"):
             return self._recurring("", "")
         raise Unreadable(f"{text!r} where a value is expected" if text else "it ends too early")
+
+    def group(self, closers: tuple[str, ...] | None) -> Node:
+        """Items, or two of them with plain TeX's ``\\over`` or ``\\choose`` between."""
+        node = self.items(closers)
+        if self.accept("over"):
+            return Node("div", (node, self.items(closers)))
+        if self.accept("choose"):
+            return Node("call", ("binom", (node, self.items(closers))))
+        return node
 
     def _number(self, text: str) -> Node:
         mantissa, _, exponent = text.replace("E", "e").partition("e")
@@ -584,15 +640,26 @@ class Parser:
         if len(text) == 1:
             if (
                 after is not None
-                and (token.spaced or self._after_unit(after))
+                and (token.spaced or self._per() or self._after_unit(after))
                 and text in CANONICAL
                 and _numeric(after)
                 and self._ends_item()
+                and self._no_terms()
             ):
                 return Node("unit", (CANONICAL[text],))
             return self._symbol(text)
+        if after is not None and text.lower() in _MULTIPLES and _numeric(after):
+            return Node("num", (Fraction(_MULTIPLES[text.lower()]), text))
         if after is not None and text in WORDS and _numeric(after):
             return Node("unit", (canonical(text),))
+        if (
+            self.peek().text in ("^", "**", "!", "'") and text not in WORDS
+        ):  # only the last letter is raised
+            self.place -= 1
+            self.found[self.place : self.place + 1] = [
+                Token("word", text[:-1], token.spaced), Token("word", text[-1])
+            ]  # fmt: skip
+            return self.atom(after)
         self._check_prose(token, after)
         for name in (
             "sqrt",
@@ -615,6 +682,8 @@ class Parser:
                     Token("word", name, token.spaced), Token("word", text[len(name) :])
                 ]  # fmt: skip
                 return self.atom(after)
+        if self.peek().text == "(" and not self.peek().spaced and len(text) > 3:
+            raise Unreadable(f"the function {text!r}")
         if self.peek().text == "_" or self.peek().text == "(":
             letters = [Node("sym", (letter,)) for letter in text[:-1]] + [self._symbol(text[-1])]
             return Node("word", (text + "*", tuple(letters)))
@@ -651,13 +720,39 @@ class Parser:
             return after.kind in ("word", "text")
         return following.kind == "end" or following.text in (",", ";", "^", "and", "or")
 
+    def _per(self) -> bool:
+        """Whether the word just taken is the h of ``km/h``."""
+        before = self.found[max(0, self.place - 3) : self.place - 1]
+        return len(before) == 2 and before[0].text in WORDS and before[1].text == "/"
+
+    def _no_terms(self) -> bool:
+        """Whether a letter may be a unit: nothing is added, and nothing is in brackets."""
+        return not any(
+            token.text in ("+", "(") or (token.text == "-" and place and self.found[place - 1].text != "=")
+            for place, token in enumerate(self.found)
+            if token.kind == "op"
+        )  # fmt: skip
+
+    def _says_value(self) -> bool:
+        """Whether a bracket that opens here closes before an equality sign, as in ``P(2) = 5``."""
+        depth = 0
+        for place in range(self.place, len(self.found)):
+            text = self.found[place].text
+            depth += (text == "(") - (text == ")")
+            if depth == 0:
+                return place + 1 < len(self.found) and self.found[place + 1].text == "="
+        return False
+
     def _symbol(self, name: str) -> Node:
         if self.accept("_"):
-            return Node("sym", (f"{name}_{self._script()}",))
-        if name in "fghFG" and self.peek().text == "(" and not self.peek().spaced:
+            name = f"{name}_{self._script()}"
+            if not (self.peek().text == "(" and self._says_value()):
+                return Node("sym", (name,))
+        bracket = self.peek().text == "(" and not self.peek().spaced
+        if bracket and (name in ("f", "g", "h", "F", "G") or self._says_value()):
             self.place += 1
             node = self._fenced("(", (")",))
-            return Node("call", (name, _elements(node) if node.kind == "tuple" else (node,)))
+            return Node("call", (name, _arguments(node)))
         return _letter(name)
 
     def _script(self) -> str:
@@ -675,8 +770,8 @@ class Parser:
 
     def _text(self, token: Token) -> Node:
         words = token.text.strip().lstrip("$")
-        if words.lower() == "infinity":
-            return Node("const", ("oo",))
+        if words.lower() in ("infinity", "pi"):
+            return Node("const", (_CONSTANTS[words.lower()],))
         if self.peek().text == "_" and words.isalnum():
             self.place += 1
             script = self._script()
@@ -714,6 +809,10 @@ class Parser:
         words = token.text.strip()
         if len(words) == 1 and words.isalpha() and not token.spaced and words not in CANONICAL:
             return self._symbol(words)
+        if _HEDGE.search(words):
+            raise Unreadable(f"the words {words!r} after a value")
+        if words.lower() in _MULTIPLES:
+            return Node("num", (Fraction(_MULTIPLES[words.lower()]), words))
         node = Node("unit", (canonical(words),)) if words else Node("num", (Fraction(1), "1"))
         if self.accept("^"):
             exponent = self.power()
@@ -750,8 +849,8 @@ class Parser:
             return Node("const", ("bb" + self._letters(),))
         if name == "begin":
             return self._environment()
-        if name in ("circ", "degree"):
-            return Node("unit", ("deg",))
+        if name in ("circ", "degree", "dollar"):
+            return Node("unit", ("dollar" if name == "dollar" else "deg",))
         if name in _BIG:
             return self._big(name)
         if name in _DECORATIONS:
@@ -785,7 +884,7 @@ class Parser:
         token = self.peek()
         if token.text == "{" and token.kind == "op":
             self.place += 1
-            node = self.items(("}",))
+            node = self.group(("}",))
             self.expect("}")
             return node
         if token.kind == "num" and token.text.isdigit() and len(token.text) > 1:
@@ -827,11 +926,12 @@ class Parser:
             self.peek().text == "{" and name not in ("log", "ln")
         ):
             inside = self.atom()
-            inner = _elements(inside) if inside.kind in ("tuple", "list") else (inside,)
+            inner = _arguments(inside)
         else:
             inner = (self._open_argument(),)
         if base is not None:
             inner = (*inner, base)
+        name = {"ceiling": "ceil", "binomial": "binom"}.get(name, name)
         node = Node("call", (name, inner))
         return Node("pow", (node, exponent)) if exponent is not None else node
 
@@ -856,7 +956,9 @@ class Parser:
 
     def _fenced(self, opening: str, closers: tuple[str, ...]) -> Node:
         bars, self.bars = self.bars, 0
-        node = self.items(closers)
+        self.fences.append(opening)
+        node = self.group(closers)
+        self.fences.pop()
         self.bars = bars
         closing = self.peek().text
         if not self.accept(*closers):
@@ -873,7 +975,7 @@ class Parser:
         self.bars = bars
         if self.accept("|", "mid") or node.kind == "ratio":
             if node.kind == "ratio":
-                first, rest = node.args[0][0], Node("ratio", (node.args[0][1:],))
+                first, rest = node.args[0][0], Node("ratio", (node.args[0][1:], ""))
                 if len(node.args[0]) != 2:
                     raise Unreadable("a set with two conditions")
                 condition = rest.args[0][0]
@@ -881,11 +983,15 @@ class Parser:
                 first, condition = node, self.items(("\\}",))
             self.expect("\\}")
             return Node("where", (first, condition))
-        if node.kind == "rel" and node.args[1][0].kind == "ratio":
-            first, start = node.args[1][0].args[0]
-            condition = Node("rel", (node.args[0], (start, *node.args[1][1:])))
+        if node.kind == "rel" and any(side.kind == "ratio" for side in node.args[1][:2]):
+            signs, sides = node.args
+            at = int(sides[0].kind != "ratio")
+            if len(sides[at].args[0]) != 2 or len(signs) == at or signs[:at] not in ((), ("in",)):
+                raise Unreadable("a set with two conditions")
+            domain, start = sides[at].args[0]
+            first = Node("rel", (("in",), (sides[0], domain))) if at else domain
             self.expect("\\}")
-            return Node("where", (first, condition))
+            return Node("where", (first, Node("rel", (signs[at:], (start, *sides[at + 1 :])))))
         self.expect("\\}")
         return Node("set", (_elements(node),))
 
@@ -924,6 +1030,13 @@ class Parser:
         return Node("call", (f"{name}[{low}][{high}]", (self.product(),)))
 
 
+def unworked(node: Node) -> bool:
+    """Whether a sum, product, limit or integral is in it, which nothing here works out."""
+    if node.kind == "call" and node.args[0].partition("[")[0] in _BIG:
+        return True
+    return any(map(unworked, _parts(node)))
+
+
 def _letter(name: str) -> Node:
     if name in ("i", "I"):
         return Node("const", ("i",))
@@ -954,6 +1067,11 @@ def _parts(node: Node) -> list[Node]:
 
 def _elements(node: Node) -> tuple[Node, ...]:
     return node.args[0] if node.kind == "list" else (node,)
+
+
+def _arguments(node: Node) -> tuple[Node, ...]:
+    """What a function in front of a bracket takes: one value, or the items of a tuple."""
+    return node.args[0] if node.kind in ("tuple", "list") else (node,)
 
 
 def _grouped(items: list[Node], joiners: list[str]) -> Node:

@@ -15,11 +15,13 @@ _TIME = re.compile(
     r"([ap])\.?\s?m\.?\s*\}?\.?",
     re.IGNORECASE,
 )
-_MONEY = re.compile(r"[-+]?\s?\\\$\s?[-+]?\d[\d,.{}!\\ ]*")
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
+_GROUPED = re.compile(r"\d,\d{3}(?!\d)")
+_THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
+_LISTED = re.compile(r"\\text\s?\{\s*([A-Za-z](?:\s*,\s*[A-Za-z])+|\d{1,2}:\d{2}[^{}]*)\}")
 _MARKUP = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|emph|operatorname)\s*(?=\{)"
-    r"|\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])|\\[,;:! ]|\$|[{}]|\\(?:quad|qquad)(?![A-Za-z])|\*\*"
+    r"|\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])|\\[,;:! ]|\$|\\(?:quad|qquad)(?![A-Za-z])|\*\*"
 )
 
 
@@ -27,13 +29,13 @@ _MARKUP = re.compile(
 def readings(text: str, decimal_comma: bool = True) -> list[Node]:
     """The trees that a text may stand for: one, or two where a comma is ambiguous.
 
-    >>> len(readings("1,000")), len(readings("1, 000"))
-    (2, 1)
+    >>> len(readings("1,000")), len(readings("1,000 or 2,000"))
+    (1, 2)
     """
     text = clean(text)
     check_size(text)
     trees = [parse(text)]
-    if "," in text and _ambiguous(text):
+    if "," in text and _GROUPED.search(text) and not _THOUSANDS.fullmatch(text):
         other = parse(text, thousands=False)
         if other != trees[0]:
             trees.append(other)
@@ -42,18 +44,13 @@ def readings(text: str, decimal_comma: bool = True) -> list[Node]:
     return trees
 
 
-_GROUPED = re.compile(r"\d,\d{3}(?!\d)")
-
-
-def _ambiguous(text: str) -> bool:
-    return _GROUPED.search(text) is not None
-
-
 def clean(text: str) -> str:
     """Plain LaTeX without the markup around it."""
     text = to_latex(text).strip()
     while text.startswith("**") and text.endswith("**") and len(text) > 4:
         text = text[2:-2].strip()
+    if (inside := _LISTED.fullmatch(text)) is not None:
+        text = inside.group(1)
     while text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1].rstrip()
     if time := _TIME.fullmatch(text):
@@ -61,14 +58,15 @@ def clean(text: str) -> str:
     if open_end := _OPEN_END.fullmatch(text):
         opening = "(" if open_end.group(1) == "]" else "["
         return f"{opening}{open_end.group(2)})"
-    if _MONEY.fullmatch(text):
-        return text.rstrip(".") + r"\text{ dollars}"
     return text.strip("`")
 
 
 def compact(text: str) -> str:
-    """The text with single blanks and no full stop, for comparing what no parser reads."""
-    return " ".join(to_latex(text).split()).rstrip(".").strip("$ ")
+    """The text without blanks and markup, for comparing what no parser reads."""
+    text = re.sub(r"\s+", "", _MARKUP.sub("", to_latex(text)))
+    if not re.search(r"[\^_\\]", text):  # braces may hold an exponent or an argument together
+        text = text.replace("{", "").replace("}", "")
+    return text.rstrip(".")
 
 
 def bare_words(text: str) -> str | None:
@@ -77,5 +75,6 @@ def bare_words(text: str) -> str | None:
     >>> bare_words(r"\text{no solution}"), bare_words(r"\int_0^1")
     ('no solution', None)
     """
-    words = " ".join(_MARKUP.sub(" ", to_latex(text)).split())
+    words = _MARKUP.sub(" ", to_latex(text)).replace("{", " ").replace("}", " ")
+    words = " ".join(words.split())
     return None if re.search(r"[\\^_=]", words) or not re.search(r"[^\W\d]", words) else words

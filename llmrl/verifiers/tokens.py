@@ -29,10 +29,38 @@ _THIN = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\\[,;: ]|~|\{ \}|\{\\,\}| )\d{3})+(
 _DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")
 _SPACE = re.compile(r"\\[,;:! >]|\\(?:quad|qquad|thinspace|medspace|enspace|par)(?![A-Za-z])|~")
 _NEWLINE = re.compile(r"\\\\(?:\s?\[\d+\w+\])?")
+_BRACES = re.compile(r"\\(?:([lr]brace)|([lr]brack))(?![A-Za-z])")
+_CONVERTED = re.compile(r"(?<=\d)\s*\(\((\d+)\)/\((\d+)\)\)")
+_HALF = re.compile(
+    r"(?:(?<=:\d\d)(?:[\s~]|\\[ ,;:])*(?:\\(?:text|mathrm|mbox|textrm)\s?\{)?\s*"
+    r"|(?<=\d)(?:[\s~]|\\[ ,;:])*\\(?:text|mathrm|mbox|textrm)\s?\{\s*|(?<=\d)\s*(?=[ap]\.\s?m\.))"
+    r"([aApP])\.?\s?[mM](?![A-Za-z])\.?\s*\}?"
+)
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
 _TEXT = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mathfrak"
-    r"|mathscr|boldsymbol|bm|pmb|operatorname\*?|emph|underline|textup|textsc|fbox|boxed|unit|bold)\s*"
+    r"|mathscr|boldsymbol|bm|pmb|operatorname\*?|emph|underline|textup|textsc|fbox|boxed|unit|bold)(?![A-Za-z])\s*"
+)
+_OPERATORS = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "csc",
+        "cis",
+        "log",
+        "ln",
+        "exp",
+        "gcd",
+        "lcm",
+        "max",
+        "det",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "sgn",
+    ]
 )
 _WORDS = re.compile(r"\{([^{}\\$^_]*(?:\\[ ,;%$&][^{}\\$^_]*)*)\}|([A-Za-z0-9])")
 _TOKEN = re.compile(
@@ -42,6 +70,7 @@ _TOKEN = re.compile(
     r"|(?P<word>[A-Za-z]+)"
     r"|(?P<op>\.\.\.|\*\*|<=|>=|!=|==|:=|=>|[-+*/^_=<>()\[\]{}|,;:!%&'~.?\"])"
 )
+_AMOUNT = re.compile(r"\s*(?:[\d.]|\\[dt]?frac)")
 _NEGATED = re.compile(r"\\not\s*(=|\\in\b|<|>)")
 
 
@@ -55,6 +84,12 @@ def tokens(text: str, *, thousands: bool) -> list[Token]:
     ['1000', '+', 'frac', '12', ' cm']
     """
     text = _DROP.sub(" ", _NEWLINE.sub(r" \\newline ", text))
+    text = _BRACES.sub(
+        lambda m: {"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]"}[m.group()[1:]],
+        text,
+    )
+    text = _HALF.sub(lambda m: rf"\time{m.group(1).lower()}m ", text)
+    text = _CONVERTED.sub(r"\\frac{\1}{\2}", text)  # how converters write a mixed number
     text = _GLUE.sub("", text)
     text = _THIN.sub(lambda m: re.sub(r"\D", "", m.group()), text)
     text = _DECIMAL_COMMA.sub(".", text)
@@ -78,7 +113,13 @@ def tokens(text: str, *, thousands: bool) -> list[Token]:
                 continue
             content = words.group(1) if words.group(1) is not None else words.group(2)
             content = re.sub(r"\\(.)", r"\1", content)
-            result.append(Token("text", content, spaced))
+            if content.strip() == "$":
+                place, spaced = words.end(), True
+                continue
+            named = content.strip() in _OPERATORS
+            result.append(
+                Token("cmd", content.strip(), spaced) if named else Token("text", content, spaced)
+            )
             place, spaced = words.end(), False
             continue
         match = _TOKEN.match(text, place)
@@ -92,6 +133,8 @@ def tokens(text: str, *, thousands: bool) -> list[Token]:
         content = match.group(kind)
         if kind == "esc":
             if content == "$":
+                if _AMOUNT.match(text, place):
+                    result.append(Token("cmd", "dollar", spaced))
                 spaced = True
                 continue
             kind = "op"

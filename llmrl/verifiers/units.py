@@ -31,8 +31,6 @@ _SPELLINGS = {
     "week": "week weeks",
     "month": "month months",
     "year": "year years yr yrs",
-    "mph": "mph",
-    "kph": "kph kmh",
     "dollar": "dollar dollars USD usd bucks",
     "cent": "cent cents",
     "euro": "euro euros EUR",
@@ -60,7 +58,7 @@ _COUNTED = (
     "boys girls men women cats dogs eggs pages page questions games game problems seats trees tickets ticket "
     "cookies cups cup bags boxes box cars steps step sides edges vertices faces triangles squares pounds grams"
 )
-WORDS = frozenset(CANONICAL) | frozenset(_COUNTED.split())
+WORDS = frozenset(CANONICAL) | {"mph", "kph", "kmph", "kmh"} | frozenset(_COUNTED.split())
 """Words that follow a number without being factors."""
 
 
@@ -70,6 +68,7 @@ def canonical(words: str) -> str:
     >>> canonical(" square  Inches. ")
     'square in'
     """
+    words = re.sub(r"\bmph\b", "miles per hour", re.sub(r"\bkm?ph\b|\bkmh\b", "km per h", words))
     parts = re.findall(r"[A-Za-z]+|[^\sA-Za-z.,]+", words)
     return " ".join(
         CANONICAL.get(part, CANONICAL.get(part.lower(), part.lower())) for part in parts

@@ -10,8 +10,7 @@ from llmrl.verifiers import MathVerifier
 
 FILE = Path(__file__).with_name("cases.jsonl")
 CASES = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
-LIMITS = {"core": (0.985, 0.0015), "response": (0.985, 0.0), "policy": (0.95, 1.0)}
-"""For each kind the share that must be judged rightly, and the share that may be accepted wrongly."""
+KINDS = ("core", "response", "policy", "hostile")
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +35,11 @@ def test_the_file_is_large_and_holds_as_many_wrong_answers_as_right_ones():
     counts = Counter(case["expected"] for case in CASES)
     assert 0.4 < counts[True] / len(CASES) < 0.6
     assert len({(c["gold"], c.get("answer"), c.get("response")) for c in CASES}) == len(CASES)
-    assert {case["kind"] for case in CASES} == set(LIMITS)
+    assert {case["kind"] for case in CASES} == set(KINDS)
     assert all(case["why"] and case["category"] for case in CASES)
 
 
-@pytest.mark.parametrize("kind", LIMITS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_cases_are_judged_as_labelled(kind, misses):
-    total = sum(case["kind"] == kind for case in CASES)
     missed = [case for case in misses if case["kind"] == kind]
-    wrongly = [case for case in missed if not case["expected"]]
-    right, accepted = LIMITS[kind]
-    listing = "\n".join(map(str, missed))
-    assert len(missed) <= (1 - right) * total, listing
-    assert len(wrongly) <= accepted * total, listing
+    assert not missed, "\n".join(map(str, missed))

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from llmrl.verifiers import VERIFIERS, check_gold, verifier
+from llmrl.verifiers import VERIFIERS, MathVerifier, check_gold, verifier
 from llmrl.verifiers.verdict import STATUSES
 
 RIGHT = [
@@ -98,6 +98,14 @@ def test_it_works_from_any_thread():
     for thread in threads:
         thread.join()
     assert [v.status for v in verdicts] == ["correct"] * 4
+
+
+def test_a_gold_answer_that_nothing_here_works_out_goes_to_a_worker():
+    gold = r"\sum_{k=1}^{3} k"
+    with_time = MathVerifier(deadline=30.0, workers=1)
+    verdicts = with_time([r"\boxed{6}", r"\boxed{7}", rf"\boxed{{{gold}}}"], [gold] * 3)
+    with_time.close()
+    assert [v.status for v in verdicts] == ["correct", "wrong", "correct"]
 
 
 def test_an_empty_gold_answer_is_named_when_data_are_loaded():
