@@ -455,7 +455,7 @@ class Parser:
 
     def _power(self, after: Node | None) -> Node:
         base = self.postfix(self.atom(after))
-        bare = self.found[self.place - 1].kind == "word"
+        bare = self.peek(-1).kind == "word"
         if not self.accept("^", "**"):
             return base
         token = self.peek()
@@ -1061,7 +1061,10 @@ def _numeric(node: Node) -> bool:
 def _parts(node: Node) -> list[Node]:
     flat: list[Node] = []
     for part in node.args:
-        flat += [part] if isinstance(part, Node) else [p for p in part if isinstance(p, Node)]
+        if isinstance(part, Node):
+            flat.append(part)
+        elif isinstance(part, tuple):
+            flat += [p for p in part if isinstance(p, Node)]
     return flat
 
 
