@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -334,6 +335,7 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl serve") -> int:
             )
             return 2
         print(f"Engine at http://{options.host}:{server.server_port}; Ctrl-C ends it.", flush=True)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         serve(server, Host())
     except KeyboardInterrupt:

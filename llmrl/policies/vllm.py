@@ -346,6 +346,8 @@ def _settings(model: Any, max_length: int, cache_gib: float | None, sleep: bool)
     config = copy.deepcopy(model.config)
     # In vLLM on a processor a tied head keeps the weights it was packed from; a separate one follows.
     config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
+    described = config.to_dict()
+    described.pop("_name_or_path", None)  # a checkpoint of the same model is the same model
     size = model.dtype.itemsize
     text = config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
@@ -353,7 +355,7 @@ def _settings(model: Any, max_length: int, cache_gib: float | None, sleep: bool)
     per_token = 2 * text.num_hidden_layers * heads * width * size
     wanted = min((max_length + 64) * CACHE_ROWS * per_token, 4 * GIB)  # blocks are not all full
     return {
-        "config": config.to_dict(),
+        "config": described,
         "dtype": str(model.dtype).removeprefix("torch."),
         "max_length": max_length,
         "max_rows": MAX_ROWS,

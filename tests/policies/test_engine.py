@@ -9,7 +9,8 @@ from http.server import HTTPServer
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import tiny_model, tiny_policy
+from tiny import tiny_folder, tiny_model, tiny_policy
+from transformers import AutoModelForCausalLM
 
 from llmrl import keys
 from llmrl.policies import serve, vllm
@@ -127,6 +128,16 @@ def test_weights_travel_whole_and_the_tied_head_with_them(stand_in):
     state = policy.model.state_dict()
     assert set(host.weights) == set(state)
     assert all(torch.equal(host.weights[name], state[name]) for name in state)
+
+
+def test_a_checkpoint_of_the_model_is_the_same_model_to_a_server(stand_in, tmp_path):
+    settings = []
+    for name in ("first", "second"):
+        folder = tiny_folder(tmp_path / name)
+        host = StandIn()
+        VLLM(AutoModelForCausalLM.from_pretrained(folder), max_length=LENGTH, url=stand_in(host))
+        settings.append(host.settings)
+    assert settings[0] == settings[1]
 
 
 def test_adapters_are_merged(stand_in):

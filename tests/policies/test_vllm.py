@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib.util
-import signal
 import subprocess
 import sys
 import time
@@ -105,8 +104,8 @@ def server(tmp_path_factory) -> str:
         assert process.poll() is None, file.read_text()
         time.sleep(0.1)
     yield "http://" + file.read_text().split("http://")[1].split(";")[0]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0, file.read_text()
+    process.terminate()
+    assert process.wait(60) == 0, file.read_text()
 
 
 def arguments(engine: str, *more: str) -> list[str]:
