@@ -48,11 +48,6 @@ class Width:
         """
         return cls(mean=float(widths.mean()), min=float(widths.min()), max=float(widths.max()))
 
-    def __str__(self) -> str:
-        if self.min == self.max:
-            return f"{self.mean:.3g}"
-        return f"{self.mean:.2g} ({self.min:.2g} to {self.max:.2g})"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Score:

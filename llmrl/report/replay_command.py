@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import tyro
 import yaml
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -47,7 +48,7 @@ every ratio is 1, nothing is clipped, and algorithms differ in advantage and ave
 class Options:
     """What to score, under which algorithms, by which policy."""
 
-    rollouts: Annotated[Path, tyro.conf.Positional]
+    rollouts: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROLLOUTS")]
     """A step (either of its two files), a folder of steps, or a run, meaning its newest step."""
     algo: str = "dapo,gspo,espo,erc"
     """Names with commas between them; erc+gspo and module:name are names too."""
@@ -149,28 +150,28 @@ def _newest_checkpoint(folder: Path) -> str:
 
 
 def show(result: Replay, console: Console) -> None:
-    """The two tables: an algorithm a line, and the cosines of their gradients."""
-    table = Table()
-    for heading in (
-        "algorithm", "loss", "grad norm", "clip low", "clip high", "zero grad", "gate", "clip width"
-    ):  # fmt: skip
-        table.add_column(
-            heading, justify="left" if heading in ("algorithm", "clip width") else "right"
-        )
+    """Three tables: what each algorithm does, how wide its clips are, and the cosines."""
+    table = _table("algorithm", "loss", "grad norm", "clip low", "clip high", "zero grad", "gate")
+    widths = _table("clip width", "side or group", "mean", "from", "to")
+    cosines = _table("cosine between gradients", *result.cosine)
     for name, score in result.scores.items():
-        widths = [f"{where} {width}" for where, width in score.clip_width.items()]
-        table.add_row(
-            name, f"{score.loss:+.4f}", f"{score.grad_norm:.4g}",
-            *(f"{100 * getattr(score, fraction):.1f}%" for fraction in FRACTIONS),
-            "\n".join(widths) or "none",
-        )  # fmt: skip
-    console.print(table)
-    cosines = Table("cosine", title="cosine between gradients", title_justify="left")
-    for name in result.cosine:
-        cosines.add_column(name, justify="right")
+        fractions = (f"{100 * getattr(score, fraction):.1f}%" for fraction in FRACTIONS)
+        table.add_row(name, f"{score.loss:+.4f}", f"{score.grad_norm:.3g}", *fractions)
+        for where, width in score.clip_width.items():
+            widths.add_row(
+                name, where, *(f"{bound:.3g}" for bound in (width.mean, width.min, width.max))
+            )
     for name, row in result.cosine.items():
         cosines.add_row(name, *(_number(row[other]) for other in result.cosine))
-    console.print(cosines)
+    console.print(table, widths, cosines)
+
+
+def _table(first: str, *headings: str) -> Table:
+    """Names to the left, numbers to the right; seven columns in eighty characters."""
+    table = Table(first, box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _number(cosine: float | None) -> str:

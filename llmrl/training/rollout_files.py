@@ -18,6 +18,8 @@ from tensordict import TensorDict
 from llmrl import keys
 from llmrl.training.rollout import Rollouts
 
+_ABOUT = "rollouts"  # the entry of the tensors' file that is text
+
 
 class RolloutsError(ValueError):
     """Saved rollouts cannot be found or read; the message says which file, and what to do."""
@@ -39,7 +41,8 @@ def write_rollouts(folder: Path, step: int, rollouts: Rollouts) -> Path:
     flat = rollouts.data.flatten_keys(".")
     # Entries may be views of each other, which the format refuses.
     tensors = {str(name): value.detach().cpu().clone() for name, value in flat.items()}
-    about = {"step": str(step), "dropped_prompts": str(rollouts.dropped_prompts)}
+    # One entry: the format writes several in any order, and the files of equal runs should be equal.
+    about = {_ABOUT: json.dumps({"step": step, "dropped_prompts": rollouts.dropped_prompts})}
     save_file(tensors, path.with_suffix(".safetensors"), metadata=about)
     with path.open("w") as file:
         for record in rollouts.records:
@@ -101,7 +104,7 @@ def read_rollouts(path: str | Path) -> Rollouts:
     records = _records(text)
     try:
         with safe_open(file, framework="pt") as opened:
-            about = opened.metadata() or {}
+            about = json.loads((opened.metadata() or {}).get(_ABOUT, "{}"))
             flat = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise RolloutsError(
@@ -117,11 +120,11 @@ def read_rollouts(path: str | Path) -> Rollouts:
     rows = len(flat[keys.GROUP])
     _check_pair(text, file, records, flat[keys.GROUP].tolist(), about)
     data = TensorDict(flat, batch_size=[rows]).unflatten_keys(".")
-    return Rollouts(data, records, int(about.get("dropped_prompts", 0)))
+    return Rollouts(data, records, about.get("dropped_prompts", 0))
 
 
 def _check_pair(
-    text: Path, file: Path, records: list[dict[str, Any]], groups: list[int], about: dict[str, str]
+    text: Path, file: Path, records: list[dict[str, Any]], groups: list[int], about: dict[str, int]
 ) -> None:
     """Rows of the same number, groups and step: files of two runs may have the same name."""
     advice = "Put back the file that belongs to the other, or give another step."
@@ -132,7 +135,7 @@ def _check_pair(
         )
     step = about.get("step")
     for row, (record, group) in enumerate(zip(records, groups, strict=True)):
-        same = record.get("group") == group and (step is None or str(record.get("step")) == step)
+        same = record.get("group") == group and (step is None or record.get("step") == step)
         if not same:
             raise RolloutsError(
                 f"{text} line {row + 1} is of step {record.get('step')} and group "

@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
-from llmrl.evaluation import Evaluation, evaluate
+from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.report.plots import plot_run
@@ -100,7 +100,10 @@ def train(config: Config, display: Display | None = None) -> Path | None:
             return folder
         after = _evaluate(trainer, held_out, folder, "after", display)
         if before is not None and after is not None:
-            display.comparison(before, after)
+            try:
+                display.comparison(before, after)
+            except DifferentProblems as error:  # an environment that draws anew at every reset
+                display.note(f"No paired gain. {error}")
         if after is not None and config.checkpoint.keep_best == GREEDY:
             checkpoint.note_score(
                 (folder / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean)

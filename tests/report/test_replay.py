@@ -257,7 +257,7 @@ def test_the_command_shows_and_writes_the_newest_step_under_the_newest_policy(ru
     assert list(numbers["algorithms"]) == ["dapo", "gspo", "erc+gppo"]
     assert numbers["algorithms"]["dapo"]["clip_width"]["high"]["mean"] == 0.28
     assert numbers["algorithms"]["dapo"]["ratio_max"] > 1.001
-    assert numbers["cosine"]["gspo"]["gspo"] == pytest.approx(1)
+    assert numbers["cosine"]["dapo"]["dapo"] == pytest.approx(1)
     assert (run / "replay" / "step_000002.png").stat().st_size > 5000
 
 

@@ -104,9 +104,10 @@ class Dying(TextEnv):
         super().__init__(Questions(), VERIFIER)
 
 
-for name, env in (("Noisy", Noisy), ("Raising", Raising), ("Dying", Dying)):
+# By name: the module may be imported twice, under two names, and tests look at the state of this one.
+for name in ("Noisy", "Raising", "Dying"):
     if f"tests/{name}-v0" not in gymnasium.registry:
-        gymnasium.register(f"tests/{name}-v0", entry_point=env)
+        gymnasium.register(f"tests/{name}-v0", entry_point=f"noisy:{name}")
 
 
 def break_at(where: str, call: int, how: str) -> None:

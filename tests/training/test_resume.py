@@ -143,7 +143,7 @@ def test_a_run_killed_by_sigkill_goes_on_as_if_it_had_not_been(place, tiny, tmp_
         *map(untimed, read_metrics(killed / "metrics.jsonl"))
     ]
     for path in (whole / "rollouts").iterdir():
-        assert path.read_text() == (killed / "rollouts" / path.name).read_text()
+        assert path.read_bytes() == (killed / "rollouts" / path.name).read_bytes()
     states = [checkpoint.load_state(folder / "latest") for folder in (whole, killed)]
     for state in states:
         del state["metrics_position"]  # numbers of seconds have more or fewer digits
