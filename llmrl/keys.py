@@ -19,6 +19,7 @@ REWARD: Key = ("next", "reward")
 TERMINATED: Key = ("next", "terminated")
 TRUNCATED: Key = ("next", "truncated")
 VALID = "valid"
+PAST_REWARDS = "past_rewards"
 ADVANTAGE = "advantage"
 VALUE = "value"
 OLD_VALUE = "old_value"
@@ -83,6 +84,14 @@ TABLE: tuple[Entry, ...] = (
         "rollout.collect",
         "credit",
         "the verifier gave a verdict (no timeout, no error); other rows get no advantage",
+    ),
+    Entry(
+        PAST_REWARDS,
+        "[N, 3]",
+        "float64",
+        "trainer",
+        "SmoothGroupAdvantage",
+        "of the same problem in earlier steps: how many, mean and deviation of its rewards",
     ),
     Entry(ADVANTAGE, "[N, T]", "float32", "credit", "PolicyLoss", "0 outside the mask"),
     Entry(

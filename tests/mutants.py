@@ -192,7 +192,7 @@ MUTANTS = [
     Mutant(CRED, "| (groups.rows == 1)", "", CREDIT),
     Mutant(CRED, "used = torch.where(self.valid, self.reward, neutral)", "used = self.reward", CREDIT),
     Mutant(CRED, "out[keys.MASK] = td[keys.MASK] & whole", "out[keys.MASK] = td[keys.MASK]", CREDIT),
-    Mutant(CRED, "return _per_token(td, torch.where(zero, 0, reward - baseline))", "return _per_token(td, reward - baseline)", CREDIT),
+    Mutant(CRED, "return per_token(td, torch.where(zero, 0, reward - baseline))", "return per_token(td, reward - baseline)", CREDIT),
 ]  # fmt: skip
 
 

@@ -3,7 +3,8 @@
     1/2 + 1/2 sqrt(max(1 - 0.64 / q, 0))
     <= r <= min(1/2 + 1/2 sqrt(1 + 0.8 / q), 10),   q = pi_old
 
-From GRPO it differs in the bounds: rare tokens may move further.
+From GRPO it differs in the bounds: rare tokens may move further; and in the advantages, which are
+smoothed by the rewards of the same problem in earlier epochs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.losses.aggregate import SequenceMean
 from llmrl.losses.clip import DynamicClip
 from llmrl.losses.ratio import TokenRatio
-from llmrl.training.credit import Credit, GroupAdvantage
+from llmrl.training.credit import Credit
+from llmrl.training.history import SmoothGroupAdvantage
 
 
 @register_algorithm("dcpo")
@@ -20,8 +22,7 @@ def dcpo(*, clip_low: float = 0.16, clip_high: float = 0.2, cap: float = 10.0) -
     """DCPO.
 
     Its loss is the sum over responses of their token means; here the mean over responses, which is
-    the same direction.  Not here: advantages blended with those of the same prompt in earlier
-    epochs.
+    the same direction.
 
     Args:
         clip_low: width below, in terms of probability times ratio.
@@ -33,6 +34,6 @@ def dcpo(*, clip_low: float = 0.16, clip_high: float = 0.2, cap: float = 10.0) -
         ratio=TokenRatio(),
         clip=DynamicClip(low=clip_low, high=clip_high, cap=cap),
         aggregate=SequenceMean(),
-        credit=Credit(advantage=GroupAdvantage()),
+        credit=Credit(advantage=SmoothGroupAdvantage()),
         paper="DCPO: Dynamic Clipping Policy Optimization, arXiv:2509.02333",
     )

@@ -147,7 +147,8 @@ def replay(
 def _batch(recipe: Algorithm, data: TensorDict) -> TensorDict:
     """The entries with the algorithm's own advantage and weights; rows without tokens are left out."""
     data = data.exclude(keys.LOG_PROB, keys.ENTROPY, keys.ADVANTAGE, keys.VALUE_TARGET)
-    optional = {keys.VALID}  # without it every verdict counts
+    # Without them every verdict counts, and every problem is asked for the first time.
+    optional = {keys.VALID, keys.PAST_REWARDS}
     _need(recipe, set(getattr(recipe.credit.advantage, "in_keys", ())) - optional, data)
     try:
         data = recipe.credit.advantage(data)

@@ -64,7 +64,7 @@ class MixedRewards:
         >>> MixedRewards()(td)
         tensor([ True,  True, False, False])
         """
-        groups = _Groups(td)
+        groups = Groups(td)
         return ((groups.largest > groups.smallest) | (groups.rows == 1))[groups.index]
 
 
@@ -103,7 +103,7 @@ class SoftOverlong:
         return reward - self.penalty * over.reshape(reward.shape)
 
 
-class _Groups:
+class Groups:
     """Statistics of the valid rewards of each group; ids are arbitrary integers."""
 
     def __init__(self, td: TensorDict) -> None:
@@ -139,7 +139,7 @@ class _Groups:
             )
 
 
-def _per_token(td: TensorDict, advantage: Tensor) -> TensorDict:
+def per_token(td: TensorDict, advantage: Tensor) -> TensorDict:
     """The entries with the row's advantage [N] on each of its sampled tokens."""
     dtype = torch.float64 if td[keys.REWARD].dtype == torch.float64 else torch.float32
     out = td.copy()
@@ -180,7 +180,7 @@ class GroupAdvantage:
         tensor([[ 0.7071],
                 [-0.7071]])
         """
-        groups = _Groups(td)
+        groups = Groups(td)
         groups.need(self.min_group_size, "GroupAdvantage")
         reward = torch.where(groups.valid, groups.reward, 0)
         mean = groups.sum(reward) / groups.count.clamp_min(1)
@@ -190,7 +190,7 @@ class GroupAdvantage:
             std = (groups.sum(centred.square()) / free).sqrt() + self.eps
             # a uniform group may have std 0; its rows are set to 0 below
             centred = centred / torch.where(groups.uniform(), 1, std)[groups.index]
-        return _per_token(td, torch.where(groups.uniform()[groups.index], 0, centred))
+        return per_token(td, torch.where(groups.uniform()[groups.index], 0, centred))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,14 +202,14 @@ class LeaveOneOut:
 
     def __call__(self, td: TensorDict) -> TensorDict:
         """Writes ``"advantage"``; 0 where no other response has a verdict."""
-        groups = _Groups(td)
+        groups = Groups(td)
         groups.need(self.min_group_size, "LeaveOneOut")
         reward = torch.where(groups.valid, groups.reward, 0)
         others = (groups.count - 1).clamp_min(1)[groups.index]
         baseline = (groups.sum(reward)[groups.index] - reward) / others
         alone = (groups.count < 2)[groups.index]
         zero = groups.uniform()[groups.index] | ~groups.valid | alone
-        return _per_token(td, torch.where(zero, 0, reward - baseline))
+        return per_token(td, torch.where(zero, 0, reward - baseline))
 
 
 @dataclass(frozen=True, kw_only=True)

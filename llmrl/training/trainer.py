@@ -27,6 +27,7 @@ from llmrl.training import checkpoint, faults, randomness
 from llmrl.training.config import Config
 from llmrl.training.curriculum import pass_rates, rules_of
 from llmrl.training.faults import Memory, TrainingError, sized
+from llmrl.training.history import PastRewards
 from llmrl.training.metrics import MetricsFile
 from llmrl.training.rollout import (
     Environments,
@@ -104,6 +105,7 @@ class Trainer:
         self.sampling = torch.Generator(device=self.policy.device).manual_seed(self.config.seed)
         self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
         self.memory = Memory(train.micro_batch_tokens, lambda text: self.note(text))
+        self.past_rewards = PastRewards()
         self.last_fault: str | None = None
         self.records: list[dict[str, Any]] = []
         self.problems = ProblemStream(
@@ -255,6 +257,9 @@ class Trainer:
             if self.critic is not None:
                 data[keys.VALUE] = self.by_rows(self.critic, data, [keys.VALUE])[keys.VALUE]
                 data[keys.OLD_VALUE] = data[keys.VALUE]
+        if keys.PAST_REWARDS in needs:
+            ids = [record["problem_id"] for record in rollouts.records]
+            data[keys.PAST_REWARDS] = self.past_rewards.recall(ids, data)
         data = self.algorithm.credit.advantage(data)
         mask = data[keys.MASK]
         gap = (data[keys.SAMPLER_LOG_PROB] - data[keys.OLD_LOG_PROB])[mask]
@@ -456,6 +461,7 @@ class Trainer:
             "counters": vars(self.counters).copy(),
             "problems": self.problems.position,
             "rules": {type(rule).__name__: rule.state() for rule in self.problems.rules},
+            "past_rewards": self.past_rewards.of_problem.copy(),
             "optimizer": self.optimizer.state_dict(),
             # Where the checkpoint's own weights are rounded or merged, the exact ones are kept here.
             "masters": [m.detach() for m in self.masters] if self.keeps_masters else None,
@@ -476,6 +482,7 @@ class Trainer:
         for rule in self.problems.rules:
             if (saved := state["rules"].get(type(rule).__name__)) is not None:
                 rule.load(saved)
+        self.past_rewards.of_problem = dict(state["past_rewards"])
         if state["masters"] is not None:
             with torch.no_grad():
                 for master, saved in zip(self.masters, state["masters"], strict=True):
