@@ -41,6 +41,7 @@ RECIPES = ("tests/losses/test_parity.py", "tests/algorithms/test_algorithm.py", 
 TERMS = ("tests/losses/test_terms.py",)
 MODULE = ("tests/losses/test_torchrl.py",)
 CREDIT = ("tests/training/test_credit.py",)
+HISTORY = ("tests/training/test_history.py",)
 
 
 class Mutant(NamedTuple):
@@ -55,7 +56,7 @@ class Mutant(NamedTuple):
 STEP, CLIP, POLICY = "losses/step.py", "losses/clip.py", "losses/policy.py"
 POOL, AGGREGATE, SPLIT = "losses/pool.py", "losses/aggregate.py", "losses/partition.py"
 GATE, RATIO, TERM = "losses/gate.py", "losses/ratio.py", "losses/terms.py"
-GAP, CRED = "losses/correction.py", "training/credit.py"
+GAP, CRED, PAST = "losses/correction.py", "training/credit.py", "training/history.py"
 
 MUTANTS = [
     # the door
@@ -193,6 +194,14 @@ MUTANTS = [
     Mutant(CRED, "used = torch.where(self.valid, self.reward, neutral)", "used = self.reward", CREDIT),
     Mutant(CRED, "out[keys.MASK] = td[keys.MASK] & whole", "out[keys.MASK] = td[keys.MASK]", CREDIT),
     Mutant(CRED, "return per_token(td, torch.where(zero, 0, reward - baseline))", "return per_token(td, reward - baseline)", CREDIT),
+    # earlier steps
+    Mutant(PAST, "torch.where(first.abs() < second.abs(), first, second)", "torch.where(first.abs() > second.abs(), first, second)", HISTORY),
+    Mutant(PAST, "every * blend + one * (1 - blend), one * blend", "every * blend + one * (1 - blend), every * blend", HISTORY),
+    Mutant(PAST, "torch.where(groups.valid, advantage, 0)", "advantage", HISTORY),
+    Mutant(PAST, "std = torch.where(groups.uniform(), 0, std)", "pass", HISTORY),
+    Mutant(PAST, "(within + between).sqrt()", "within.sqrt()", HISTORY),
+    Mutant(PAST, "(groups.count > 0).double()", "torch.ones_like(mean)", HISTORY),
+    Mutant(PAST, "return past\n", "return merge_statistics(past, reward_statistics(td))\n", HISTORY),
 ]  # fmt: skip
 
 

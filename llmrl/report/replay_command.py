@@ -23,6 +23,7 @@ import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from transformers.utils import logging as transformers_logging
 
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.policies.policy import Policy, PolicyError
@@ -90,6 +91,7 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl replay") -> int:
 
 def run(options: Options, console: Console) -> Replay:
     """Do what the options say."""
+    transformers_logging.disable_progress_bar()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     recipes = [_recipe(name.strip()) for name in options.algo.split(",") if name.strip()]
