@@ -189,6 +189,11 @@ def open_benchmark(
     if public:
         path, files = _public_files(benchmark, benchmark.splits[split], here=source == "auto")
     else:
+        if source == "generated":
+            raise ValueError(
+                f"{benchmark.title} has no generated problems. Give source='auto', 'hub', or the path of a "
+                "file or folder."
+            )
         path = _path(source)
     from llmrl import verifiers
 

@@ -198,7 +198,7 @@ def _refuse_missing_path(name: str) -> None:
     parent = path.parent
     if parent.is_dir():
         there = [entry.name for entry in parent.iterdir() if entry.is_dir()]
-        hint = f"In {parent}: {suggest(path.name, there)}"
+        hint = f"Folders in {str(parent)!r}: {suggest(path.name, there)}"
     else:
         hint = f"Its parent {parent} does not exist either."
     raise PolicyError(f"The policy folder {name!r} does not exist. {hint}")

@@ -128,7 +128,10 @@ def build(config: Config, start: Path | None = None) -> tuple[Trainer, Environme
     _check_group_size(config, recipe)
     env_options = {k: v for k, v in vars(config.env).items() if k != "id"}
     # Data that cannot be read should stop us before a model is loaded.
-    environments = _environments(config.env.id, env_options)
+    try:
+        environments = _environments(config.env.id, env_options)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_from_files(config, 'env.')}") from error
     if config.eval.env is not None:
         held_out = held_out_environments(config.eval.env, {})
     else:
@@ -144,6 +147,16 @@ def build(config: Config, start: Path | None = None) -> tuple[Trainer, Environme
         reference.requires_grad_(False)
     _attach_engine(config, policy)
     return Trainer(config, policy, recipe, environments, critic, reference), held_out
+
+
+def _from_files(config: Config, prefix: str) -> str:
+    """Which settings nobody typed; an error that they cause would be a riddle."""
+    typed = "command line"
+    named = [k for k, o in config.origins.items() if k.startswith(prefix) and o != typed]
+    if not named:
+        return ""
+    files = ", ".join(sorted({config.origins[key] for key in named}))
+    return f" (From {files}: {', '.join(named)}. The command line wins over it.)"
 
 
 def held_out_environments(env_id: str, options: dict[str, Any]) -> Environments:

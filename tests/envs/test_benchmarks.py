@@ -128,6 +128,7 @@ def test_what_cannot_be_had_says_what_to_do(folder):
         ),
         ("gsm8k", {"split": "all"}, ValueError, "'all' takes a file or folder as source"),
         ("gsm8k", {"source": "hubb"}, ValueError, "no source 'hubb'. Did you mean 'hub'"),
+        ("gsm8k", {"source": "generated"}, ValueError, "GSM8K has no generated problems. Give"),
         ("gsm8k", {"source": "no/x.jsonl"}, DataError, "There is no file or folder 'no/x.jsonl'"),
         ("gsm8k", {"bad_gold": "skip"}, ValueError, "bad_gold must be keep, drop or error, got"),
     ],

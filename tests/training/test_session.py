@@ -104,6 +104,17 @@ def test_a_changed_setting_is_not_resumed_unless_forced(tiny, tmp_path):
     assert session.train(parse([*changed, "--force"])) is not None
 
 
+def test_a_setting_that_nobody_typed_is_named_when_it_cannot_be_used(tmp_path):
+    asked = ["--env", "llmrl/GSM8K-v0", "--output", str(tmp_path / "run")]
+    with pytest.raises(
+        ConfigError,
+        match=r"GSM8K has no generated problems.*\(From llmrl/nano/training.yaml: env.source, env.levels\.",
+    ):
+        session.train(parse(asked))
+    with pytest.raises(ConfigError, match=r"no file or folder 'absent.jsonl'.*llmrl/nano"):
+        session.train(parse([*asked, "--env.source", "absent.jsonl"]))
+
+
 def test_an_output_folder_that_is_not_empty_is_left_alone(tiny, tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"is not empty.*--resume auto.*--force"):
