@@ -121,6 +121,12 @@ def test_a_group_of_equal_rewards_teaches_where_it_differs_from_before():
     assert advantages([[1.0, 1.0], [1.0, 1.0]]) == [0.0, 0.0]
 
 
+def test_equal_rewards_stay_without_advantage_though_their_mean_is_rounded():
+    assert sum([0.1] * 3) / 3 != 0.1
+    assert advantages([[0.1] * 3]) == [0.0] * 3
+    assert advantages([[0.1] * 3, [0.1] * 3]) == [0.0] * 3
+
+
 @given(visits)
 def test_the_smoothed_advantage_lies_between_the_groups_own_and_the_overall_one(history):
     parts = scores(history)
