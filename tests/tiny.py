@@ -78,7 +78,7 @@ def tiny_folder(
 
 def tiny_policy(
     *, pad: str | None = PAD, chat: bool = True, temperature: float = 1.0,
-    max_prompt_length: int = 128, max_response_length: int = 16, **config: object,
+    max_prompt_length: int = 128, max_response_length: int = 16, packing: bool = False, **config: object,
 ) -> Policy:  # fmt: skip
     """A policy without files."""
     return Policy(
@@ -87,4 +87,5 @@ def tiny_policy(
         temperature=temperature,
         max_prompt_length=max_prompt_length,
         max_response_length=max_response_length,
+        packing=packing,
     )

@@ -10,6 +10,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import nn
 
 from llmrl import keys
+from llmrl.policies.packing import hidden_before
 from llmrl.policies.policy import Policy
 
 
@@ -22,13 +23,16 @@ class Critic(TensorDictModuleBase):
     Args:
         body: a transformer that maps ids to ``last_hidden_state``; it is owned, not shared.
         hidden_size: width of its hidden states.
+        packing: read several responses in one row, without padding; for a body that
+            :func:`llmrl.policies.packing.check_packing` accepts.
     """
 
-    def __init__(self, body: nn.Module, hidden_size: int) -> None:
+    def __init__(self, body: nn.Module, hidden_size: int, *, packing: bool = False) -> None:
         super().__init__()
         self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
         self.out_keys = [keys.VALUE]
         self.body = body
+        self.packing = packing
         self.head = nn.Linear(hidden_size, 1)
         # Zero at first: before it has learned anything, the critic's baseline is no worse than none.
         nn.init.zeros_(self.head.weight)
@@ -36,21 +40,20 @@ class Critic(TensorDictModuleBase):
 
     @classmethod
     def from_policy(cls, policy: Policy) -> Critic:
-        """Start from the policy's own weights."""
-        decoder = policy.model.get_decoder()
-        critic = cls(copy.deepcopy(decoder), policy.model.config.get_text_config().hidden_size)
+        """Start from the policy's own weights; packing as there, since the body is the same."""
+        body = copy.deepcopy(policy.model.get_decoder())
+        width = policy.model.config.get_text_config().hidden_size
+        critic = cls(body, width, packing=policy.packing)
         return critic.to(device=policy.device, dtype=torch.float32)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Score a batch; returns a new TensorDict with ``"value"`` added."""
         tokens, attention, mask = (tensordict[key] for key in self.in_keys)
-        positions = (attention.long().cumsum(1) - 1).clamp_min(0)
-        hidden = self.body(
-            input_ids=tokens,
-            attention_mask=attention.long(),
-            position_ids=positions,
-            use_cache=False,
-        ).last_hidden_state
-        value = self.head(hidden[:, :-1].float()).squeeze(-1)
-        value = nn.functional.pad(value, (1, 0))
-        return tensordict.copy().set(keys.VALUE, torch.where(mask, value, value.new_zeros(())))
+        value = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
+        rows = mask.any(1).nonzero().squeeze(1)
+        if len(rows):
+            (row, column), hidden = hidden_before(
+                self.body, tokens[rows], attention[rows], mask[rows], packing=self.packing
+            )
+            value = value.index_put((rows[row], column), self.head(hidden.float()).squeeze(-1))
+        return tensordict.copy().set(keys.VALUE, value)

@@ -30,6 +30,7 @@ from llmrl.policies.loading import (
     local_folder,
     merged,
 )
+from llmrl.policies.packing import check_packing, hidden_before, packed_batches, read_lengths
 from llmrl.policies.sampler import (
     FINISH_END,
     FINISH_LENGTH,
@@ -64,6 +65,8 @@ class Policy(TensorDictModuleBase):
         chat_template: ``"auto"``: the tokenizer's if it has one; None: ``prompt_template``; else the
             path of a Jinja file.
         prompt_template: what a prompt looks like without a chat template.
+        packing: score several responses in one row, without padding; a model that cannot keep them
+            apart is refused.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Policy(TensorDictModuleBase):
         max_response_length: int = 256,
         chat_template: str | None = "auto",
         prompt_template: str = "{problem}",
+        packing: bool = False,
     ) -> None:
         super().__init__()
         self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
@@ -99,6 +103,10 @@ class Policy(TensorDictModuleBase):
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.version = 0
         self.engine: Engine | None = None
+        if packing:
+            name = f"{type(model).__name__} {model.config.name_or_path}".rstrip()
+            check_packing(model.get_decoder(), name)
+        self.packing = packing
 
     @classmethod
     def from_pretrained(
@@ -112,6 +120,7 @@ class Policy(TensorDictModuleBase):
         max_response_length: int = 256,
         chat_template: str | None = "auto",
         prompt_template: str = "{problem}",
+        packing: bool = False,
         lora: LoraOptions | None = None,
         attn_implementation: str | None = None,
         gradient_checkpointing: bool = False,
@@ -151,6 +160,7 @@ class Policy(TensorDictModuleBase):
             max_response_length=max_response_length,
             chat_template=chat_template,
             prompt_template=prompt_template,
+            packing=packing,
         )
 
     @property
@@ -376,7 +386,8 @@ class Policy(TensorDictModuleBase):
         Args:
             tensordict: tokens, attention and mask [N, T].
             entropy: whether to write ``"entropy"`` too, exact over the whole vocabulary.
-            micro_batch_tokens: read the rows in groups of at most so many tokens, padding included.
+            micro_batch_tokens: read the rows in groups of at most so many tokens, padding included (with
+                packing, what little there is of it).
 
         Returns:
             A new TensorDict with ``"log_prob"`` [N, T] float32, at each sampled token the
@@ -387,7 +398,7 @@ class Policy(TensorDictModuleBase):
         log_prob = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
         entropies = torch.zeros_like(log_prob) if entropy else None
         head = Head.of(self.model)
-        for rows in _row_groups(attention, mask, micro_batch_tokens):
+        for rows in self._row_groups(attention, mask, micro_batch_tokens):
             where, hidden, targets = self._hidden(rows, tokens[rows], attention[rows], mask[rows])
             values, spread = score_tokens(
                 hidden, targets, head, temperature=self.temperature, entropy=entropy
@@ -422,7 +433,7 @@ class Policy(TensorDictModuleBase):
         tokens, attention, mask = self._read(tensordict)
         logits = torch.zeros((*tokens.shape, self.vocab_size), device=tokens.device)
         head = Head.of(self.model)
-        for rows in _row_groups(attention, mask, None):
+        for rows in self._row_groups(attention, mask, None):
             where, hidden, _ = self._hidden(rows, tokens[rows], attention[rows], mask[rows])
             logits = logits.index_put(where, head.logits(hidden) / self.temperature)
         return LLMMaskedCategorical(logits=logits, mask=mask)
@@ -438,29 +449,31 @@ class Policy(TensorDictModuleBase):
     ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
         """Hidden states [M, H] that the sampled tokens are predicted from.
 
-        Rows are shifted to begin at column 0.  Then causality alone hides the padding, which is behind
-        all that counts: no mask for attention, no wasted columns, and no row of attention that is
-        empty (whose softmax would be undefined).
-
         Returns:
             Rows and columns of the sampled tokens in the whole batch, the hidden states, the tokens.
         """
-        columns = torch.argsort(~attention, dim=1, stable=True)
-        ids, sampled = tokens.gather(1, columns), mask.gather(1, columns)
-        last = int(sampled.any(0).nonzero()[-1])
-        if sampled[:, 0].any():
-            raise ValueError(
-                "The first token of a row counts as sampled, but nothing comes before it. A prompt "
-                "needs at least one token."
-            )
-        row, column = sampled[:, 1 : last + 1].nonzero(as_tuple=True)
-        hidden = self.model.get_decoder()(
-            input_ids=ids[:, :last],
-            position_ids=torch.arange(last, device=ids.device)[None],
-            use_cache=False,
-        ).last_hidden_state
-        where = rows[row], columns[row, column + 1]
-        return where, hidden[row, column], ids[row, column + 1]
+        decoder = self.model.get_decoder()
+        (row, column), hidden = hidden_before(
+            decoder, tokens, attention, mask, packing=self.packing
+        )
+        return (rows[row], column), hidden, tokens[row, column]
+
+    def _row_groups(self, attention: Tensor, mask: Tensor, budget: int | None) -> list[Tensor]:
+        """Numbers of the rows that have something to score, in groups within the budget."""
+        rows = mask.any(1).nonzero().squeeze(1)
+        if budget is None or len(rows) == 0:
+            return [rows] if len(rows) else []
+        if self.packing:
+            read = read_lengths(attention[rows], mask[rows])
+            return [rows[part] for part in packed_batches(read.tolist(), budget)]
+        lengths = attention[rows].sum(1)
+        order = torch.argsort(lengths, descending=True, stable=True)
+        groups, begin = [], 0
+        while begin < len(order):
+            count = max(budget // int(lengths[order[begin]]), 1)
+            groups.append(rows[order[begin : begin + count]])
+            begin += count
+        return groups
 
     # Weights
 
@@ -494,21 +507,6 @@ class Policy(TensorDictModuleBase):
         merged(self.model).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         return folder
-
-
-def _row_groups(attention: Tensor, mask: Tensor, budget: int | None) -> list[Tensor]:
-    """Numbers of the rows that have something to score, in groups within the budget."""
-    rows = mask.any(1).nonzero().squeeze(1)
-    if budget is None or len(rows) == 0:
-        return [rows] if len(rows) else []
-    lengths = attention[rows].sum(1)
-    order = torch.argsort(lengths, descending=True, stable=True)
-    groups, begin = [], 0
-    while begin < len(order):
-        count = max(budget // int(lengths[order[begin]]), 1)
-        groups.append(rows[order[begin : begin + count]])
-        begin += count
-    return groups
 
 
 def _room(model: Any, prompt: int, response: int) -> int:

@@ -95,6 +95,9 @@ class TrainConfig:
     """Gradients longer than this are scaled down to it."""
     micro_batch_tokens: int = 16_384
     """Rows times padded length per forward pass; affects memory and speed, not the result."""
+    packing: bool = False
+    """Score and train on several responses in one row instead of padding each to the longest; the result
+    is the same to rounding. Faster where lengths differ much; models that cannot do it are refused."""
     max_bad_steps: int = 5
     """Stop after this many updates in a row whose loss or gradient is not finite."""
     max_lost_steps: int = 3

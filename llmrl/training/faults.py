@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 
 from llmrl import keys
+from llmrl.policies.packing import Layout, read_lengths
 from llmrl.training.rollout import Rollouts
 
 T = TypeVar("T")
@@ -56,14 +57,18 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def sized(data: TensorDict) -> Iterator[None]:
+def sized(data: TensorDict, *, packing: bool = False) -> Iterator[None]:
     """Work on one micro-batch: running out of memory becomes :class:`TooLarge`, with its size."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TooLarge(*data[keys.ATTENTION].shape) from error
+        rows, length = data[keys.ATTENTION].shape
+        if packing:
+            layout = Layout.packed(read_lengths(data[keys.ATTENTION], data[keys.MASK]).tolist())
+            rows, length = layout.rows, layout.width
+        raise TooLarge(rows, length) from error
 
 
 class Memory:

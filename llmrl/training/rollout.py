@@ -17,6 +17,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from llmrl import keys
 from llmrl.envs.text import TextVectorEnv
+from llmrl.policies.packing import packed_batches, read_lengths
 from llmrl.policies.policy import Policy
 from llmrl.training.turns import info_rows, play
 
@@ -278,11 +279,15 @@ def _begin(data: TensorDict) -> int:
     return int(sampled[0]) if len(sampled) else data[keys.MASK].shape[1]
 
 
-def micro_batches(data: TensorDict, budget: int) -> list[torch.Tensor]:
+def micro_batches(data: TensorDict, budget: int, *, packing: bool = False) -> list[torch.Tensor]:
     """Row numbers, alike in length together, such that rows x padded length stays within ``budget``.
 
+    With packing, long and short together, such that the rows that hold them all stay within it.
     A single row that is longer than the budget gets a batch of its own.
     """
+    if packing:
+        lengths = read_lengths(data[keys.ATTENTION], data[keys.MASK]).tolist()
+        return [torch.tensor(part, device=data.device) for part in packed_batches(lengths, budget)]
     lengths = data[keys.ATTENTION].sum(1)
     order = torch.argsort(lengths, stable=True, descending=True)
     batches: list[torch.Tensor] = []
@@ -296,7 +301,12 @@ def micro_batches(data: TensorDict, budget: int) -> list[torch.Tensor]:
 
 
 def by_rows(
-    score: Callable[[TensorDict], TensorDict], data: TensorDict, names: Sequence[str], budget: int
+    score: Callable[[TensorDict], TensorDict],
+    data: TensorDict,
+    names: Sequence[str],
+    budget: int,
+    *,
+    packing: bool = False,
 ) -> TensorDict:
     """``score`` applied to micro-batches; its entries ``names`` put back in place, [N, T].
 
@@ -305,7 +315,7 @@ def by_rows(
     """
     rows, width = data[keys.ATTENTION].shape
     out: dict[str, torch.Tensor] = {}
-    for index in micro_batches(data, budget):
+    for index in micro_batches(data, budget, packing=packing):
         part = data[index]
         used = part[keys.ATTENTION].any(0).nonzero()
         left, right = int(used[0]), width - int(used[-1]) - 1

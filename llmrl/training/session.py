@@ -182,7 +182,7 @@ def _load_policy(config: Config, path: str) -> Policy:
         max_prompt_length=settings.max_prompt_length, max_response_length=settings.max_response_length,
         chat_template=settings.chat_template,
         lora=LoraOptions(rank=settings.lora_rank) if settings.lora_rank else None,
-        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing=settings.gradient_checkpointing, packing=config.train.packing,
     )  # fmt: skip
 
 

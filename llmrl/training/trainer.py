@@ -289,11 +289,15 @@ class Trainer:
     ) -> TensorDict:
         """:func:`rollout.by_rows` in micro-batches that fit into memory."""
 
+        packing = self.policy.packing
+
         def measured(part: TensorDict) -> TensorDict:
-            with sized(part):
+            with sized(part, packing=packing):
                 return score(part)
 
-        return self.memory.fit(lambda budget: by_rows(measured, data, names, budget))
+        return self.memory.fit(
+            lambda budget: by_rows(measured, data, names, budget, packing=packing)
+        )
 
     def update(self, data: TensorDict, metrics: dict[str, float]) -> None:
         """Optimiser steps on minibatches of the rows, each in micro-batches."""
@@ -353,12 +357,13 @@ class Trainer:
         From zero, since a backward pass that broke off has reached some of the weights and not others.
         """
         entropy = keys.ENTROPY in self.algorithm.in_keys
+        packing = self.policy.packing
         for parameter in (*self.parameters, *self.masters, *self.critic_parameters):
             parameter.grad = None
         sums: dict[str, float] = {}
-        for rows in micro_batches(batch, budget):
+        for rows in micro_batches(batch, budget, packing=packing):
             part = trim(batch[rows])
-            with sized(part):
+            with sized(part, packing=packing):
                 part = self.policy.score(part, entropy=entropy)
                 put_back(part, data, part[ROW], [keys.LOG_PROB, *([keys.ENTROPY] * entropy)])
                 if self.critic is not None:

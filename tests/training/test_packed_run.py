@@ -1,0 +1,144 @@
+"""Training with packing: the same steps to rounding, and a stopped run goes on bit by bit."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensordict import TensorDict
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import noisy  # noqa: F401  registers tests/Noisy-v0
+from tiny import tiny_folder
+
+from llmrl import keys
+from llmrl.policies.loading import PolicyError
+from llmrl.training import checkpoint, session
+from llmrl.training.config import parse
+from llmrl.training.faults import TooLarge, sized
+from llmrl.training.metrics import MetricsFile
+from llmrl.training.rollout import micro_batches, trim
+from llmrl.training.trainer import Trainer
+
+TINY = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
+        "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=3.0, **TINY)
+
+
+def arguments(tiny: Path, *more: str) -> list[str]:
+    return [
+        "--policy", str(tiny), "--env", "noisy:tests/Noisy-v0", "--policy.max-response-length", "12",
+        "--train.prompts-per-step", "2", "--train.group-size", "4", "--train.updates-per-step", "2",
+        "--train.learning-rate", "1e-3", "--train.warmup-steps", "0", "--threads", "1",
+        "--train.micro-batch-tokens", "60", "--eval.problems", "0", *more,
+    ]  # fmt: skip
+
+
+def varied(trainer: Trainer) -> None:
+    """Make every other token end a response, so that their lengths differ."""
+    trainer.policy.end_ids |= set(range(1, 261, 8))
+
+
+def stir(seed: int) -> None:
+    """Set every random generator of the process."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def steps(trainer: Trainer, count: int) -> list[Any]:
+    done = []
+    for _ in range(count):
+        metrics, rollouts = trainer.step()
+        timeless = {k: v for k, v in metrics.items() if not k.startswith(("time/", "perf/tokens"))}
+        done.append((timeless, rollouts.records))
+    return done
+
+
+@pytest.mark.parametrize("name", ["espo", "ppo"])
+def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
+    config = parse(arguments(tiny, "--algo", name, "--train.packing"))
+    whole, _ = session.build(config)
+    assert whole.policy.packing
+    varied(whole)
+    steps(whole, 2)
+    with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as metrics:
+        saved = whole.save(tmp_path, metrics)
+    expected = steps(whole, 2)
+    stir(99)
+    resumed, _ = session.build(config, saved)
+    varied(resumed)
+    resumed.load(checkpoint.load_state(saved))
+    assert steps(resumed, 2) == expected
+    for one, other in ((whole.masters, resumed.masters), (whole.critic_parameters, resumed.critic_parameters)):  # fmt: skip
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("name", ["espo", "ppo", "erc"])
+def test_a_packed_step_is_the_padded_step_to_rounding(name, tiny):
+    results = []
+    for switch in ("--train.packing", "--train.no-packing"):
+        stir(0)  # the environment draws from the generators of the process
+        trainer, _ = session.build(parse(arguments(tiny, "--algo", name, switch)))
+        varied(trainer)
+        metrics, rollouts = trainer.step()
+        if switch == "--train.packing":
+            lengths = rollouts.data[keys.ATTENTION].sum(1)
+            assert lengths.unique().numel() > 2
+        results.append((metrics, rollouts, [*trainer.masters, *trainer.critic_parameters]))
+    (one, first, packed), (two, second, padded) = results
+    assert [r["response"] for r in first.records] == [r["response"] for r in second.records]
+    for key in (keys.OLD_LOG_PROB, keys.OLD_ENTROPY, keys.LOG_PROB, keys.ADVANTAGE):
+        torch.testing.assert_close(first.data[key], second.data[key], rtol=1e-4, atol=1e-4)
+    for key in ("actor/loss", "actor/grad_norm", "actor/entropy"):
+        assert one[key] == pytest.approx(two[key], rel=1e-3, abs=1e-5)
+    # Adam's first step is the sign of the gradient, which rounding may turn where it is almost 0.
+    off = torch.cat([(a - b).abs().flatten() for a, b in zip(packed, padded, strict=True)])
+    assert float((off > 1e-5).float().mean()) < 0.01
+
+
+def rows_of(lengths: list[int]) -> TensorDict:
+    attention = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    mask = attention.clone()
+    mask[:, 0] = False
+    return TensorDict({keys.ATTENTION: attention, keys.MASK: mask}, batch_size=[len(lengths)])
+
+
+def test_packed_micro_batches_hold_more_rows_within_the_same_budget():
+    data = rows_of([41, 5, 5, 5, 5, 5, 5, 5, 5, 21, 21])
+    parts = micro_batches(data, 80, packing=True)
+    assert sorted(torch.cat(parts).tolist()) == list(range(11))
+    assert len(parts) == 2
+    assert len(micro_batches(data, 80)) == 3
+
+
+def test_memory_that_runs_out_is_counted_in_packed_rows():
+    # As padded rows these would be 11 of 41, and half of that is more than there was.
+    part = trim(rows_of([41, 5, 5, 5, 5, 5, 5, 5, 5, 21, 21]))
+    with pytest.raises(TooLarge) as caught, sized(part, packing=True):
+        raise MemoryError
+    assert (caught.value.rows, caught.value.length) == (3, 40)
+    with pytest.raises(TooLarge) as caught, sized(part):
+        raise MemoryError
+    assert (caught.value.rows, caught.value.length) == (11, 41)
+
+
+def test_a_model_that_cannot_is_refused_before_anything_is_written(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "transformers.masking_utils.find_packed_sequence_indices", lambda position_ids: None
+    )
+    output = ["--output", str(tmp_path / "run")]
+    with pytest.raises(PolicyError, match=rf"LlamaForCausalLM {tiny} cannot be read with packing"):
+        session.train(parse(arguments(tiny, "--train.packing", *output)))
+    assert not (tmp_path / "run").exists()
