@@ -1,68 +1,36 @@
-r"""Exact arithmetic on expressions: a quotient of polynomials in atoms, with rational coefficients.
+r"""Exact arithmetic on :mod:`.values`: sums, products, powers, each brought to a normal form.
 
-Atoms are symbols, units, pi and e, roots of primes, the imaginary unit, powers with a symbol in the exponent,
-and whatever has no simpler form here (roots of sums, functions).  Equal quotients are equal values; two
-different ones are different values if neither holds an opaque atom, because roots of distinct primes are
-linearly independent over the rationals.  Symbols count as positive: :math:`\sqrt{x^2} = x`.
+Equal quotients are equal values; two different ones are different values if neither holds an opaque atom,
+because roots of distinct primes are linearly independent over the rationals.  Symbols count as positive: :math:`\sqrt{x^2} = x`.
 """
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any
 
 from llmrl.verifiers.limits import MAX_BITS, MAX_PRODUCTS, MAX_TERMS, TooMuch
-
-Atom = tuple[str, str]
-Exponent = int | Fraction
-Monomial = tuple[tuple[Atom, Exponent], ...]
-Polynomial = dict[Monomial, Fraction]
-
-IMAGINARY: Atom = ("i", "")
-PI: Atom = ("c", "pi")
-EULER: Atom = ("c", "e")
-INFINITY: Atom = ("c", "oo")
-DEGREE: Atom = ("u", "deg")
-_ONE: Polynomial = {(): Fraction(1)}
-_OPAQUE = ("f", "r", "v")
-_PRIMES = [n for n in range(2, 1000) if all(n % d for d in range(2, math.isqrt(n) + 1))]
-
-
-class Value(NamedTuple):
-    """A quotient of two polynomials."""
-
-    num: Polynomial
-    den: Polynomial
-
-    def rational(self) -> Fraction | None:
-        """The value if it is a rational number."""
-        if not self.num:
-            return Fraction(0)
-        if len(self.num) == 1 and () in self.num and self.den == _ONE:
-            return self.num[()]
-        return None
-
-    def atoms(self) -> set[Atom]:
-        return {atom for part in self for monomial in part for atom, _ in monomial}
-
-    def constant(self) -> bool:
-        """Whether no symbol is directly in it."""
-        return not any(kind in ("s", "E", "f", "r", "v") for kind, _ in self.atoms())
-
-    def opaque(self) -> bool:
-        """Whether an equal value may look different."""
-        return any(kind in _OPAQUE for kind, _ in self.atoms())
-
-
-def number(value: Fraction | int) -> Value:
-    """A rational number as a value."""
-    return Value({(): Fraction(value)} if value else {}, _ONE)
-
-
-def single(atom: Atom, exponent: Exponent = 1, coefficient: Fraction | int = 1) -> Value:
-    """One atom."""
-    return Value({((atom, exponent),): Fraction(coefficient)}, _ONE)
+from llmrl.verifiers.values import (
+    IMAGINARY,
+    ONE,
+    Atom,
+    Exponent,
+    Monomial,
+    Polynomial,
+    Value,
+    add,
+    factors,
+    number,
+    order,
+    primitive,
+    proportion,
+    scale,
+    show,
+    show_monomial,
+    single,
+)
 
 
 class Algebra:
@@ -82,25 +50,31 @@ class Algebra:
     # Ring operations
 
     def plus(self, a: Value, b: Value) -> Value:
+        """a + b."""
         if a.den == b.den:
-            return self._tidy(_add(a.num, b.num), a.den)
+            return self._tidy(add(a.num, b.num), a.den)
         return self._tidy(
-            _add(self._times(a.num, b.den), self._times(b.num, a.den)), self._times(a.den, b.den)
+            add(self._times(a.num, b.den), self._times(b.num, a.den)), self._times(a.den, b.den)
         )
 
     def negative(self, a: Value) -> Value:
+        """-a."""
         return Value({monomial: -c for monomial, c in a.num.items()}, a.den)
 
     def minus(self, a: Value, b: Value) -> Value:
+        """a - b."""
         return self.plus(a, self.negative(b))
 
     def product(self, a: Value, b: Value) -> Value:
+        """a b."""
         return self._tidy(self._times(a.num, b.num), self._times(a.den, b.den))
 
     def quotient(self, a: Value, b: Value) -> Value:
+        """a / b; raises ZeroDivisionError."""
         return self.product(a, self.inverse(b))
 
     def inverse(self, a: Value) -> Value:
+        """1 / a; raises ZeroDivisionError."""
         if not a.num:
             raise ZeroDivisionError("a division by zero")
         return self._tidy(a.den, a.num)
@@ -109,12 +83,12 @@ class Algebra:
         """Whether the two quotients are the same."""
         if a.den == b.den:
             return a.num == b.num
-        return not _add(self._times(a.num, b.den), _scale(self._times(b.num, a.den), Fraction(-1)))
+        return not add(self._times(a.num, b.den), scale(self._times(b.num, a.den), Fraction(-1)))
 
     def _tidy(self, num: Polynomial, den: Polynomial) -> Value:
         """Divide by what divides easily: monomials, and after rationalising, square roots."""
         if not num:
-            return Value({}, _ONE)
+            return Value({}, ONE)
         for _ in range(8):
             if len(den) == 1:
                 break
@@ -140,19 +114,19 @@ class Algebra:
             kept = tuple((a, e) for a, e in monomial if a[0] in ("r", "f", "v"))
             turned = tuple((a, -e) for a, e in monomial if a[0] not in ("r", "f", "v"))
             if turned or c != 1:
-                num = self._times(num, _scale(self._reduce(dict(turned)), 1 / c))
-            return Value(num, {kept: Fraction(1)} if kept else _ONE)
-        lead = den[max(den, key=_order)]
+                num = self._times(num, scale(self._reduce(dict(turned)), 1 / c))
+            return Value(num, {kept: Fraction(1)} if kept else ONE)
+        lead = den[max(den, key=order)]
         if lead != 1:
-            num, den = _scale(num, 1 / lead), _scale(den, 1 / lead)
+            num, den = scale(num, 1 / lead), scale(den, 1 / lead)
         if len(num) == len(den) and (ratio := proportion(num, den)) is not None:
             return number(ratio)
         return Value(num, den)
 
     def _times(self, p: Polynomial, q: Polynomial) -> Polynomial:
-        if p is _ONE or p == _ONE:
+        if p is ONE or p == ONE:
             return q
-        if q is _ONE or q == _ONE:
+        if q is ONE or q == ONE:
             return p
         self.left -= len(p) * len(q)
         if self.left < 0 or len(p) * len(q) > MAX_PRODUCTS:
@@ -212,7 +186,7 @@ class Algebra:
                 if isinstance(exponent, Fraction) and exponent.denominator == 1:
                     exponent = int(exponent)
                 kept.append((atom, exponent))
-        kept.sort(key=_first)
+        kept.sort(key=itemgetter(0))
         result: Polynomial = {tuple(kept): coefficient}
         for base, whole in further:
             for _ in range(whole):
@@ -228,13 +202,13 @@ class Algebra:
         return single(atom)
 
     def power(self, a: Value, b: Value) -> Value:
-        """a to the b."""
+        """a to the b; a root of a sum, and what has no simpler form, becomes an atom."""
         exponent = b.rational()
         if exponent is not None:
             return self._rational_power(a, exponent)
         if (base := a.rational()) is not None and (base == 1 or base == 0):
             return number(base)
-        if b.den != _ONE or len(a.num) != 1 or a.den != _ONE:
+        if b.den != ONE or len(a.num) != 1 or a.den != ONE:
             return self.opaque("f", "power", a, b)
         ((monomial, coefficient),) = a.num.items()
         if coefficient < 0 or any(atom[0] in ("i", "u") for atom, _ in monomial):
@@ -247,8 +221,8 @@ class Algebra:
                 if not term:
                     part = self._rational_power(single(atom, exponent), factor)
                 else:
-                    power = ("E", f"{atom[0]}{atom[1]}^{_show_monomial(term)}")
-                    self.inside[power] = ("power", (single(atom), Value({term: Fraction(1)}, _ONE)))
+                    power = ("E", f"{atom[0]}{atom[1]}^{show_monomial(term)}")
+                    self.inside[power] = ("power", (single(atom), Value({term: Fraction(1)}, ONE)))
                     part = single(power, factor * exponent)
                 result = self.product(result, part)
         return result
@@ -263,7 +237,7 @@ class Algebra:
         result = self._polynomial_power(a.num, exponent)
         return (
             result
-            if a.den == _ONE
+            if a.den == ONE
             else self.quotient(result, self._polynomial_power(a.den, exponent))
         )
 
@@ -277,12 +251,12 @@ class Algebra:
                 result = p
                 for _ in range(count - 1):
                     result = self._times(result, p)
-                return Value(result, _ONE)
-        content, monomial, rest = _primitive(p)
+                return Value(result, ONE)
+        content, monomial, rest = primitive(p)
         outer = self._monomial_power(monomial, content, exponent)
-        atom: Atom = ("r", f"({show(Value(rest, _ONE))})")
-        self.inside[atom] = ("base", (Value(rest, _ONE),))
-        return self.product(outer, Value(self._reduce({atom: exponent}), _ONE))
+        atom: Atom = ("r", f"({show(Value(rest, ONE))})")
+        self.inside[atom] = ("base", (Value(rest, ONE),))
+        return self.product(outer, Value(self._reduce({atom: exponent}), ONE))
 
     def _monomial_power(
         self, monomial: Monomial, coefficient: Fraction, exponent: Fraction
@@ -295,15 +269,15 @@ class Algebra:
                 sign = number(-1 if coefficient < 0 and exponent % 2 else 1)
             elif any(atom == IMAGINARY for atom, _ in monomial):
                 return self.opaque(
-                    "f", "power", Value({monomial: coefficient}, _ONE), number(exponent)
+                    "f", "power", Value({monomial: coefficient}, ONE), number(exponent)
                 )
             elif exponent.denominator % 2:
                 sign = number(-1 if exponent.numerator % 2 else 1)
             elif exponent.denominator == 2:
-                sign = Value(self._reduce({IMAGINARY: exponent.numerator}), _ONE)
+                sign = Value(self._reduce({IMAGINARY: exponent.numerator}), ONE)
             else:
                 return self.opaque(
-                    "f", "power", Value({monomial: coefficient}, _ONE), number(exponent)
+                    "f", "power", Value({monomial: coefficient}, ONE), number(exponent)
                 )
         for atom, e in monomial:
             powers[atom] = e * exponent
@@ -315,7 +289,7 @@ class Algebra:
             for prime, k in factors(size).items():
                 atom = ("p", f"{prime:x}")
                 powers[atom] = powers.get(atom, 0) + k * exponent
-        return self.product(sign, Value(self._reduce(powers), _ONE))
+        return self.product(sign, Value(self._reduce(powers), ONE))
 
     def replace(self, a: Value, kind: str, by: dict[str, Value] | None = None) -> Value:
         """Put values in place of atoms of one kind; those not named become 1."""
@@ -325,7 +299,7 @@ class Algebra:
         for part in a:
             total = number(0)
             for monomial, c in part.items():
-                term = Value({tuple(x for x in monomial if x[0][0] != kind): c}, _ONE)
+                term = Value({tuple(x for x in monomial if x[0][0] != kind): c}, ONE)
                 for atom, e in monomial:
                     if atom[0] == kind and by is not None:
                         new = by.get(atom[1], single(atom))
@@ -335,112 +309,5 @@ class Algebra:
         return self.quotient(parts[0], parts[1])
 
 
-def factors(value: Fraction) -> dict[int, int]:
-    """Prime to exponent; a cofactor without small divisors counts as prime unless it is a power.
-
-    >>> factors(Fraction(12, 25))
-    {2: 2, 3: 1, 5: -2}
-    """
-    found: dict[int, int] = {}
-    for n, sign in ((value.numerator, 1), (value.denominator, -1)):
-        n = abs(n)
-        for prime in _PRIMES:
-            if prime * prime > n and n < 1_000_000:
-                break
-            while n % prime == 0:
-                found[prime] = found.get(prime, 0) + sign
-                n //= prime
-        if n > 1:
-            k = 1
-            for degree in (2, 3, 5):
-                while (root := _integer_root(n, degree)) ** degree == n:
-                    n, k = root, k * degree
-            found[n] = found.get(n, 0) + sign * k
-    return found
-
-
-def _integer_root(n: int, degree: int) -> int:
-    if degree == 2:
-        return math.isqrt(n)
-    guess = 1 << -(-n.bit_length() // degree)
-    while True:
-        better = ((degree - 1) * guess + n // guess ** (degree - 1)) // degree
-        if better >= guess:
-            return guess
-        guess = better
-
-
-def proportion(p: Polynomial, q: Polynomial) -> Fraction | None:
-    """c with p = c q, if there is one."""
-    if p.keys() != q.keys() or not p:
-        return None
-    key = next(iter(p))
-    ratio = p[key] / q[key]
-    return ratio if all(p[m] == ratio * q[m] for m in p) else None
-
-
-def show(value: Value) -> str:
-    """A canonical text of the quotient, for a key; integers are hexadecimal."""
-    text = _show(value.num)
-    return text if value.den == _ONE else f"({text})/({_show(value.den)})"
-
-
-def _show(p: Polynomial) -> str:
-    terms = ((p[m].numerator, p[m].denominator, _show_monomial(m)) for m in sorted(p, key=_order))
-    # hexadecimal: Python refuses to write very long integers in decimal
-    return " + ".join(f"{above:x}/{below:x}{rest}" for above, below, rest in terms) or "0"
-
-
-def _show_monomial(monomial: Monomial) -> str:
-    return "".join(
-        f"*{kind}:{key}^{exponent.numerator:x}/{exponent.denominator:x}"
-        for (kind, key), exponent in monomial
-    )
-
-
-def _order(monomial: Monomial) -> list[tuple[str, str, float]]:
-    return [
-        (kind, key, float(exponent) if -1e300 < exponent < 1e300 else 1e300)
-        for (kind, key), exponent in monomial
-    ]
-
-
-def _first(pair: tuple[Atom, Exponent]) -> Atom:
-    return pair[0]
-
-
-def _add(p: Polynomial, q: Polynomial) -> Polynomial:
-    result = dict(p)
-    for monomial, c in q.items():
-        total = result.get(monomial, 0) + c
-        if total:
-            result[monomial] = Fraction(total)
-        else:
-            result.pop(monomial, None)
-    return result
-
-
-def _scale(p: Polynomial, factor: Fraction) -> Polynomial:
-    return {monomial: c * factor for monomial, c in p.items()}
-
-
 def _terms(count: int, power: int) -> int:
     return math.comb(count + power - 1, power) if count + power < 400 else MAX_TERMS + 1
-
-
-def _primitive(p: Polynomial) -> tuple[Fraction, Monomial, Polynomial]:
-    """Positive content, common monomial, and the rest."""
-    content = Fraction(
-        math.gcd(*(c.numerator for c in p.values())), math.lcm(*(c.denominator for c in p.values()))
-    )
-    common = dict(next(iter(p)))
-    for monomial in p:
-        here = dict(monomial)
-        common = {
-            a: min(e, here[a]) for a, e in common.items() if a in here and a[0] in ("s", "c", "p")
-        }
-    rest: Polynomial = {}
-    for monomial, c in p.items():
-        left = [(a, e - common.get(a, 0)) for a, e in monomial]
-        rest[tuple((a, e) for a, e in left if e)] = c / content
-    return content, tuple(sorted(common.items())), rest

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from fractions import Fraction
 
 from llmrl.verifiers import numeric
-from llmrl.verifiers.algebra import PI, Algebra, Exponent, Value, number, proportion, single
+from llmrl.verifiers.algebra import Algebra
 from llmrl.verifiers.answers import (
     Answer,
     Based,
     Combined,
-    Ellipsis_,
+    Dots,
     Equation,
     Inequality,
     Matrix,
@@ -23,13 +22,28 @@ from llmrl.verifiers.answers import (
     Scalar,
     Sequence,
     Words,
-    as_pieces,
 )
+from llmrl.verifiers.line import as_pieces
 from llmrl.verifiers.policy import GradingPolicy
+from llmrl.verifiers.reading import plain_words
+from llmrl.verifiers.values import PI, Exponent, Value, number, proportion, single
+
+_BASES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen",
+)  # fmt: skip
 
 
 class Comparison:
-    """Compares answers whose values live in one algebra."""
+    """Compares answers whose values live in one algebra.
+
+    >>> from llmrl.verifiers.build import build
+    >>> from llmrl.verifiers.parser import parse
+    >>> do = Algebra()
+    >>> gold, answer = (build(parse(text), do) for text in ("1, 2", "2, 1"))
+    >>> Comparison(do, GradingPolicy()).same(gold, answer)
+    True
+    """
 
     def __init__(self, do: Algebra, policy: GradingPolicy) -> None:
         self.do = do
@@ -76,7 +90,7 @@ class Comparison:
             return self._inequalities(gold, answer)
         if isinstance(gold, Scalar) and isinstance(answer, Scalar):
             return self._scalars(gold, answer)
-        return isinstance(gold, Ellipsis_) and isinstance(answer, Ellipsis_)
+        return isinstance(gold, Dots) and isinstance(answer, Dots)
 
     # Scalars
 
@@ -187,7 +201,9 @@ class Comparison:
         ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
         if isinstance(ratio, Ratio) and ratio.half and len(ratio.items) == 1 and self.policy.units:
             return self.same(ratio.items[0], other)
-        if not isinstance(ratio, Ratio) or not isinstance(other, Scalar) or len(ratio.items) != 2:
+        if not isinstance(ratio, Ratio) or not isinstance(other, Scalar):
+            return False
+        if len(ratio.items) != 2 or ratio.half:
             return False
         a, b = (item.value if isinstance(item, Scalar) else None for item in ratio.items)  # type: ignore[assignment]
         return (
@@ -209,7 +225,7 @@ class Comparison:
     def _sequences(self, gold: Sequence, answer: Sequence) -> bool:
         if len(gold.items) != len(answer.items):
             return False
-        if any(isinstance(item, Ellipsis_) for item in gold.items):
+        if any(isinstance(item, Dots) for item in gold.items):
             return self._in_order(gold.items, answer.items)
         kinds = gold.kind, answer.kind
         if kinds == ("tuple", "tuple"):
@@ -230,8 +246,7 @@ class Comparison:
         return len(gold) == len(answer) and all(map(self.same, gold, answer))
 
     def _matched(self, gold: Items[Answer], answer: Items[Answer]) -> bool:
-        """Whether each item has its own partner."""
-        return _match(gold, answer, self.same)
+        return _each_has_a_partner(gold, answer, self.same)
 
     def _matrices(self, gold: Answer, answer: Answer) -> bool:
         first, second = _rows(gold), _rows(answer)
@@ -249,7 +264,7 @@ class Comparison:
             return False
         if not self.policy.relations and (first.variable is None) != (second.variable is None):
             return False
-        return _match(first.pieces, second.pieces, self._piece)
+        return _each_has_a_partner(first.pieces, second.pieces, self._piece)
 
     def _piece(self, gold: Piece, answer: Piece) -> bool:
         return (
@@ -317,7 +332,7 @@ def _one_name(a: str, b: str) -> bool:
     return a == b or {a, b} == {"y", "f()"}
 
 
-def _match(gold: Items, answer: Items, same: Callable[..., bool]) -> bool:
+def _each_has_a_partner(gold: Items, answer: Items, same: Callable[..., bool]) -> bool:
     left = list(answer)
     for item in gold:
         partner = next((i for i, other in enumerate(left) if same(item, other)), None)
@@ -347,31 +362,9 @@ def _as_words(answer: Answer) -> str | None:
     return answer.word if isinstance(answer, Scalar) else None
 
 
-def plain_words(text: str, case: bool) -> str:
-    """The letters and digits that count: "(A)", "A." and "a" are one answer."""
-    text = re.sub(r"[^\w\s+/<>=-]", " ", text.replace("$", " "))
-    text = " ".join(text.split())
-    return text.casefold() if case else text
-
-
 def _base(text: str) -> str:
-    names = [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-    ]
-    return str(names.index(text)) if text in names else {"sixteen": "16"}.get(text, text)
+    r"""The base as digits: ``\text{two}`` is 2."""
+    return str(_BASES.index(text)) if text in _BASES else text
 
 
 def _clash(a: Value, b: Value) -> bool:

@@ -6,7 +6,8 @@ import re
 from fractions import Fraction
 
 _PLAIN = re.compile(
-    r"\s*([-+]?)\s*\$?\s*(\d{1,256}|\d{1,3}(?:,\d{3}){1,80})?(?:\.(\d{1,256}))?\s*\$?\s*"
+    r"\s*([-+]?)\s*\$?\s*(\d{1,256}|\d{1,3}(?:,\d{3}){1,80})?(?:\.(\d{1,256}))?\s*\$?\s*",
+    re.ASCII,
 )
 
 

@@ -11,10 +11,11 @@ Thinking is dropped first: what stands before the last ``</think>`` (or its kin)
    and their like; ``####``, the rest of the line after it; ``<answer>``, the content of a complete
    ``<answer>...</answer>``.
 3. ``bare``: a response of one short line, as a whole, unless it is words around a formula.
-4. ``bold``, ``math``, ``number``: the last ``**...**`` of the last line that starts with a digit, else the
-   last formula between dollars, ``\( \)`` or ``\[ \]``, or the last number, whichever stands later.  Not
-   taken are one that ends a list of alternatives ("5 or 6"), and one inside a question or a task ("What is
-   $2 + 3$?", "Compute $x$."): those repeat the problem.
+4. ``bold``, ``math``, ``number``: the last ``**...**`` of the last line that starts with a digit, or is the letter
+   of a choice and ends the line; else the last formula between dollars, ``\( \)`` or ``\[ \]``, or the last number,
+   whichever stands later, with those that "and" joins to it: "$3$ and $5$" is a list.  Not taken are one that ends
+   a list of alternatives ("5 or 6"), one that is denied ("it isn't 5"), and one inside a question or a task ("What
+   is $2 + 3$?", "Compute $x$."): those repeat the problem.
 
 Rules 2 to 4 give their shorter readings too, because prose may follow an answer; the first one that is a
 mathematical answer counts.
@@ -47,14 +48,14 @@ _OPEN = re.compile(rf"<(?:{_TAGS})>|<\|begin_of_thought\|>|◁think▷", re.IGNO
 _SPECIAL = re.compile(r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text)\|>|</s>")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s{0,4}([-+]?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
-_UNFINISHED = re.compile(r"\\boxed\s{0,4}\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\Z")
+_OPEN_BOX = re.compile(r"\\boxed\s{0,4}\{")
 _JOIN = re.compile(
     r"(?:[\s$,;.&]|\\[()\[\],;!]|\\quad|\\text\s?\{\s*(?:and|or)\s*\}|and|or|\*\*"
     r"|\\?[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=)*"
 )
 _BETWEEN = re.compile(r"(?:[\s,;&]|\\[,;!]|\\quad|and|or|\*\*)*")
 _PHRASE = re.compile(
-    r"(?:\banswers?\b(?:\s{1,3}\([^()\n]{0,40}\))?[*\s]{0,4}"
+    r"(?:\b(?:answers?|correct\s(?:option|choice))\b(?:\s{1,3}\([^()\n]{0,40}\))?[*\s]{0,4}"
     r"(?:(?:is|are|equals?|becomes|would\s+be|will\s+be|must\s+be|should\s+be|therefore)\b[\s:]{0,4}|[:=：]"
     r"|(?=\s{0,3}(?:\$|\\\(|\\\[)))"
     r"|答案(?:应该|应)?[是为為]?[:：]?|\b(?:réponse|respuesta|resposta|risposta|antwort)\b[^\n:.]{0,12}?"
@@ -71,18 +72,44 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*|\")|[。！？\n]")
 _NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.\\])[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:\s?/\s?\d+)?(?:\s?\\?%)?"
 )
+_STATES = re.compile(r"[=<>]|\\(?:[lg]eq?|neq?|in|approx)(?![A-Za-z])")
+_ITEM = re.compile(rf"{_MATH.pattern}|{_NUMBER.pattern}", re.DOTALL)
 _ALTERNATIVE = re.compile(
-    r"(?:\b(?:or|either|maybe|perhaps|not|possibly|between|between\s+\S{1,10}\s+and)\b|±|\\pm|或|ou\b)"
+    r"(?:\b(?:or|either|maybe|perhaps|not|possibly|neither|nor|(?:could|may|might)\s+be|exceeds?|between"
+    r"|(?:more|less|fewer|greater|larger|smaller)\s+than|between\s+\S{1,10}\s+and|from\s+\S{1,10}\s+to)\b"
+    r"|(?:\b(?:not|never|cannot)\b|n['’]t\b)(?:\s+(?:be|equal|to|the|answer|it|is|that|think|believe|exactly))*"
+    r"|±|\\pm|或|ou\b)"
     r"\s*\$?$",
     re.IGNORECASE,
 )
-_AFTER = re.compile(r"\s*(?:\$\s*)?(?:,\s*)?(?:or|maybe|perhaps|to|through)\b", re.IGNORECASE)
+_AND = re.compile(r"\s*(,|,?\s*\band\b)\s*", re.IGNORECASE)
+_AFTER = re.compile(
+    r"\s*(?:\$\s*)?(?:,\s*)?(?:or|maybe|perhaps|to|through|plus|minus|divided|multiplied|(?:more|less|fewer)\s+than"
+    r"|(?:times|over)\s+[\d$])\b",
+    re.IGNORECASE,
+)
 _TASK = re.compile(
     r"\s*(?:please\s+|now\s+)?(?:what|how|which|compute|calculate|evaluate|find|determine|simplify|solve|expand"
     r"|factor|express|prove|show|give)\b",
     re.IGNORECASE,
 )
+_DENIED = re.compile(r"\s?\((?:and )?not\b[^()\n]{0,60}\)", re.IGNORECASE)
+"""A remark that says what the answer is not."""
+_SUPPOSITION = re.compile(r"\s*(?:suppose|assume|imagine)\b", re.IGNORECASE)
 _RESULT = re.compile(r"[=:]|\b(?:get|gets|gives?|yields?|obtain|is|are|to|as)\W{0,4}$")
+_COMPARED = re.compile(
+    r"\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller)\s+than|up\s+to|close\s+to|near|exceeds?"
+    r"|between|half|twice|double|times|plus|minus)\b",
+    re.IGNORECASE,
+)
+_SUPPOSED = re.compile(
+    r"\b(?:if|suppose|assume|assuming|whether)\s+(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$",
+    re.IGNORECASE,
+)
+_REMARK = re.compile(
+    r"\s+\((?!mod|or\b|not|maybe|perhaps|possibly|wrong|incorrect)[a-z][a-z ,'-]{2,60}\)$",
+    re.IGNORECASE,
+)
 _ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 
 
@@ -123,27 +150,31 @@ def boxes(text: str) -> list[tuple[int, int, int]]:
     >>> [r"\boxed{\boxed{1}} \boxed{2"[a:b] for _, a, b in boxes(r"\boxed{\boxed{1}} \boxed{2")]
     ['\\boxed{1}']
     """
-    open_braces: list[tuple[int, int] | None] = []
-    complete: list[tuple[int, int, int]] = []
+    outermost: list[tuple[int, int, int]] = []
+    for box in _closed(text):
+        while outermost and outermost[-1][0] > box[0]:
+            outermost.pop()  # inside this one
+        outermost.append(box)
+    return outermost
+
+
+def _closed(text: str) -> Iterator[tuple[int, int, int]]:
+    """All complete boxes, likewise, as they close: inner ones first."""
+    opened: list[tuple[int, int] | None] = []
     for match in _BOX.finditer(text):
         token = match.group()
         if token.startswith(("\\boxed", "\\fbox")):
-            open_braces.append((match.start(), match.end()))
+            opened.append((match.start(), match.end()))
         elif token == "{":
-            open_braces.append(None)
-        elif token == "}" and open_braces:
-            opened = open_braces.pop()
-            if opened is not None:
-                while complete and complete[-1][0] > opened[0]:
-                    complete.pop()  # inside this one
-                complete.append((*opened, match.start()))
-    return complete
+            opened.append(None)
+        elif token == "}" and opened and (box := opened.pop()) is not None:
+            yield *box, match.start()
 
 
 def _cut_off(text: str) -> bool:
     """Whether the response ends inside its box."""
-    place = text.rfind("\\boxed{")
-    return place >= 0 and not boxes(text[place:].replace("\\}", "}"))
+    last = _last(_OPEN_BOX, text)
+    return last is not None and not boxes(text[last.start() :].replace("\\}", "}"))
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -173,16 +204,9 @@ def _boxed(text: str) -> list[Found]:
 
 def _unbox(content: str) -> str:
     """The content of boxes that hold nothing but one box."""
-    ends: dict[int, tuple[int, int]] = {}
-    opened: list[tuple[int, int] | None] = []
-    for match in _BOX.finditer(content):
-        token = match.group()
-        if token.startswith(("\\boxed", "\\fbox")):
-            opened.append((match.start(), match.end()))
-        elif token == "{":
-            opened.append(None)
-        elif token == "}" and opened and (box := opened.pop()) is not None:
-            ends[box[0]] = (box[1], match.start())
+    if "boxed" not in content and "fbox" not in content:
+        return content.strip()
+    ends = {command: (start, end) for command, start, end in _closed(content)}
     start, end = 0, len(content)
     while True:
         while start < end and content[start].isspace():
@@ -204,6 +228,8 @@ def _announced(text: str) -> list[Found]:
 def _after_phrase(text: str) -> tuple[int, list[Found]]:
     last = _last(_PHRASE, text)
     if last is None or _NOT.match(text, last.end()):
+        return -1, []
+    if _SUPPOSED.search(text[max(0, last.start() - 40) : last.start()]):
         return -1, []
     start = _LEAD.match(text, last.end()).end()  # type: ignore[union-attr]
     found = _readings(text[start : start + 2_000], "answer is")
@@ -243,13 +269,13 @@ def _readings(tail: str, rule: str) -> list[Found]:
         else:
             readings.append(tail[: _end_of_sentence(tail, end)])
     else:
-        sentence = tail[: _end_of_sentence(tail, 0)].strip().rstrip("*_ ")
+        sentence = _REMARK.sub("", tail[: _end_of_sentence(tail, 0)].strip().rstrip("*_ "))
         if sentence:
             readings.append(sentence)
         number = _NUMBER.match(tail)
         if number and not _AFTER.match(tail, number.end()):
             readings.append(number.group())
-        elif not number:
+        elif not number and not _COMPARED.search(sentence):
             readings += [found.text for found in _last_of(sentence)]
     return [Found(reading.strip(), rule) for reading in readings if reading.strip()]
 
@@ -260,14 +286,14 @@ def _end_of_sentence(text: str, start: int) -> int:
 
 
 def _loose(text: str) -> list[Found]:
-    text = text.strip()
-    if _UNFINISHED.search(text):
-        return []
+    text = _DENIED.sub("", text.strip())
     found = []
     if text and len(text) <= MAX_BARE and "\n" not in text and not _is_prose(text):
         found.append(Found(text, "bare"))
     lines = text.rsplit("\n", 1)
-    bold = re.findall(r"\*\*\s{0,4}([-+$]?\d[^*\n]{0,200})\*\*", lines[-1][-2_000:])
+    bold = re.findall(
+        r"\*\*\s{0,4}([-+$]?\d[^*\n]{0,200}|\(?[A-J]\)?(?=\*\*[\s.]*$))\*\*", lines[-1][-2_000:]
+    )
     if bold:
         found += _readings(bold[-1], "bold")
     return found + list(_last_of(text))
@@ -291,13 +317,41 @@ def _last_of(text: str) -> Iterator[Found]:
         return
     if not _ALTERNATIVE.search(text[max(0, last.start() - 20) : last.start()]):
         if not _asked(text, last):
-            yield Found(content.strip(), rule)
+            yield Found(", ".join([*_joined_before(text, last.start()), content.strip()]), rule)
+
+
+def _joined_before(text: str, end: int) -> list[str]:
+    """The formulas and numbers of its line that "and" joins to the one that starts at ``end``."""
+    start = max(text.rfind("\n", 0, end) + 1, end - 500)
+    pieces: list[str] = []
+    for item in reversed(list(_ITEM.finditer(text, start, end))):
+        joined = _AND.fullmatch(text, item.end(), end)
+        if joined is None:
+            break
+        if joined.group(1) == "," and not pieces and not _values(item.group(), text[end:]):
+            break  # "For $x = 2$, $y = 3$"
+        content = next((group for group in item.groups() if group is not None), item.group())
+        pieces.insert(0, content.strip())
+        end = item.start()
+    return pieces
+
+
+def _values(item: str, following: str) -> bool:
+    """Whether two formulas beside each other are values, and state nothing."""
+    formula = _MATH.match(following)
+    return (
+        formula is not None
+        and _MATH.match(item) is not None
+        and not _STATES.search(item + formula.group())
+    )
 
 
 def _asked(text: str, match: re.Match[str]) -> bool:
     """Whether the sentence around a formula or number is a question or sets a task."""
     before, after = text[max(0, match.start() - 300) : match.start()], text[match.end() :][:300]
     begin = max((end.end() for end in _SENTENCE_END.finditer(before)), default=0)
+    if _SUPPOSITION.match(before, begin):
+        return True
     if _TASK.match(before, begin) and not _RESULT.search(before[begin:]):
         return "=" not in match.group()
     end = _SENTENCE_END.search(after)

@@ -6,24 +6,19 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
-from llmrl.verifiers.algebra import (
-    DEGREE,
-    EULER,
-    IMAGINARY,
-    PI,
-    Algebra,
-    Value,
-    factors,
-    number,
-    single,
-)
+from llmrl.verifiers.algebra import Algebra
 from llmrl.verifiers.limits import TooMuch, Unreadable
+from llmrl.verifiers.values import EULER, IMAGINARY, PI, Atom, Value, factors, number, single
 
 MAX_FACTORIAL = 2_500
 
 
 def call(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
-    """The value of a function, in closed form where there is one."""
+    """The value of a function, in closed form where there is one.
+
+    >>> call(Algebra(), "binom", (number(5), number(2))).rational()
+    Fraction(10, 1)
+    """
     if name in ("root", "log", "ln", "lg", "exp", "binom", "power") or name in _INTEGER:
         return _SPECIAL[name](do, name, arguments)
     if name in _TRIG and len(arguments) == 1:
@@ -35,7 +30,11 @@ def call(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
 
 
 def sine_of_pi(do: Algebra, q: Fraction) -> Value:
-    """sin(q pi)."""
+    """sin(q pi), exact for multiples of 15, 18 and 22.5 degrees.
+
+    >>> sine_of_pi(Algebra(), Fraction(7, 6)).rational()
+    Fraction(-1, 2)
+    """
     q %= 2
     sign = 1
     if q >= 1:
@@ -46,7 +45,11 @@ def sine_of_pi(do: Algebra, q: Fraction) -> Value:
 
 
 def cosine_of_pi(do: Algebra, q: Fraction) -> Value:
-    """cos(q pi)."""
+    """cos(q pi), likewise.
+
+    >>> cosine_of_pi(Algebra(), Fraction(2, 3)).rational()
+    Fraction(-1, 2)
+    """
     return sine_of_pi(do, Fraction(1, 2) - q)
 
 
@@ -121,11 +124,16 @@ def _logarithm(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     rational = value.rational()
     if rational is None and len(value.num) == 1 and value.den == {(): 1}:
         ((monomial, coefficient),) = value.num.items()
-        if coefficient > 0 and all(atom[0] in ("p", "c") for atom, _ in monomial):
+        if coefficient > 0 and all(
+            atom[0] in ("p", "c") or _real_power(do, atom) for atom, _ in monomial
+        ):
             total = _logarithm(do, name, (number(coefficient),))
             for atom, exponent in monomial:
                 if atom == EULER and name == "ln":
                     part = number(1)
+                elif atom[0] == "E":
+                    base, power = do.inside[atom][1]
+                    part = do.product(power, _logarithm(do, name, (base,)))
                 else:
                     inner = number(int(atom[1], 16)) if atom[0] == "p" else single(atom)
                     part = do.opaque("v", name, inner)
@@ -137,6 +145,14 @@ def _logarithm(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     for prime, exponent in factors(rational).items():
         total = do.plus(total, do.product(number(exponent), do.opaque("v", name, number(prime))))
     return total
+
+
+def _real_power(do: Algebra, atom: Atom) -> bool:
+    """Whether it is ``e^x`` or ``2^x`` with no imaginary unit in the exponent."""
+    if atom[0] != "E":
+        return False
+    base, power = do.inside[atom][1]
+    return IMAGINARY not in power.atoms() and all(kind in ("p", "c") for kind, _ in base.atoms())
 
 
 def _exponential(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
@@ -163,6 +179,10 @@ def _power(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
             return do.plus(
                 cosine_of_pi(do, turn), do.product(single(IMAGINARY), sine_of_pi(do, turn))
             )
+        if len(monomial) == 1 and monomial[0][1] == 1:  # e^(q ln a)
+            name, inner = do.inside.get(monomial[0][0], ("", ()))
+            if name == "ln":
+                return do.power(inner[0], number(turn))
     return do.power(base, exponent)
 
 
@@ -223,4 +243,3 @@ _SPECIAL = {
     "binom": _binomial,
     **dict.fromkeys(_INTEGER, _integer_function),
 }
-__all__ = ["DEGREE", "call", "cosine_of_pi", "sine_of_pi"]

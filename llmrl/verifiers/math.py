@@ -3,23 +3,30 @@ r"""The verifier of mathematical answers: extraction, then equality of exact val
 Most answers are plain numbers and take the fast path.  The rest is read by the package's own parser and
 compared in exact arithmetic, all within fixed bounds, in this process.  A gold answer in a notation that
 the parser does not know goes to Math-Verify, in a worker process that is killed when it takes too long.
+
+To read how: :mod:`.extract` finds the answer; :mod:`.reading` makes trees of it with :mod:`.notation`, :mod:`.tokens`
+and :mod:`.parser`; :mod:`.build` makes answers (:mod:`.answers`) of trees with :mod:`.evaluate`, :mod:`.algebra` and
+:mod:`.line`; :mod:`.compare` says which are equal under a :mod:`.policy`.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 
 from llmrl.verifiers.algebra import Algebra
-from llmrl.verifiers.answers import Words, build, unevaluated
-from llmrl.verifiers.compare import Comparison, plain_words
+from llmrl.verifiers.answers import Words
+from llmrl.verifiers.build import build
+from llmrl.verifiers.compare import Comparison
+from llmrl.verifiers.evaluate import unevaluated
 from llmrl.verifiers.exact import plain_number
 from llmrl.verifiers.extract import Found, find_answer
 from llmrl.verifiers.limits import TooMuch, Unreadable
-from llmrl.verifiers.parser import unworked
 from llmrl.verifiers.policy import GradingPolicy
 from llmrl.verifiers.pool import WorkerPool
-from llmrl.verifiers.reading import bare_words, compact, readings
+from llmrl.verifiers.reading import bare_words, choice, compact, labelled, plain_words, readings
+from llmrl.verifiers.tree import unworked
 from llmrl.verifiers.verdict import Verdict
 
 DEFAULT = GradingPolicy()
@@ -153,7 +160,23 @@ def _verdict(right: bool, found: Found, detail: str | None = None) -> Verdict:
     return Verdict(float(right), "correct" if right else "wrong", *found, detail=detail)
 
 
+_CALCULATED = re.compile(r"[\d+*/!|<>=-]")
+"""What words do not hold, so that a formula which cannot be read equals no other by its letters."""
+_OTHER_CHOICE = re.compile(r"\b(?:or|and)\b|\b[A-J]\b")
+
+
 def _decide(found: list[Found], gold: str, policy: GradingPolicy) -> Verdict | None:
+    """Grade an answer; "(B) 12" is the choice B, and 12."""
+    verdict = _decide_as_given(found, gold, policy)
+    if verdict is None or verdict.score or (label := labelled(found[0].text)) is None:
+        return verdict
+    letter, rest = label
+    if (right := choice(gold)) is not None:
+        return _verdict(letter == right and not _OTHER_CHOICE.search(rest), found[0])
+    return _decide_as_given([Found(rest, found[0].rule)], gold, policy)
+
+
+def _decide_as_given(found: list[Found], gold: str, policy: GradingPolicy) -> Verdict | None:
     """Grade the first reading that is a mathematical answer; else compare words.
 
     None: the gold answer is in a notation unknown here, or nothing here works it out.
@@ -233,4 +256,5 @@ def _gold_words(gold: str) -> str | None:
         return ""
     except Unreadable:
         return bare_words(gold)
-    return bare_words(gold) or ""
+    words = bare_words(gold) or ""
+    return "" if _CALCULATED.search(words) else words

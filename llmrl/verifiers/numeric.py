@@ -10,7 +10,8 @@ import random
 from fractions import Fraction
 from typing import Any
 
-from llmrl.verifiers.algebra import Algebra, Polynomial, Value
+from llmrl.verifiers.algebra import Algebra
+from llmrl.verifiers.values import Polynomial, Value
 
 DIGITS = (60, 120)
 POINTS = 3
@@ -25,7 +26,7 @@ class Unknown(ArithmeticError):
 def agree(do: Algebra, a: Value, b: Value) -> bool:
     """Whether two values are equal to all digits, at random positive points.
 
-    >>> from llmrl.verifiers.algebra import number
+    >>> from llmrl.verifiers.values import number
     >>> do = Algebra()
     >>> half = number(Fraction(1, 2))
     >>> nested = do.power(do.plus(number(3), do.power(number(8), half)), half)
@@ -55,7 +56,12 @@ def agree(do: Algebra, a: Value, b: Value) -> bool:
 
 
 def within(do: Algebra, value: Value, target: Fraction, distance: Fraction) -> bool:
-    """Whether a real constant lies within a distance of a rational number."""
+    """Whether a real constant lies within a distance of a rational number.
+
+    >>> from llmrl.verifiers.values import PI, single
+    >>> within(Algebra(), single(PI), Fraction(22, 7), Fraction(1, 500))
+    True
+    """
     from mpmath.ctx_mp import MPContext
 
     if _symbols(do, value):
@@ -71,7 +77,12 @@ def within(do: Algebra, value: Value, target: Fraction, distance: Fraction) -> b
 
 
 def approximate(do: Algebra, value: Value) -> float | None:
-    """A float for putting endpoints in order; None if it is not real."""
+    """A float for putting endpoints in order; None if it is not real.
+
+    >>> from llmrl.verifiers.values import IMAGINARY, PI, single
+    >>> round(approximate(Algebra(), single(PI)), 3), approximate(Algebra(), single(IMAGINARY))
+    (3.142, None)
+    """
     from mpmath.ctx_mp import MPContext
 
     context = MPContext()
@@ -108,9 +119,11 @@ class Evaluation:
         """Whether a negative number was raised to something other than a whole number."""
 
     def value(self, value: Value) -> Any:
+        """A quotient."""
         return self.polynomial(value.num) / self.polynomial(value.den)
 
     def polynomial(self, p: Polynomial) -> Any:
+        """A sum of monomials."""
         total = self.context.mpf(0)
         for monomial, c in p.items():
             term = self.context.mpf(c.numerator) / c.denominator
@@ -125,6 +138,7 @@ class Evaluation:
         return total
 
     def raised(self, base: Any, exponent: Any) -> Any:
+        """A power, if it is not too large."""
         if (
             abs(exponent) > MAX_MAGNITUDE
             or not base
@@ -136,6 +150,7 @@ class Evaluation:
         return base**exponent
 
     def atom(self, atom: tuple[str, str]) -> Any:
+        """A constant, a symbol at this point, or what an opaque atom stands for."""
         kind, key = atom
         if kind == "p":
             return self.context.mpf(int(key, 16))
@@ -151,6 +166,7 @@ class Evaluation:
         return self.function(name, [self.value(argument) for argument in arguments])
 
     def function(self, name: str, arguments: list[Any]) -> Any:
+        """A function of numbers."""
         if any(abs(argument) > MAX_MAGNITUDE for argument in arguments) and name != "base":
             raise Unknown("an argument too large")
         if name == "base":

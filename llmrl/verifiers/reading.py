@@ -7,22 +7,25 @@ import re
 
 from llmrl.verifiers.limits import check_size
 from llmrl.verifiers.notation import to_latex
-from llmrl.verifiers.parser import Node, parse
+from llmrl.verifiers.parser import parse
+from llmrl.verifiers.tree import Node
+from llmrl.verifiers.vocabulary import STYLE
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d{2}(?!\d)\s*")
-_TIME = re.compile(
-    r"(\d{1,2})\s?(?::|\{:\}|\\colon)\s?(\d\d)(?:\s|~|\\[,;: ])*(?:\\(?:text(?:rm|up)?|mathrm|mbox)\s?\{\s*)?"
-    r"([ap])\.?\s?m\.?\s*\}?\.?",
-    re.IGNORECASE,
-)
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
 _LISTED = re.compile(r"\\text\s?\{\s*([A-Za-z](?:\s*,\s*[A-Za-z])+|\d{1,2}:\d{2}[^{}]*)\}")
 _MARKUP = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|emph|operatorname)\s*(?=\{)"
+    rf"{STYLE}\s*(?=\{{)"
     r"|\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])|\\[,;:! ]|\$|\\(?:quad|qquad)(?![A-Za-z])|\*\*"
 )
+
+
+_LABEL = re.compile(
+    rf"(?:{STYLE}\s*\{{)?\s*\(?([A-J])(?:\)[.:]?|[.:])\s*\}}?(?:[\s~]|\\[,;: ]|\\quad)*(?=[^\s}}])"
+)
+_CHOICE = re.compile(rf"\$?(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -45,7 +48,11 @@ def readings(text: str, decimal_comma: bool = True) -> list[Node]:
 
 
 def clean(text: str) -> str:
-    """Plain LaTeX without the markup around it."""
+    """Plain LaTeX without the markup around it.
+
+    >>> clean("**5**"), clean("]4, 5[")
+    ('5', '(4, 5)')
+    """
     text = to_latex(text).strip()
     while text.startswith("**") and text.endswith("**") and len(text) > 4:
         text = text[2:-2].strip()
@@ -53,16 +60,42 @@ def clean(text: str) -> str:
         text = inside.group(1)
     while text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1].rstrip()
-    if time := _TIME.fullmatch(text):
-        return f"{time.group(1)}:{time.group(2)}\\text{{ {time.group(3).lower()}m}}"
     if open_end := _OPEN_END.fullmatch(text):
         opening = "(" if open_end.group(1) == "]" else "["
         return f"{opening}{open_end.group(2)})"
     return text.strip("`")
 
 
+def choice(text: str) -> str | None:
+    r"""The letter of an answer that is nothing but a choice.
+
+    >>> choice(r"\text{(B)}"), choice("B"), choice("AB")
+    ('B', 'B', None)
+    """
+    found = _CHOICE.fullmatch(text.strip())
+    return found.group(1) if found else None
+
+
+def labelled(text: str) -> tuple[str, str] | None:
+    r"""The letter of a choice and the text that stands after it.
+
+    >>> labelled(r"\textbf{(B)}\ 12"), labelled("12")
+    (('B', '12'), None)
+    """
+    text = clean(text)
+    found = _LABEL.match(text)
+    if found is None:
+        return None
+    rest = text[found.end() :]
+    return found.group(1), rest[:-1] if rest.count("}") > rest.count("{") else rest
+
+
 def compact(text: str) -> str:
-    """The text without blanks and markup, for comparing what no parser reads."""
+    r"""The text without blanks and markup, for comparing what no parser reads.
+
+    >>> compact(r"$\left( 1, \mathbf{2} \right)$")
+    '(1,2)'
+    """
     text = re.sub(r"\s+", "", _MARKUP.sub("", to_latex(text)))
     if not re.search(r"[\^_\\]", text):  # braces may hold an exponent or an argument together
         text = text.replace("{", "").replace("}", "")
@@ -78,3 +111,14 @@ def bare_words(text: str) -> str | None:
     words = _MARKUP.sub(" ", to_latex(text)).replace("{", " ").replace("}", " ")
     words = " ".join(words.split())
     return None if re.search(r"[\\^_=]", words) or not re.search(r"[^\W\d]", words) else words
+
+
+def plain_words(text: str, case: bool) -> str:
+    """The letters and digits that count: "(A)", "A." and "a" are one answer.
+
+    >>> plain_words("(A)", case=True) == plain_words("a.", case=True)
+    True
+    """
+    text = re.sub(r"[^\w\s+/<>=-]", " ", text.replace("$", " "))
+    text = " ".join(text.split())
+    return text.casefold() if case else text

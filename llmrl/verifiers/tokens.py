@@ -11,9 +11,13 @@ import re
 from typing import NamedTuple
 
 from llmrl.verifiers.limits import MAX_TOKENS, TooMuch, Unreadable
+from llmrl.verifiers.units import WORDS
+from llmrl.verifiers.vocabulary import FUNCTIONS, STYLE
 
 
 class Token(NamedTuple):
+    """A token, and whether blank space came before it."""
+
     kind: str
     text: str
     spaced: bool = False
@@ -27,9 +31,11 @@ _DROP = re.compile(
 _GLUE = re.compile(r"(?<=\d)(?:\{,\}|,\s?\\!|\\!,|\{,\}\s?\\!)\s?(?=\d{3}(?!\d))")
 _THIN = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\\[,;: ]|~|\{ \}|\{\\,\}| )\d{3})+(?![\d])")
 _DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")
-_SPACE = re.compile(r"\\[,;:! >]|\\(?:quad|qquad|thinspace|medspace|enspace|par)(?![A-Za-z])|~")
+_SPACE = re.compile(
+    r"\\[,;:! >()\[\]]|\\(?:quad|qquad|thinspace|medspace|enspace|par)(?![A-Za-z])|~"
+)
 _NEWLINE = re.compile(r"\\\\(?:\s?\[\d+\w+\])?")
-_BRACES = re.compile(r"\\(?:([lr]brace)|([lr]brack))(?![A-Za-z])")
+_BRACES = re.compile(r"\\[lr]brac[ek](?![A-Za-z])")
 _CONVERTED = re.compile(r"(?<=\d)\s*\(\((\d+)\)/\((\d+)\)\)")
 _HALF = re.compile(
     r"(?:(?<=:\d\d)(?:[\s~]|\\[ ,;:])*(?:\\(?:text|mathrm|mbox|textrm)\s?\{)?\s*"
@@ -37,39 +43,19 @@ _HALF = re.compile(
     r"([aApP])\.?\s?[mM](?![A-Za-z])\.?\s*\}?"
 )
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*(?:\^|\*\*))")
-_TEXT = re.compile(
-    r"\\(?:text(?:bf|it|rm|sf|tt|normal|up)?|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathtt|mathcal|mathfrak"
-    r"|mathscr|boldsymbol|bm|pmb|operatorname\*?|emph|underline|textup|textsc|fbox|boxed|unit|bold)(?![A-Za-z])\s*"
-)
-_OPERATORS = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "csc",
-        "cis",
-        "log",
-        "ln",
-        "exp",
-        "gcd",
-        "lcm",
-        "max",
-        "det",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "sgn",
-    ]
-)
+_TEXT = re.compile(rf"{STYLE}\s*")
+_OPERATORS = FUNCTIONS - WORDS
 _WORDS = re.compile(r"\{([^{}\\$^_]*(?:\\[ ,;%$&][^{}\\$^_]*)*)\}|([A-Za-z0-9])")
 _TOKEN = re.compile(
     r"\s+"
     r"|(?P<num>(?:\d+(?:\.(?!\.)\d*)?|\.\d+)(?:[eE][+-]?\d{1,4}(?![\d.]))?)"
     r"|\\(?P<cmd>[A-Za-z]+)\*?|\\(?P<esc>[{}%$|#&_])"
     r"|(?P<word>[A-Za-z]+)"
-    r"|(?P<op>\.\.\.|\*\*|<=|>=|!=|==|:=|=>|[-+*/^_=<>()\[\]{}|,;:!%&'~.?\"])"
+    r"|(?P<op>\.\.\.|\*\*|<=|>=|!=|==|:=|=>|[-+*/^_=<>()\[\]{}|,;:!%&'~.?\"])",
+    re.ASCII,
 )
+_ESCAPED = {"{": "\\{", "}": "\\}", "|": "norm"}
+_BRACE_NAMES = {"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]"}
 _AMOUNT = re.compile(r"\s*(?:[\d.]|\\[dt]?frac)")
 _NEGATED = re.compile(r"\\not\s*(=|\\in\b|<|>)")
 
@@ -83,20 +69,7 @@ def tokens(text: str, *, thousands: bool) -> list[Token]:
     >>> [token.text for token in tokens(r"1{,}000 + \frac12\text{ cm}", thousands=True)]
     ['1000', '+', 'frac', '12', ' cm']
     """
-    text = _DROP.sub(" ", _NEWLINE.sub(r" \\newline ", text))
-    text = _BRACES.sub(
-        lambda m: {"lbrace": r"\{", "rbrace": r"\}", "lbrack": "[", "rbrack": "]"}[m.group()[1:]],
-        text,
-    )
-    text = _HALF.sub(lambda m: rf"\time{m.group(1).lower()}m ", text)
-    text = _CONVERTED.sub(r"\\frac{\1}{\2}", text)  # how converters write a mixed number
-    text = _GLUE.sub("", text)
-    text = _THIN.sub(lambda m: re.sub(r"\D", "", m.group()), text)
-    text = _DECIMAL_COMMA.sub(".", text)
-    text = _TIMES_TEN.sub(r"\\times ", text)
-    text = _NEGATED.sub(lambda m: r"\ne " if m.group(1) == "=" else r"\notin ", text)
-    text = _SPACE.sub(" ", text)
-    text = text.replace("\\(", " ").replace("\\)", " ").replace("\\[", " ").replace("\\]", " ")
+    text = _plain_notation(text)
     if thousands:
         text = group_thousands(text)
     result: list[Token] = []
@@ -105,45 +78,54 @@ def tokens(text: str, *, thousands: bool) -> list[Token]:
         if text[place] == "$":
             place, spaced = place + 1, True
             continue
-        style = _TEXT.match(text, place) if text[place] == "\\" else None
-        if style is not None:
+        if text[place] == "\\" and (style := _TEXT.match(text, place)) is not None:
             words = _WORDS.match(text, style.end())
             if words is None:
                 place = style.end()  # a style around a formula: the formula is read as it is
                 continue
-            content = words.group(1) if words.group(1) is not None else words.group(2)
-            content = re.sub(r"\\(.)", r"\1", content)
-            if content.strip() == "$":
-                place, spaced = words.end(), True
+            place = words.end()
+            content = re.sub(r"\\(.)", r"\1", words.group(words.lastindex or 1))
+            name = content.strip()
+            if name == "$":
+                spaced = True
                 continue
-            named = content.strip() in _OPERATORS
-            result.append(
-                Token("cmd", content.strip(), spaced) if named else Token("text", content, spaced)
-            )
-            place, spaced = words.end(), False
-            continue
-        match = _TOKEN.match(text, place)
-        if match is None:
-            raise Unreadable(f"the character {text[place]!r}")
-        place = match.end()
-        kind = match.lastgroup
-        if kind is None:
-            spaced = True
-            continue
-        content = match.group(kind)
-        if kind == "esc":
-            if content == "$":
+            kind, content = ("cmd", name) if name in _OPERATORS else ("text", content)
+        else:
+            match = _TOKEN.match(text, place)
+            if match is None:
+                raise Unreadable(f"the character {text[place]!r}")
+            place = match.end()
+            if match.lastgroup is None:
+                spaced = True
+                continue
+            kind, content = match.lastgroup, match.group(match.lastgroup)
+            if kind == "esc" and content == "$":
                 if _AMOUNT.match(text, place):
                     result.append(Token("cmd", "dollar", spaced))
                 spaced = True
                 continue
-            kind = "op"
-            content = {"{": "\\{", "}": "\\}", "|": "norm"}.get(content, content)
+            if kind == "esc":
+                kind, content = "op", _ESCAPED.get(content, content)
         result.append(Token(kind, content, spaced))
         spaced = False
         if len(result) > MAX_TOKENS:
             raise TooMuch(f"more than {MAX_TOKENS} signs")
     return result
+
+
+def _plain_notation(text: str) -> str:
+    """The text with one notation for each of: line ends, brackets, blanks, digit groups, times of the day."""
+    text = _DROP.sub(" ", _NEWLINE.sub(r" \\newline ", text))
+    text = text.replace("{:}", ":")
+    text = _BRACES.sub(lambda m: _BRACE_NAMES[m.group()[1:]], text)
+    text = _HALF.sub(lambda m: rf"\time{m.group(1).lower()}m ", text)
+    text = _CONVERTED.sub(r"\\frac{\1}{\2}", text)  # how converters write a mixed number
+    text = _GLUE.sub("", text)
+    text = _THIN.sub(lambda m: re.sub(r"\D", "", m.group()), text)
+    text = _DECIMAL_COMMA.sub(".", text)
+    text = _TIMES_TEN.sub(r"\\times ", text)
+    text = _NEGATED.sub(lambda m: r"\ne " if m.group(1) == "=" else r"\notin ", text)
+    return _SPACE.sub(" ", text)
 
 
 _RUN = re.compile(r"(?<![\d.,])\d+(?:,\d+)+(?![\d,])")
