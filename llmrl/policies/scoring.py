@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 TILE_VOCABULARY = 8192
 TILE_ELEMENTS = 1 << 21  # of float32: 8 MiB, what a processor's cache can hold
+TILE_TOKENS = 512  # of a small vocabulary: temporary blocks of 1 MiB, which the allocator keeps
 KEEP_ELEMENTS = 1 << 24  # a problem of at most 64 MiB keeps its logits for the backward pass
 
 
@@ -137,7 +138,7 @@ class _Tiles:
     def tokens(self) -> list[tuple[int, int]]:
         """[begin, end) of the blocks of tokens."""
         width = min(self.weight.shape[0], TILE_VOCABULARY)
-        return _spans(self.hidden.shape[0], max(TILE_ELEMENTS // width, 64))
+        return _spans(self.hidden.shape[0], min(max(TILE_ELEMENTS // width, 64), TILE_TOKENS))
 
     def block(self, begin: int, end: int) -> tuple[Tensor, Tensor | None]:
         """Rows of the matrix and of the bias, in the accumulation type."""
