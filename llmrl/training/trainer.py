@@ -97,9 +97,11 @@ class Trainer:
         groups = [{"params": self.masters, "peak": train.learning_rate}]
         if self.critic_parameters:
             groups.append({"params": self.critic_parameters, "peak": train.critic_learning_rate})
+        # Fused: one pass over each weight and its moments, several times faster than one per operation.
         self.optimizer = torch.optim.AdamW(
-            groups, lr=train.learning_rate, betas=train.adam_betas, weight_decay=train.weight_decay
-        )
+            groups, lr=train.learning_rate, betas=train.adam_betas, weight_decay=train.weight_decay,
+            fused=True,
+        )  # fmt: skip
         # Sampling and the order of rows draw from a generator each, so that a change of batch sizes
         # leaves the other alone.
         self.sampling = torch.Generator(device=self.policy.device).manual_seed(self.config.seed)
