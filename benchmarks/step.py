@@ -26,6 +26,7 @@ from typing import Any
 import docstring_parser
 import gymnasium
 import torch
+from overhead import timed
 from tensordict import TensorDict
 
 from llmrl import keys
@@ -188,24 +189,11 @@ def set_up(work: Workload) -> None:
         time.perf_counter = time.process_time  # the trainer's own figures follow
 
 
-def adding(function: Callable[..., Any], name: str, spent: Counter[str]) -> Callable[..., Any]:
-    """``function``, which adds its seconds to ``spent[name]``."""
-
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        began = time.perf_counter()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            spent[name] += time.perf_counter() - began  # type: ignore[assignment]
-
-    return wrapper
-
-
 def llmrl_steps(trainer: Trainer, steps: int) -> list[dict[str, float]]:
     """Seconds of each part, sampled tokens and mean reward of every step."""
     spent: Counter[str] = Counter()
     step_of_env = TextVectorEnv.step
-    TextVectorEnv.step = adding(step_of_env, "grade", spent)  # type: ignore[method-assign]
+    TextVectorEnv.step = timed(step_of_env, "grade", spent)  # type: ignore[method-assign]
     out = []
     try:
         for _ in range(steps):

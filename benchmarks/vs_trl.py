@@ -27,10 +27,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from overhead import timed
 from step import (
     PARTS,
     Workload,
-    adding,
     digits,
     heading,
     llmrl_steps,
@@ -109,8 +109,8 @@ def run_trl(work: Workload) -> dict[str, Any]:
                 spent["prepare"] += time.perf_counter() - began  # type: ignore[assignment]
                 return out
 
-        Timed._generate = adding(GRPOTrainer._generate, "generate", spent)
-        Timed._calculate_rewards = adding(GRPOTrainer._calculate_rewards, "grade", spent)
+        Timed._generate = timed(GRPOTrainer._generate, "generate", spent)
+        Timed._calculate_rewards = timed(GRPOTrainer._calculate_rewards, "grade", spent)
 
         def reward(completions: Sequence[str], **_: Any) -> list[float]:
             values = [digits(text) for text in completions]
