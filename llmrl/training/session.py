@@ -439,8 +439,7 @@ def _loop(
             trackers.log(step, metrics)
             display.step(step, total, metrics)
             move(step)
-            every = config.checkpoint.rollouts_every
-            if every and (step % every == 0 or step == 1 or last):
+            if trainer.keeps_rollouts(step):
                 with writing(folder / "rollouts"):
                     write_rollouts(folder / "rollouts", step, rollouts)
             best = config.checkpoint.keep_best

@@ -123,7 +123,7 @@ class Trainer:
         """Sample, grade, credit, learn; returns the metrics and what was trained on.
 
         The rollouts hold every tensor that the update read, and ``"log_prob"`` (``"entropy"`` where
-        the algorithm reads it) as the update last scored each row, before that row's last gradient.
+        :meth:`noted_scores` names it) as the update last scored each row, before that row's last gradient.
         """
         began = time.perf_counter()
         self.seconds = {}
@@ -305,9 +305,8 @@ class Trainer:
         """Optimiser steps on minibatches of the rows, each in micro-batches."""
         train = self.config.train
         self.policy.pause()
-        for name in (keys.LOG_PROB, keys.ENTROPY):
-            if name in self.algorithm.in_keys:
-                data[name] = torch.zeros_like(data[keys.OLD_LOG_PROB])
+        for name in self.noted_scores():
+            data[name] = torch.zeros_like(data[keys.OLD_LOG_PROB])
         with self.timed("update"):
             self.policy.train()
             data = data.set(ROW, torch.arange(len(data), device=data.device))
@@ -334,6 +333,22 @@ class Trainer:
             "actor/learning_rate": self.optimizer.param_groups[0]["lr"],
         }
 
+    def keeps_rollouts(self, step: int) -> bool:
+        """Whether the rollouts of a step (1, 2, ...) are written down: the first, the last, every so many."""
+        every = self.config.checkpoint.rollouts_every
+        return every > 0 and (step % every == 0 or step in (1, self.config.train.steps))
+
+    def noted_scores(self) -> list[str]:
+        """What the update scores of each token, and notes in the rollouts.
+
+        Entropies if the algorithm reads them, and for rollouts that are kept: another algorithm may read
+        them there.  They change nothing of the gradient.
+        """
+        entropy = keys.ENTROPY in self.algorithm.in_keys or self.keeps_rollouts(
+            self.counters.step + 1
+        )
+        return [keys.LOG_PROB, *([keys.ENTROPY] * entropy)]
+
     def update_once(self, batch: TensorDict, data: TensorDict, totals: dict[str, float]) -> None:
         """One optimiser step: the gradients of the micro-batches are summed, clipped and applied.
 
@@ -358,16 +373,15 @@ class Trainer:
 
         From zero, since a backward pass that broke off has reached some of the weights and not others.
         """
-        entropy = keys.ENTROPY in self.algorithm.in_keys
-        packing = self.policy.packing
+        noted, packing = self.noted_scores(), self.policy.packing
         for parameter in (*self.parameters, *self.masters, *self.critic_parameters):
             parameter.grad = None
         sums: dict[str, float] = {}
         for rows in micro_batches(batch, budget, packing=packing):
             part = trim(batch[rows])
             with sized(part, packing=packing):
-                part = self.policy.score(part, entropy=entropy)
-                put_back(part, data, part[ROW], [keys.LOG_PROB, *([keys.ENTROPY] * entropy)])
+                part = self.policy.score(part, entropy=keys.ENTROPY in noted)
+                put_back(part, data, part[ROW], noted)
                 if self.critic is not None:
                     part = self.critic(part)
                 out = self.loss(part)

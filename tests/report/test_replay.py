@@ -126,7 +126,8 @@ def test_loss_and_gradient_are_those_of_one_pass_over_all_rows(policy, name):
     norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradient if g is not None))
     for budget in (8, 10_000):  # one row at a time; all of them
         score = replay(rollouts, policy, [recipe], micro_batch_tokens=budget).scores[name]
-        assert score.loss == pytest.approx(float(loss), rel=1e-4)
+        # Rows of weight one cancel to 2e-4 with gspo, so single precision leaves four digits or fewer.
+        assert score.loss == pytest.approx(float(loss), rel=1e-4, abs=1e-6)
         assert score.grad_norm == pytest.approx(norm, rel=1e-4)
     assert all(p.grad is None for p in parameters)
 

@@ -72,12 +72,12 @@ def test_what_is_read_is_what_the_step_returned(tiny, tmp_path, algo):
     always = {
         keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, keys.OLD_LOG_PROB, keys.OLD_ENTROPY,
         keys.MAX_ENTROPY, keys.ADVANTAGE, keys.GROUP, keys.REWARD, keys.TERMINATED, keys.TRUNCATED, keys.VALID,
-        keys.LOG_PROB,
+        keys.LOG_PROB, keys.ENTROPY,
     }  # fmt: skip
     beside = {
         "ppo": {keys.VALUE, keys.OLD_VALUE, keys.VALUE_TARGET},
         "grpo": {keys.REF_LOG_PROB},
-        "erc": {keys.ENTROPY},
+        "erc": set(),
     }
     assert names == always | beside[algo]
 
@@ -110,6 +110,22 @@ def test_the_saved_scores_are_those_that_the_loss_saw_last(tiny, tmp_path, epoch
             assert not row[key][~live].any()
     assert len(seen) == len(data)
     assert moved >= len(data) // 2  # the later minibatches, of a policy that has moved
+
+
+def test_entropies_are_noted_where_rollouts_are_kept_and_change_nothing(tiny):
+    kept = trainer_of(
+        tiny, "dapo", "--checkpoint.rollouts-every", "2", "--train.updates-per-step", "1"
+    )
+    left = trainer_of(
+        tiny, "dapo", "--checkpoint.rollouts-every", "0", "--train.updates-per-step", "1"
+    )
+    for step in (1, 2, 3):
+        data, other = kept.step()[1].data, left.step()[1].data
+        assert (keys.ENTROPY in data.keys()) is (step != 3)  # noqa: SIM118
+        assert keys.ENTROPY not in other.keys()  # noqa: SIM118
+        if step != 3:  # one update: it scores the very weights that the step began with
+            torch.testing.assert_close(data[keys.ENTROPY], data[keys.OLD_ENTROPY])
+    assert all(map(torch.equal, kept.parameters, left.parameters))
 
 
 def test_scores_of_trimmed_rows_go_back_to_their_tokens():
