@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from llmrl.verifiers.parser import Parser
 
 _HEDGE = re.compile(
-    r"\d|n['’]t\b|\b(?:or|not|if|maybe|perhaps|possibly|unless|to|and|is|are|was|were|be|but|instead|never|cannot"
-    r"|wrong|incorrect|false)\b",
+    r"\d|n['’]t\b|\b(?:or|not|if|maybe|perhaps|possibly|unless|to|and|but|instead|never|cannot|wrong"
+    r"|incorrect|false)\b",
     re.IGNORECASE,
 )
 """What units do not hold: words that say something of the value."""
