@@ -181,8 +181,8 @@ MUTANTS = [
     # credit
     Mutant(CRED, "return ~(self.largest - self.smallest > torch.finfo(torch.float32).eps * size)", "return torch.zeros_like(size, dtype=torch.bool)", CREDIT),
     Mutant(CRED, "torch.finfo(torch.float32).eps * size)", "1e-3 * size)", CREDIT),
-    Mutant(CRED, "free = (groups.count - self.ddof).clamp_min(1)", "free = groups.count.clamp_min(1)", CREDIT),
-    Mutant(CRED, "mean = groups.sum(reward) / groups.count.clamp_min(1)", "mean = groups.sum(reward) / groups.rows", CREDIT),
+    Mutant(CRED, "free = (self.count - ddof).clamp_min(1)", "free = self.count.clamp_min(1)", CREDIT),
+    Mutant(CRED, "self.sum(torch.where(self.valid, self.reward, 0)) / self.count.clamp_min(1)", "self.sum(torch.where(self.valid, self.reward, 0)) / self.rows", CREDIT),
     Mutant(CRED, "others = (groups.count - 1).clamp_min(1)[groups.index]", "others = groups.count.clamp_min(1)[groups.index]", CREDIT),
     Mutant(CRED, "self.gamma * self.lam * ahead", "self.lam * ahead", CREDIT),
     Mutant(CRED, "last = last & ~now", "last = last & now", CREDIT),
@@ -198,9 +198,9 @@ MUTANTS = [
     Mutant(PAST, "torch.where(first.abs() < second.abs(), first, second)", "torch.where(first.abs() > second.abs(), first, second)", HISTORY),
     Mutant(PAST, "every * blend + one * (1 - blend), one * blend", "every * blend + one * (1 - blend), every * blend", HISTORY),
     Mutant(PAST, "torch.where(groups.valid, advantage, 0)", "advantage", HISTORY),
-    Mutant(PAST, "std = torch.where(groups.uniform(), 0, std)", "pass", HISTORY),
+    Mutant(PAST, "std = torch.where(groups.uniform(), 0, groups.std(1))", "std = groups.std(1)", HISTORY),
     Mutant(PAST, "(within + between).sqrt()", "within.sqrt()", HISTORY),
-    Mutant(PAST, "(groups.count > 0).double()", "torch.ones_like(mean)", HISTORY),
+    Mutant(PAST, "(groups.count > 0).double()", "torch.ones_like(std)", HISTORY),
     Mutant(PAST, "return past\n", "return merge_statistics(past, reward_statistics(td))\n", HISTORY),
 ]  # fmt: skip
 

@@ -129,6 +129,19 @@ class Groups:
         size = torch.maximum(self.largest.abs(), self.smallest.abs())
         return ~(self.largest - self.smallest > torch.finfo(torch.float32).eps * size)
 
+    def mean(self) -> Tensor:
+        """[groups] of the valid rewards."""
+        return self.sum(torch.where(self.valid, self.reward, 0)) / self.count.clamp_min(1)
+
+    def centred(self) -> Tensor:
+        """[N] rewards minus their group's mean; 0 for rows without a verdict."""
+        return torch.where(self.valid, self.reward - self.mean()[self.index], 0)
+
+    def std(self, ddof: int) -> Tensor:
+        """[groups] deviation of the valid rewards; equal ones may leave a trace of rounding."""
+        free = (self.count - ddof).clamp_min(1)
+        return (self.sum(self.centred().square()) / free).sqrt()
+
     def need(self, rows: int, who: str) -> None:
         """Raise if a group is too small to be compared within."""
         if len(self.rows) and int(self.rows.min()) < rows:
@@ -182,12 +195,9 @@ class GroupAdvantage:
         """
         groups = Groups(td)
         groups.need(self.min_group_size, "GroupAdvantage")
-        reward = torch.where(groups.valid, groups.reward, 0)
-        mean = groups.sum(reward) / groups.count.clamp_min(1)
-        centred = torch.where(groups.valid, reward - mean[groups.index], 0)
+        centred = groups.centred()
         if self.divide_by_std:
-            free = (groups.count - self.ddof).clamp_min(1)
-            std = (groups.sum(centred.square()) / free).sqrt() + self.eps
+            std = groups.std(self.ddof) + self.eps
             # a uniform group may have std 0; its rows are set to 0 below
             centred = centred / torch.where(groups.uniform(), 1, std)[groups.index]
         return per_token(td, torch.where(groups.uniform()[groups.index], 0, centred))

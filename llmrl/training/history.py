@@ -74,12 +74,8 @@ def reward_statistics(td: TensorDict) -> Tensor:
         [N, 3], float64; the deviation of equal rewards is exactly 0.
     """
     groups = Groups(td)
-    reward = torch.where(groups.valid, groups.reward, 0)
-    mean = groups.sum(reward) / groups.count.clamp_min(1)
-    centred = torch.where(groups.valid, reward - mean[groups.index], 0)
-    std = (groups.sum(centred.square()) / (groups.count - 1).clamp_min(1)).sqrt()
-    std = torch.where(groups.uniform(), 0, std)
-    return torch.stack(((groups.count > 0).double(), mean, std), 1)[groups.index]
+    std = torch.where(groups.uniform(), 0, groups.std(1))
+    return torch.stack(((groups.count > 0).double(), groups.mean(), std), 1)[groups.index]
 
 
 def merge_statistics(past: Tensor, now: Tensor) -> Tensor:
