@@ -7,6 +7,7 @@ once; rows that have ended leave the batch.  Text, templates and TensorDicts are
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from llmrl.policies.decoding import WORTHWHILE, decoding, product
 from llmrl.policies.scoring import Head
 
 FINISH_END, FINISH_LENGTH, FINISH_REFUSED = 0, 1, 2
@@ -142,10 +144,12 @@ class Sampler:
                 length = len(contexts[order[0]]) + max(limits[i] for i in order)
                 count = max(self.max_cache_tokens // length, 1)
                 rows, order = order[:count], order[count:]
-                batch = _Batch(
-                    self, [contexts[i] for i in rows], [limits[i] for i in rows], temperature
-                )
-                drawn = batch.run(None if uniform is None else uniform[rows])
+                many = max(limits[i] for i in rows) >= WORTHWHILE
+                with decoding(self.model.get_decoder(), len(rows)) if many else nullcontext():
+                    batch = _Batch(
+                        self, [contexts[i] for i in rows], [limits[i] for i in rows], temperature
+                    )
+                    drawn = batch.run(None if uniform is None else uniform[rows])
                 samples |= dict(zip(rows, drawn, strict=True))
         finally:
             self.model.train(was_training)
@@ -165,6 +169,7 @@ class _Batch:
         self.model: Any = sampler.model
         self.decoder = self.model.get_decoder()
         self.head = Head.of(self.model)
+        self.project = product(self.head.weight, self.head.bias, len(contexts))
         self.end = torch.tensor(sampler.end_ids, dtype=torch.long, device=self.model.device)
         self.pad_id = sampler.pad_id
         self.contexts = contexts
@@ -185,7 +190,7 @@ class _Batch:
         live = torch.ones(size, dtype=torch.bool, device=device)
         width = attention.shape[1] - limit
         for step in range(limit):
-            log_p = (self.head.logits(hidden) / self.temperature).log_softmax(-1)
+            log_p = (self.head.finish(self.project(hidden)) / self.temperature).log_softmax(-1)
             token = log_p.argmax(1) if uniform is None else _draw(log_p.exp(), uniform[rows, step])
             chosen = log_p.gather(1, token[:, None]).squeeze(1)
             tokens[rows, step] = torch.where(live, token, self.pad_id)

@@ -58,7 +58,11 @@ class Head:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [..., V] in float32 of hidden states [..., H]."""
-        z = nn.functional.linear(hidden, self.weight, self.bias).float() * self.scale
+        return self.finish(nn.functional.linear(hidden, self.weight, self.bias))
+
+    def finish(self, product: Tensor) -> Tensor:
+        """Logits [..., V] in float32 of ``hidden @ weight.T + bias``."""
+        z = product.float() * self.scale
         return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
 
 
