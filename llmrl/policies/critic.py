@@ -10,8 +10,8 @@ from tensordict.nn import TensorDictModuleBase
 from torch import nn
 
 from llmrl import keys
-from llmrl.policies.packing import hidden_before
 from llmrl.policies.policy import Policy
+from llmrl.policies.reading import PADDED, Reader, hidden_before
 
 
 class Critic(TensorDictModuleBase):
@@ -23,16 +23,15 @@ class Critic(TensorDictModuleBase):
     Args:
         body: a transformer that maps ids to ``last_hidden_state``; it is owned, not shared.
         hidden_size: width of its hidden states.
-        packing: read several responses in one row, without padding; for a body that
-            :func:`llmrl.policies.packing.check_packing` accepts.
+        reader: how the body reads the responses.
     """
 
-    def __init__(self, body: nn.Module, hidden_size: int, *, packing: bool = False) -> None:
+    def __init__(self, body: nn.Module, hidden_size: int, *, reader: Reader = PADDED) -> None:
         super().__init__()
         self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
         self.out_keys = [keys.VALUE]
         self.body = body
-        self.packing = packing
+        self.reader = reader
         self.head = nn.Linear(hidden_size, 1)
         # Zero at first: before it has learned anything, the critic's baseline is no worse than none.
         nn.init.zeros_(self.head.weight)
@@ -40,10 +39,10 @@ class Critic(TensorDictModuleBase):
 
     @classmethod
     def from_policy(cls, policy: Policy) -> Critic:
-        """Start from the policy's own weights; packing as there, since the body is the same."""
+        """Start from the policy's own weights; read as there, since the body is the same."""
         body = copy.deepcopy(policy.model.get_decoder())
         width = policy.model.config.get_text_config().hidden_size
-        critic = cls(body, width, packing=policy.packing)
+        critic = cls(body, width, reader=policy.reader)
         return critic.to(device=policy.device, dtype=torch.float32)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -53,7 +52,7 @@ class Critic(TensorDictModuleBase):
         rows = mask.any(1).nonzero().squeeze(1)
         if len(rows):
             (row, column), hidden = hidden_before(
-                self.body, tokens[rows], attention[rows], mask[rows], packing=self.packing
+                self.body, self.reader, tokens[rows], attention[rows], mask[rows]
             )
             value = value.index_put((rows[row], column), self.head(hidden.float()).squeeze(-1))
         return tensordict.copy().set(keys.VALUE, value)

@@ -30,7 +30,8 @@ from llmrl.policies.loading import (
     local_folder,
     merged,
 )
-from llmrl.policies.packing import check_packing, hidden_before, packed_batches, read_lengths
+from llmrl.policies.probing import reader_for
+from llmrl.policies.reading import Sequences, hidden_before
 from llmrl.policies.sampler import (
     FINISH_END,
     FINISH_LENGTH,
@@ -67,6 +68,8 @@ class Policy(TensorDictModuleBase):
         prompt_template: what a prompt looks like without a chat template.
         packing: score several responses in one row, without padding; a model that cannot keep them
             apart is refused.
+        share_prompts: score the responses to a prompt behind one reading of it, if the model can and where
+            that saves enough; not together with packing or gradient checkpointing.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Policy(TensorDictModuleBase):
         chat_template: str | None = "auto",
         prompt_template: str = "{problem}",
         packing: bool = False,
+        share_prompts: bool = True,
     ) -> None:
         super().__init__()
         self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
@@ -103,10 +107,10 @@ class Policy(TensorDictModuleBase):
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.version = 0
         self.engine: Engine | None = None
-        if packing:
-            name = f"{type(model).__name__} {model.config.name_or_path}".rstrip()
-            check_packing(model.get_decoder(), name)
-        self.packing = packing
+        self.reader = reader_for(
+            model.get_decoder(), f"{type(model).__name__} {model.config.name_or_path}".rstrip(),
+            packing=packing, share_prompts=share_prompts,
+        )  # fmt: skip
 
     @classmethod
     def from_pretrained(
@@ -121,6 +125,7 @@ class Policy(TensorDictModuleBase):
         chat_template: str | None = "auto",
         prompt_template: str = "{problem}",
         packing: bool = False,
+        share_prompts: bool = True,
         lora: LoraOptions | None = None,
         attn_implementation: str | None = None,
         gradient_checkpointing: bool = False,
@@ -161,6 +166,7 @@ class Policy(TensorDictModuleBase):
             chat_template=chat_template,
             prompt_template=prompt_template,
             packing=packing,
+            share_prompts=share_prompts,
         )
 
     @property
@@ -386,8 +392,7 @@ class Policy(TensorDictModuleBase):
         Args:
             tensordict: tokens, attention and mask [N, T].
             entropy: whether to write ``"entropy"`` too, exact over the whole vocabulary.
-            micro_batch_tokens: read the rows in groups of at most so many tokens, padding included (with
-                packing, what little there is of it).
+            micro_batch_tokens: read the rows in groups of at most so many tokens, padding included.
 
         Returns:
             A new TensorDict with ``"log_prob"`` [N, T] float32, at each sampled token the
@@ -398,7 +403,7 @@ class Policy(TensorDictModuleBase):
         log_prob = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
         entropies = torch.zeros_like(log_prob) if entropy else None
         head = Head.of(self.model)
-        for rows in self._row_groups(attention, mask, micro_batch_tokens):
+        for rows in self._row_groups(tokens, attention, mask, micro_batch_tokens):
             where, hidden, targets = self._hidden(rows, tokens[rows], attention[rows], mask[rows])
             values, spread = score_tokens(
                 hidden, targets, head, temperature=self.temperature, entropy=entropy
@@ -433,7 +438,7 @@ class Policy(TensorDictModuleBase):
         tokens, attention, mask = self._read(tensordict)
         logits = torch.zeros((*tokens.shape, self.vocab_size), device=tokens.device)
         head = Head.of(self.model)
-        for rows in self._row_groups(attention, mask, None):
+        for rows in self._row_groups(tokens, attention, mask, None):
             where, hidden, _ = self._hidden(rows, tokens[rows], attention[rows], mask[rows])
             logits = logits.index_put(where, head.logits(hidden) / self.temperature)
         return LLMMaskedCategorical(logits=logits, mask=mask)
@@ -452,28 +457,20 @@ class Policy(TensorDictModuleBase):
         Returns:
             Rows and columns of the sampled tokens in the whole batch, the hidden states, the tokens.
         """
-        decoder = self.model.get_decoder()
         (row, column), hidden = hidden_before(
-            decoder, tokens, attention, mask, packing=self.packing
+            self.model.get_decoder(), self.reader, tokens, attention, mask
         )
         return (rows[row], column), hidden, tokens[row, column]
 
-    def _row_groups(self, attention: Tensor, mask: Tensor, budget: int | None) -> list[Tensor]:
+    def _row_groups(
+        self, tokens: Tensor, attention: Tensor, mask: Tensor, budget: int | None
+    ) -> list[Tensor]:
         """Numbers of the rows that have something to score, in groups within the budget."""
         rows = mask.any(1).nonzero().squeeze(1)
         if budget is None or len(rows) == 0:
             return [rows] if len(rows) else []
-        if self.packing:
-            read = read_lengths(attention[rows], mask[rows])
-            return [rows[part] for part in packed_batches(read.tolist(), budget)]
-        lengths = attention[rows].sum(1)
-        order = torch.argsort(lengths, descending=True, stable=True)
-        groups, begin = [], 0
-        while begin < len(order):
-            count = max(budget // int(lengths[order[begin]]), 1)
-            groups.append(rows[order[begin : begin + count]])
-            begin += count
-        return groups
+        sequences = Sequences.of(tokens[rows], attention[rows], mask[rows])
+        return [rows[part] for part in self.reader.batches(sequences, budget)]
 
     # Weights
 

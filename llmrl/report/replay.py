@@ -184,7 +184,7 @@ def _score(
     low, high = float("inf"), 0.0
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)  # Clip-Cov draws
-        for rows in micro_batches(batch, budget):
+        for rows in micro_batches(batch, budget, policy.reader):
             part = policy.score(trim(batch[rows]), entropy=keys.ENTROPY in recipe.in_keys)
             out = loss_of(part)
             # A value loss has no gradient in the policy: its critic is not here.

@@ -94,7 +94,10 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     """Gradients longer than this are scaled down to it."""
     micro_batch_tokens: int = 16_384
-    """Rows times padded length per forward pass; affects memory and speed, not the result."""
+    """Tokens of a forward pass, padding included; affects memory and speed, not the result."""
+    share_prompts: bool = True
+    """Score and train on the responses to a prompt behind one reading of it, where the model can and that
+    saves enough; the result is the same to rounding. Not together with packing or gradient checkpointing."""
     packing: bool = False
     """Score and train on several responses in one row instead of padding each to the longest; the result
     is the same to rounding. Faster where lengths differ much; models that cannot do it are refused."""

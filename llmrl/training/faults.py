@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 
 from llmrl import keys
-from llmrl.policies.packing import Layout, read_lengths
+from llmrl.policies.reading import Reader, Sequences
 from llmrl.training.rollout import Rollouts
 
 T = TypeVar("T")
@@ -57,17 +57,16 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def sized(data: TensorDict, *, packing: bool = False) -> Iterator[None]:
+def sized(data: TensorDict, reader: Reader) -> Iterator[None]:
     """Work on one micro-batch: running out of memory becomes :class:`TooLarge`, with its size."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        rows, length = data[keys.ATTENTION].shape
-        if packing:
-            layout = Layout.packed(read_lengths(data[keys.ATTENTION], data[keys.MASK]).tolist())
-            rows, length = layout.rows, layout.width
+        rows, length = reader.extent(
+            Sequences.of(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK])
+        )
         raise TooLarge(rows, length) from error
 
 
@@ -75,7 +74,7 @@ class Memory:
     """How many tokens a micro-batch may have: less, from then on, each time that one did not fit.
 
     Args:
-        budget: rows times padded length to begin with.
+        budget: tokens to begin with, padding included.
         note: is told, once, of every change.
     """
 
@@ -101,8 +100,8 @@ class Memory:
             except TooLarge as error:
                 if error.rows == 1:
                     raise TrainingError(
-                        f"A single response of {error.length} tokens, prompt included, does not fit into "
-                        "memory. Give a smaller --policy.max-response-length or --policy.max-prompt-length, "
+                        f"A single response does not fit into memory: {error.length} tokens, prompt "
+                        "included. Give a smaller --policy.max-response-length or --policy.max-prompt-length, "
                         "--policy.gradient-checkpointing, or --policy.dtype bfloat16."
                     ) from error
                 self.budget = error.rows // 2 * error.length

@@ -17,8 +17,8 @@ from tensordict import TensorDict, TensorDictBase
 
 from llmrl import keys
 from llmrl.envs.text import TextVectorEnv
-from llmrl.policies.packing import packed_batches, read_lengths
 from llmrl.policies.policy import Policy
+from llmrl.policies.reading import PADDED, Reader, Sequences
 from llmrl.training.turns import info_rows, play
 
 
@@ -279,25 +279,13 @@ def _begin(data: TensorDict) -> int:
     return int(sampled[0]) if len(sampled) else data[keys.MASK].shape[1]
 
 
-def micro_batches(data: TensorDict, budget: int, *, packing: bool = False) -> list[torch.Tensor]:
-    """Row numbers, alike in length together, such that rows x padded length stays within ``budget``.
+def micro_batches(data: TensorDict, budget: int, reader: Reader = PADDED) -> list[torch.Tensor]:
+    """Row numbers, in parts of which a reader gives a model at most ``budget`` tokens with their padding.
 
-    With packing, long and short together, such that the rows that hold them all stay within it.
     A single row that is longer than the budget gets a batch of its own.
     """
-    if packing:
-        lengths = read_lengths(data[keys.ATTENTION], data[keys.MASK]).tolist()
-        return [torch.tensor(part, device=data.device) for part in packed_batches(lengths, budget)]
-    lengths = data[keys.ATTENTION].sum(1)
-    order = torch.argsort(lengths, stable=True, descending=True)
-    batches: list[torch.Tensor] = []
-    begin = 0
-    while begin < len(order):
-        longest = max(int(lengths[order[begin]]), 1)
-        count = max(budget // longest, 1)
-        batches.append(order[begin : begin + count])
-        begin += count
-    return batches
+    sequences = Sequences.of(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK])
+    return [torch.tensor(part, device=data.device) for part in reader.batches(sequences, budget)]
 
 
 def by_rows(
@@ -305,8 +293,7 @@ def by_rows(
     data: TensorDict,
     names: Sequence[str],
     budget: int,
-    *,
-    packing: bool = False,
+    reader: Reader = PADDED,
 ) -> TensorDict:
     """``score`` applied to micro-batches; its entries ``names`` put back in place, [N, T].
 
@@ -315,7 +302,7 @@ def by_rows(
     """
     rows, width = data[keys.ATTENTION].shape
     out: dict[str, torch.Tensor] = {}
-    for index in micro_batches(data, budget, packing=packing):
+    for index in micro_batches(data, budget, reader):
         part = data[index]
         used = part[keys.ATTENTION].any(0).nonzero()
         left, right = int(used[0]), width - int(used[-1]) - 1

@@ -183,6 +183,7 @@ def _load_policy(config: Config, path: str) -> Policy:
         chat_template=settings.chat_template,
         lora=LoraOptions(rank=settings.lora_rank) if settings.lora_rank else None,
         gradient_checkpointing=settings.gradient_checkpointing, packing=config.train.packing,
+        share_prompts=config.train.share_prompts,
     )  # fmt: skip
 
 

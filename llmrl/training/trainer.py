@@ -290,16 +290,13 @@ class Trainer:
         self, score: Callable[[TensorDict], TensorDict], data: TensorDict, names: Sequence[str]
     ) -> TensorDict:
         """:func:`rollout.by_rows` in micro-batches that fit into memory."""
-
-        packing = self.policy.packing
+        reader = self.policy.reader
 
         def measured(part: TensorDict) -> TensorDict:
-            with sized(part, packing=packing):
+            with sized(part, reader):
                 return score(part)
 
-        return self.memory.fit(
-            lambda budget: by_rows(measured, data, names, budget, packing=packing)
-        )
+        return self.memory.fit(lambda budget: by_rows(measured, data, names, budget, reader))
 
     def update(self, data: TensorDict, metrics: dict[str, float]) -> None:
         """Optimiser steps on minibatches of the rows, each in micro-batches."""
@@ -373,13 +370,13 @@ class Trainer:
 
         From zero, since a backward pass that broke off has reached some of the weights and not others.
         """
-        noted, packing = self.noted_scores(), self.policy.packing
+        noted, reader = self.noted_scores(), self.policy.reader
         for parameter in (*self.parameters, *self.masters, *self.critic_parameters):
             parameter.grad = None
         sums: dict[str, float] = {}
-        for rows in micro_batches(batch, budget, packing=packing):
+        for rows in micro_batches(batch, budget, reader):
             part = trim(batch[rows])
-            with sized(part, packing=packing):
+            with sized(part, reader):
                 part = self.policy.score(part, entropy=keys.ENTROPY in noted)
                 put_back(part, data, part[ROW], noted)
                 if self.critic is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import tiny_model
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -19,7 +20,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from llmrl.policies import decoding as module
 from llmrl.policies.decoding import WORTHWHILE, decoding, product
 from llmrl.policies.sampler import Sampler
-from tests.tiny import tiny_model
 
 SIZES = {
     "vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,

@@ -2,100 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tensordict import TensorDict
+from readable import LENGTHS, MODELS, batch, close, gradients, make, mamba, policy
 from tiny import tiny_model, tiny_policy, tiny_tokenizer
 from torch import Tensor
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    MambaConfig,
-    MambaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
 
 from llmrl import keys
-from llmrl.policies import packing
 from llmrl.policies.critic import Critic
 from llmrl.policies.loading import PolicyError
-from llmrl.policies.packing import Layout, hidden_before, packed_batches, read_lengths
 from llmrl.policies.policy import Policy
+from llmrl.policies.probing import TOLERANCE, reader_for
+from llmrl.policies.reading import PACKED, PADDED, Layout, Reader, Sequences, hidden_before
 from llmrl.policies.scoring import Head, score_tokens
-
-SIZES = {
-    "vocab_size": 261, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64,
-    "initializer_range": 0.2, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None,
-}  # fmt: skip
-
-
-def gpt2(**more: Any) -> GPT2LMHeadModel:
-    sizes = {"vocab_size": 261, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}
-    ids = {"eos_token_id": 1, "bos_token_id": 1}
-    return GPT2LMHeadModel(GPT2Config(**sizes, **ids, initializer_range=0.2, **more))
-
-
-MODELS: dict[str, Callable[[], Any]] = {
-    "llama": tiny_model,
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
-    "gpt2": gpt2,
-    "mistral with a sliding window": lambda: MistralForCausalLM(
-        MistralConfig(**SIZES, sliding_window=7)
-    ),
-    "llama, eager": lambda: tiny_model(attn_implementation="eager"),
-    "gpt2, eager": lambda: gpt2(attn_implementation="eager"),
-}
-
-
-def make(name: str, dtype: torch.dtype = torch.float32) -> Any:
-    torch.manual_seed(0)
-    return MODELS[name]().to(dtype).eval()
-
-
-def batch(lengths: list[tuple[int, int]], *, seed: int = 0) -> TensorDict:
-    """Left-padded prompts and right-padded responses; in the first row something said is not sampled."""
-    left, right = (max(x) for x in zip(*lengths, strict=True))
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(5, 261, (len(lengths), left + right), generator=generator)
-    column = torch.arange(left + right)
-    begin = torch.tensor([left - prompt for prompt, _ in lengths])[:, None]
-    end = torch.tensor([left + response for _, response in lengths])[:, None]
-    attention = (column >= begin) & (column < end)
-    mask = attention & (column >= left)
-    mask[0, left + 1 : left + 3] = False
-    return TensorDict(
-        {keys.TOKENS: tokens, keys.ATTENTION: attention, keys.MASK: mask},
-        batch_size=[len(lengths)],
-    )
-
-
-LENGTHS = [(3, 9), (6, 30), (1, 1), (5, 2), (8, 4), (2, 17), (4, 11), (3, 25)]
-
-
-def policy(model: Any, **more: Any) -> Policy:
-    return Policy(model, tiny_tokenizer(), max_prompt_length=16, max_response_length=32, **more)
-
-
-def gradients(model: Any) -> list[Tensor]:
-    taken = [p.grad for p in model.parameters()]
-    model.zero_grad()
-    return [torch.zeros(()) if g is None else g for g in taken]
-
-
-def close(first: Any, second: Any, tolerance: float) -> None:
-    """Within ``tolerance`` of each other, of the size of the largest number in a tensor."""
-    for a, b in zip(first, second, strict=True):
-        scale = max(float(b.abs().max()), 1.0)
-        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * scale)
 
 
 @pytest.fixture
@@ -151,17 +74,17 @@ def test_in_float64_they_are_equal_to_1e_10(name):
     model = make(name, torch.float64)
     tokens, attention, mask = (data[key] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK))
 
-    def score(rows: Tensor, packing: bool) -> tuple[Tensor, Tensor]:
+    def score(rows: Tensor, reader: Reader) -> tuple[Tensor, Tensor]:
         (row, column), hidden = hidden_before(
-            model.get_decoder(), tokens[rows], attention[rows], mask[rows], packing=packing
+            model.get_decoder(), reader, tokens[rows], attention[rows], mask[rows]
         )
         values = score_tokens(hidden, tokens[rows][row, column], Head.of(model), entropy=True)
         (values[0].sum() + 0.3 * values[1].square().sum()).backward()
         return tuple(value.detach() for value in values)  # type: ignore[return-value]
 
-    got = score(torch.arange(len(data)), True)
+    got = score(torch.arange(len(data)), PACKED)
     got_grad = gradients(model)
-    parts = [score(torch.tensor([i]), False) for i in range(len(data))]
+    parts = [score(torch.tensor([i]), PADDED) for i in range(len(data))]
     close(got, [torch.cat(part) for part in zip(*parts, strict=True)], 1e-10)
     close(got_grad, gradients(model), 1e-10)
 
@@ -197,14 +120,14 @@ def test_the_critic_is_packed_like_the_policy(widths):
     data = batch(LENGTHS)
     scorer = policy(make("llama"), packing=True)
     critic = Critic.from_policy(scorer)
-    assert critic.packing
+    assert critic.reader is PACKED
     torch.nn.init.normal_(critic.head.weight, generator=torch.Generator().manual_seed(2))
     widths.clear()
     got = critic(data)[keys.VALUE]
     assert widths[0][0] < len(data)
     got.square().sum().backward()
     got_grad = gradients(critic)
-    critic.packing = False
+    critic.reader = PADDED
     want = torch.cat([critic(data[i : i + 1])[keys.VALUE] for i in range(len(data))])
     want.square().sum().backward()
     close([got.detach()], [want.detach()], 1e-5)
@@ -224,7 +147,7 @@ def test_gradient_checkpointing_and_adapters_are_packed_too(tmp_path):
     )
     scorer.train()
     grads, values = [], []
-    for scorer.packing in (True, False):
+    for scorer.reader in (PACKED, PADDED):
         scored = scorer.score(data)[keys.LOG_PROB]
         scored.sum().backward()
         values.append(scored.detach())
@@ -237,10 +160,7 @@ def test_gradient_checkpointing_and_adapters_are_packed_too(tmp_path):
 
 
 def test_a_recurrent_model_is_refused_with_its_name_and_the_switch():
-    sizes = {"vocab_size": 261, "hidden_size": 32, "state_size": 4, "num_hidden_layers": 2}
-    torch.manual_seed(0)
-    model = MambaForCausalLM(MambaConfig(**sizes, initializer_range=0.2)).eval()
-    policy(model)
+    model = mamba()
     with pytest.raises(
         PolicyError,
         match=r"MambaForCausalLM cannot be read with packing \(--train.packing\).*--train.no-packing",
@@ -287,19 +207,30 @@ def test_positions_that_do_not_begin_anew_are_refused_though_attention_is_right(
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("dtype", packing.PACKING_TOLERANCE)
+@pytest.mark.parametrize("dtype", TOLERANCE)
 def test_a_model_that_can_is_not_refused_for_its_rounding(name, dtype):
-    packing.check_packing(make(name, dtype).get_decoder(), name)
+    decoder = make(name, dtype).get_decoder()
+    assert reader_for(decoder, name, packing=True, share_prompts=False) is PACKED
 
 
 def test_a_short_context_is_not_overrun_by_the_check():
     policy_of_9 = Policy(
         tiny_model(max_position_embeddings=9), tiny_tokenizer(), max_response_length=4, packing=True
     )
-    assert policy_of_9.packing
+    assert policy_of_9.reader is PACKED
 
 
 # The layout.
+
+
+def of_lengths(lengths: list[int]) -> Sequences:
+    """Sequences of which so many tokens are read."""
+    width = max(lengths, default=0) + 1
+    sampled = torch.arange(width) == torch.tensor(lengths)[:, None]
+    sampled[:, 0] = False
+    empty = torch.zeros(sampled.shape, dtype=torch.long)
+    return Sequences.of(empty, torch.ones_like(sampled), sampled)
+
 
 lengths_of_rows = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
@@ -324,7 +255,7 @@ def test_no_two_sequences_share_a_place_and_none_leaves_its_row(lengths):
 
 @given(lengths=st.lists(st.integers(0, 40), min_size=1, max_size=30), budget=st.integers(1, 120))
 def test_every_sequence_is_in_one_part_and_no_part_is_over_the_budget(lengths, budget):
-    parts = packed_batches(lengths, budget)
+    parts = PACKED.batches(of_lengths(lengths), budget)
     assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
     for part in parts:
         layout = Layout.packed([lengths[i] for i in part])
@@ -333,18 +264,24 @@ def test_every_sequence_is_in_one_part_and_no_part_is_over_the_budget(lengths, b
 
 def test_a_row_holds_what_its_longest_leaves_free():
     assert Layout.packed([10, 6, 3, 1]).rows == 2
-    assert packed_batches([10, 6, 3, 1], budget=20) == [[0, 1, 2, 3]]
+    assert PACKED.batches(of_lengths([10, 6, 3, 1]), budget=20) == [[0, 1, 2, 3]]
     # Within 10 there is one row at a time, as wide as the longest that is left.
-    assert packed_batches([10, 6, 3, 1], budget=10) == [[0], [1], [2, 3]]
+    assert PACKED.batches(of_lengths([10, 6, 3, 1]), budget=10) == [[0], [1], [2, 3]]
 
 
-def test_read_lengths_stop_at_the_last_sampled_token():
+def test_lengths_stop_at_the_last_sampled_token():
     data = batch([(2, 5), (3, 1)])
-    mask = data[keys.MASK]
-    assert read_lengths(data[keys.ATTENTION], mask).tolist() == [6, 3]
-    mask[0, -1] = False
-    assert read_lengths(data[keys.ATTENTION], mask).tolist() == [5, 3]
-    assert read_lengths(data[keys.ATTENTION], torch.zeros_like(mask)).tolist() == [0, 0]
+
+    def read() -> Sequences:
+        return Sequences.of(*(data[key] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK)))
+
+    assert read().lengths == [6, 3]
+    assert read().prompts == [2, 3]
+    data[keys.MASK][0, -1] = False
+    assert read().lengths == [5, 3]
+    data[keys.MASK][:] = False
+    assert read().lengths == [0, 0]
+    assert read().prompts == [0, 0]
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -37,6 +37,7 @@ from transformers import (
 from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.policies.policy import LoraOptions, Policy, PolicyError
+from llmrl.policies.reading import PADDED
 
 PROBLEMS = ["1+1", "What is seven times eight?", "x", "1+1", "Solve $x^2=4$."]
 
@@ -165,6 +166,7 @@ def test_scores_do_not_depend_on_padding_or_batch():
 
 def test_micro_batches_stay_within_the_budget(monkeypatch):
     policy = tiny_policy()
+    policy.reader = PADDED
     data = policy.generate(PROBLEMS * 4, generator=seeded())
     seen = []
     forward = policy.model.model.forward

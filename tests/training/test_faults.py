@@ -154,8 +154,8 @@ def test_without_anybody_to_tell_notes_go_to_the_log(tiny, caplog):
 
 # Memory.
 
-LENGTH = len("say it") + 2 + 4
-"""Tokens of a row: the prompt, the two marks of its template, the response."""
+LENGTH = len("say it") + 2 + 4 - 1
+"""Tokens of a row that are read: the prompt, the two marks of its template, the response but its last one."""
 
 OUT = {
     "gpu": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -197,7 +197,7 @@ def limit_memory(trainer, rows: int, error: Exception, half_way: bool):
 def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
     kind, half_way, dtype, tiny
 ):
-    more = ("--policy.dtype", dtype, "--train.updates-per-step", "1")
+    more = ("--policy.dtype", dtype, "--train.updates-per-step", "1", "--train.no-share-prompts")
     small, _ = make(tiny, *more, "--train.micro-batch-tokens", str(3 * LENGTH))
     expected = small.step()[0]
     trainer, notes = make(tiny, *more, "--train.micro-batch-tokens", "100000")
@@ -218,7 +218,7 @@ def test_a_single_row_that_does_not_fit_is_an_error_that_says_what_to_do(tiny):
     limit_memory(trainer, 0, OUT["gpu"], half_way=False)
     with pytest.raises(
         TrainingError,
-        match=rf"A single response of {LENGTH} tokens.*does not fit.*max-response-length",
+        match=rf"A single response does not fit into memory: {LENGTH} tokens.*max-response-length",
     ):
         trainer.step()
 

@@ -1,4 +1,4 @@
-"""Training with packing: the same steps to rounding, and a stopped run goes on bit by bit."""
+"""Training with packing or shared prompts: the same steps to rounding, and a stopped run goes on bit by bit."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tiny import tiny_folder
 
 from llmrl import keys
 from llmrl.policies.loading import PolicyError
+from llmrl.policies.reading import PACKED, PADDED
+from llmrl.policies.sharing import SHARED
 from llmrl.training import checkpoint, session
 from llmrl.training.config import parse
 from llmrl.training.faults import TooLarge, sized
@@ -70,7 +72,7 @@ def steps(trainer: Trainer, count: int) -> list[Any]:
 def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
     config = parse(arguments(tiny, "--algo", name, "--train.packing"))
     whole, _ = session.build(config)
-    assert whole.policy.packing
+    assert whole.policy.reader is PACKED
     varied(whole)
     steps(whole, 2)
     with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as metrics:
@@ -86,13 +88,15 @@ def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["espo", "ppo", "erc"])
-def test_a_packed_step_is_the_padded_step_to_rounding(name, tiny):
+@pytest.mark.parametrize("way", ["packing", "share-prompts"])
+def test_a_step_is_the_padded_step_to_rounding(name, way, tiny):
     results = []
-    for switch in ("--train.packing", "--train.no-packing"):
+    for switch in (f"--train.{way}", "--train.no-share-prompts"):
         stir(0)  # the environment draws from the generators of the process
         trainer, _ = session.build(parse(arguments(tiny, "--algo", name, switch)))
         varied(trainer)
         metrics, rollouts = trainer.step()
+        assert trainer.policy.reader is {"p": PACKED, "s": SHARED, "n": PADDED}[switch[8]]
         if switch == "--train.packing":
             lengths = rollouts.data[keys.ATTENTION].sum(1)
             assert lengths.unique().numel() > 2
@@ -112,12 +116,13 @@ def rows_of(lengths: list[int]) -> TensorDict:
     attention = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     mask = attention.clone()
     mask[:, 0] = False
-    return TensorDict({keys.ATTENTION: attention, keys.MASK: mask}, batch_size=[len(lengths)])
+    entries = {keys.TOKENS: attention.long(), keys.ATTENTION: attention, keys.MASK: mask}
+    return TensorDict(entries, batch_size=[len(lengths)])
 
 
 def test_packed_micro_batches_hold_more_rows_within_the_same_budget():
     data = rows_of([41, 5, 5, 5, 5, 5, 5, 5, 5, 21, 21])
-    parts = micro_batches(data, 80, packing=True)
+    parts = micro_batches(data, 80, PACKED)
     assert sorted(torch.cat(parts).tolist()) == list(range(11))
     assert len(parts) == 2
     assert len(micro_batches(data, 80)) == 3
@@ -126,12 +131,12 @@ def test_packed_micro_batches_hold_more_rows_within_the_same_budget():
 def test_memory_that_runs_out_is_counted_in_packed_rows():
     # As padded rows these would be 11 of 41, and half of that is more than there was.
     part = trim(rows_of([41, 5, 5, 5, 5, 5, 5, 5, 5, 21, 21]))
-    with pytest.raises(TooLarge) as caught, sized(part, packing=True):
+    with pytest.raises(TooLarge) as caught, sized(part, PACKED):
         raise MemoryError
     assert (caught.value.rows, caught.value.length) == (3, 40)
-    with pytest.raises(TooLarge) as caught, sized(part):
+    with pytest.raises(TooLarge) as caught, sized(part, PADDED):
         raise MemoryError
-    assert (caught.value.rows, caught.value.length) == (11, 41)
+    assert (caught.value.rows, caught.value.length) == (11, 40)
 
 
 def test_a_model_that_cannot_is_refused_before_anything_is_written(tiny, tmp_path, monkeypatch):

@@ -1,0 +1,105 @@
+"""Models that can be read in several ways, batches to read, and how to compare what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from tiny import tiny_model, tiny_tokenizer
+from torch import Tensor
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from llmrl import keys
+from llmrl.policies.policy import Policy
+
+SIZES = {
+    "vocab_size": 261, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64,
+    "initializer_range": 0.2, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None,
+}  # fmt: skip
+
+
+def gpt2(**more: Any) -> GPT2LMHeadModel:
+    sizes = {"vocab_size": 261, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    ids = {"eos_token_id": 1, "bos_token_id": 1}
+    return GPT2LMHeadModel(GPT2Config(**sizes, **ids, initializer_range=0.2, **more))
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "llama": tiny_model,
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
+    "gpt2": gpt2,
+    "mistral with a sliding window": lambda: MistralForCausalLM(
+        MistralConfig(**SIZES, sliding_window=7)
+    ),
+    "llama, eager": lambda: tiny_model(attn_implementation="eager"),
+    "gpt2, eager": lambda: gpt2(attn_implementation="eager"),
+}
+
+
+def make(name: str, dtype: torch.dtype = torch.float32) -> Any:
+    torch.manual_seed(0)
+    return MODELS[name]().to(dtype).eval()
+
+
+def batch(
+    lengths: list[tuple[int, int]], *, same: list[int] | None = None, seed: int = 0
+) -> TensorDict:
+    """Left-padded prompts and right-padded responses; in the first row something said is not sampled.
+
+    Args:
+        lengths: of each prompt and response.
+        same: rows whose numbers are equal have the same prompt; by default all differ.
+    """
+    left, right = (max(x) for x in zip(*lengths, strict=True))
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(5, 261, (len(lengths), left + right), generator=generator)
+    for row, number in enumerate(same or []):
+        tokens[row, :left] = tokens[(same or []).index(number), :left]
+    column = torch.arange(left + right)
+    begin = torch.tensor([left - prompt for prompt, _ in lengths])[:, None]
+    end = torch.tensor([left + response for _, response in lengths])[:, None]
+    attention = (column >= begin) & (column < end)
+    mask = attention & (column >= left)
+    mask[0, left + 1 : left + 3] = False
+    return TensorDict(
+        {keys.TOKENS: tokens, keys.ATTENTION: attention, keys.MASK: mask},
+        batch_size=[len(lengths)],
+    )
+
+
+LENGTHS = [(3, 9), (6, 30), (1, 1), (5, 2), (8, 4), (2, 17), (4, 11), (3, 25)]
+
+
+def policy(model: Any, **more: Any) -> Policy:
+    return Policy(model, tiny_tokenizer(), max_prompt_length=16, max_response_length=32, **more)
+
+
+def mamba() -> MambaForCausalLM:
+    sizes = {"vocab_size": 261, "hidden_size": 32, "state_size": 4, "num_hidden_layers": 2}
+    torch.manual_seed(0)
+    return MambaForCausalLM(MambaConfig(**sizes, initializer_range=0.2)).eval()
+
+
+def gradients(model: Any) -> list[Tensor]:
+    taken = [p.grad for p in model.parameters()]
+    model.zero_grad()
+    return [torch.zeros(()) if g is None else g for g in taken]
+
+
+def close(first: Any, second: Any, tolerance: float) -> None:
+    """Within ``tolerance`` of each other, of the size of the largest number in a tensor."""
+    for a, b in zip(first, second, strict=True):
+        scale = max(float(b.abs().max()), 1.0)
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance * scale)
