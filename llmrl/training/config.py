@@ -95,6 +95,11 @@ class TrainConfig:
     """Gradients longer than this are scaled down to it."""
     micro_batch_tokens: int = 16_384
     """Tokens of a forward pass, padding included; affects memory and speed, not the result."""
+    rescore: bool = True
+    """Score the responses before the update, for their old log-probabilities and entropies. Without, the
+    sampler's own log-probabilities are the old ones, which saves a pass over all tokens; for algorithms that
+    read neither old entropies nor the gap between the two. actor/entropy and rollout/mismatch_* then speak
+    of the rows of a step's first update."""
     share_prompts: bool = True
     """Score and train on the responses to a prompt behind one reading of it, where the model can and that
     saves enough; the result is the same to rounding. Not together with packing or gradient checkpointing."""
@@ -409,7 +414,11 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
         policy_tree = _flatten(yaml.safe_load(beside.read_text()))
     algo_name = named.algo or file_tree.get("algo.name") or "espo"
     env_id = named.env or file_tree.get("env.id") or "llmrl/MATH-v0"
-    algo_options = options_of("algo", find_algorithm(algo_name), algo_name)
+    try:
+        recipe = find_algorithm(algo_name)
+    except ValueError as error:
+        raise ConfigError(f"--algo {algo_name}: {error}") from error
+    algo_options = options_of("algo", recipe, algo_name)
     env_options = options_of("env", env_class(env_id), env_id, skip=("split", "render_mode"))
 
     schema = _schema(algo_options, env_options)

@@ -126,6 +126,7 @@ def build(config: Config, start: Path | None = None) -> tuple[Trainer, Environme
     except (TypeError, ValueError) as error:
         raise ConfigError(f"--algo {config.algo.name}: {error}") from error
     _check_group_size(config, recipe)
+    _check_rescore(config, recipe)
     env_options = {k: v for k, v in vars(config.env).items() if k != "id"}
     # Data that cannot be read should stop us before a model is loaded.
     try:
@@ -208,6 +209,16 @@ def _check_group_size(config: Config, recipe: Algorithm) -> None:
             f"with each other and needs at least {needed} of them. Give --train.group-size {max(needed, 8)}, or an "
             "algorithm with a critic (--algo ppo)."
         )
+
+
+def _check_rescore(config: Config, recipe: Algorithm) -> None:
+    reasons = {
+        keys.OLD_ENTROPY: "reads entropies, which only scoring tells",
+        keys.SAMPLER_LOG_PROB: "weighs by the gap between sampler and scorer, which would be 0",
+    }
+    for key, reason in reasons.items():
+        if not config.train.rescore and key in recipe.in_keys:
+            raise ConfigError(f"--train.no-rescore: {recipe.name} {reason}. Leave it out.")
 
 
 def _resume_from(config: Config, display: Display) -> Path | None:

@@ -247,12 +247,16 @@ class Trainer:
         data = trim(rollouts.data)
         needs = self.algorithm.in_keys
         with self.timed("score"), torch.no_grad():
-            names = [keys.LOG_PROB, keys.ENTROPY, keys.MAX_ENTROPY]
-            # The entropy costs little here and is the first thing that anyone looks at.
-            old = self.by_rows(lambda part: self.policy.score(part, entropy=True), data, names)
-            data[keys.OLD_LOG_PROB] = old[keys.LOG_PROB]
-            data[keys.OLD_ENTROPY] = old[keys.ENTROPY]
-            data[keys.MAX_ENTROPY] = old[keys.MAX_ENTROPY]
+            if self.config.train.rescore:
+                names = [keys.LOG_PROB, keys.ENTROPY, keys.MAX_ENTROPY]
+                # The entropy costs little here and is the first thing that anyone looks at.
+                old = self.by_rows(lambda part: self.policy.score(part, entropy=True), data, names)
+                data[keys.OLD_LOG_PROB] = old[keys.LOG_PROB]
+                data[keys.OLD_ENTROPY] = old[keys.ENTROPY]
+                data[keys.MAX_ENTROPY] = old[keys.MAX_ENTROPY]
+                metrics |= entropy_and_mismatch(data, old)
+            else:
+                data[keys.OLD_LOG_PROB] = data[keys.SAMPLER_LOG_PROB]
             if self.reference is not None:
                 reference = self.by_rows(self.reference.score, data, [keys.LOG_PROB])
                 data[keys.REF_LOG_PROB] = reference[keys.LOG_PROB]
@@ -264,12 +268,8 @@ class Trainer:
             data[keys.PAST_REWARDS] = self.past_rewards.recall(ids, data)
         data = self.algorithm.credit.advantage(data)
         mask = data[keys.MASK]
-        gap = (data[keys.SAMPLER_LOG_PROB] - data[keys.OLD_LOG_PROB])[mask]
         advantage = data[keys.ADVANTAGE][mask]
         metrics |= {
-            "actor/entropy": float(data[keys.OLD_ENTROPY][mask].mean()),
-            "rollout/mismatch_kl": float(gap.mean()),
-            "rollout/mismatch_max": float(gap.abs().max()),
             "advantage/mean": float(advantage.mean()),
             "advantage/std": float(advantage.std(correction=0)),
             "groups/zero_std": _zero_std(data),
@@ -314,6 +314,8 @@ class Trainer:
                     if len(rows):
                         batch = self.algorithm.weigh(trim(data[rows.to(data.device)]))
                         self.update_once(batch, data, totals)
+                        if "actor/entropy" not in metrics:  # nothing scored them before these rows
+                            metrics |= entropy_and_mismatch(data[rows], data[rows])
             self.policy.eval()
         tokens, updates = max(totals.pop("tokens", 0.0), 1.0), max(totals.pop("updates", 0.0), 1.0)
         ratio_min, ratio_max = totals.pop("ratio_min", 1.0), totals.pop("ratio_max", 1.0)
@@ -338,11 +340,13 @@ class Trainer:
     def noted_scores(self) -> list[str]:
         """What the update scores of each token, and notes in the rollouts.
 
-        Entropies if the algorithm reads them, and for rollouts that are kept: another algorithm may read
-        them there.  They change nothing of the gradient.
+        Entropies if the algorithm reads them, if nothing else tells them, and for rollouts that are kept:
+        another algorithm may read them there.  They change nothing of the gradient.
         """
-        entropy = keys.ENTROPY in self.algorithm.in_keys or self.keeps_rollouts(
-            self.counters.step + 1
+        entropy = (
+            keys.ENTROPY in self.algorithm.in_keys
+            or not self.config.train.rescore
+            or self.keeps_rollouts(self.counters.step + 1)
         )
         return [keys.LOG_PROB, *([keys.ENTROPY] * entropy)]
 
@@ -575,6 +579,22 @@ def describe(rollouts: Rollouts) -> dict[str, float]:
 
 def _mean(flags: list[bool]) -> float:
     return sum(flags) / max(len(flags), 1)
+
+
+def entropy_and_mismatch(data: TensorDict, scored: TensorDict) -> dict[str, float]:
+    """What scores say of the weights that sampled: entropy, and how far off the sampler's probabilities are.
+
+    Args:
+        data: rollouts [N, T].
+        scored: their log-probabilities and entropies [N, T] by those weights.
+    """
+    mask = data[keys.MASK]
+    gap = (data[keys.SAMPLER_LOG_PROB] - scored[keys.LOG_PROB])[mask]
+    return {
+        "actor/entropy": float(scored[keys.ENTROPY][mask].mean()),
+        "rollout/mismatch_kl": float(gap.mean()),
+        "rollout/mismatch_max": float(gap.abs().max()),
+    }
 
 
 def _zero_std(data: TensorDict) -> float:

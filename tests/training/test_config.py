@@ -95,6 +95,11 @@ def test_an_unknown_algorithm_is_one_line_with_the_nearest_name():
     assert "Traceback" not in done.stderr
 
 
+def test_a_composition_that_does_not_exist_is_an_error_of_the_option():
+    with pytest.raises(ConfigError, match=r"--algo grpo\+tis: .*What can stand before the \+"):
+        parse(["--algo", "grpo+tis"])
+
+
 def test_an_unknown_option_suggests_the_nearest():
     done = command("--algo", "dapo", "--algo.clip-hihg", "0.3")
     assert done.returncode == 2

@@ -1,0 +1,124 @@
+"""Training on the sampler's own log-probabilities: the same step to rounding, without a pass before the update."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import tiny_folder
+
+from llmrl import keys
+from llmrl.training import session
+from llmrl.training.config import ConfigError, parse
+from llmrl.training.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=3.0, num_hidden_layers=1)
+
+
+def make(tiny: Path, *more: str) -> Trainer:
+    arguments = [
+        "--policy", str(tiny), "--env", "llmrl/Countdown-v0", "--policy.max-response-length", "12",
+        "--policy.max-prompt-length", "400", "--train.prompts-per-step", "2", "--train.group-size", "4",
+        "--train.updates-per-step", "2", "--train.learning-rate", "1e-3", "--train.warmup-steps", "0",
+        "--threads", "1", "--eval.problems", "0", *more,
+    ]  # fmt: skip
+    trainer, _ = session.build(parse(arguments))
+    return trainer
+
+
+def passes_without_gradient(trainer: Trainer) -> list[int]:
+    """How many rows each pass before the update scores."""
+    seen: list[int] = []
+    score = trainer.policy.score
+
+    def spied(data: Any, **options: Any) -> Any:
+        if not torch.is_grad_enabled():
+            seen.append(len(data))
+        return score(data, **options)
+
+    trainer.policy.score = spied  # type: ignore[method-assign]
+    return seen
+
+
+def step(tiny: Path, *more: str) -> tuple[dict[str, float], Any, Trainer, list[int]]:
+    torch.manual_seed(0)
+    trainer = make(tiny, *more)
+    keep = trainer.algorithm.credit.advantage
+
+    def by_first_token(data: Any) -> Any:
+        first = data[keys.MASK].int().argmax(1)
+        reward = (data[keys.TOKENS].gather(1, first[:, None]) % 7).float()
+        return keep(data.set(keys.REWARD, reward))
+
+    for name in ("in_keys", "min_group_size"):
+        if hasattr(keep, name):
+            setattr(by_first_token, name, getattr(keep, name))
+    object.__setattr__(trainer.algorithm.credit, "advantage", by_first_token)
+    seen = passes_without_gradient(trainer)
+    metrics, rollouts = trainer.step()
+    return metrics, rollouts, trainer, seen
+
+
+@pytest.mark.parametrize("name", ["grpo", "gspo", "ppo"])
+def test_a_step_is_the_rescored_step_to_rounding(name, tiny):
+    one, first, rescored, before = step(tiny, "--algo", name)
+    two, second, straight, none = step(tiny, "--algo", name, "--train.no-rescore")
+    assert sum(before) == 8
+    assert none == []
+    assert [r["response"] for r in first.records] == [r["response"] for r in second.records]
+    assert torch.equal(second.data[keys.OLD_LOG_PROB], second.data[keys.SAMPLER_LOG_PROB])
+    torch.testing.assert_close(
+        first.data[keys.OLD_LOG_PROB], second.data[keys.OLD_LOG_PROB], rtol=1e-4, atol=1e-4
+    )
+    assert float(first.data[keys.ADVANTAGE].abs().max()) > 0.1
+    for key in ("actor/loss", "actor/grad_norm"):
+        assert one[key] == pytest.approx(two[key], rel=1e-3, abs=1e-5)
+    # Adam's first step is the sign of the gradient, which rounding may turn where it is almost 0.
+    off = torch.cat(
+        [(a - b).abs().flatten() for a, b in zip(rescored.masters, straight.masters, strict=True)]
+    )
+    assert float((off > 1e-5).float().mean()) < 0.01
+
+
+def test_entropy_and_mismatch_are_those_of_the_first_updates_rows(tiny):
+    metrics, rollouts, _, _ = step(tiny, "--algo", "grpo", "--train.no-rescore", "--train.updates-per-step", "1")  # fmt: skip
+    expected = step(tiny, "--algo", "grpo", "--train.updates-per-step", "1")[0]
+    assert metrics["actor/entropy"] == pytest.approx(expected["actor/entropy"], rel=1e-4)
+    assert 0 < metrics["rollout/mismatch_max"] < 1e-4
+    assert keys.OLD_ENTROPY not in rollouts.data.keys()  # noqa: SIM118  a TensorDict is no mapping
+    half = step(tiny, "--algo", "grpo", "--train.no-rescore")[0]
+    assert half["actor/entropy"] == pytest.approx(expected["actor/entropy"], rel=0.5)
+    assert half["actor/entropy"] != pytest.approx(expected["actor/entropy"], rel=1e-4)
+
+
+def test_a_sampler_that_is_off_shows_in_the_mismatch(tiny, monkeypatch):
+    trainer = make(tiny, "--algo", "grpo", "--train.no-rescore")
+    pack = trainer.policy.pack
+
+    def off(episodes: Any) -> Any:
+        data = pack(episodes)
+        data[keys.SAMPLER_LOG_PROB] -= 0.25 * data[keys.MASK]
+        return data
+
+    monkeypatch.setattr(trainer.policy, "pack", off)
+    metrics = trainer.step()[0]
+    assert metrics["rollout/mismatch_kl"] == pytest.approx(-0.25, abs=1e-4)
+    assert metrics["rollout/mismatch_max"] == pytest.approx(0.25, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("espo", "reads entropies, which only scoring tells"),
+        ("erc+gspo", "reads entropies, which only scoring tells"),
+        ("tis+grpo", "weighs by the gap between sampler and scorer, which would be 0"),
+    ],
+)
+def test_algorithms_that_need_the_scores_are_refused(name, reason, tiny):
+    with pytest.raises(ConfigError, match=rf"--train.no-rescore: .*{reason}"):
+        make(tiny, "--algo", name, "--train.no-rescore")
