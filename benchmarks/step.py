@@ -68,6 +68,8 @@ class Workload:
     """wall or cpu: processor time of the process, for a machine that is busy with other work"""
     full_length: bool = False
     """no response ends before its limit, so that all have the same length"""
+    no_rescore: bool = False
+    """llmrl takes the sampler's log-probabilities as the old ones (--train.no-rescore)"""
 
     @property
     def rows(self) -> int:
@@ -171,6 +173,8 @@ def make_trainer(work: Workload) -> Trainer:
     arguments = ["--algo", "grpo", "--algo.kl", "0", "--env", "benchmarks/Digits-v0"]
     for name, value in flags.items():
         arguments += [f"--{name}", str(value)]
+    if work.no_rescore:
+        arguments.append("--train.no-rescore")
     trainer, _ = session.build(parse(arguments))
     # A micro-batch of so many rows, however long their prompts.
     texts = [problem(i) for i in range(work.prompts * work.steps)]
@@ -273,9 +277,10 @@ def heading(work: Workload, more: str = "") -> str:
     name = work.policy if work.policy.startswith("llmrl/") else Path(work.policy).name
     threads = f"{work.threads} thread{'s' * (work.threads > 1)}"
     clock = ", processor time" if work.clock == "cpu" else ""
+    scoring = ", not rescored" if work.no_rescore else ""
     return (
         f"{name}, float32, {work.prompts} prompts x {work.group} responses ({lengths}), {work.updates} updates a step, "
-        f"micro-batches of {work.micro_rows} rows, {threads}{clock}{more}; commit {commit.stdout.strip() or 'unknown'}, "
+        f"micro-batches of {work.micro_rows} rows, {threads}{clock}{scoring}{more}; commit {commit.stdout.strip() or 'unknown'}, "
         f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__.split('+')[0]}, {os.cpu_count()} CPU cores ({platform.machine()})."
     )
 
