@@ -19,6 +19,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 WORTHWHILE = 16
 """Tokens per row from which on repacking the weights takes less time than it saves."""
 
+LARGEST = 4 << 30
+"""Bytes of weights up to which they are repacked: the copies need as much memory again."""
+
 
 def product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
     """``x -> x @ weight.T + bias`` for about ``rows`` rows at a time, while the weight does not change.
@@ -51,8 +54,8 @@ def _packs(weight: Tensor) -> bool:
 def decoding(decoder: Any, rows: int) -> Iterator[None]:
     """Within, linear layers work on repacked copies of their weights, and attention reads the cache in place.
 
-    Only for inference with weights that do not change meanwhile.  It costs memory for one more copy of the
-    weights; a model on a GPU is left alone.
+    Only for inference with weights that do not change meanwhile.  The copies need as much memory as the weights;
+    those of a model with more than ``LARGEST`` are used as they are, and a model on a GPU is left alone.
 
     Args:
         decoder: a Hugging Face model without its head, as ``get_decoder`` gives it.
@@ -60,6 +63,8 @@ def decoding(decoder: Any, rows: int) -> Iterator[None]:
     """
     layers = [module for module in decoder.modules() if type(module) is nn.Linear]
     layers = [layer for layer in layers if _packs(layer.weight) and "forward" not in vars(layer)]
+    if sum(layer.weight.nbytes for layer in layers) > LARGEST:
+        layers = []
     usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
     on_cpu = decoder.device.type == "cpu"
     try:

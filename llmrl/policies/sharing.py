@@ -35,9 +35,8 @@ class Shared:
             RuntimeError: gradient checkpointing is on, which leaves the cache out.
         """
         prefix = min(sequences.prompts) - 1
-        if not worthwhile(
-            1, prefix, len(sequences), sequences.width
-        ):  # not even with one beginning
+        # Not even with one beginning?
+        if not worthwhile(1, prefix, len(sequences), sequences.width):
             return PADDED.hidden(decoder, sequences)
         begins, which = torch.unique(sequences.ids[:, :prefix], dim=0, return_inverse=True)
         if not worthwhile(len(begins), prefix, len(sequences), sequences.width):

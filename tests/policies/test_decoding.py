@@ -96,6 +96,19 @@ def test_other_types_are_left_to_torch(dtype, monkeypatch):
     assert torch.equal(steps(model, within=True), steps(model, within=False))
 
 
+def test_large_models_are_not_copied(monkeypatch):
+    model = make("shared heads")
+    plain = steps(model, within=False)
+    size = sum(p.nbytes for n, p in model.named_parameters() if n.endswith("proj.weight"))
+    monkeypatch.setattr(module, "LARGEST", size - 1)
+    with decoding(model.get_decoder(), rows=1):
+        assert "forward" not in vars(model.model.layers[0].mlp.up_proj)
+    torch.testing.assert_close(steps(model, within=True), plain, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(module, "LARGEST", size)
+    with decoding(model.get_decoder(), rows=1):
+        assert "forward" in vars(model.model.layers[0].mlp.up_proj)
+
+
 def test_everything_is_put_back_also_after_an_error():
     model = make("shared heads").get_decoder()
     layer = model.layers[0].mlp.up_proj
