@@ -23,7 +23,11 @@ LARGEST = 4 << 30
 """Bytes of weights up to which they are repacked: the copies need as much memory again."""
 
 
-def product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor], Tensor]:
+Product = Callable[[Tensor], Tensor]
+"""``x -> x @ weight.T + bias``"""
+
+
+def product(weight: Tensor, bias: Tensor | None, *, rows: int) -> Product:
     """``x -> x @ weight.T + bias`` for about ``rows`` rows at a time, while the weight does not change.
 
     For few rows torch's own product spends half of its time on bringing the weight into the order in which
@@ -34,10 +38,14 @@ def product(weight: Tensor, bias: Tensor | None, rows: int) -> Callable[[Tensor]
     tensor([[ 3., 12.]])
     """
     if not _packs(weight):
-        return partial(linear, weight=weight, bias=bias)
+        return _plain(weight, bias)
     # torch.compile's own code calls these two; torch has no public name for them.
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
     return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
+def _plain(weight: Tensor, bias: Tensor | None) -> Product:
+    return partial(linear, weight=weight, bias=bias)
 
 
 def _packs(weight: Tensor) -> bool:
@@ -51,7 +59,9 @@ def _packs(weight: Tensor) -> bool:
 
 
 @contextmanager
-def decoding(decoder: Any, rows: int) -> Iterator[None]:
+def decoding(
+    decoder: Any, *, rows: int, tokens: int
+) -> Iterator[Callable[[Tensor, Tensor | None], Product]]:
     """Within, linear layers work on repacked copies of their weights, and attention reads the cache in place.
 
     Only for inference with weights that do not change meanwhile.  The copies need as much memory as the weights;
@@ -60,19 +70,25 @@ def decoding(decoder: Any, rows: int) -> Iterator[None]:
     Args:
         decoder: a Hugging Face model without its head, as ``get_decoder`` gives it.
         rows: about how many tokens are read at a time.
+        tokens: about how many times; weights are not repacked for less than ``WORTHWHILE``.
+
+    Yields:
+        What makes a product of a further weight and bias, such as those of the head, in the same way.
     """
     layers = [module for module in decoder.modules() if type(module) is nn.Linear]
-    layers = [layer for layer in layers if _packs(layer.weight) and "forward" not in vars(layer)]
-    if sum(layer.weight.nbytes for layer in layers) > LARGEST:
-        layers = []
+    layers = [layer for layer in layers if "forward" not in vars(layer)]
+    if tokens < WORTHWHILE or sum(layer.weight.nbytes for layer in layers) > LARGEST:
+        layers, make = [], _plain
+    else:
+        layers, make = [x for x in layers if _packs(x.weight)], partial(product, rows=rows)
     usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
     on_cpu = decoder.device.type == "cpu"
     try:
         for layer in layers:
-            layer.forward = product(layer.weight, layer.bias, rows)  # type: ignore[assignment,method-assign]
+            layer.forward = make(layer.weight, layer.bias)  # type: ignore[assignment,method-assign]
         if on_cpu:
             ALL_ATTENTION_FUNCTIONS["sdpa"] = partial(_one_query, usual)
-        yield
+        yield make
     finally:
         for layer in layers:
             vars(layer).pop("forward", None)

@@ -6,8 +6,7 @@ once; rows that have ended leave the batch.  Text, templates and TensorDicts are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from llmrl.policies.decoding import WORTHWHILE, decoding, product
+from llmrl.policies.decoding import Product, decoding
 from llmrl.policies.scoring import Head
 
 FINISH_END, FINISH_LENGTH, FINISH_REFUSED = 0, 1, 2
@@ -144,11 +143,10 @@ class Sampler:
                 length = len(contexts[order[0]]) + max(limits[i] for i in order)
                 count = max(self.max_cache_tokens // length, 1)
                 rows, order = order[:count], order[count:]
-                many = max(limits[i] for i in rows) >= WORTHWHILE
-                with decoding(self.model.get_decoder(), len(rows)) if many else nullcontext():
-                    batch = _Batch(
-                        self, [contexts[i] for i in rows], [limits[i] for i in rows], temperature
-                    )
+                lengths = [limits[i] for i in rows]
+                decoder = self.model.get_decoder()
+                with decoding(decoder, rows=len(rows), tokens=max(lengths)) as product:
+                    batch = _Batch(self, [contexts[i] for i in rows], lengths, temperature, product)
                     drawn = batch.run(None if uniform is None else uniform[rows])
                 samples |= dict(zip(rows, drawn, strict=True))
         finally:
@@ -165,11 +163,12 @@ class _Batch:
         contexts: Sequence[Sequence[int]],
         limits: Sequence[int],
         temperature: float,
+        product: Callable[[Tensor, Tensor | None], Product],
     ) -> None:
         self.model: Any = sampler.model
         self.decoder = self.model.get_decoder()
         self.head = Head.of(self.model)
-        self.project = product(self.head.weight, self.head.bias, len(contexts))
+        self.project = product(self.head.weight, self.head.bias)
         self.end = torch.tensor(sampler.end_ids, dtype=torch.long, device=self.model.device)
         self.pad_id = sampler.pad_id
         self.contexts = contexts

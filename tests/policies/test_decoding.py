@@ -55,7 +55,7 @@ def steps(model, *, within: bool) -> torch.Tensor:
                 "position_ids": positions[:, begin:end], "past_key_values": cache, "use_cache": True,
             }  # fmt: skip
             if within:
-                with decoding(model.get_decoder(), rows=3):
+                with decoding(model.get_decoder(), rows=3, tokens=99):
                     hidden = model.get_decoder()(**how).last_hidden_state
             else:
                 hidden = model.get_decoder()(**how).last_hidden_state
@@ -78,7 +78,7 @@ def test_a_product_is_that_of_a_linear_layer(shape, has_bias):
     torch.manual_seed(0)
     weight = torch.randn(width, out).t()  # columns first: not contiguous
     bias = torch.randn(out) if has_bias else None
-    multiply = product(weight, bias, rows)
+    multiply = product(weight, bias, rows=rows)
     for x in (torch.randn(rows, width), torch.randn(rows, 3, width), torch.randn(2, width)):
         expected = nn.functional.linear(x, weight, bias).double()
         torch.testing.assert_close(multiply(x).double(), expected, rtol=1e-5, atol=1e-5)
@@ -91,7 +91,7 @@ def test_a_processor_of_this_kind_repacks():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_types_are_left_to_torch(dtype, monkeypatch):
-    monkeypatch.setattr(module, "product", None)  # nothing is repacked
+    monkeypatch.setattr(module, "product", lambda *args, **options: pytest.fail("repacked"))
     model = make("shared heads", dtype)
     assert torch.equal(steps(model, within=True), steps(model, within=False))
 
@@ -101,11 +101,11 @@ def test_large_models_are_not_copied(monkeypatch):
     plain = steps(model, within=False)
     size = sum(p.nbytes for n, p in model.named_parameters() if n.endswith("proj.weight"))
     monkeypatch.setattr(module, "LARGEST", size - 1)
-    with decoding(model.get_decoder(), rows=1):
+    with decoding(model.get_decoder(), rows=1, tokens=99):
         assert "forward" not in vars(model.model.layers[0].mlp.up_proj)
     torch.testing.assert_close(steps(model, within=True), plain, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(module, "LARGEST", size)
-    with decoding(model.get_decoder(), rows=1):
+    with decoding(model.get_decoder(), rows=1, tokens=99):
         assert "forward" in vars(model.model.layers[0].mlp.up_proj)
 
 
@@ -114,10 +114,10 @@ def test_everything_is_put_back_also_after_an_error():
     layer = model.layers[0].mlp.up_proj
 
     def fail():
-        with decoding(model, rows=1):
+        with decoding(model, rows=1, tokens=99):
             assert "forward" in vars(layer)
             assert ALL_ATTENTION_FUNCTIONS["sdpa"] is not sdpa_attention_forward
-            with decoding(model, rows=1):
+            with decoding(model, rows=1, tokens=99):
                 pass
             assert "forward" in vars(layer), "the outer one is still in force"
             assert ALL_ATTENTION_FUNCTIONS["sdpa"] is not sdpa_attention_forward
@@ -135,7 +135,7 @@ def test_attention_of_somebody_else_is_kept():
 
     ALL_ATTENTION_FUNCTIONS["sdpa"] = own
     try:
-        with decoding(make("window").get_decoder(), rows=1):
+        with decoding(make("window").get_decoder(), rows=1, tokens=99):
             assert ALL_ATTENTION_FUNCTIONS["sdpa"] is not own
         assert ALL_ATTENTION_FUNCTIONS["sdpa"] is own
     finally:
@@ -153,18 +153,18 @@ def test_new_weights_count_from_the_next_decoding_on():
     torch.testing.assert_close(after, steps(model, within=False), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("limit", "repacked"), [(WORTHWHILE - 1, 0), (WORTHWHILE, 14)])
+@pytest.mark.parametrize(("limit", "repacked"), [(WORTHWHILE - 1, 0), (WORTHWHILE, 15)])
 def test_the_sampler_repacks_for_responses_that_are_long_enough(monkeypatch, limit, repacked):
     count = 0
     plain = module.product
 
-    def counted(*args):
+    def counted(*args, **options):
         nonlocal count
         count += 1
-        return plain(*args)
+        return plain(*args, **options)
 
     monkeypatch.setattr(module, "product", counted)
     model = tiny_model(num_attention_heads=4, num_key_value_heads=2, head_dim=16)
     samples = Sampler(model, [], 0).sample([[1, 2, 3], [4]], max_new_tokens=limit)
-    assert count == repacked  # seven linear layers in each of two layers
+    assert count == repacked  # seven linear layers in each of two layers, and the head
     assert [len(sample.tokens) for sample in samples] == [limit, limit]
