@@ -308,14 +308,17 @@ class Trainer:
             self.policy.train()
             data = data.set(ROW, torch.arange(len(data), device=data.device))
             totals: dict[str, float] = {}
+            unscored = not train.rescore  # until the first rows are, with the weights that sampled
             for _ in range(train.epochs):
                 order = torch.randperm(len(data), generator=self.shuffling)
                 for rows in order.tensor_split(train.updates_per_step):
                     if len(rows):
-                        batch = self.algorithm.weigh(trim(data[rows.to(data.device)]))
+                        rows = rows.to(data.device)
+                        batch = self.algorithm.weigh(trim(data[rows]))
                         self.update_once(batch, data, totals)
-                        if "actor/entropy" not in metrics:  # nothing scored them before these rows
+                        if unscored:
                             metrics |= entropy_and_mismatch(data[rows], data[rows])
+                            unscored = False
             self.policy.eval()
         tokens, updates = max(totals.pop("tokens", 0.0), 1.0), max(totals.pop("updates", 0.0), 1.0)
         ratio_min, ratio_max = totals.pop("ratio_min", 1.0), totals.pop("ratio_max", 1.0)
