@@ -2,6 +2,7 @@
 
 python benchmarks/step.py                                          the embedded policy
 python benchmarks/step.py --policy PATH --prompts 4 --micro-rows 4      a larger one
+python benchmarks/step.py --profile                                and which operations take the time
 
 The least is written in plain transformers and torch: the same rows in the same micro-batches, one forward pass with the logits
 of all tokens, log_softmax, gather, backward, clipping and AdamW.  Both updates run in turns, on the same rollouts.
@@ -299,7 +300,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main() -> None:
     """Print both tables."""
-    work = workload(parser(__doc__).parse_args())
+    options = parser(__doc__)
+    options.add_argument("--profile", action="store_true", help="print torch's profile of one step")
+    chosen = options.parse_args()
+    work = workload(chosen)
     set_up(work)
     trainer = make_trainer(work)
     steps = llmrl_steps(trainer, work.steps)[1:]
@@ -310,6 +314,10 @@ def main() -> None:
         seconds = statistics.median(step[name] for step in steps)
         rows.append([name, f"{seconds:.2f}", f"{100 * seconds / whole:.0f} %"])
     print(table(["part of a step", "median, s", "share"], rows), end="\n\n")
+    if chosen.profile:
+        with torch.profiler.profile() as profile:
+            trainer.step()
+        print(profile.key_averages().table("self_cpu_time_total", row_limit=12), end="\n\n")
     own, bare = beside_bare(trainer, rounds=max(work.steps // 2, 2))
     ratios = [a / b for a, b in zip(own, bare, strict=True)]
     rows = [
