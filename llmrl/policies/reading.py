@@ -99,7 +99,7 @@ class Reader(Protocol):
         """
 
     def extent(self, sequences: Sequences) -> tuple[int, int]:
-        """Rows, and columns of each on the average, that a model reads of them together; 1 row cannot be less."""
+        """Rows, and tokens of each on the average, that a model reads of them together."""
 
 
 def hidden_before(

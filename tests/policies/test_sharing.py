@@ -201,6 +201,8 @@ def test_it_is_worthwhile_when_an_eighth_is_saved(prompt, rest, count, data):
     apart = different * prompt + count * rest
     expected = prompt > 0 and apart <= count * width * (1 - 1 / 8)
     assert worthwhile(different, prompt, count, width) == expected
+    assert worthwhile(1, 8, 2, 32)  # 56 of 64
+    assert not worthwhile(1, 7, 2, 32)
 
 
 def test_gradient_checkpointing_reads_as_ever(tmp_path):
@@ -267,7 +269,9 @@ def test_a_short_context_is_not_overrun_by_the_try():
 # Which are read together.
 
 ROWS = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(0, 20)), min_size=1, max_size=24
+    st.tuples(st.integers(0, 2), st.sampled_from([1, 7, 12, 13, 30]), st.integers(0, 9)),
+    min_size=1,
+    max_size=16,
 )
 
 
@@ -312,13 +316,14 @@ def read(of: Sequences, part: list[int]) -> int:
     return tokens
 
 
-@given(rows=ROWS, budget=st.integers(1, 150))
+@given(rows=ROWS, budget=st.integers(1, 200))
 def test_every_sequence_is_in_one_part_and_no_part_is_over_the_budget(rows, budget):
     of = sequences(rows)
     parts = SHARED.batches(of, budget)
-    assert sorted(i for part in parts for i in part) == list(range(len(rows)))
-    for part in parts:
-        assert read(of, part) <= budget or len(part) == 1
+    for way in (parts, sharing._by_prompt(of, budget)):
+        assert sorted(i for part in way for i in part) == list(range(len(rows)))
+        for part in way:
+            assert read(of, part) <= budget or len(part) == 1
     padded = sum(
         len(part) * max(of.lengths[i] for i in part) for part in PADDED.batches(of, budget)
     )
@@ -331,6 +336,23 @@ def test_the_extent_is_no_less_than_what_is_read(rows):
     count, each = SHARED.extent(of)
     assert count == len(rows)
     assert read(of, list(range(count))) <= count * each
+
+
+def test_the_extent_of_two_prompts():
+    # Two prompts of which 11 tokens are read apart, and five rows of 1 + 4 that follow.
+    of = sequences([(0, 12, 5), (0, 12, 5), (0, 12, 2), (1, 12, 5), (1, 12, 4)])
+    assert SHARED.extent(of) == (5, 10)  # 2 x 11 + 5 x 5 = 47, rounded up
+    assert read(of, [0, 1, 2, 3, 4]) == 47
+
+
+def test_parts_are_filled_to_the_budget_and_no_further():
+    rows = [(0, 12, 5)] * 4 + [(1, 12, 5)] * 4
+    assert sharing._by_prompt(sequences(rows), 2 * 11 + 8 * 5) == [[0, 1, 2, 3, 4, 5, 6, 7]]
+    assert sharing._by_prompt(sequences(rows), 2 * 11 + 8 * 5 - 1) == [[0, 1, 2, 3, 4, 5, 6], [7]]
+    # A short prompt would shorten what all share: those of its length come last.
+    rows = [(1, 3, 5), (0, 12, 5), (1, 3, 5), (0, 12, 5)]
+    assert sharing._by_prompt(sequences(rows), 11 + 2 * 5) == [[1, 3], [0, 2]]
+    assert sharing._by_prompt(sequences(rows), 11 + 2 * 5 - 1) == [[1], [3], [0, 2]]
 
 
 def test_responses_to_a_prompt_stay_together_though_their_lengths_differ():

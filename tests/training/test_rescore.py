@@ -91,7 +91,11 @@ def test_entropy_and_mismatch_are_those_of_the_first_updates_rows(tiny):
     assert metrics["actor/entropy"] == pytest.approx(expected["actor/entropy"], rel=1e-4)
     assert 0 < metrics["rollout/mismatch_max"] < 1e-4
     assert keys.OLD_ENTROPY not in rollouts.data.keys()  # noqa: SIM118  a TensorDict is no mapping
-    half = step(tiny, "--algo", "grpo", "--train.no-rescore")[0]
+    half, _, trainer, _ = step(tiny, "--algo", "grpo", "--train.no-rescore")
+    # Of the first update alone: the second one's scores are those of other weights.
+    assert 0 < half["rollout/mismatch_max"] < 1e-4
+    assert not trainer.keeps_rollouts(2)
+    assert trainer.step()[0]["actor/entropy"] > 0
     assert half["actor/entropy"] == pytest.approx(expected["actor/entropy"], rel=0.5)
     assert half["actor/entropy"] != pytest.approx(expected["actor/entropy"], rel=1e-4)
 
