@@ -21,7 +21,10 @@ from transformers import (
 )
 
 from llmrl import keys
+from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
+from llmrl.policies.reading import PADDED, Reader, hidden_before
+from llmrl.policies.scoring import Head, score_tokens
 
 SIZES = {
     "vocab_size": 261, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -103,3 +106,70 @@ def close(first: Any, second: Any, tolerance: float) -> None:
     for a, b in zip(first, second, strict=True):
         scale = max(float(b.abs().max()), 1.0)
         torch.testing.assert_close(a, b, rtol=0, atol=tolerance * scale)
+
+
+# What is read together must be what is read alone.
+
+
+def compare_with_alone(
+    together: Policy, alone: Policy, data: TensorDict, budget: int | None
+) -> None:
+    """Scores, entropies and gradients to 1e-5; nothing outside the mask.
+
+    Args:
+        together: reads several rows at once.
+        alone: the same model, given one row at a time.
+        data: rows.
+        budget: of tokens read at once.
+    """
+    factor = torch.randn(data[keys.MASK].shape, generator=torch.Generator().manual_seed(1))
+
+    def total(scored: Any, at: slice) -> Tensor:
+        return (factor[at] * (scored[keys.LOG_PROB] + 0.5 * scored[keys.ENTROPY])).sum()
+
+    got = together.score(data, entropy=True, micro_batch_tokens=budget)
+    total(got, slice(None)).backward()
+    got_grad = gradients(together.model)
+    want = []
+    for i in range(len(data)):
+        scored = alone.score(data[i : i + 1], entropy=True)
+        total(scored, slice(i, i + 1)).backward()
+        want.append(scored.detach())
+    expected = torch.cat(want)
+    for key in (keys.LOG_PROB, keys.ENTROPY):
+        close([got[key].detach()], [expected[key]], 1e-5)
+    close(got_grad, gradients(alone.model), 1e-5)
+    assert (got[keys.LOG_PROB][~data[keys.MASK]] == 0).all()
+
+
+def compare_in_float64(model: Any, data: TensorDict, reader: Reader, tolerance: float) -> None:
+    """Scores and entropies to 1e-10, gradients to a tolerance."""
+    tokens, attention, mask = (data[key] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK))
+
+    def score(rows: Tensor, way: Reader) -> tuple[Tensor, ...]:
+        (row, column), hidden = hidden_before(
+            model.get_decoder(), way, tokens[rows], attention[rows], mask[rows]
+        )
+        values = score_tokens(hidden, tokens[rows][row, column], Head.of(model), entropy=True)
+        (values[0].sum() + 0.3 * values[1].square().sum()).backward()
+        return tuple(value.detach() for value in values)
+
+    got = score(torch.arange(len(data)), reader)
+    got_grad = gradients(model)
+    parts = [score(torch.tensor([i]), PADDED) for i in range(len(data))]
+    close(got, [torch.cat(part) for part in zip(*parts, strict=True)], 1e-10)
+    close(got_grad, gradients(model), tolerance)
+
+
+def compare_critic(critic: Critic, data: TensorDict) -> None:
+    """Values and gradients to 1e-5; nothing outside the mask."""
+    torch.nn.init.normal_(critic.head.weight, generator=torch.Generator().manual_seed(2))
+    got = critic(data)[keys.VALUE]
+    got.square().sum().backward()
+    got_grad = gradients(critic)
+    critic.reader = PADDED
+    want = torch.cat([critic(data[i : i + 1])[keys.VALUE] for i in range(len(data))])
+    want.square().sum().backward()
+    close([got.detach()], [want.detach()], 1e-5)
+    close(got_grad, gradients(critic), 1e-5)
+    assert (got[~data[keys.MASK]] == 0).all()

@@ -8,17 +8,27 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from readable import LENGTHS, MODELS, batch, close, gradients, make, mamba, policy
+from readable import (
+    LENGTHS,
+    MODELS,
+    batch,
+    close,
+    compare_critic,
+    compare_in_float64,
+    compare_with_alone,
+    gradients,
+    make,
+    mamba,
+    policy,
+)
 from tiny import tiny_model, tiny_policy, tiny_tokenizer
-from torch import Tensor
 
 from llmrl import keys
 from llmrl.policies.critic import Critic
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.policy import Policy
 from llmrl.policies.probing import TOLERANCE, reader_for
-from llmrl.policies.reading import PACKED, PADDED, Layout, Reader, Sequences, hidden_before
-from llmrl.policies.scoring import Head, score_tokens
+from llmrl.policies.reading import PACKED, PADDED, Layout, Sequences
 
 
 @pytest.fixture
@@ -43,28 +53,8 @@ def test_scores_and_gradients_are_those_of_one_response_at_a_time(name, budget, 
     model = make(name)
     packed, alone = policy(model, packing=True), policy(model)
     widths.clear()
-    factor = torch.randn(data[keys.MASK].shape, generator=torch.Generator().manual_seed(1))
-
-    def total(scored: Any, at: slice) -> Tensor:
-        return (factor[at] * (scored[keys.LOG_PROB] + 0.5 * scored[keys.ENTROPY])).sum()
-
-    got = packed.score(data, entropy=True, micro_batch_tokens=budget)
+    compare_with_alone(packed, alone, data, budget)
     assert any(rows < len(data) for rows, _ in widths)
-    total(got, slice(None)).backward()
-    got_grad = gradients(model)
-    want = []
-    for i in range(len(data)):
-        scored = alone.score(data[i : i + 1], entropy=True)
-        total(scored, slice(i, i + 1)).backward()
-        want.append(scored.detach())
-    expected = torch.cat(want)
-    close(
-        [got[keys.LOG_PROB].detach(), got[keys.ENTROPY].detach()],
-        [expected[keys.LOG_PROB], expected[keys.ENTROPY]],
-        1e-5,
-    )
-    close(got_grad, gradients(model), 1e-5)
-    assert (got[keys.LOG_PROB][~data[keys.MASK]] == 0).all()
 
 
 # Llama's eager attention takes its softmax in float32, whatever the weights.
@@ -72,21 +62,7 @@ def test_scores_and_gradients_are_those_of_one_response_at_a_time(name, budget, 
 def test_in_float64_they_are_equal_to_1e_10(name):
     data = batch(LENGTHS)
     model = make(name, torch.float64)
-    tokens, attention, mask = (data[key] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK))
-
-    def score(rows: Tensor, reader: Reader) -> tuple[Tensor, Tensor]:
-        (row, column), hidden = hidden_before(
-            model.get_decoder(), reader, tokens[rows], attention[rows], mask[rows]
-        )
-        values = score_tokens(hidden, tokens[rows][row, column], Head.of(model), entropy=True)
-        (values[0].sum() + 0.3 * values[1].square().sum()).backward()
-        return tuple(value.detach() for value in values)  # type: ignore[return-value]
-
-    got = score(torch.arange(len(data)), PACKED)
-    got_grad = gradients(model)
-    parts = [score(torch.tensor([i]), PADDED) for i in range(len(data))]
-    close(got, [torch.cat(part) for part in zip(*parts, strict=True)], 1e-10)
-    close(got_grad, gradients(model), 1e-10)
+    compare_in_float64(model, data, PACKED, 1e-10)
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gpt2"])
@@ -121,18 +97,9 @@ def test_the_critic_is_packed_like_the_policy(widths):
     scorer = policy(make("llama"), packing=True)
     critic = Critic.from_policy(scorer)
     assert critic.reader is PACKED
-    torch.nn.init.normal_(critic.head.weight, generator=torch.Generator().manual_seed(2))
     widths.clear()
-    got = critic(data)[keys.VALUE]
+    compare_critic(critic, data)
     assert widths[0][0] < len(data)
-    got.square().sum().backward()
-    got_grad = gradients(critic)
-    critic.reader = PADDED
-    want = torch.cat([critic(data[i : i + 1])[keys.VALUE] for i in range(len(data))])
-    want.square().sum().backward()
-    close([got.detach()], [want.detach()], 1e-5)
-    close(got_grad, gradients(critic), 1e-5)
-    assert (got[~data[keys.MASK]] == 0).all()
 
 
 def test_gradient_checkpointing_and_adapters_are_packed_too(tmp_path):

@@ -9,7 +9,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from readable import MODELS, batch, close, gradients, make, mamba, policy
+from readable import (
+    MODELS,
+    batch,
+    close,
+    compare_critic,
+    compare_in_float64,
+    compare_with_alone,
+    gradients,
+    make,
+    mamba,
+    policy,
+)
 from tiny import tiny_folder, tiny_model, tiny_tokenizer
 from torch import Tensor
 
@@ -19,8 +30,7 @@ from llmrl.policies.critic import Critic
 from llmrl.policies.loading import LoraOptions
 from llmrl.policies.policy import Policy
 from llmrl.policies.probing import TOLERANCE, reader_for
-from llmrl.policies.reading import PADDED, Reader, Sequences, hidden_before
-from llmrl.policies.scoring import Head, score_tokens
+from llmrl.policies.reading import PADDED, Sequences
 from llmrl.policies.sharing import SHARED, worthwhile
 
 # Three prompts, one of them with the beginning of another; the longest response last.
@@ -62,31 +72,9 @@ def test_scores_and_gradients_are_those_of_one_response_at_a_time(name, budget, 
     shared, alone = policy(model), policy(model, share_prompts=False)
     assert (shared.reader, alone.reader) == (SHARED, PADDED)
     shapes.clear()
-    factor = torch.randn(data[keys.MASK].shape, generator=torch.Generator().manual_seed(1))
-
-    def total(scored: Any, at: slice) -> Tensor:
-        return (factor[at] * (scored[keys.LOG_PROB] + 0.5 * scored[keys.ENTROPY])).sum()
-
-    got = shared.score(data, entropy=True, micro_batch_tokens=budget)
+    compare_with_alone(shared, alone, data, budget)
     assert shapes
     assert all(prompts < rows for prompts, rows in shapes)
-    total(got, slice(None)).backward()
-    got_grad = gradients(model)
-    shapes.clear()
-    want = []
-    for i in range(len(data)):
-        scored = alone.score(data[i : i + 1], entropy=True)
-        total(scored, slice(i, i + 1)).backward()
-        want.append(scored.detach())
-    assert not shapes
-    expected = torch.cat(want)
-    close(
-        [got[keys.LOG_PROB].detach(), got[keys.ENTROPY].detach()],
-        [expected[keys.LOG_PROB], expected[keys.ENTROPY]],
-        1e-5,
-    )
-    close(got_grad, gradients(model), 1e-5)
-    assert (got[keys.LOG_PROB][~data[keys.MASK]] == 0).all()
 
 
 # Llama's eager attention takes its softmax in float32, whatever the weights.
@@ -94,23 +82,10 @@ def test_scores_and_gradients_are_those_of_one_response_at_a_time(name, budget, 
 def test_in_float64_they_are_equal_to_1e_10(name, shapes):
     data = groups()
     model = make(name, torch.float64)
-    tokens, attention, mask = arguments(data)
-
-    def score(rows: Tensor, reader: Reader) -> tuple[Tensor, Tensor]:
-        (row, column), hidden = hidden_before(
-            model.get_decoder(), reader, tokens[rows], attention[rows], mask[rows]
-        )
-        values = score_tokens(hidden, tokens[rows][row, column], Head.of(model), entropy=True)
-        (values[0].sum() + 0.3 * values[1].square().sum()).backward()
-        return tuple(value.detach() for value in values)  # type: ignore[return-value]
-
-    got = score(torch.arange(len(data)), SHARED)
-    assert len(shapes) == 1
-    got_grad = gradients(model)
-    parts = [score(torch.tensor([i]), PADDED) for i in range(len(data))]
-    close(got, [torch.cat(part) for part in zip(*parts, strict=True)], 1e-10)
     # All but GPT-2 take norms in float32, and now add up before them what they added up behind them.
-    close(got_grad, gradients(model), 1e-10 if name.startswith("gpt2") else 1e-6)
+    tolerance = 1e-10 if name.startswith("gpt2") else 1e-6
+    compare_in_float64(model, data, SHARED, tolerance)
+    assert len(shapes) == 1
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gpt2"])
@@ -144,17 +119,9 @@ def test_the_critic_reads_like_the_policy(shapes):
     data = groups()
     critic = Critic.from_policy(policy(make("llama")))
     assert critic.reader is SHARED
-    torch.nn.init.normal_(critic.head.weight, generator=torch.Generator().manual_seed(2))
     shapes.clear()
-    got = critic(data)[keys.VALUE]
-    assert shapes
-    got.square().sum().backward()
-    got_grad = gradients(critic)
-    critic.reader = PADDED
-    want = torch.cat([critic(data[i : i + 1])[keys.VALUE] for i in range(len(data))])
-    want.square().sum().backward()
-    close([got.detach()], [want.detach()], 1e-5)
-    close(got_grad, gradients(critic), 1e-5)
+    compare_critic(critic, data)
+    assert len(shapes) == 1
 
 
 def test_adapters_are_read_so_too(tmp_path, shapes):
