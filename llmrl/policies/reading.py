@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -73,6 +74,16 @@ class Sequences:
     def width(self) -> int:
         """The length of the longest."""
         return max(self.lengths, default=0)
+
+    @cached_property
+    def same_prompt(self) -> list[int]:
+        """A number for each, the same where the whole prompts are equal."""
+        numbers: dict[tuple[int, ...], int] = {}
+        ids = self.ids[:, : max(self.prompts, default=0)].tolist()
+        return [
+            numbers.setdefault(tuple(row[:length]), len(numbers))
+            for row, length in zip(ids, self.prompts, strict=True)
+        ]
 
     def before_sampled(self) -> tuple[Tensor, Tensor]:
         """Numbers of the sequences [M], and the place in each [M] from which a sampled token is predicted."""

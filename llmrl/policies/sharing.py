@@ -64,13 +64,12 @@ class Shared:
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
         """Those of one prompt together, or those of one length, whichever is less to read."""
         ways = [_by_prompt(sequences, budget), PADDED.batches(sequences, budget)]
-        same = _numbered(sequences)
-        return min(ways, key=lambda parts: sum(_tokens(sequences, same, part) for part in parts))
+        return min(ways, key=lambda parts: sum(_tokens(sequences, part) for part in parts))
 
     def extent(self, sequences: Sequences) -> tuple[int, int]:
         """See :class:`llmrl.policies.reading.Reader`."""
         count = len(sequences)
-        tokens = _tokens(sequences, _numbered(sequences), range(count))
+        tokens = _tokens(sequences, range(count))
         return count, -(-tokens // max(count, 1))
 
 
@@ -94,7 +93,7 @@ def worthwhile(different: int, prefix: int, count: int, width: int) -> bool:
 
 def _by_prompt(sequences: Sequences, budget: int) -> list[list[int]]:
     """Parts within the budget, the sequences of a prompt side by side, the longest prompts and sequences first."""
-    prompts, lengths, same = sequences.prompts, sequences.lengths, _numbered(sequences)
+    prompts, lengths, same = sequences.prompts, sequences.lengths, sequences.same_prompt
     parts: list[list[int]] = []
     different: set[int] = set()
     width = 0
@@ -111,10 +110,10 @@ def _by_prompt(sequences: Sequences, budget: int) -> list[list[int]]:
     return parts
 
 
-def _tokens(sequences: Sequences, same: Sequence[int], part: Sequence[int]) -> int:
+def _tokens(sequences: Sequences, part: Sequence[int]) -> int:
     """How many tokens are read of some sequences together, at most: prompts that differ may begin alike."""
     return _cost(
-        len({same[i] for i in part}),
+        len({sequences.same_prompt[i] for i in part}),
         min((sequences.prompts[i] for i in part), default=0) - 1,
         len(part),
         max((sequences.lengths[i] for i in part), default=0),
@@ -124,13 +123,3 @@ def _tokens(sequences: Sequences, same: Sequence[int], part: Sequence[int]) -> i
 def _cost(different: int, prefix: int, count: int, width: int) -> int:
     apart = worthwhile(different, prefix, count, width)
     return different * prefix + count * (width - prefix) if apart else count * width
-
-
-def _numbered(sequences: Sequences) -> list[int]:
-    """A number for each sequence, the same where the whole prompts are equal."""
-    numbers: dict[tuple[int, ...], int] = {}
-    ids = sequences.ids[:, : max(sequences.prompts, default=0)].tolist()
-    return [
-        numbers.setdefault(tuple(row[:length]), len(numbers))
-        for row, length in zip(ids, sequences.prompts, strict=True)
-    ]
