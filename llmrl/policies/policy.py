@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from llmrl.policies.loading import (
     merged,
 )
 from llmrl.policies.probing import reader_for
-from llmrl.policies.reading import Sequences, hidden_before
+from llmrl.policies.reading import Reader, Sequences, hidden_before
 from llmrl.policies.sampler import (
     FINISH_END,
     FINISH_LENGTH,
@@ -107,10 +108,15 @@ class Policy(TensorDictModuleBase):
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.version = 0
         self.engine: Engine | None = None
-        self.reader = reader_for(
-            model.get_decoder(), f"{type(model).__name__} {model.config.name_or_path}".rstrip(),
-            packing=packing, share_prompts=share_prompts,
-        )  # fmt: skip
+        self._ways = {"packing": packing, "share_prompts": share_prompts}
+        if packing:
+            _ = self.reader  # a model that cannot is refused now
+
+    @cached_property
+    def reader(self) -> Reader:
+        """How responses are read to be scored; tried out when it is first asked for, which sampling does not."""
+        name = f"{type(self.model).__name__} {self.model.config.name_or_path}".rstrip()
+        return reader_for(self.model.get_decoder(), name, **self._ways)
 
     @classmethod
     def from_pretrained(

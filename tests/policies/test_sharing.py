@@ -108,6 +108,7 @@ def test_one_token_of_a_prompt_may_differ_and_what_is_equal_is_still_read_once(s
     data = groups()
     data[keys.TOKENS][1, 12 - 3] = 7  # the third token before the response
     scorer = policy(make("llama"))
+    assert scorer.reader is SHARED
     shapes.clear()
     got = scorer.score(data)[keys.LOG_PROB]
     assert shapes == [(4, 8)]  # three prompts and this one
@@ -148,6 +149,7 @@ def test_adapters_are_read_so_too(tmp_path, shapes):
 def test_prompts_that_differ_are_read_as_ever(shapes):
     data = batch(GROUPS)
     scorer = policy(make("llama"))
+    assert scorer.reader is SHARED
     shapes.clear()
     scorer.score(data)
     assert not shapes
@@ -156,6 +158,7 @@ def test_prompts_that_differ_are_read_as_ever(shapes):
 def test_long_responses_to_a_short_prompt_are_read_as_ever(shapes):
     data = batch([(3, 28), (3, 30), (3, 2)], same=[0, 0, 0])
     scorer = policy(make("llama"))
+    assert scorer.reader is SHARED
     shapes.clear()
     scorer.score(data)
     assert not shapes
@@ -177,6 +180,7 @@ def test_gradient_checkpointing_reads_as_ever(tmp_path):
     scorer = Policy.from_pretrained(folder, device="cpu", gradient_checkpointing=True)
     assert scorer.reader is PADDED
     scorer = Policy.from_pretrained(folder, device="cpu")
+    assert scorer.reader is SHARED
     scorer.model.gradient_checkpointing_enable()
     scorer.train()
     with pytest.raises(RuntimeError, match=r"switched on after.*gradient_checkpointing=True"):
@@ -192,6 +196,13 @@ def test_a_model_without_such_a_cache_is_read_as_ever_and_a_warning_says_so(capl
     caplog.clear()
     assert policy(mamba(), share_prompts=False).reader is PADDED
     assert not caplog.text
+
+
+def test_a_policy_that_only_samples_tries_nothing(monkeypatch):
+    monkeypatch.setattr(
+        "llmrl.policies.policy.reader_for", lambda *args, **ways: pytest.fail("tried")
+    )
+    assert len(policy(make("llama")).generate(["hello"], max_new_tokens=3)) == 1
 
 
 def test_a_cache_that_cuts_the_gradient_is_noticed(monkeypatch, caplog):
