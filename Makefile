@@ -42,7 +42,7 @@ $(VENV)-vllm/bin/.done: pyproject.toml constraints.txt
 	@touch $@
 
 test-vllm: $(VENV)-vllm/bin/.done
-	OMP_WAIT_POLICY=PASSIVE $(VENV)-vllm/bin/python -m pytest -m vllm tests/policies/test_vllm.py $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(VENV)-vllm/bin/python -m pytest -m vllm tests/policies/sampling/test_vllm.py $(ARGS)
 
 check: $(BIN)/.dev
 	$(BIN)/ruff format --check .

@@ -56,18 +56,25 @@ def run(options: Options, algorithm: str, seed: int) -> dict[str, Any]:
     record = folder / "benchmark.json"
     if not record.is_file():
         command = [
-            sys.executable, "-m", "llmrl.algorithms.run", "--algo", algorithm, "--seed", str(seed),
-            "--output", str(folder), "--force", *options.extra,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "llmrl.algorithms.run",
+            "--algo",
+            algorithm,
+            "--seed",
+            str(seed),
+            "--output",
+            str(folder),
+            "--force",
+            *options.extra,
+        ]
         if options.threads is not None:
             command += ["--threads", str(options.threads)]
         began = time.monotonic()
         with (options.output / f"{algorithm}-{seed}.log").open("w") as log:
             subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-        record.write_text(
-            json.dumps({"seconds": time.monotonic() - began, "largest_process_so_far_gib": peak})
-        )
+        record.write_text(json.dumps({"seconds": time.monotonic() - began, "largest_process_so_far_gib": peak}))
     figures = json.loads(record.read_text())
     for name in ("before", "after"):
         figures[name] = json.loads((folder / "eval" / f"{name}.json").read_text())
@@ -93,9 +100,7 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
             return 100 * float(np.mean([run[name][key]["mean"] for run in runs]))
 
         gains = [100 * (r["after"]["greedy"]["mean"] - r["before"]["greedy"]["mean"]) for r in runs]
-        lengths = [
-            np.mean([r[name]["response_length"] for r in runs]) for name in ("before", "after")
-        ]
+        lengths = [np.mean([r[name]["response_length"] for r in runs]) for name in ("before", "after")]
         lines.append(
             f"| {algorithm} | {mean('before', 'greedy'):.1f} | {mean('after', 'greedy'):.1f} "
             f"| **{np.mean(gains):+.1f}** | {', '.join(f'{gain:+.1f}' for gain in gains)} "
@@ -121,12 +126,7 @@ def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
             curves = np.array(
                 [
                     smooth(
-                        np.array(
-                            [
-                                np.nan if m.get(name) is None else m[name]
-                                for m in r["metrics"][:length]
-                            ]
-                        ),
+                        np.array([np.nan if m.get(name) is None else m[name] for m in r["metrics"][:length]]),
                         7,
                     )
                     for r in runs
@@ -134,9 +134,7 @@ def plot(results: dict[str, list[dict[str, Any]]], path: Path) -> None:
             )
             steps = np.arange(1, length + 1)
             axis.plot(steps, np.nanmean(curves, 0), color=f"C{number}", label=algorithm)
-            axis.fill_between(
-                steps, np.nanmin(curves, 0), np.nanmax(curves, 0), color=f"C{number}", alpha=0.12
-            )
+            axis.fill_between(steps, np.nanmin(curves, 0), np.nanmax(curves, 0), color=f"C{number}", alpha=0.12)
         axis.set_title(title)
         axis.grid(alpha=0.3)
     for axis in axes[1]:
@@ -157,9 +155,7 @@ def main(options: Options) -> None:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
-    print(
-        f"\ncommit {commit}, {time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}\n"
-    )
+    print(f"\ncommit {commit}, {time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}\n")
     print(table(results))
     plot(results, options.output / "before_after.png")
 

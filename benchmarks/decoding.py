@@ -18,16 +18,16 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from llmrl.policies import sampler
-from llmrl.policies.decoding import decoding
 from llmrl.policies.policy import Policy
+from llmrl.policies.sampling import sampler
+from llmrl.policies.sampling.decoding import decoding
 
 PROMPT = "Find the mean of the numbers {}, 13 and 3, and explain every step that you take."
 
 
 @contextmanager
 def as_it_is(decoder: Any, *, rows: int, tokens: int) -> Iterator[Any]:
-    """In place of :func:`llmrl.policies.decoding.decoding`: nothing is changed."""
+    """In place of :func:`llmrl.policies.sampling.decoding.decoding`: nothing is changed."""
     yield lambda weight, bias: partial(linear, weight=weight, bias=bias)
 
 
@@ -42,14 +42,8 @@ def main() -> None:
     options = parser.parse_args()
     policy = Policy.from_pretrained(options.policy, max_response_length=options.tokens)
     policy.end_ids = set()  # every response has the same length
-    print(
-        f"{Path(options.policy).name}, {options.tokens} tokens, {torch.get_num_threads()} threads\n"
-    )
-    print(
-        "| responses | as it is, tokens/s | decoding, tokens/s | times as fast |\n"
-        + "| --- " * 4
-        + "|"
-    )
+    print(f"{Path(options.policy).name}, {options.tokens} tokens, {torch.get_num_threads()} threads\n")
+    print("| responses | as it is, tokens/s | decoding, tokens/s | times as fast |\n" + "| --- " * 4 + "|")
     for rows in options.rows:
         prompts = [PROMPT.format(row // options.group) for row in range(rows)]
         best = dict.fromkeys((as_it_is, decoding), float("inf"))

@@ -12,7 +12,7 @@ import torch
 
 from llmrl import keys
 from llmrl.policies.policy import Policy
-from llmrl.policies.vllm import VLLM
+from llmrl.policies.sampling.vllm import VLLM
 
 PROMPT = "Find the mean of the numbers {}, 13 and 3, and explain every step that you take."
 
@@ -22,9 +22,7 @@ def rate(policy: Policy, prompts: list[str], tokens: int) -> float:
     rates = []
     for seed in range(2):
         began = time.perf_counter()
-        data = policy.generate(
-            prompts, max_new_tokens=tokens, generator=torch.Generator().manual_seed(seed)
-        )
+        data = policy.generate(prompts, max_new_tokens=tokens, generator=torch.Generator().manual_seed(seed))
         rates.append(int(data[keys.MASK].sum()) / (time.perf_counter() - began))
     return max(rates)
 
@@ -49,9 +47,7 @@ def main() -> None:
     began = time.perf_counter()
     engine.push(policy.model, 0)
     pushed = time.perf_counter() - began
-    print(
-        f"{options.policy}, {options.dtype}, {torch.get_num_threads()} threads, {options.tokens} tokens a response,"
-    )
+    print(f"{options.policy}, {options.dtype}, {torch.get_num_threads()} threads, {options.tokens} tokens a response,")
     print(f"groups of {options.group}; weights handed over in {pushed:.2f} s\n")
     print("| responses | transformers loop, tokens/s | vLLM, tokens/s |\n| --- | --- | --- |")
     try:
@@ -60,9 +56,7 @@ def main() -> None:
             policy.engine = None
             own = rate(policy, prompts, options.tokens)
             policy.engine = engine
-            print(
-                f"| {rows} | {own:.0f} | {rate(policy, prompts, options.tokens):.0f} |", flush=True
-            )
+            print(f"| {rows} | {own:.0f} | {rate(policy, prompts, options.tokens):.0f} |", flush=True)
     finally:
         engine.close()
 

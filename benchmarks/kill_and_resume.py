@@ -127,7 +127,7 @@ def compare(whole: Path, other: Path) -> dict[str, bool]:
         "metrics": metrics[0] == metrics[1],
         "rollouts": names == sorted(path.name for path in (other / "rollouts").iterdir())
         and all((whole / "rollouts" / n).read_bytes() == (other / "rollouts" / n).read_bytes() for n in names),
-    }  # fmt: skip
+    }
 
 
 def main() -> int:
@@ -157,10 +157,11 @@ def main() -> int:
         length = in_process(arguments(root / "whole"), root / "whole")
         assert length is not None
         name = options.policy or "a tiny random policy"
+        print(f"{options.algo}, {name}, {options.steps} steps, {length:.1f} s from the first checkpoint on\n")
         print(
-            f"{options.algo}, {name}, {options.steps} steps, {length:.1f} s from the first checkpoint on\n"
+            "| kill | after, s | metrics of step | newest checkpoint | being written "
+            "| weights | state | metrics | rollouts |"
         )
-        print("| kill | after, s | metrics of step | newest checkpoint | being written | weights | state | metrics | rollouts |")  # fmt: skip
         print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
         for kill in range(1, options.kills + 1):
             folder = root / f"killed-{kill}"
@@ -178,7 +179,7 @@ def main() -> int:
             failed += not all(equal.values())
             newest = checkpoint.step_of(found[-1])
             cells = " | ".join("same" if ok else "DIFFERENT" for ok in equal.values())
-            print(f"| {kill} | {moment:.2f} | {lines} | {newest} | {'yes' if half else ''} | {cells} |", flush=True)  # fmt: skip
+            print(f"| {kill} | {moment:.2f} | {lines} | {newest} | {'yes' if half else ''} | {cells} |", flush=True)
     print(f"\n{failed} of {options.kills} differ")
     return int(failed > 0)
 

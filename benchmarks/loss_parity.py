@@ -115,9 +115,13 @@ def evaluate(name: str, options: dict[str, Any], inputs: dict[str, Tensor]) -> t
 
 
 def compare(
-    fixture: str, name: str, options: dict[str, Any], inputs: dict[str, Tensor], library: str,
+    fixture: str,
+    name: str,
+    options: dict[str, Any],
+    inputs: dict[str, Tensor],
+    library: str,
     published: dict[str, Any],
-) -> Comparison:  # fmt: skip
+) -> Comparison:
     """One published result beside the recipe's."""
     loss, gradient = evaluate(name, options, inputs)
     theirs = torch.tensor(published["grad"], dtype=torch.float64)
@@ -158,9 +162,7 @@ def comparisons(folder: Path) -> list[Comparison]:
         for output, published in case["outputs"].items():
             name, options = vector_recipe(output, published["params"])
             library = published["params"]["source"].partition(" (")[0]
-            found.append(
-                compare(f"vector {number}: {output}", name, options, inputs, library, published)
-            )
+            found.append(compare(f"vector {number}: {output}", name, options, inputs, library, published))
     return found
 
 

@@ -2,7 +2,8 @@
 
     python benchmarks/loss_speed.py --rows 64 --columns 1024
 
-The bare functions are the papers' equations as printed, as one writes them in a notebook: no checks, no garbage under the mask, no metrics
+The bare functions are the papers' equations as printed, as one writes them in a notebook: no checks, no garbage
+under the mask, no metrics
 but the clip fraction and the KL estimate that published functions return.  Module and function get
 the same batch and take turns; a ratio is the median over rounds of (module / function), forward and
 backward.  Memory is the peak of tensors alive at once, counted in tensors of the batch's size.
@@ -178,10 +179,15 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     table = Table(
-        "algorithm", "function, ms", "module, ms", "time ratio", "function, tensors",
-        "module, tensors", title=f"forward and backward, [{arguments.rows}, {arguments.columns}] float32, "
+        "algorithm",
+        "function, ms",
+        "module, ms",
+        "time ratio",
+        "function, tensors",
+        "module, tensors",
+        title=f"forward and backward, [{arguments.rows}, {arguments.columns}] float32, "
         f"{arguments.threads} thread(s), medians of {arguments.rounds} rounds",
-    )  # fmt: skip
+    )
     for name, function in track(BARE.items(), description="algorithms", transient=True):
         batch = make(arguments.rows, arguments.columns)
         recipe = algorithm(name)
@@ -213,9 +219,13 @@ def main() -> None:
         first, second = seconds.values()
         ratio = statistics.median(b / a for a, b in zip(first, second, strict=True))
         table.add_row(
-            name, f"{1e3 * statistics.median(first):.2f}", f"{1e3 * statistics.median(second):.2f}",
-            f"{ratio:.2f}", f"{peaks[0]:.1f}", f"{peaks[1]:.1f}",
-        )  # fmt: skip
+            name,
+            f"{1e3 * statistics.median(first):.2f}",
+            f"{1e3 * statistics.median(second):.2f}",
+            f"{ratio:.2f}",
+            f"{peaks[0]:.1f}",
+            f"{peaks[1]:.1f}",
+        )
     Console().print(table)
 
 

@@ -16,9 +16,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from llmrl.commands.verify import wilson
 from llmrl.envs.files import FileProblems
 from llmrl.verifiers import verifier
-from llmrl.verifiers.command import wilson
 
 DATA = Path(os.environ.get("LLMRL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 NAMES = ("math_train.jsonl.gz", "gsm8k_train.jsonl.gz")
@@ -50,18 +50,21 @@ def main() -> None:
             for problem, text, verdict in zip(problems, texts, verdicts, strict=True):
                 if verdict.status != "correct":
                     row = {
-                        "file": path.name, "id": problem.id, "gold": problem.answer,
-                        "verdict": verdict.status, "extracted": verdict.extracted,
-                        "rule": verdict.rule, "detail": verdict.detail, "end": text[-300:],
-                    }  # fmt: skip
+                        "file": path.name,
+                        "id": problem.id,
+                        "gold": problem.answer,
+                        "verdict": verdict.status,
+                        "extracted": verdict.extracted,
+                        "rule": verdict.rule,
+                        "detail": verdict.detail,
+                        "end": text[-300:],
+                    }
                     out.write(json.dumps(row) + "\n")
 
 
 def _response(solution: str, answer: str) -> str:
     """The solution as a model would give it: GSM8K's reader takes the last line off, so it comes back."""
-    return (
-        solution if "\\boxed" in solution or "\\fbox" in solution else f"{solution}\n#### {answer}"
-    )
+    return solution if "\\boxed" in solution or "\\fbox" in solution else f"{solution}\n#### {answer}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import tyro
 from llmrl.envs.generated.template import LEVELS, SUBJECTS
 from llmrl.evaluation import evaluate
 from llmrl.policies.policy import Policy
-from llmrl.training.rollout import Environments
+from llmrl.rollouts.collect import Environments
 
 
 @dataclass
@@ -36,15 +36,10 @@ def main(options: Options) -> None:
         "| --- |" + " --- |" * len(LEVELS),
     ]
     for subject in SUBJECTS:
-        shown = [
-            f"{100 * cells[subject, level].mean:.0f}" if (subject, level) in cells else "-"
-            for level in LEVELS
-        ]
+        shown = [f"{100 * cells[subject, level].mean:.0f}" if (subject, level) in cells else "-" for level in LEVELS]
         rows.append(f"| {subject.replace('_', ' ')} | {' | '.join(shown)} |")
     levels = {key[0]: value for key, value in result.by("level").items()}
-    rows.append(
-        "| all | " + " | ".join(f"{100 * levels[level].mean:.1f}" for level in LEVELS) + " |"
-    )
+    rows.append("| all | " + " | ".join(f"{100 * levels[level].mean:.1f}" for level in LEVELS) + " |")
     print("\n".join(rows))
     print(f"\nall: greedy {result.greedy}, {options.problems} problems")
 

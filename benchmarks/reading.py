@@ -1,6 +1,7 @@
 """What packing and shared prompts save: score and backward of micro-batches, as the trainer cuts them.
 
-python benchmarks/reading.py [--rows 64] [--group 8] [--prompts 20 60] [--budget 4096] [--models nano 30M] [--device cuda]
+python benchmarks/reading.py [--rows 64] [--group 8] [--prompts 20 60] [--budget 4096] [--models nano 30M]
+[--device cuda]
 
 Eight responses to each prompt.  Their lengths are drawn from three distributions: skewed (log-normal, most are short
 and a few reach the limit), uniform, and equal.  Tokens are those that the model is given, padding included.  On a
@@ -18,9 +19,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmrl import keys
 from llmrl.policies.policy import Policy
-from llmrl.policies.reading import PACKED, PADDED, Reader, Sequences
-from llmrl.policies.sharing import SHARED
-from llmrl.training.rollout import micro_batches, trim
+from llmrl.policies.scoring.forward import PACKED, PADDED, Reader, Sequences
+from llmrl.policies.scoring.sharing import SHARED
+from llmrl.rollouts.collect import micro_batches, trim
 
 LIMIT = 512
 READERS: dict[str, Reader] = {"padded": PADDED, "packed": PACKED, "shared": SHARED}
@@ -45,9 +46,7 @@ def drawn(name: str, rows: int) -> torch.Tensor:
     return torch.full((rows,), 150)
 
 
-def batch(
-    response: torch.Tensor, vocabulary: int, prompts: tuple[int, int], group: int
-) -> TensorDict:
+def batch(response: torch.Tensor, vocabulary: int, prompts: tuple[int, int], group: int) -> TensorDict:
     """Left-padded prompts, the same for each group of rows, and right-padded responses."""
     generator = torch.Generator().manual_seed(1)
     which = torch.arange(len(response)) // group
@@ -106,9 +105,7 @@ def main() -> None:
         if model == "30M":
             policy = Policy(model_30m().to(args.device), policy.tokenizer)
         for lengths in ("skewed", "uniform", "equal"):
-            data = batch(
-                drawn(lengths, args.rows), policy.vocab_size, tuple(args.prompts), args.group
-            ).to(args.device)
+            data = batch(drawn(lengths, args.rows), policy.vocab_size, tuple(args.prompts), args.group).to(args.device)
             tokens = {name: read(data, args.budget, READERS[name]) for name in names}
             best = dict.fromkeys(names, float("inf"))
             for _ in range(args.repeats):  # in turn, so that a busy machine slows all

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from llmrl.policies.scoring import Head, score_logits, score_tokens
+from llmrl.policies.scoring.head import Head, score_logits, score_tokens
 
 
 def main() -> None:
@@ -52,14 +52,10 @@ def main() -> None:
     print(f"{'':8}{'seconds':>10}{'CPU s':>10}{'extra MiB':>12}{'TFLOP/s':>10}")
     best = {way: _best(measured) for way, measured in results.items()}
     for way, row in best.items():
-        print(
-            f"{way:8}{row['seconds']:10.3f}{row['cpu_seconds']:10.3f}{row['extra_mib']:12.0f}"
-            f"{row['tflops']:10.3f}"
-        )
+        print(f"{way:8}{row['seconds']:10.3f}{row['cpu_seconds']:10.3f}{row['extra_mib']:12.0f}{row['tflops']:10.3f}")
     dense, blocks = best["dense"], best["blocks"]
     loss, gradient = (
-        abs(dense[name] - blocks[name]) / max(abs(dense[name]), 1e-12)
-        for name in ("checksum", "gradient")
+        abs(dense[name] - blocks[name]) / max(abs(dense[name]), 1e-12) for name in ("checksum", "gradient")
     )
     print(
         f"blocks / dense: time {blocks['seconds'] / dense['seconds']:.3f}, CPU time "
@@ -108,9 +104,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     assert hidden.grad is not None
     assert weight.grad is not None
     median = statistics.median(seconds)
-    operations = (
-        2 * 3 * options.tokens * options.hidden * options.vocabulary
-    )  # recomputing is not work
+    operations = 2 * 3 * options.tokens * options.hidden * options.vocabulary  # recomputing is not work
     return {
         "seconds": median,
         "cpu_seconds": statistics.median(cpu_seconds),

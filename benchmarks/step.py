@@ -4,7 +4,8 @@ python benchmarks/step.py                                          the embedded 
 python benchmarks/step.py --policy PATH --prompts 4 --micro-rows 4      a larger one
 python benchmarks/step.py --profile                                and which operations take the time
 
-The least is written in plain transformers and torch: the same rows in the same micro-batches, one forward pass with the logits
+The least is written in plain transformers and torch: the same rows in the same micro-batches, one forward pass
+with the logits
 of all tokens, log_softmax, gather, backward, clipping and AdamW.  Both updates run in turns, on the same rollouts.
 """
 
@@ -33,10 +34,11 @@ from tensordict import TensorDict
 from llmrl import keys
 from llmrl.envs.math import math_problems
 from llmrl.envs.problems import Problem
-from llmrl.envs.text import TextEnv, TextVectorEnv, vector_of
+from llmrl.envs.text import TextEnv
+from llmrl.envs.vector import TextVectorEnv, vector_of
+from llmrl.rollouts.collect import micro_batches, trim
 from llmrl.training import session
 from llmrl.training.config import parse
-from llmrl.training.rollout import micro_batches, trim
 from llmrl.training.trainer import Trainer
 from llmrl.verifiers import Verdict
 
@@ -80,9 +82,7 @@ class Workload:
 
 def parser(about: str | None) -> argparse.ArgumentParser:
     """The options of a :class:`Workload`."""
-    options = argparse.ArgumentParser(
-        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, text in _texts().items():
         default = getattr(Workload, name)
         if default is False:
@@ -154,9 +154,7 @@ class DigitsEnv(TextEnv):
         super().__init__(_Prompts(), _grade, render_mode=render_mode)
 
 
-gymnasium.register(
-    "benchmarks/Digits-v0", entry_point=DigitsEnv, vector_entry_point=vector_of(DigitsEnv)
-)
+gymnasium.register("benchmarks/Digits-v0", entry_point=DigitsEnv, vector_entry_point=vector_of(DigitsEnv))
 
 
 def make_trainer(work: Workload) -> Trainer:
@@ -269,20 +267,17 @@ def beside_bare(trainer: Trainer, rounds: int) -> tuple[list[float], list[float]
 
 def heading(work: Workload, more: str = "") -> str:
     """What was measured, on what: a sentence before a table."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    lengths = (
-        f"all of {work.tokens} tokens" if work.full_length else f"at most {work.tokens} tokens"
-    )
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    lengths = f"all of {work.tokens} tokens" if work.full_length else f"at most {work.tokens} tokens"
     name = work.policy if work.policy.startswith("llmrl/") else Path(work.policy).name
     threads = f"{work.threads} thread{'s' * (work.threads > 1)}"
     clock = ", processor time" if work.clock == "cpu" else ""
     scoring = ", not rescored" if work.no_rescore else ""
     return (
         f"{name}, float32, {work.prompts} prompts x {work.group} responses ({lengths}), {work.updates} updates a step, "
-        f"micro-batches of {work.micro_rows} rows, {threads}{clock}{scoring}{more}; commit {commit.stdout.strip() or 'unknown'}, "
-        f"{time.strftime('%Y-%m-%d')}, torch {torch.__version__.split('+')[0]}, {os.cpu_count()} CPU cores ({platform.machine()})."
+        f"micro-batches of {work.micro_rows} rows, {threads}{clock}{scoring}{more}; "
+        f"commit {commit.stdout.strip() or 'unknown'}, {time.strftime('%Y-%m-%d')}, "
+        f"torch {torch.__version__.split('+')[0]}, {os.cpu_count()} CPU cores ({platform.machine()})."
     )
 
 

@@ -59,11 +59,22 @@ def run(options: Options, variant: dict[str, float]) -> str:
     steps = options.responses // (int(variant.get("prompts-per-step", 16)) * 8)
     if not (folder / "eval" / "after.json").is_file():
         command = [
-            sys.executable, "-m", "llmrl.algorithms.run", "--algo", options.algorithm,
-            "--output", str(folder), "--force", "--train.steps", str(steps),
-            "--eval.problems", str(options.problems), "--eval.samples", "0",
+            sys.executable,
+            "-m",
+            "llmrl.algorithms.run",
+            "--algo",
+            options.algorithm,
+            "--output",
+            str(folder),
+            "--force",
+            "--train.steps",
+            str(steps),
+            "--eval.problems",
+            str(options.problems),
+            "--eval.samples",
+            "0",
             *(f"--train.{k}={v:g}" for k, v in variant.items()),
-        ]  # fmt: skip
+        ]
         if options.threads is not None:
             command += ["--threads", str(options.threads)]
         with (options.output / f"{name}.log").open("w") as log:

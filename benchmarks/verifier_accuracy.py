@@ -27,9 +27,7 @@ VERIFIERS = ("math", "math_verify")
 def main() -> None:
     """Grade every case with both verifiers, print a row per file and kind, write the misses."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "files", nargs="*", type=Path, default=[path for path in DEFAULT if path.is_file()]
-    )
+    parser.add_argument("files", nargs="*", type=Path, default=[path for path in DEFAULT if path.is_file()])
     parser.add_argument("--misses", type=Path, default=Path("misses.jsonl"))
     options = parser.parse_args()
     print("| file | kind | cases | verifier | right | false positives | false negatives |")

@@ -23,9 +23,7 @@ from llmrl.verifiers import MathVerifier
 def main() -> None:
     """Print integers a second, then a row for each file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "files", nargs="*", type=Path, default=[path for path in DEFAULT if path.is_file()]
-    )
+    parser.add_argument("files", nargs="*", type=Path, default=[path for path in DEFAULT if path.is_file()])
     parser.add_argument("--integers", type=int, default=20_000)
     options = parser.parse_args()
     grade, tasks = MathVerifier(), []

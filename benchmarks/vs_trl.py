@@ -4,10 +4,12 @@ pip install llmrl trl==1.16.0
 python benchmarks/vs_trl.py                                        the embedded policy
 python benchmarks/vs_trl.py --policy PATH --prompts 4 --micro-rows 4 --learning-rate 1e-5     a larger one
 
-Both get the same model, prompts in the same order, group size, limit of tokens, GRPO without reference and with the same clip,
-AdamW at the same constant learning rate, updates per rollout, rows per micro-batch, float32 and number of threads; TRL without
-gradient checkpointing, which it would use by default.  Each run is a process of its own, in turns; the reward is the share of
-digits in a response, graded by the same function.  The whole is printed as markdown.
+Both get the same model, prompts in the same order, group size, limit of tokens, GRPO without reference and with
+the same clip,
+AdamW at the same constant learning rate, updates per rollout, rows per micro-batch, float32 and number of threads;
+TRL without
+gradient checkpointing, which it would use by default.  Each run is a process of its own, in turns; the reward is
+the share of digits in a response, graded by the same function.  The whole is printed as markdown.
 """
 
 from __future__ import annotations
@@ -73,16 +75,35 @@ def run_trl(work: Workload) -> dict[str, Any]:
     accumulate = work.rows // work.updates // work.micro_rows
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(
-            output_dir=folder, report_to="none", save_strategy="no", logging_steps=1, disable_tqdm=True,
-            use_cpu=True, bf16=False, gradient_checkpointing=False, seed=0, shuffle_dataset=False,
-            per_device_train_batch_size=work.micro_rows, gradient_accumulation_steps=accumulate,
-            steps_per_generation=accumulate * work.updates, max_steps=work.steps * work.updates,
-            num_generations=work.group, max_completion_length=work.tokens, temperature=1.0,
+            output_dir=folder,
+            report_to="none",
+            save_strategy="no",
+            logging_steps=1,
+            disable_tqdm=True,
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            seed=0,
+            shuffle_dataset=False,
+            per_device_train_batch_size=work.micro_rows,
+            gradient_accumulation_steps=accumulate,
+            steps_per_generation=accumulate * work.updates,
+            max_steps=work.steps * work.updates,
+            num_generations=work.group,
+            max_completion_length=work.tokens,
+            temperature=1.0,
             generation_kwargs={"min_new_tokens": work.tokens} if work.full_length else None,
-            loss_type="grpo", epsilon=0.2, epsilon_high=0.2, beta=0.0, scale_rewards="group",
-            learning_rate=work.learning_rate, lr_scheduler_type="constant", warmup_steps=0,
-            weight_decay=0.0, max_grad_norm=1.0,
-        )  # fmt: skip
+            loss_type="grpo",
+            epsilon=0.2,
+            epsilon_high=0.2,
+            beta=0.0,
+            scale_rewards="group",
+            learning_rate=work.learning_rate,
+            lr_scheduler_type="constant",
+            warmup_steps=0,
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+        )
 
         spent: Counter[str] = Counter()
         steps: list[dict[str, float]] = []
@@ -118,9 +139,12 @@ def run_trl(work: Workload) -> dict[str, Any]:
             return values
 
         trainer = Timed(
-            model=policy.model, processing_class=policy.tokenizer, reward_funcs=reward, args=config,
+            model=policy.model,
+            processing_class=policy.tokenizer,
+            reward_funcs=reward,
+            args=config,
             train_dataset=Dataset.from_dict({"prompt": prompts}),
-        )  # fmt: skip
+        )
         before = peak()
         trainer.train()
         close_step()
@@ -139,8 +163,10 @@ def in_turns(work: Workload, repeats: int) -> dict[str, list[dict[str, Any]]]:
                 given = {"side": name, "work": dataclasses.asdict(work), "file": str(file)}
                 subprocess.run(
                     [sys.executable, __file__, "--one-side", json.dumps(given)],
-                    env=env, check=True, stdout=sys.stderr,
-                )  # fmt: skip
+                    env=env,
+                    check=True,
+                    stdout=sys.stderr,
+                )
                 found.append(json.loads(file.read_text()))
     return results
 

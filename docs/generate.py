@@ -61,15 +61,14 @@ def pages() -> dict[Path, str]:
         readme: between(readme.read_text(), "tree", tree()),
         architecture: between(architecture.read_text(), "entries", entries),
         ROOT / "docs" / "metrics.md": "# Metrics\n\nMade from `llmrl/training/metrics.py` by `make docs`.\n\n"
-        + markdown_table() + "\n",
-    }  # fmt: skip
+        + markdown_table()
+        + "\n",
+    }
 
 
 def main() -> int:
     """Write, or check."""
-    stale = [
-        path for path, text in pages().items() if not path.is_file() or path.read_text() != text
-    ]
+    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is not what `make docs` writes.")

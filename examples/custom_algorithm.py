@@ -16,8 +16,8 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, Credit
+from llmrl.credit.credit import GroupAdvantage
 from llmrl.losses import Clipped, SequenceMean, Step, bounded
-from llmrl.training.credit import GroupAdvantage
 
 
 @dataclass(frozen=True, kw_only=True)

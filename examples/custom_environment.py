@@ -15,7 +15,8 @@ import gymnasium
 import numpy as np
 
 from llmrl.envs.problems import Problem, split_of
-from llmrl.envs.text import TextEnv, vector_of
+from llmrl.envs.text import TextEnv
+from llmrl.envs.vector import vector_of
 from llmrl.verifiers.verdict import Verdict
 
 
@@ -29,9 +30,7 @@ def same_numbers_in_order(responses: list[str], golds: list[str]) -> list[Verdic
             verdicts.append(Verdict(0.0, "no_answer"))
             continue
         right = found == re.findall(r"-?\d+", gold)
-        verdicts.append(
-            Verdict(float(right), "correct" if right else "wrong", extracted=" ".join(found))
-        )
+        verdicts.append(Verdict(float(right), "correct" if right else "wrong", extracted=" ".join(found)))
     return verdicts
 
 

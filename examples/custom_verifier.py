@@ -13,7 +13,7 @@ An installed package announces its verifiers by name, and then the name alone wi
 from __future__ import annotations
 
 from llmrl.verifiers import Verdict
-from llmrl.verifiers.extract import find_answer
+from llmrl.verifiers.math.extract import find_answer
 
 
 def nearness(responses: list[str], golds: list[str]) -> list[Verdict]:

@@ -12,7 +12,7 @@ from torchrl.data import LazyTensorStorage, ReplayBuffer, SamplerWithoutReplacem
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
-from llmrl.envs.text import TextVectorEnv
+from llmrl.envs.vector import TextVectorEnv
 from llmrl.policies import Policy
 
 

@@ -9,7 +9,8 @@ import gymnasium
 import numpy as np
 
 from llmrl.envs.problems import Problem
-from llmrl.envs.text import TextEnv, vector_of
+from llmrl.envs.text import TextEnv
+from llmrl.envs.vector import vector_of
 from llmrl.verifiers import Verdict
 
 
@@ -39,9 +40,7 @@ def last_number(responses: list[str], golds: list[str]) -> list[Verdict]:
             verdicts.append(Verdict(0.0, "no_answer"))
         else:
             right = numbers[-1] == gold
-            verdicts.append(
-                Verdict(float(right), "correct" if right else "wrong", numbers[-1], "last number")
-            )
+            verdicts.append(Verdict(float(right), "correct" if right else "wrong", numbers[-1], "last number"))
     return verdicts
 
 

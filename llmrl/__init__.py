@@ -20,7 +20,7 @@ _HOME = {
     "PolicyLoss": "llmrl.losses",
     "Problem": "llmrl.envs.problems",
     "TextEnv": "llmrl.envs.text",
-    "TextVectorEnv": "llmrl.envs.text",
+    "TextVectorEnv": "llmrl.envs.vector",
     "ValueLoss": "llmrl.losses",
     "Verdict": "llmrl.verifiers.verdict",
     "find_algorithm": "llmrl.algorithms",

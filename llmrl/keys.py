@@ -1,7 +1,8 @@
 """The table of everything that travels in a TensorDict: name, shape, type, who writes it, who reads it.
 
 N is the number of sequences (one row per episode), T their padded length: a left-padded prompt, then
-the right-padded rest: what was sampled and, with several turns, the replies to it.  Names are TorchRL's where the meaning is TorchRL's.
+the right-padded rest: what was sampled and, with several turns, the replies to it.  Names are TorchRL's where the
+meaning is TorchRL's.
 """
 
 from __future__ import annotations
@@ -54,9 +55,7 @@ TABLE: tuple[Entry, ...] = (
         "Policy.score",
         "prompt, then responses and replies",
     ),
-    Entry(
-        ATTENTION, "[N, T]", "bool", "Policy.generate", "Policy.score", "a real token, no padding"
-    ),
+    Entry(ATTENTION, "[N, T]", "bool", "Policy.generate", "Policy.score", "a real token, no padding"),
     Entry(
         MASK,
         "[N, T]",
@@ -113,9 +112,7 @@ TABLE: tuple[Entry, ...] = (
         "log-probability of each sampled token at the sampling temperature, with gradient",
     ),
     Entry(OLD_LOG_PROB, "[N, T]", "float32", "trainer", "PolicyLoss", "the same before the update"),
-    Entry(
-        REF_LOG_PROB, "[N, T]", "float32", "trainer", "KLToReference", "the same of the reference"
-    ),
+    Entry(REF_LOG_PROB, "[N, T]", "float32", "trainer", "KLToReference", "the same of the reference"),
     Entry(
         ENTROPY,
         "[N, T]",

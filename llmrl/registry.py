@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
+from llmrl.errors import UserError
+
 T = TypeVar("T")
 
 
-class UnknownName(LookupError):
+class UnknownName(UserError, LookupError):
     """Nothing goes by this name.  The message names the nearest known ones."""
 
 
@@ -50,9 +52,7 @@ def load_object(reference: str) -> Any:
         return getattr(module, attribute)
     except AttributeError as error:
         public = [name for name in vars(module) if not name.startswith("_")]
-        raise UnknownName(
-            f"The module {module_name!r} has no {attribute!r}. {suggest(attribute, public)}"
-        ) from error
+        raise UnknownName(f"The module {module_name!r} has no {attribute!r}. {suggest(attribute, public)}") from error
 
 
 class Registry(Generic[T]):
@@ -79,9 +79,7 @@ class Registry(Generic[T]):
     def add(self, name: str, thing: T) -> None:
         """Register ``thing``; a name that is already taken is an error, not an overwrite."""
         if self._known.get(name, thing) is not thing:
-            raise ValueError(
-                f"The {self.kind} name {name!r} is taken by {self._known[name]!r}. Choose another."
-            )
+            raise ValueError(f"The {self.kind} name {name!r} is taken by {self._known[name]!r}. Choose another.")
         self._known[name] = thing
 
     def register(self, name: str) -> Callable[[T], T]:

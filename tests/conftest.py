@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # `import strategies`, `import oracles`
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "helpers")]  # `import strategies`, `import trivial`
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("dev", max_examples=10, deadline=None, suppress_health_check=QUIET)

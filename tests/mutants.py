@@ -40,8 +40,8 @@ METRICS = (
 RECIPES = ("tests/losses/test_parity.py", "tests/algorithms/test_algorithm.py", "tests/algorithms")
 TERMS = ("tests/losses/test_terms.py",)
 MODULE = ("tests/losses/test_torchrl.py",)
-CREDIT = ("tests/training/test_credit.py",)
-HISTORY = ("tests/training/test_history.py",)
+CREDIT = ("tests/credit/test_credit.py",)
+HISTORY = ("tests/credit/test_history.py",)
 
 
 class Mutant(NamedTuple):
@@ -53,30 +53,40 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-STEP, CLIP, POLICY = "losses/step.py", "losses/clip.py", "losses/policy.py"
-POOL, AGGREGATE, SPLIT = "losses/pool.py", "losses/aggregate.py", "losses/partition.py"
+BATCH, CLIP, POLICY = "losses/batch.py", "losses/clip.py", "losses/policy.py"
+POOL, AGGREGATE, SPLIT = "losses/segments.py", "losses/aggregate.py", "losses/partition.py"
 GATE, RATIO, TERM = "losses/gate.py", "losses/ratio.py", "losses/terms.py"
-GAP, CRED, PAST = "losses/correction.py", "training/credit.py", "training/history.py"
+GAP, CRED, PAST = "losses/correction.py", "credit/credit.py", "credit/history.py"
 
 MUTANTS = [
     # the door
-    Mutant(STEP, "LOG_RATIO_LIMIT = 20.0", "LOG_RATIO_LIMIT = 200.0", FINITE),
+    Mutant(BATCH, "LOG_RATIO_LIMIT = 20.0", "LOG_RATIO_LIMIT = 200.0", FINITE),
     Mutant(
-        STEP,
+        BATCH,
         "return torch.where(mask, x, torch.as_tensor(safe, dtype=x.dtype, device=x.device))",
         "return x * mask + safe * ~mask",
         MASKED,
     ),
-    Mutant(STEP, "log_ratio=bounded(select(mask, log_prob.to(dtype) - old))", "log_ratio=select(mask, log_prob.to(dtype) - old)", FINITE),
     Mutant(
-        STEP,
+        BATCH,
+        "log_ratio=bounded(select(mask, log_prob.to(dtype) - old))",
+        "log_ratio=select(mask, log_prob.to(dtype) - old)",
+        FINITE,
+    ),
+    Mutant(
+        BATCH,
         "return log_prob.clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)",
         "return log_prob",
         FINITE,
     ),
-    Mutant(STEP, "select(mask, advantage.detach(), dtype=dtype)", "select(mask, advantage, dtype=dtype)", DETACHED),
-    Mutant(STEP, "for x in tensors) else torch.float32", "for x in tensors) else tensors[0].dtype", HALF),
-    Mutant(POOL, "self.inside = known if inside is None else known & inside", "self.inside = known", (*PARITY, *ESPO, *MASKED)),
+    Mutant(BATCH, "select(mask, advantage.detach(), dtype=dtype)", "select(mask, advantage, dtype=dtype)", DETACHED),
+    Mutant(BATCH, "for x in tensors) else torch.float32", "for x in tensors) else tensors[0].dtype", HALF),
+    Mutant(
+        POOL,
+        "self.inside = known if inside is None else known & inside",
+        "self.inside = known",
+        (*PARITY, *ESPO, *MASKED),
+    ),
     # clips
     Mutant(CLIP, "plain.masked_fill(held, 0)", "torch.where(held, inside * advantage, plain)", PPO),
     Mutant(CLIP, "torch.where(held, inside * advantage, plain)", "plain", PPO),
@@ -84,7 +94,12 @@ MUTANTS = [
     Mutant(CLIP, "(ratio < low) & (advantage < 0)", "(ratio <= low) & (advantage < 0)", (*PPO, *METRICS)),
     Mutant(CLIP, "(ratio > high) & (advantage > 0)", "ratio > high", (*PPO, *METRICS)),
     Mutant(CLIP, "(ratio > high) & (advantage > 0)", "(ratio >= high) & (advantage > 0)", (*PPO, *METRICS)),
-    Mutant(CLIP, "return torch.addcmul(value, slope, log_ratio - log_ratio.detach())", "return torch.addcmul(value, slope, log_ratio)", GPPO),
+    Mutant(
+        CLIP,
+        "return torch.addcmul(value, slope, log_ratio - log_ratio.detach())",
+        "return torch.addcmul(value, slope, log_ratio)",
+        GPPO,
+    ),
     Mutant(
         CLIP,
         "low, high = 1 - self.low, 1 + self.high\n        return clip_surrogate",
@@ -100,27 +115,71 @@ MUTANTS = [
         "over = log_ratio.detach().exp() > self.bound",
         PPO,
     ),
-    Mutant(CLIP, "torch.where(over, self.bound * step.advantage, objective)", "torch.where(over, objective.detach(), objective)", PPO),
-    Mutant(CLIP, "return step.part_mean(step.old_entropy) / _max_entropy(step)", "return step.part_mean(step.old_entropy)", ESPO),
+    Mutant(
+        CLIP,
+        "torch.where(over, self.bound * step.advantage, objective)",
+        "torch.where(over, objective.detach(), objective)",
+        PPO,
+    ),
+    Mutant(
+        CLIP,
+        "return step.part_mean(step.old_entropy) / _max_entropy(step)",
+        "return step.part_mean(step.old_entropy)",
+        ESPO,
+    ),
     Mutant(CLIP, "width.clamp(min=self.floor).clamp(max=self.ceiling)", "width.clamp(max=self.ceiling)", ESPO),
     Mutant(CLIP, "width.clamp(min=self.floor).clamp(max=self.ceiling)", "width.clamp(min=self.floor)", ESPO),
     Mutant(CLIP, "step.advantage, 1 - width, 1 + width)", "step.advantage, 1 - width, 1 + 2 * width)", ESPO),
     Mutant(CLIP, "weight = ratio.clamp(low, high)", "weight = log_ratio.exp().clamp(low, high)", RELATIVES),
-    Mutant(CLIP, "objective = weight * step.advantage * step.log_prob", "objective = weight * step.advantage * log_ratio", RELATIVES),
-    Mutant(CLIP, "torch.where(step.advantage > 0, self.tau_positive, self.tau_negative)", "torch.where(step.advantage > 0, self.tau_negative, self.tau_positive)", RELATIVES),
+    Mutant(
+        CLIP,
+        "objective = weight * step.advantage * step.log_prob",
+        "objective = weight * step.advantage * log_ratio",
+        RELATIVES,
+    ),
+    Mutant(
+        CLIP,
+        "torch.where(step.advantage > 0, self.tau_positive, self.tau_negative)",
+        "torch.where(step.advantage > 0, self.tau_negative, self.tau_positive)",
+        RELATIVES,
+    ),
     Mutant(CLIP, "* (4 / tau)", "* 4", RELATIVES),
-    Mutant(CLIP, "high = (log_ratio.detach() > self.high) & (step.advantage > 0)", "high = log_ratio.detach() > self.high", RELATIVES),
+    Mutant(
+        CLIP,
+        "high = (log_ratio.detach() > self.high) & (step.advantage > 0)",
+        "high = log_ratio.detach() > self.high",
+        RELATIVES,
+    ),
     Mutant(CLIP, "torch.where(advantage > 0, (-detached).exp(), ratio)", "ratio", RELATIVES),
     Mutant(CLIP, "ratio).clamp(max=self.cap)", "ratio)", RELATIVES),
     Mutant(CLIP, "slope = value.masked_fill(low | high, 0)", "slope = value", RELATIVES),
     Mutant(CLIP, "return low, high.clamp(max=self.cap)", "return low, high", RELATIVES),
     # ratios and pooling
-    Mutant(RATIO, "return sequence_mean(own.detach(), step.mask) + (own - own.detach())", "return sequence_mean(own, step.mask) + (own - own.detach())", (*PARITY, *ESPO)),
-    Mutant(RATIO, "return step.part_mean(own.detach()) + (own - own.detach())", "return sequence_mean(own.detach(), step.mask) + (own - own.detach())", (*PARITY, *ESPO)),
-    Mutant(RATIO, "bounded(step.part_mean(own.detach()) + own)", "bounded(step.part_mean(own) + own)", (*PARITY, *ESPO)),
+    Mutant(
+        RATIO,
+        "return sequence_mean(own.detach(), step.mask) + (own - own.detach())",
+        "return sequence_mean(own, step.mask) + (own - own.detach())",
+        (*PARITY, *ESPO),
+    ),
+    Mutant(
+        RATIO,
+        "return step.part_mean(own.detach()) + (own - own.detach())",
+        "return sequence_mean(own.detach(), step.mask) + (own - own.detach())",
+        (*PARITY, *ESPO),
+    ),
+    Mutant(
+        RATIO, "bounded(step.part_mean(own.detach()) + own)", "bounded(step.part_mean(own) + own)", (*PARITY, *ESPO)
+    ),
     Mutant(POOL, "/ mask.sum(1, keepdim=True).clamp_min(1)", "/ mask.shape[1]", (*PARITY, *ESPO, *MASKED)),
-    Mutant(POOL, "self.bucket = torch.where(self.inside, partition, self.width)", "self.bucket = torch.where(self.inside, partition, 0)", (*PARITY, *ESPO, *MASKED)),
-    Mutant(POOL, "self.width = max(partition.shape[1], MAX_PARTS)", "self.width = MAX_PARTS", (*PARITY, *ESPO, *MASKED)),
+    Mutant(
+        POOL,
+        "self.bucket = torch.where(self.inside, partition, self.width)",
+        "self.bucket = torch.where(self.inside, partition, 0)",
+        (*PARITY, *ESPO, *MASKED),
+    ),
+    Mutant(
+        POOL, "self.width = max(partition.shape[1], MAX_PARTS)", "self.width = MAX_PARTS", (*PARITY, *ESPO, *MASKED)
+    ),
     # weights
     Mutant(AGGREGATE, "return mask.double() / mask.sum().clamp_min(1)", "return mask.double() / mask.numel()", PARITY),
     Mutant(AGGREGATE, "clamp_min(1) * _rows(mask))", "clamp_min(1) * mask.shape[0])", PARITY),
@@ -131,59 +190,154 @@ MUTANTS = [
     Mutant(SPLIT, " + 1e-9).floor().long()", ").floor().long()", ESPO),
     Mutant(SPLIT, " + 1e-9).floor().long()", ").round().long()", ESPO),
     Mutant(SPLIT, "index += rank >= cut", "index += rank > cut", ESPO),
-    Mutant(SPLIT, "torch.where(mask, entropy.detach().double(), torch.inf)", "torch.where(mask, entropy.detach().double(), 0.0)", ESPO),
-    Mutant(SPLIT, "cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (parts - 1 - k)), cut)", "cut = cut", ESPO),
+    Mutant(
+        SPLIT,
+        "torch.where(mask, entropy.detach().double(), torch.inf)",
+        "torch.where(mask, entropy.detach().double(), 0.0)",
+        ESPO,
+    ),
+    Mutant(
+        SPLIT, "cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (parts - 1 - k)), cut)", "cut = cut", ESPO
+    ),
     Mutant(SPLIT, "edges, right=True)", "edges)", ESPO),
     # gates
     Mutant(GATE, "_TINY = 1e-8", "_TINY = 0.0", (*GATES, *FINITE)),
-    Mutant(GATE, "(ratio > self.low) & (ratio < self.high)", "(ratio >= self.low) & (ratio <= self.high)", (*GATES, *FINITE)),
-    Mutant(GATE, "torch.maximum(new, old) < self.min_entropy", "torch.minimum(new, old) < self.min_entropy", (*GATES, *FINITE)),
-    Mutant(GATE, "candidate = step.mask & ~clipped.low & ~clipped.high", "candidate = step.mask.clone()", (*GATES, *FINITE)),
+    Mutant(
+        GATE,
+        "(ratio > self.low) & (ratio < self.high)",
+        "(ratio >= self.low) & (ratio <= self.high)",
+        (*GATES, *FINITE),
+    ),
+    Mutant(
+        GATE,
+        "torch.maximum(new, old) < self.min_entropy",
+        "torch.minimum(new, old) < self.min_entropy",
+        (*GATES, *FINITE),
+    ),
+    Mutant(
+        GATE, "candidate = step.mask & ~clipped.low & ~clipped.high", "candidate = step.mask.clone()", (*GATES, *FINITE)
+    ),
     Mutant(GATE, "(covariance > self.low) & (covariance < self.high)", "covariance > self.low", (*GATES, *FINITE)),
     # the module
-    Mutant(POLICY, "objective = torch.where(keep, objective, objective.detach())", "objective = torch.where(keep, objective, 0)", (*PARITY, *METRICS, *GATES)),
-    Mutant(POLICY, "        loss = -(weight * objective).sum()", "        loss = -(weight * objective).mean()", (*PARITY, *METRICS, *GATES)),
+    Mutant(
+        POLICY,
+        "objective = torch.where(keep, objective, objective.detach())",
+        "objective = torch.where(keep, objective, 0)",
+        (*PARITY, *METRICS, *GATES),
+    ),
+    Mutant(
+        POLICY,
+        "        loss = -(weight * objective).sum()",
+        "        loss = -(weight * objective).mean()",
+        (*PARITY, *METRICS, *GATES),
+    ),
     Mutant(POLICY, "zero = zero & (step.advantage != 0)", "pass", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "zero = zero | (mask & ~kept)", "pass", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "zero = zero | step.beyond", "pass", METRICS),
-    Mutant(STEP, ".abs() > LOG_RATIO_LIMIT", ".abs() >= LOG_RATIO_LIMIT", METRICS),
+    Mutant(BATCH, ".abs() > LOG_RATIO_LIMIT", ".abs() >= LOG_RATIO_LIMIT", METRICS),
     Mutant(CLIP, "through_ratio: ClassVar[bool] = False", "through_ratio: ClassVar[bool] = True", METRICS),
-    Mutant(POLICY, "(tokens if kept is None else kept.sum()) / count", "(tokens if kept is None else (~kept).sum()) / count", (*PARITY, *METRICS, *GATES)),
-    Mutant(POLICY, "zero = low | high if clipped.lost is None", "zero = low | high if True", (*PARITY, *METRICS, *GATES)),
+    Mutant(
+        POLICY,
+        "(tokens if kept is None else kept.sum()) / count",
+        "(tokens if kept is None else (~kept).sum()) / count",
+        (*PARITY, *METRICS, *GATES),
+    ),
+    Mutant(
+        POLICY, "zero = low | high if clipped.lost is None", "zero = low | high if True", (*PARITY, *METRICS, *GATES)
+    ),
     Mutant(POLICY, "kept = keep if kept is None else kept & keep", "kept = keep", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "beyond = (1 - live) * (2 * LOG_RATIO_LIMIT)", "beyond = 0 * live", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "ratio = excess + 1 if log_ratio is own", "ratio = excess + 1 if True", (*PARITY, *METRICS, *GATES)),
     Mutant("losses/module.py", "buffer.to(fn(buffer).device)", "fn(buffer)", MODULE),
     # terms
     Mutant(TERM, "return d.square() / 2", "return d.square()", TERMS),
-    Mutant(TERM, "return gradient + (k3(d, log_ratio) - gradient).detach()", "return gradient + (k3(d, log_ratio) - gradient)", TERMS),
-    Mutant(TERM, "return log_ratio.exp() * self.base(d, log_ratio)", "return log_ratio.exp().detach() * self.base(d, log_ratio)", TERMS),
-    Mutant(TERM, "self.estimator(bounded(ref - log_prob), bounded(log_prob - old))", "self.estimator(bounded(log_prob - ref), bounded(log_prob - old))", TERMS),
+    Mutant(
+        TERM,
+        "return gradient + (k3(d, log_ratio) - gradient).detach()",
+        "return gradient + (k3(d, log_ratio) - gradient)",
+        TERMS,
+    ),
+    Mutant(
+        TERM,
+        "return log_ratio.exp() * self.base(d, log_ratio)",
+        "return log_ratio.exp().detach() * self.base(d, log_ratio)",
+        TERMS,
+    ),
+    Mutant(
+        TERM,
+        "self.estimator(bounded(ref - log_prob), bounded(log_prob - old))",
+        "self.estimator(bounded(log_prob - ref), bounded(log_prob - old))",
+        TERMS,
+    ),
     Mutant(TERM, "error = torch.maximum(error, held)", "error = torch.minimum(error, held)", TERMS),
-    Mutant(TERM, "loss = (self.coefficient * weight * error).sum() / 2", "loss = (self.coefficient * weight * error).sum()", TERMS),
+    Mutant(
+        TERM,
+        "loss = (self.coefficient * weight * error).sum() / 2",
+        "loss = (self.coefficient * weight * error).sum()",
+        TERMS,
+    ),
     Mutant(TERM, "reward.detach() >= self.min_reward", "reward.detach() > self.min_reward", TERMS),
     # corrections
-    Mutant(GAP, "return bounded(_gap(old_log_prob, sampler_log_prob, mask)).exp().clamp(max=self.cap)", "return bounded(_gap(old_log_prob, sampler_log_prob, mask)).exp()", RELATIVES),
+    Mutant(
+        GAP,
+        "return bounded(_gap(old_log_prob, sampler_log_prob, mask)).exp().clamp(max=self.cap)",
+        "return bounded(_gap(old_log_prob, sampler_log_prob, mask)).exp()",
+        RELATIVES,
+    ),
     Mutant(GAP, "(rho >= self.low) & (rho <= self.high)", "rho <= self.high", RELATIVES),
     Mutant(GAP, "return old - sampler", "return sampler - old", RELATIVES),
-    Mutant(GAP, "return gap.sum(1, keepdim=True).expand_as(gap)", "return gap.mean(1, keepdim=True).expand_as(gap)", RELATIVES),
+    Mutant(
+        GAP,
+        "return gap.sum(1, keepdim=True).expand_as(gap)",
+        "return gap.mean(1, keepdim=True).expand_as(gap)",
+        RELATIVES,
+    ),
     # recipes
     Mutant("algorithms/algorithm.py", "trained = mask & (partition >= 0)", "trained = mask", RECIPES),
-    Mutant("algorithms/algorithm.py", "weight = weight * self.correction(", "weight = weight + 0 * self.correction(", RECIPES),
-    Mutant("algorithms/gspo.py", "aggregate=SequenceMean()", "aggregate=__import__('llmrl').losses.TokenMean()", RECIPES),
+    Mutant(
+        "algorithms/algorithm.py",
+        "weight = weight * self.correction(",
+        "weight = weight + 0 * self.correction(",
+        RECIPES,
+    ),
+    Mutant(
+        "algorithms/gspo.py", "aggregate=SequenceMean()", "aggregate=__import__('llmrl').losses.TokenMean()", RECIPES
+    ),
     Mutant("algorithms/dapo.py", "clip_high: float = 0.28", "clip_high: float = 0.2", RECIPES),
     Mutant("algorithms/espo.py", "alpha: float = 0.02", "alpha: float = 0.03", RECIPES),
-    Mutant("algorithms/espo.py", "quantiles: tuple[float, ...] = (0.8,)", "quantiles: tuple[float, ...] = (0.7,)", RECIPES),
-    Mutant("algorithms/gppo.py", "beta_low=beta_low, beta_high=beta_high", "beta_low=beta_high, beta_high=beta_low", RECIPES),
+    Mutant(
+        "algorithms/espo.py", "quantiles: tuple[float, ...] = (0.8,)", "quantiles: tuple[float, ...] = (0.7,)", RECIPES
+    ),
+    Mutant(
+        "algorithms/gppo.py",
+        "beta_low=beta_low, beta_high=beta_high",
+        "beta_low=beta_high, beta_high=beta_low",
+        RECIPES,
+    ),
     Mutant("algorithms/erc.py", "gates=(*made.gates, gate)", "gates=(gate,)", RECIPES),
     Mutant("algorithms/cispo.py", "clip_low: float = 1.0", "clip_low: float = 0.2", RECIPES),
     Mutant("algorithms/grpo.py", "advantage=LeaveOneOut()", "advantage=GroupAdvantage()", RECIPES),
     # credit
-    Mutant(CRED, "return ~(self.largest - self.smallest > torch.finfo(torch.float32).eps * size)", "return torch.zeros_like(size, dtype=torch.bool)", CREDIT),
+    Mutant(
+        CRED,
+        "return ~(self.largest - self.smallest > torch.finfo(torch.float32).eps * size)",
+        "return torch.zeros_like(size, dtype=torch.bool)",
+        CREDIT,
+    ),
     Mutant(CRED, "torch.finfo(torch.float32).eps * size)", "1e-3 * size)", CREDIT),
     Mutant(CRED, "free = (self.count - ddof).clamp_min(1)", "free = self.count.clamp_min(1)", CREDIT),
-    Mutant(CRED, "self.sum(torch.where(self.valid, self.reward, 0)) / self.count.clamp_min(1)", "self.sum(torch.where(self.valid, self.reward, 0)) / self.rows", CREDIT),
-    Mutant(CRED, "others = (groups.count - 1).clamp_min(1)[groups.index]", "others = groups.count.clamp_min(1)[groups.index]", CREDIT),
+    Mutant(
+        CRED,
+        "self.sum(torch.where(self.valid, self.reward, 0)) / self.count.clamp_min(1)",
+        "self.sum(torch.where(self.valid, self.reward, 0)) / self.rows",
+        CREDIT,
+    ),
+    Mutant(
+        CRED,
+        "others = (groups.count - 1).clamp_min(1)[groups.index]",
+        "others = groups.count.clamp_min(1)[groups.index]",
+        CREDIT,
+    ),
     Mutant(CRED, "self.gamma * self.lam * ahead", "self.lam * ahead", CREDIT),
     Mutant(CRED, "last = last & ~now", "last = last & now", CREDIT),
     Mutant(CRED, "next_value = torch.where(now, v, next_value)", "next_value = v", CREDIT),
@@ -193,16 +347,31 @@ MUTANTS = [
     Mutant(CRED, "| (groups.rows == 1)", "", CREDIT),
     Mutant(CRED, "used = torch.where(self.valid, self.reward, neutral)", "used = self.reward", CREDIT),
     Mutant(CRED, "out[keys.MASK] = td[keys.MASK] & whole", "out[keys.MASK] = td[keys.MASK]", CREDIT),
-    Mutant(CRED, "return per_token(td, torch.where(zero, 0, reward - baseline))", "return per_token(td, reward - baseline)", CREDIT),
+    Mutant(
+        CRED,
+        "return per_token(td, torch.where(zero, 0, reward - baseline))",
+        "return per_token(td, reward - baseline)",
+        CREDIT,
+    ),
     # earlier steps
-    Mutant(PAST, "torch.where(first.abs() < second.abs(), first, second)", "torch.where(first.abs() > second.abs(), first, second)", HISTORY),
-    Mutant(PAST, "every * blend + one * (1 - blend), one * blend", "every * blend + one * (1 - blend), every * blend", HISTORY),
+    Mutant(
+        PAST,
+        "torch.where(first.abs() < second.abs(), first, second)",
+        "torch.where(first.abs() > second.abs(), first, second)",
+        HISTORY,
+    ),
+    Mutant(
+        PAST,
+        "every * blend + one * (1 - blend), one * blend",
+        "every * blend + one * (1 - blend), every * blend",
+        HISTORY,
+    ),
     Mutant(PAST, "torch.where(groups.valid, advantage, 0)", "advantage", HISTORY),
     Mutant(PAST, "std = torch.where(groups.uniform(), 0, groups.std(1))", "std = groups.std(1)", HISTORY),
     Mutant(PAST, "(within + between).sqrt()", "within.sqrt()", HISTORY),
     Mutant(PAST, "(groups.count > 0).double()", "torch.ones_like(std)", HISTORY),
     Mutant(PAST, "return past\n", "return merge_statistics(past, reward_statistics(td))\n", HISTORY),
-]  # fmt: skip
+]
 
 
 def run(folder: Path, tests: tuple[str, ...], extra: list[str]) -> bool:
@@ -260,9 +429,7 @@ def main(arguments: list[str]) -> int:
             if text.count(mutant.original) != 1:
                 survivors.append(number)
                 count = text.count(mutant.original)
-                print(
-                    f"{number:3} STALE     {mutant.file}: {count} x {mutant.original!r}", flush=True
-                )
+                print(f"{number:3} STALE     {mutant.file}: {count} x {mutant.original!r}", flush=True)
                 continue
             file.write_text(text.replace(mutant.original, mutant.replacement))
             survived = all(run(folder, (tests,), extra) for tests in mutant.tests)

@@ -140,10 +140,7 @@ def gspo_token(b, lp, *, low=3e-4, high=4e-4) -> Tensor:
     terms = []
     for row in sequences(b):
         s = sg((sum(lp[c] - b.old_log_prob[c] for c in row) / len(row)).exp())
-        inner = [
-            surrogate(s * (lp[c] - sg(lp[c])).exp(), float(b.advantage[c]), 1 - low, 1 + high)
-            for c in row
-        ]
+        inner = [surrogate(s * (lp[c] - sg(lp[c])).exp(), float(b.advantage[c]), 1 - low, 1 + high) for c in row]
         terms.append(sum(inner) / len(row))
     return sum(terms) / len(terms) if terms else lp.new_zeros(())
 

@@ -23,14 +23,22 @@ from transformers import (
 from llmrl import keys
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
-from llmrl.policies.reading import PADDED, Reader, hidden_before
-from llmrl.policies.scoring import Head, score_tokens
+from llmrl.policies.scoring.forward import PADDED, Reader, hidden_before
+from llmrl.policies.scoring.head import Head, score_tokens
 
 SIZES = {
-    "vocab_size": 261, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64,
-    "initializer_range": 0.2, "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None,
-}  # fmt: skip
+    "vocab_size": 261,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+    "bos_token_id": None,
+}
 
 
 def gpt2(**more: Any) -> GPT2LMHeadModel:
@@ -43,9 +51,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "llama": tiny_model,
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
     "gpt2": gpt2,
-    "mistral with a sliding window": lambda: MistralForCausalLM(
-        MistralConfig(**SIZES, sliding_window=7)
-    ),
+    "mistral with a sliding window": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=7)),
     "llama, eager": lambda: tiny_model(attn_implementation="eager"),
     "gpt2, eager": lambda: gpt2(attn_implementation="eager"),
 }
@@ -56,9 +62,7 @@ def make(name: str, dtype: torch.dtype = torch.float32) -> Any:
     return MODELS[name]().to(dtype).eval()
 
 
-def batch(
-    lengths: list[tuple[int, int]], *, same: list[int] | None = None, seed: int = 0
-) -> TensorDict:
+def batch(lengths: list[tuple[int, int]], *, same: list[int] | None = None, seed: int = 0) -> TensorDict:
     """Left-padded prompts and right-padded responses; in the first row something said is not sampled.
 
     Args:
@@ -111,9 +115,7 @@ def close(first: Any, second: Any, tolerance: float) -> None:
 # What is read together must be what is read alone.
 
 
-def compare_with_alone(
-    together: Policy, alone: Policy, data: TensorDict, budget: int | None
-) -> None:
+def compare_with_alone(together: Policy, alone: Policy, data: TensorDict, budget: int | None) -> None:
     """Scores, entropies and gradients to 1e-5; nothing outside the mask.
 
     Args:
@@ -147,9 +149,7 @@ def compare_in_float64(model: Any, data: TensorDict, reader: Reader, tolerance: 
     tokens, attention, mask = (data[key] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK))
 
     def score(rows: Tensor, way: Reader) -> tuple[Tensor, ...]:
-        (row, column), hidden = hidden_before(
-            model.get_decoder(), way, tokens[rows], attention[rows], mask[rows]
-        )
+        (row, column), hidden = hidden_before(model.get_decoder(), way, tokens[rows], attention[rows], mask[rows])
         values = score_tokens(hidden, tokens[rows][row, column], Head.of(model), entropy=True)
         (values[0].sum() + 0.3 * values[1].square().sum()).backward()
         return tuple(value.detach() for value in values)

@@ -66,9 +66,7 @@ class Batch:
 
     def rows(self, index: list[int] | Tensor) -> Batch:
         """Some rows, in the given order."""
-        return replace(
-            self, mask=self.mask[index], **{name: getattr(self, name)[index] for name in FLOATS}
-        )
+        return replace(self, mask=self.mask[index], **{name: getattr(self, name)[index] for name in FLOATS})
 
     def tokens(self, order: Tensor) -> Batch:
         """Every row's tokens rearranged by the [N, T] indices `order`."""
@@ -83,9 +81,7 @@ class Batch:
         return replace(
             self,
             **{
-                name: torch.where(
-                    self.mask, getattr(self, name), torch.full_like(self.log_prob, value)
-                )
+                name: torch.where(self.mask, getattr(self, name), torch.full_like(self.log_prob, value))
                 for name in FLOATS
             },
         )
@@ -143,14 +139,10 @@ beyond = st.integers(-800, 800).map(lambda k: k / 2**8)
 far = st.sampled_from([-8.0, -3.0, 2.5, 8.0])
 at_bound = st.sampled_from([log(b) for b in BOUNDS] + [-20.0, 20.0])
 log_ratios = st.one_of(st.just(0.0), small, inside, beyond, far)
-advantages = st.one_of(
-    st.sampled_from([1.0, -1.0, 0.0, 0.5, -0.25]), st.integers(-192, 192).map(lambda k: k / 64)
-)
+advantages = st.one_of(st.sampled_from([1.0, -1.0, 0.0, 0.5, -0.25]), st.integers(-192, 192).map(lambda k: k / 64))
 nonzero_advantages = advantages.filter(bool)
 old_log_probs = st.integers(-384, -1).map(lambda k: k / 64)
-entropies = st.one_of(
-    st.sampled_from([0.0, 0.25, 1.0, 5.0]), st.integers(0, 704).map(lambda k: k / 64)
-)
+entropies = st.one_of(st.sampled_from([0.0, 0.25, 1.0, 5.0]), st.integers(0, 704).map(lambda k: k / 64))
 entropy_ratios = st.sampled_from([1.0, 1.0, 1.0, 0.97, 1.03, 0.9, 1.1, 0.5, 4.0])
 
 

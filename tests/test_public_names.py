@@ -30,7 +30,5 @@ def test_importing_and_playing_loads_neither_torch_nor_transformers():
         "heavy = {'torch', 'transformers', 'torchrl', 'tensordict', 'huggingface_hub', 'pyarrow'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"

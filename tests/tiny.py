@@ -12,11 +12,7 @@ from llmrl.policies.policy import Policy
 
 PAD, END, STOP, USER, MODEL = SPECIAL = ("<|pad|>", "<|end|>", "<|stop|>", "<|user|>", "<|model|>")
 CHAT_TEMPLATE = (
-    "{% for m in messages %}{% if m['role'] == 'user' %}"
-    + USER
-    + "{% else %}"
-    + MODEL
-    + "{% endif %}"
+    "{% for m in messages %}{% if m['role'] == 'user' %}" + USER + "{% else %}" + MODEL + "{% endif %}"
     "{{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}" + MODEL + "{% endif %}"
 )
@@ -67,9 +63,7 @@ def tiny_model(*, seed: int = 0, sharpness: float = 10.0, **config: object) -> L
     return LlamaForCausalLM(LlamaConfig(**{**settings, **config})).eval()
 
 
-def tiny_folder(
-    folder: Path, *, pad: str | None = PAD, chat: bool = True, **config: object
-) -> Path:
+def tiny_folder(folder: Path, *, pad: str | None = PAD, chat: bool = True, **config: object) -> Path:
     """A checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load."""
     tiny_model(**config).save_pretrained(folder)  # type: ignore[arg-type]
     tiny_tokenizer(pad=pad, chat=chat).save_pretrained(folder)
@@ -77,9 +71,15 @@ def tiny_folder(
 
 
 def tiny_policy(
-    *, pad: str | None = PAD, chat: bool = True, temperature: float = 1.0,
-    max_prompt_length: int = 128, max_response_length: int = 16, packing: bool = False, **config: object,
-) -> Policy:  # fmt: skip
+    *,
+    pad: str | None = PAD,
+    chat: bool = True,
+    temperature: float = 1.0,
+    max_prompt_length: int = 128,
+    max_response_length: int = 16,
+    packing: bool = False,
+    **config: object,
+) -> Policy:
     """A policy without files."""
     return Policy(
         tiny_model(**config),  # type: ignore[arg-type]

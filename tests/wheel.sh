@@ -25,7 +25,7 @@ PY
 PYTHONPATH="$work/site" "$python" -m llmrl.algorithms.run --algo espo --output "$work/run" --train.steps 1 \
     --train.prompts-per-step 4 --eval.problems 8 --eval.samples 1
 test -f "$work/run/latest/model.safetensors"
-PYTHONPATH="$work/site" "$python" -c "import sys; from llmrl.cli import main; sys.exit(main())" \
+PYTHONPATH="$work/site" "$python" -c "import sys; from llmrl.commands.cli import main; sys.exit(main())" \
     report "$work/run" --output "$work/report.html"
 test -s "$work/report.html"
 echo "the wheel works"

@@ -20,19 +20,19 @@ from tensordict.nn import dispatch
 from torch import Tensor
 
 from llmrl import keys
+from llmrl.credit.credit import Credit
 from llmrl.keys import Key
 from llmrl.losses.aggregate import Aggregate, TokenMean
+from llmrl.losses.batch import check_entry, check_mask, missing
 from llmrl.losses.clip import Clip, PPOClip
 from llmrl.losses.correction import Correction
 from llmrl.losses.gate import Gate
 from llmrl.losses.module import NetworkFreeLoss
 from llmrl.losses.partition import Partition
 from llmrl.losses.policy import PolicyLoss, Ratio
-from llmrl.losses.pool import check_part_ids
 from llmrl.losses.ratio import TokenRatio
-from llmrl.losses.step import check_entry, check_mask, missing
+from llmrl.losses.segments import check_part_ids
 from llmrl.registry import Registry, suggest
-from llmrl.training.credit import Credit
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,7 @@ def _shown(part: object) -> str:
         options = ", ".join(f"{name}={_shown(value)}" for name, value in part.options)
         return f"{_shown(part.loss)}({options})"
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        options = ", ".join(
-            f"{f.name}={_shown(getattr(part, f.name))}" for f in dataclasses.fields(part)
-        )
+        options = ", ".join(f"{f.name}={_shown(getattr(part, f.name))}" for f in dataclasses.fields(part))
         return f"{type(part).__name__}({options})"
     return getattr(part, "__name__", None) or repr(part)
 
@@ -292,7 +290,5 @@ def algorithm(name: str, **options: Any) -> Algorithm:
                 raise TypeError(f"{name!r} has no option {option!r}. {suggest(option, parameters)}")
     made = recipe(**options)
     if not isinstance(made, Algorithm):
-        raise TypeError(
-            f"{name!r} must return an llmrl.algorithms.Algorithm, got {type(made).__name__}."
-        )
+        raise TypeError(f"{name!r} must return an llmrl.algorithms.Algorithm, got {type(made).__name__}.")
     return made

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import kl_term
+from llmrl.credit.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import AsymmetricClip
 from llmrl.losses.ratio import TokenRatio
-from llmrl.training.credit import Credit, GroupAdvantage
 
 
 @register_algorithm("aspo")
-def aspo(
-    *, clip_low: float = 0.2, clip_high: float = 0.2, cap: float = 3.0, kl: float = 0.001
-) -> Algorithm:
+def aspo(*, clip_low: float = 0.2, clip_high: float = 0.2, cap: float = 3.0, kl: float = 0.001) -> Algorithm:
     """ASPO.
 
     The paper trains with lr 1e-6, 64 prompts, 16 responses, 4 updates.  Not here: its predecessor's

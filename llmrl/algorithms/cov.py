@@ -12,12 +12,12 @@ from __future__ import annotations
 import torch
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm, term
+from llmrl.credit.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import NoClip, PPOClip
 from llmrl.losses.gate import CovarianceGate
 from llmrl.losses.ratio import TokenRatio
 from llmrl.losses.terms import CovarianceKL
-from llmrl.training.credit import Credit, GroupAdvantage
 
 _PAPER = "The Entropy Mechanism of Reinforcement Learning, arXiv:2505.22617"
 

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import with_dual_clip
-from llmrl.losses.aggregate import TokenMean
-from llmrl.losses.clip import PPOClip
-from llmrl.losses.ratio import TokenRatio
-from llmrl.training.credit import (
+from llmrl.credit.credit import (
     Credit,
     GroupAdvantage,
     KeepAll,
@@ -21,6 +18,9 @@ from llmrl.training.credit import (
     OverlongFilter,
     SoftOverlong,
 )
+from llmrl.losses.aggregate import TokenMean
+from llmrl.losses.clip import PPOClip
+from llmrl.losses.ratio import TokenRatio
 
 
 @register_algorithm("dapo")

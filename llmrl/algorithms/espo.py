@@ -16,7 +16,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.credit.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import GroupMean, SequenceMean
+from llmrl.losses.batch import Step
 from llmrl.losses.clip import EntropyAdaptiveClip, PPOClip, part_entropy
 from llmrl.losses.partition import (
     BatchEntropyPartition,
@@ -25,8 +27,6 @@ from llmrl.losses.partition import (
     Partition,
 )
 from llmrl.losses.ratio import GroupRatio, GroupRatioOld
-from llmrl.losses.step import Step
-from llmrl.training.credit import Credit, GroupAdvantage
 
 
 @register_algorithm("espo")
@@ -73,9 +73,7 @@ def espo(
     else:
         kind = BatchEntropyPartition if whole_batch else EntropyPartition
         partition = kind(quantiles=quantiles)
-    adaptive = EntropyAdaptiveClip(
-        alpha=alpha, floor=clip_floor, ceiling=clip_ceiling, entropy=width
-    )
+    adaptive = EntropyAdaptiveClip(alpha=alpha, floor=clip_floor, ceiling=clip_ceiling, entropy=width)
     return Algorithm(
         name="espo",
         ratio=GroupRatioOld() if old_token_ratio else GroupRatio(),

@@ -9,10 +9,10 @@ a response is never lost as a whole.  Without clipping the two are one.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.credit.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
 from llmrl.losses.clip import GeometricMeanClip
 from llmrl.losses.ratio import TokenRatio
-from llmrl.training.credit import Credit, GroupAdvantage
 
 
 @register_algorithm("gmpo")

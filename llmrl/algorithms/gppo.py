@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import nll_term, with_dual_clip
+from llmrl.credit.credit import Credit, GroupAdvantage, MixedRewards
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import GradientPreservingClip, LiteralGradientPreservingClip
 from llmrl.losses.ratio import TokenRatio
-from llmrl.training.credit import Credit, GroupAdvantage, MixedRewards
 
 
 @register_algorithm("gppo")
@@ -45,9 +45,7 @@ def gppo(
         ratio=TokenRatio(),
         clip=with_dual_clip(clip, dual_clip),
         aggregate=TokenMean(),
-        credit=Credit(
-            keep=MixedRewards(), max_refills=max_refills, advantage=GroupAdvantage(ddof=0)
-        ),
+        credit=Credit(keep=MixedRewards(), max_refills=max_refills, advantage=GroupAdvantage(ddof=0)),
         terms=nll_term(positive_nll),
         paper="Klear-Reasoner: Gradient-Preserving Clipping, arXiv:2508.07629",
     )
@@ -87,8 +85,6 @@ def ce_gppo(
         ratio=TokenRatio(),
         clip=with_dual_clip(clip, dual_clip),
         aggregate=TokenMean(),
-        credit=Credit(
-            keep=MixedRewards(), max_refills=max_refills, advantage=GroupAdvantage(ddof=0)
-        ),
+        credit=Credit(keep=MixedRewards(), max_refills=max_refills, advantage=GroupAdvantage(ddof=0)),
         paper="CE-GPPO: Coordinating Entropy via Gradient-Preserving PPO, arXiv:2509.20712",
     )

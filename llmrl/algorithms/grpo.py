@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import kl_term, with_dual_clip
+from llmrl.credit.credit import Credit, GroupAdvantage, LeaveOneOut
 from llmrl.losses.aggregate import FixedLength, SequenceMean
 from llmrl.losses.clip import PPOClip
 from llmrl.losses.ratio import TokenRatio
-from llmrl.training.credit import Credit, GroupAdvantage, LeaveOneOut
 
 
 @register_algorithm("grpo")
@@ -48,9 +48,7 @@ def grpo(
 
 
 @register_algorithm("dr_grpo")
-def dr_grpo(
-    *, max_length: int = 3000, clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0
-) -> Algorithm:
+def dr_grpo(*, max_length: int = 3000, clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0) -> Algorithm:
     """Dr. GRPO: GRPO without its two biases.  Liu et al. 2025, arXiv:2503.20783.
 
     From GRPO it differs in two ways: the advantage is not divided by the deviation, and a token's

@@ -20,12 +20,9 @@ def _corrected(prefix: str, base: Recipe, correction: Correction) -> Algorithm:
     made = base()
     if made.correction is not None:
         raise ValueError(
-            f"{made.name!r} already corrects the sampler's mismatch, by {made.correction}. "
-            f"Use one of tis and mis."
+            f"{made.name!r} already corrects the sampler's mismatch, by {made.correction}. Use one of tis and mis."
         )
-    return replace(
-        made, name=prefix if base is dapo else f"{prefix}+{made.name}", correction=correction
-    )
+    return replace(made, name=prefix if base is dapo else f"{prefix}+{made.name}", correction=correction)
 
 
 @register_algorithm("tis")

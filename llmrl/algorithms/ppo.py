@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm, term
 from llmrl.algorithms.options import with_dual_clip
+from llmrl.credit.credit import GAE, Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import PPOClip
 from llmrl.losses.ratio import TokenRatio
 from llmrl.losses.terms import EntropyBonus, ValueLoss
-from llmrl.training.credit import GAE, Credit, GroupAdvantage
 
 
 @register_algorithm("ppo")
@@ -55,9 +55,7 @@ def ppo(
         ratio=TokenRatio(),
         clip=with_dual_clip(PPOClip(low=clip_low, high=clip_high), dual_clip),
         aggregate=TokenMean(),
-        credit=Credit(
-            advantage=GAE(gamma=gamma, lam=lam, whiten=whiten) if critic else GroupAdvantage()
-        ),
+        credit=Credit(advantage=GAE(gamma=gamma, lam=lam, whiten=whiten) if critic else GroupAdvantage()),
         terms=(*((value,) if critic else ()), *((bonus,) if entropy_coefficient else ())),
         paper="Proximal Policy Optimization Algorithms, arXiv:1707.06347",
     )

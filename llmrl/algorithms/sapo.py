@@ -9,10 +9,10 @@ where the advantage is negative.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.credit.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
 from llmrl.losses.clip import SoftGate
 from llmrl.losses.ratio import TokenRatio
-from llmrl.training.credit import Credit, GroupAdvantage
 
 
 @register_algorithm("sapo")

@@ -16,7 +16,8 @@ from typing import Literal
 from llmrl.envs.files import SUFFIXES, DataError, FileProblems, files_of_split
 from llmrl.envs.hub import HubError, hub_files
 from llmrl.envs.problems import Problems
-from llmrl.envs.text import TextEnv, vector_of
+from llmrl.envs.text import TextEnv
+from llmrl.envs.vector import vector_of
 from llmrl.registry import suggest
 
 BadGold = Literal["keep", "drop", "error"]

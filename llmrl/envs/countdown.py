@@ -15,7 +15,8 @@ import numpy as np
 from llmrl.envs.arithmetic import BadExpression, evaluate
 from llmrl.envs.files import last_box
 from llmrl.envs.problems import SPLITS, Problem, split_of
-from llmrl.envs.text import TextEnv, vector_of
+from llmrl.envs.text import TextEnv
+from llmrl.envs.vector import vector_of
 from llmrl.registry import suggest
 from llmrl.verifiers.verdict import Verdict
 
@@ -74,10 +75,7 @@ class CountdownProblems:
             if not 1 <= value <= self.target or value in numbers:
                 continue
             listed = ", ".join(map(str, numbers))
-            text = (
-                f"Using the numbers {listed}, each exactly once, and + - * / with parentheses, "
-                f"make {value}."
-            )
+            text = f"Using the numbers {listed}, each exactly once, and + - * / with parentheses, make {value}."
             if split_of(f"{sorted(numbers)} {value}") == self.split:
                 return Problem(
                     id=f"countdown/{self.split}/{self.seed}/{index}",
@@ -163,9 +161,7 @@ class CountdownEnv(TextEnv):
         verifier: str = "llmrl.envs.countdown:check_countdown",
         render_mode: str | None = None,
     ) -> None:
-        problems = CountdownProblems(
-            split, numbers=numbers, largest=largest, target=target, seed=seed
-        )
+        problems = CountdownProblems(split, numbers=numbers, largest=largest, target=target, seed=seed)
         super().__init__(problems, verifier, render_mode=render_mode)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmrl.envs.problems import SPLITS, Problem, split_of
+from llmrl.errors import UserError
 from llmrl.registry import suggest
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
@@ -28,7 +29,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """Names under which data sets keep each thing, the likeliest first; case does not matter."""
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """A file of problems cannot be read; the message names file, row and column."""
 
 
@@ -160,9 +161,7 @@ def files_of_split(path: Path, split: str) -> tuple[list[Path], bool]:
         twins = [path.with_name(_swap(path.name, word)) for word in SPLITS]
         known = sorted({path, *(twin for twin in twins if twin.is_file())})
     base = path if path.is_dir() else path.parent
-    named = {
-        word: [p for p in known if word in _words(str(p.relative_to(base)))] for word in SPLITS
-    }
+    named = {word: [p for p in known if word in _words(str(p.relative_to(base)))] for word in SPLITS}
     if named["train"] and named["test"]:
         return named[split], False
     if named["test"]:
@@ -213,9 +212,7 @@ def _parse(line: bytes, file: Path, number: int) -> Mapping[str, Any]:
     try:
         row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}, line {number}, byte {error.start + 1}: not valid UTF-8 ({error.reason})."
-        ) from error
+        raise DataError(f"{file}, line {number}, byte {error.start + 1}: not valid UTF-8 ({error.reason}).") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{file}, line {number}, column {error.colno}: {error.msg}.") from error
     if not isinstance(row, dict):
@@ -230,9 +227,7 @@ def _json_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise DataError(
-            f"{file}, line {error.lineno}, column {error.colno}: {error.msg}."
-        ) from error
+        raise DataError(f"{file}, line {error.lineno}, column {error.colno}: {error.msg}.") from error
     for number, row in enumerate(content if isinstance(content, list) else [content], 1):
         if not isinstance(row, dict):
             raise DataError(f"{file}, row {number}: expected an object, got {type(row).__name__}.")
@@ -244,8 +239,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         from pyarrow import ArrowInvalid, parquet
     except ImportError as error:
         raise MissingPackage(
-            f"Reading {file} takes pyarrow: pip install 'llmrl[parquet]', or convert it to JSON "
-            "Lines."
+            f"Reading {file} takes pyarrow: pip install 'llmrl[parquet]', or convert it to JSON Lines."
         ) from error
     try:
         with parquet.ParquetFile(file) as table:
@@ -258,9 +252,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise DataError(f"{file} is no Parquet file: {error}") from error
 
 
-def read_row(
-    row: Mapping[str, Any], place: str, asked: Mapping[str, str | None], source: str
-) -> Problem:
+def read_row(row: Mapping[str, Any], place: str, asked: Mapping[str, str | None], source: str) -> Problem:
     """A problem from the columns of a row.
 
     Args:

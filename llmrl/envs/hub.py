@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.envs.files import SUFFIXES
+from llmrl.errors import UserError
 
 PATIENCE = 4.0
 """Seconds that the hub has to answer at all."""
 
 
-class HubError(OSError):
+class HubError(UserError, OSError):
     """The hub does not answer, or lacks what was asked for."""
 
 
@@ -33,9 +34,7 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
     from huggingface_hub.errors import HTTPError  # of whichever HTTP client the hub's library uses
 
     def fetch(**options: Any) -> list[Path]:
-        folder = Path(
-            snapshot_download(repo, repo_type="dataset", allow_patterns=list(patterns), **options)
-        )
+        folder = Path(snapshot_download(repo, repo_type="dataset", allow_patterns=list(patterns), **options))
         return sorted(
             file
             for file in folder.rglob("*")

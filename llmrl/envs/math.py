@@ -13,7 +13,8 @@ from llmrl.envs.files import MissingPackage
 from llmrl.envs.generated import GeneratedProblems
 from llmrl.envs.hub import HubError
 from llmrl.envs.problems import Problems
-from llmrl.envs.text import TextEnv, vector_of
+from llmrl.envs.text import TextEnv
+from llmrl.envs.vector import vector_of
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +101,7 @@ def _math_is_here() -> bool:
         open_benchmark("math", source="hub", split="train", check=False)
     except (HubError, MissingPackage) as error:
         log.warning(
-            "llmrl/MATH-v0 plays generated problems: %s source='generated' chooses them without "
-            "asking.",
+            "llmrl/MATH-v0 plays generated problems: %s source='generated' chooses them without asking.",
             error,
         )
         return False

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmrl.envs.problems import SPLITS, Problem, digest, split_of
-from llmrl.envs.text import TextEnv, vector_of
+from llmrl.envs.text import TextEnv
+from llmrl.envs.vector import vector_of
 from llmrl.registry import suggest
 
 TRIES = 256
@@ -47,8 +48,7 @@ class ReasoningGymProblems:
             from reasoning_gym.factory import DATASETS
         except ImportError as error:
             raise ImportError(
-                "llmrl/ReasoningGym-v0 takes the package reasoning-gym: "
-                "pip install 'llmrl[reasoning-gym]'."
+                "llmrl/ReasoningGym-v0 takes the package reasoning-gym: pip install 'llmrl[reasoning-gym]'."
             ) from error
         if task not in DATASETS:
             raise LookupError(f"reasoning-gym has no task {task!r}. {suggest(task, DATASETS)}")
@@ -63,15 +63,12 @@ class ReasoningGymProblems:
         def chunk(number: int) -> Any:
             # The package draws item i with seed + i, so different chunks hold different items.
             size = CHUNK * TRIES
-            return reasoning_gym.create_dataset(
-                task, seed=base + number * size, size=size, **settings
-            )
+            return reasoning_gym.create_dataset(task, seed=base + number * size, size=size, **settings)
 
         self._chunk = chunk
         if chunk(0)[0]["answer"] is None:
             raise ValueError(
-                f"The problems of {task!r} have no single right answer to compare with. Choose "
-                "another task."
+                f"The problems of {task!r} have no single right answer to compare with. Choose another task."
             )
 
     def __str__(self) -> str:
@@ -92,9 +89,7 @@ class ReasoningGymProblems:
                     subject=self.task,
                     source="reasoning-gym",
                 )
-        raise LookupError(
-            f"The task {self.task!r} has too few problems to make {self.split} ones of them."
-        )
+        raise LookupError(f"The task {self.task!r} has too few problems to make {self.split} ones of them.")
 
 
 class ReasoningGymEnv(TextEnv):

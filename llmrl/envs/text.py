@@ -1,8 +1,265 @@
-"""Text environments: the space of texts, one environment, and many at once."""
+"""The space of texts, and the environment that asks a problem and grades the response.
+
+An episode asks one problem.  Here it ends with the first response; environments of several turns
+override :meth:`TextEnv.to_grade` and :meth:`TextEnv.settle`.  What is right, the verifier knows.
+"""
 
 from __future__ import annotations
 
-from llmrl.envs.single import FreeText, TextEnv, Turn, find_verifier
-from llmrl.envs.vector import TextVectorEnv, vector_of
+import functools
+import operator
+import string
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-__all__ = ["FreeText", "TextEnv", "TextVectorEnv", "Turn", "find_verifier", "vector_of"]
+import gymnasium
+from gymnasium.spaces import Text
+
+from llmrl.envs.problems import Problem, Problems
+from llmrl.registry import suggest
+from llmrl.verifiers.verdict import Verdict, Verifier
+
+MAX_LENGTH = 1_000_000
+"""Characters that a text may have."""
+SAMPLE_LENGTH = 64
+"""Characters that a random text has at most."""
+RANDOM_PROBLEMS = 4096
+"""A reset without a problem id draws among so many where the problems never end."""
+
+
+class FreeText(Text):
+    """Any text up to a length: LaTeX, line breaks, every script, also none at all.
+
+    Gymnasium's ``Text`` lists the characters that it allows.  This one uses its list for random
+    samples alone.
+
+    >>> "Löse $x^2 = 4$.\\n" in FreeText(), "" in FreeText(), 4 in FreeText()
+    (True, True, False)
+    """
+
+    def __init__(self, max_length: int = MAX_LENGTH, *, seed: Any = None) -> None:
+        charset = string.ascii_letters + string.digits + " .,+-*/=()^{}$\\"
+        super().__init__(max_length, min_length=0, charset=charset, seed=seed)
+
+    def contains(self, x: Any) -> bool:
+        """Whether ``x`` is a text that is not too long."""
+        return isinstance(x, str) and len(x) <= self.max_length
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """A short random text; ``mask`` and ``probability`` as in ``gymnasium.spaces.Text``."""
+        if mask is None and probability is None:
+            longest = min(self.max_length, SAMPLE_LENGTH)
+            mask = (int(self.np_random.integers(longest + 1)), None)
+        return super().sample(mask, probability)
+
+    def __repr__(self) -> str:
+        return f"FreeText({self.max_length})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FreeText) and other.max_length == self.max_length
+
+
+class Turn(NamedTuple):
+    """What the environment makes of one response."""
+
+    reply: str
+    """What the model reads next; empty when the episode is over."""
+    reward_parts: dict[str, float]
+    """The reward is their sum."""
+    terminated: bool
+    """The episode has come to its end."""
+    truncated: bool = False
+    """The episode was cut off."""
+
+
+class TextEnv(gymnasium.Env[str, str]):
+    """Asks a problem, grades the response.
+
+    ``reset(options={"problem_id": i})`` asks problem i; without it the environment's own random
+    generator chooses.  The keys of ``info`` are always the same and always of the same type:
+    ``problem_id``, ``subject``, ``level`` (0: unknown), ``source``, ``answer``, and after a step
+    ``extracted``, ``verdict``, ``valid``, ``detail``, ``reward_parts``.
+
+    Args:
+        problems: where problems come from.
+        verifier: name of a verifier, ``module:function``, or a verifier.
+        render_mode: ``human`` prints each turn, ``ansi`` returns it as text from ``render``.
+    """
+
+    metadata = {"render_modes": ["human", "ansi"], "render_fps": 1}  # noqa: RUF012
+    reset_options = frozenset({"problem_id"})
+    """What ``reset(options=...)`` understands."""
+
+    def __init__(
+        self,
+        problems: Problems,
+        verifier: str | Verifier = "math",
+        *,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode must be 'human', 'ansi' or None, got {render_mode!r}.")
+        self.problems = problems
+        self.verifier = find_verifier(verifier)
+        self.render_mode = render_mode
+        self.observation_space = FreeText()
+        self.action_space = FreeText()
+        self.problem: Problem | None = None
+        self.turns: list[tuple[str, str]] = []
+        """Responses so far, each with the reply to it."""
+        self._rendered: list[str] = []
+        self._problem_id = -1
+        self._running = False
+        self._info: dict[str, Any] = {}
+        self._ahead: tuple[str, Verdict | None] | None = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Ask a problem.
+
+        Args:
+            seed: of the random choice of problems.
+            options: ``problem_id``: which problem to ask.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        for key in options:
+            if key not in self.reset_options:
+                raise ValueError(f"reset got the unknown option {key!r}. {suggest(str(key), self.reset_options)}")
+        size = self.problems.size
+        if options.get("problem_id") is None:
+            self._problem_id = int(self.np_random.integers(size or RANDOM_PROBLEMS))
+        else:
+            self._problem_id = _problem_id(options["problem_id"], size)
+        self.problem = self.problems[self._problem_id]
+        self.turns = []
+        self._rendered = []
+        self._running = True
+        self._ahead = None
+        self._info = {}
+        self._show(self._render_problem)
+        return self.ask(self.problem), self._about()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Take a response; see the class for ``info``."""
+        problem = self._check(action)
+        if self._ahead is not None and self._ahead[0] == action:
+            verdict = self._ahead[1]
+        else:
+            text = self.to_grade(action)
+            verdict = None if text is None else self.verifier([text], [problem.answer])[0]
+        self._ahead = None
+        turn = self.settle(action, verdict)
+        self.turns.append((action, turn.reply))
+        self._running = not (turn.terminated or turn.truncated)
+        self._info = {
+            **self._about(),
+            "extracted": (verdict.extracted or "") if verdict else "",
+            "verdict": verdict.status if verdict else "",
+            "valid": verdict.valid if verdict else True,
+            "detail": (verdict.detail or "") if verdict else "",
+            "reward_parts": dict(turn.reward_parts),
+        }
+        reward = float(sum(turn.reward_parts.values()))
+        self._show(self._render_turn)
+        info = {**self._info, "reward_parts": dict(turn.reward_parts)}
+        return turn.reply, reward, turn.terminated, turn.truncated, info
+
+    def ask(self, problem: Problem) -> str:
+        """The first observation; chat and prompt templates are the policy's."""
+        return problem.problem
+
+    def to_grade(self, response: str) -> str | None:
+        """What of this turn the verifier shall grade; None: nothing yet."""
+        return response
+
+    def settle(self, response: str, verdict: Verdict | None) -> Turn:
+        """What follows from a response.
+
+        Args:
+            response: what the model said.
+            verdict: on :meth:`to_grade`'s text; None where that was None.
+        """
+        assert verdict is not None
+        return Turn("", {"answer": verdict.score}, terminated=True)
+
+    def grade_ahead(self, action: str, verdict: Verdict | None) -> None:
+        """Give the verdict on ``action`` before the step with it: many were graded together."""
+        self._ahead = (action, verdict)
+
+    def render(self) -> str | None:
+        """The episode so far as text; in ``human`` mode it has been printed already."""
+        return "\n".join(self._rendered) if self.render_mode == "ansi" else None
+
+    def _show(self, render: Callable[[], str]) -> None:
+        if self.render_mode is not None:
+            self._rendered.append(render())
+        if self.render_mode == "human":
+            print(self._rendered[-1])
+
+    def _check(self, action: str) -> Problem:
+        if self.problem is None or not self._running:
+            raise gymnasium.error.ResetNeeded(
+                "The episode is over. Call reset() before the next step()."
+                if self.problem is not None
+                else "No problem has been asked yet. Call reset() before step()."
+            )
+        if not isinstance(action, str):
+            raise TypeError(f"An action is the response as a str, got {type(action).__name__}: {action!r:.80}.")
+        return self.problem
+
+    def _about(self) -> dict[str, Any]:
+        assert self.problem is not None
+        return {
+            "problem_id": self._problem_id,
+            "subject": self.problem.subject or "",
+            "level": self.problem.level or 0,
+            "source": self.problem.source,
+            "answer": self.problem.answer,
+        }
+
+    def _render_problem(self) -> str:
+        about = self._about()
+        head = [f"Problem {about['problem_id']}", about["subject"]]
+        head += [f"level {about['level']}"] if about["level"] else []
+        line = " | ".join(part for part in (*head, about["source"]) if part)
+        return f"{line}\n{_indent(self.problem.problem if self.problem else '')}"
+
+    def _render_turn(self) -> str:
+        response, reply = self.turns[-1]
+        lines = [f"Response {len(self.turns)}", _indent(response)]
+        if reply:
+            lines += ["Reply", _indent(reply)]
+        if self._info["verdict"]:
+            parts = self._info["reward_parts"]
+            lines.append(
+                f"{self._info['verdict']}: extracted {self._info['extracted']!r}, "
+                f"answer {self._info['answer']!r}, reward {sum(parts.values()):g}"
+            )
+        return "\n".join(lines)
+
+
+def find_verifier(verifier: str | Verifier) -> Verifier:
+    """A verifier by name, the same one for all who ask; one that is given is returned."""
+    return _named_verifier(verifier) if isinstance(verifier, str) else verifier
+
+
+@functools.cache
+def _named_verifier(name: str) -> Verifier:
+    from llmrl import verifiers  # the graders are loaded with the first environment
+
+    return verifiers.verifier(name)
+
+
+def _problem_id(given: Any, size: int | None) -> int:
+    try:
+        index = operator.index(given)
+    except TypeError as error:
+        raise TypeError(f"problem_id must be an integer, got {given!r}.") from error
+    if index < 0 or (size is not None and index >= size):
+        end = "or more" if size is None else f"to {size - 1}"
+        raise IndexError(f"There is no problem {index}: problem_id must be 0 {end}.")
+    return index
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -11,7 +11,8 @@ import re
 from llmrl.envs.arithmetic import BadExpression, evaluate
 from llmrl.envs.math import math_problems
 from llmrl.envs.problems import Problem
-from llmrl.envs.text import TextEnv, Turn, vector_of
+from llmrl.envs.text import TextEnv, Turn
+from llmrl.envs.vector import vector_of
 from llmrl.verifiers.verdict import Verdict
 
 CALL = re.compile(r"<calc>(.*?)</calc>\s*$", re.DOTALL)
@@ -55,9 +56,7 @@ class MathToolEnv(TextEnv):
     ) -> None:
         if calls < 1:
             raise ValueError(f"calls must be 1 or more, got {calls}: else there is no calculator.")
-        problems = math_problems(
-            source, split, _frozen(subjects), _frozen(levels), seed, check=verifier == "math"
-        )
+        problems = math_problems(source, split, _frozen(subjects), _frozen(levels), seed, check=verifier == "math")
         super().__init__(problems, verifier, render_mode=render_mode)
         self.calls = calls
         self.call_cost = call_cost
@@ -124,9 +123,7 @@ class MathRetryEnv(TextEnv):
             raise ValueError(f"attempts must be 1 or more, got {attempts}.")
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must be from 0 to 1, got {decay}: it multiplies the reward.")
-        problems = math_problems(
-            source, split, _frozen(subjects), _frozen(levels), seed, check=verifier == "math"
-        )
+        problems = math_problems(source, split, _frozen(subjects), _frozen(levels), seed, check=verifier == "math")
         super().__init__(problems, verifier, render_mode=render_mode)
         self.attempts = attempts
         self.decay = decay
@@ -139,9 +136,7 @@ class MathRetryEnv(TextEnv):
             score = verdict.score * self.decay ** len(self.turns)
             return Turn("", {"answer": score}, terminated=True)
         what = (
-            "I found no final answer. Put it into \\boxed{}."
-            if verdict.status == "no_answer"
-            else "That is not right."
+            "I found no final answer. Put it into \\boxed{}." if verdict.status == "no_answer" else "That is not right."
         )
         again = f"Try again. {left} attempt{'s' if left > 1 else ''} left."
         return Turn(f"{what} {again}", {"answer": 0.0}, terminated=False)

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from llmrl.envs.single import TextEnv
+from llmrl.envs.text import TextEnv
 
 NO_PROBLEM = "(no problem: the environment raised an error)"
 """What an environment asks whose reset has failed, where that is tolerated."""
@@ -149,8 +149,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         silent = [row for row, a in enumerate(actions) if a is None and self._running[row]]
         if silent:
             raise ValueError(
-                f"The episodes of environments {_short(silent)} go on, so their action must be a "
-                "str, got None."
+                f"The episodes of environments {_short(silent)} go on, so their action must be a str, got None."
             )
         self._grade(actions)
         rewards = np.zeros(self.num_envs)
@@ -236,8 +235,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         mask = np.asarray(given)
         if mask.shape != (self.num_envs,) or mask.dtype != bool:
             raise ValueError(
-                f"{name} must be bool of shape ({self.num_envs},), got {mask.dtype} of shape "
-                f"{mask.shape}."
+                f"{name} must be bool of shape ({self.num_envs},), got {mask.dtype} of shape {mask.shape}."
             )
         return mask
 
@@ -259,9 +257,7 @@ def _short(rows: Sequence[int]) -> str:
 def vector_of(env_class: Callable[..., gymnasium.Env]) -> Callable[..., TextVectorEnv]:
     """A ``vector_entry_point`` for an environment class."""
 
-    def make(
-        num_envs: int = 1, max_episode_steps: int | None = None, **options: Any
-    ) -> TextVectorEnv:
+    def make(num_envs: int = 1, max_episode_steps: int | None = None, **options: Any) -> TextVectorEnv:
         envs: list[gymnasium.Env] = [env_class(**options) for _ in range(num_envs)]
         if max_episode_steps is not None:
             envs = [gymnasium.wrappers.TimeLimit(env, max_episode_steps) for env in envs]

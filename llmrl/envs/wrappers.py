@@ -15,7 +15,7 @@ from typing import Any
 
 import gymnasium
 
-from llmrl.envs.single import find_verifier
+from llmrl.envs.text import find_verifier
 from llmrl.verifiers.verdict import Verifier
 
 
@@ -46,9 +46,7 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         parts = dict(info.get("reward_parts", {"answer": float(reward)}))
         if self.name in parts:
-            raise ValueError(
-                f"The reward has a part {self.name!r} already. Give this wrapper another name."
-            )
+            raise ValueError(f"The reward has a part {self.name!r} already. Give this wrapper another name.")
         added = self.weight * float(self.part(action, info))
         parts[self.name] = added
         info = {**info, "reward_parts": parts}
@@ -173,9 +171,7 @@ class VerifierReward(RewardPart):
 
         def part(text: str, info: dict[str, Any]) -> float:
             if "answer" not in info:
-                raise KeyError(
-                    f"{type(env.unwrapped).__name__} gives no 'answer' in info to grade against."
-                )
+                raise KeyError(f"{type(env.unwrapped).__name__} gives no 'answer' in info to grade against.")
             verdict = grade([text], [info["answer"]])[0]
             return verdict.score if verdict.valid else 0.0
 

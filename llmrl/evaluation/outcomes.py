@@ -24,7 +24,7 @@ class Evaluation:
     """Outcomes of one policy on one set of problems."""
 
     records: list[Record]
-    """One per response: the record of :func:`llmrl.training.rollout.collect`, ``"greedy"``, and of a
+    """One per response: the record of :func:`llmrl.rollouts.collect.collect`, ``"greedy"``, and of a
     sampled response ``"vote"``, a number for its answer among those to its problem (None: no answer)."""
     dropped_prompts: int = 0
     """Problems left out because their prompt was too long; no number counts them."""

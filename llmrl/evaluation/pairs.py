@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from llmrl.errors import UserError
 from llmrl.evaluation.estimators import Estimate, estimate, mcnemar
 from llmrl.evaluation.outcomes import Evaluation
 
 
-class DifferentProblems(ValueError):
+class DifferentProblems(UserError, ValueError):
     """The two evaluations did not ask the same; the message says in how many problems."""
 
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import Evaluation, Record, count_votes
 from llmrl.policies.policy import Policy
-from llmrl.training.config import ConfigError
-from llmrl.training.rollout import Environments, ProblemStream, collect, problem_seed
+from llmrl.rollouts.collect import Environments, ProblemStream, collect, problem_seed
 
 PROBLEM_ORDER = 0
 """Seed of the choice among finitely many problems: the same for all policies and all seeds."""
@@ -64,10 +64,15 @@ def evaluate(
         done += (end - begin) * group
         if number >= first:
             part = collect(
-                policy, environments, ids[begin:end], seed=seed, group_size=group, greedy=greedy,
+                policy,
+                environments,
+                ids[begin:end],
+                seed=seed,
+                group_size=group,
+                greedy=greedy,
                 generator=torch.Generator(policy.device).manual_seed(problem_seed(seed, begin)),
                 first_group=begin,
-            )  # fmt: skip
+            )
             new = [{**record, "greedy": greedy} for record in part.records]
             if not greedy:
                 _add_votes(new, same)
@@ -88,9 +93,7 @@ def count_problems(environments: Environments, problems: int | None) -> int:
     """How many problems there are to answer if ``problems`` are wanted; None: all."""
     size = environments.num_problems()
     if problems is None and size is None:
-        raise ConfigError(
-            f"{environments.env_id} has problems without end: say how many to evaluate on."
-        )
+        raise ConfigError(f"{environments.env_id} has problems without end: say how many to evaluate on.")
     return min(n for n in (problems, size) if n is not None)
 
 
@@ -103,9 +106,7 @@ def _batches(count: int, samples: int, batch: int) -> Iterator[_Batch]:
 
 def _batch_of(record: Record, plan: list[_Batch]) -> _Batch:
     """The batch that a record belongs to: its group is its problem's place among the problems."""
-    return next(
-        b for b in plan if b.greedy == record["greedy"] and b.begin <= record["group"] < b.end
-    )
+    return next(b for b in plan if b.greedy == record["greedy"] and b.begin <= record["group"] < b.end)
 
 
 def _resume(file: Path, plan: list[_Batch]) -> list[Record]:

@@ -68,9 +68,7 @@ def _cells(env_id: str, summary: dict[str, Any]) -> Table:
 
 def show_comparison(console: Console, title: str, result: Comparison) -> None:
     """Both sides of every measure with their difference, and where the greedy responses differ."""
-    table = Table(
-        "", "first", "second", "second - first", title=f"{escape(title)} in %, 95 % intervals"
-    )
+    table = Table("", "first", "second", "second - first", title=f"{escape(title)} in %, 95 % intervals")
     for name, difference in result.difference.items():
         sides = [_interval(side[name]._asdict()) for side in (result.first, result.second)]
         table.add_row(name, *sides, difference_text(difference))

@@ -1,6 +1,7 @@
 """Policy losses put together from parts, ratio, clip, gates, aggregate, and the terms beside."""
 
 from llmrl.losses.aggregate import FixedLength, GroupMean, SequenceMean, TokenMean
+from llmrl.losses.batch import MissingEntry, Step, bounded
 from llmrl.losses.clip import (
     AsymmetricClip,
     Clipped,
@@ -37,7 +38,6 @@ from llmrl.losses.ratio import (
     TokenRatio,
     WholeSequenceRatio,
 )
-from llmrl.losses.step import MissingEntry, Step, bounded
 from llmrl.losses.terms import (
     CovarianceKL,
     EntropyBonus,

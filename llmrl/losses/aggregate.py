@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.pool import Pool
+from llmrl.losses.segments import Pool
 
 Aggregate = Callable[..., Tensor]
 """(mask [N, T], partition [N, T] or None) -> weight [N, T]; float64, rounded by who stores it."""
@@ -67,8 +67,7 @@ class FixedLength:
     def __post_init__(self) -> None:
         if not self.length >= 1:
             raise ValueError(
-                f"FixedLength: length must be 1 or more tokens, got {self.length}. Give the "
-                "largest response length."
+                f"FixedLength: length must be 1 or more tokens, got {self.length}. Give the largest response length."
             )
 
     def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:

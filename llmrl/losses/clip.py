@@ -1,6 +1,6 @@
 """How far a token may count: from log-ratios to the objective, which is maximised.
 
-A clip is called with log-ratios [N, T] and a :class:`~llmrl.losses.step.Step` and returns
+A clip is called with log-ratios [N, T] and a :class:`~llmrl.losses.batch.Step` and returns
 :class:`Clipped`.  Numbers are fields; :class:`~llmrl.losses.policy.PolicyLoss` turns them into
 buffers, so a clip computes with them but takes no decision in Python by their value.
 """
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.pool import sequence_mean
-from llmrl.losses.step import Step
+from llmrl.losses.batch import Step
+from llmrl.losses.segments import sequence_mean
 
 
 class Clipped(NamedTuple):
@@ -61,9 +61,7 @@ def check_positive(owner: object, **numbers: float) -> None:
             raise ValueError(f"{type(owner).__name__}: {name} must be above 0, got {number}.")
 
 
-def clip_surrogate(
-    log_ratio: Tensor, advantage: Tensor, low: Tensor | float, high: Tensor | float
-) -> Clipped:
+def clip_surrogate(log_ratio: Tensor, advantage: Tensor, low: Tensor | float, high: Tensor | float) -> Clipped:
     """PPO's pessimistic surrogate: min(r A, clip(r, low, high) A).
 
     The gradient is r A, and zero exactly where r > high and A > 0, or r < low and A < 0; on a bound
@@ -357,9 +355,7 @@ class GeometricMeanClip:
     def __post_init__(self) -> None:
         for name, width in (("low", self.low), ("high", self.high)):
             if not width >= 0:
-                raise ValueError(
-                    f"GeometricMeanClip: {name} must be 0 or more, got {width}: it bounds log r."
-                )
+                raise ValueError(f"GeometricMeanClip: {name} must be 0 or more, got {width}: it bounds log r.")
 
     def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
         """[N, T]."""
@@ -429,9 +425,7 @@ class DynamicClip:
 
     def bounds(self, step: Step) -> tuple[Tensor, Tensor]:
         """Smallest and largest ratio, [N, T]."""
-        odds = (
-            4 * (-step.old_log_prob).clamp(max=60.0).exp()
-        )  # 4 / q; q below 1e-26 is all the same
+        odds = 4 * (-step.old_log_prob).clamp(max=60.0).exp()  # 4 / q; q below 1e-26 is all the same
         low = 0.5 + 0.5 * (1 - self.low * odds).clamp_min(0).sqrt()
         high = 0.5 + 0.5 * (1 + self.high * odds).sqrt()
         return low, high.clamp(max=self.cap)

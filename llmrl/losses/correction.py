@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmrl.losses.pool import sequence_mean
-from llmrl.losses.step import bounded, compute_dtype, finite_log_prob, select
+from llmrl.losses.batch import bounded, compute_dtype, finite_log_prob, select
+from llmrl.losses.segments import sequence_mean
 
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -23,10 +23,7 @@ Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 def _gap(old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) -> Tensor:
     """log rho of each token, 0 outside the mask, in float32 or better; no gradient."""
     dtype = compute_dtype(old_log_prob)
-    old, sampler = (
-        finite_log_prob(select(mask, x.detach(), dtype=dtype))
-        for x in (old_log_prob, sampler_log_prob)
-    )
+    old, sampler = (finite_log_prob(select(mask, x.detach(), dtype=dtype)) for x in (old_log_prob, sampler_log_prob))
     return old - sampler
 
 
@@ -37,10 +34,7 @@ def _sequence_gap(old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) 
 
 def _check_cap(owner: object, cap: float) -> None:
     if not cap >= 1:
-        raise ValueError(
-            f"{type(owner).__name__}: cap must be 1 or more, got {cap}: it bounds pi_old / "
-            "pi_sampler."
-        )
+        raise ValueError(f"{type(owner).__name__}: cap must be 1 or more, got {cap}: it bounds pi_old / pi_sampler.")
 
 
 def _check_band(owner: object, low: float, high: float) -> None:

@@ -1,6 +1,6 @@
 """Which tokens may teach.
 
-A gate is called with a :class:`~llmrl.losses.step.Step` and what the clip returned, and gives bool
+A gate is called with a :class:`~llmrl.losses.batch.Step` and what the clip returned, and gives bool
 [N, T].  A token that is not kept keeps its value and its place in the denominator, and loses its
 gradient; it is not a mask.
 """
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
+from llmrl.losses.batch import Step
 from llmrl.losses.clip import Clipped
-from llmrl.losses.pool import highest, token_covariance
-from llmrl.losses.step import Step
+from llmrl.losses.segments import highest, token_covariance
 
 Gate = Callable[[Step, Clipped], Tensor]
 
@@ -49,9 +49,7 @@ class EntropyRatioGate:
                 f"{self.low} and high {self.high}: an empty band would keep no token."
             )
         if not self.min_entropy >= 0:
-            raise ValueError(
-                f"EntropyRatioGate: min_entropy must be 0 or more nats, got {self.min_entropy}."
-            )
+            raise ValueError(f"EntropyRatioGate: min_entropy must be 0 or more nats, got {self.min_entropy}.")
 
     def __call__(self, step: Step, clipped: Clipped) -> Tensor:
         """bool [N, T]."""
@@ -82,13 +80,9 @@ class CovarianceGate:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise ValueError(
-                f"CovarianceGate: low must be below high, got low {self.low} and high {self.high}."
-            )
+            raise ValueError(f"CovarianceGate: low must be below high, got low {self.low} and high {self.high}.")
         if not 0 < self.fraction <= 1:
-            raise ValueError(
-                f"CovarianceGate: fraction must be above 0 and at most 1, got {self.fraction}."
-            )
+            raise ValueError(f"CovarianceGate: fraction must be above 0 and at most 1, got {self.fraction}.")
 
     def __call__(self, step: Step, clipped: Clipped) -> Tensor:
         """bool [N, T]."""

@@ -18,7 +18,7 @@ from torchrl.objectives.common import LossModule
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.step import check_entry, check_mask, missing, select
+from llmrl.losses.batch import check_entry, check_mask, missing, select
 from llmrl.registry import suggest
 
 Part = TypeVar("Part")
@@ -93,9 +93,7 @@ class NetworkFreeLoss(LossModule):
             raise missing(key, tensordict.keys(True, True), name)
         return value
 
-    def read_safe(
-        self, tensordict: TensorDictBase, name: Key, mask: Tensor, dtype: torch.dtype
-    ) -> Tensor:
+    def read_safe(self, tensordict: TensorDictBase, name: Key, mask: Tensor, dtype: torch.dtype) -> Tensor:
         """An entry [N, T], checked, 0 outside the mask, in ``dtype``."""
         value = self.read(tensordict, name)
         check_entry(value, mask, self.key(name), name)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.pool import MAX_PARTS
+from llmrl.losses.segments import MAX_PARTS
 
 Partition = Callable[[Tensor, Tensor], Tensor]
 
@@ -52,19 +52,14 @@ def rank_partition(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) ->
     return torch.where(mask, index, -1)
 
 
-def _check_rising(
-    owner: object, name: str, edges: Sequence[float], low: float, high: float
-) -> None:
+def _check_rising(owner: object, name: str, edges: Sequence[float], low: float, high: float) -> None:
     bounds = [low, *edges, high]
     if not edges or not all(a < b for a, b in pairwise(bounds)):
         raise ValueError(
-            f"{type(owner).__name__}: {name} must rise strictly between {low:g} and {high:g}, got "
-            f"{tuple(edges)}."
+            f"{type(owner).__name__}: {name} must rise strictly between {low:g} and {high:g}, got {tuple(edges)}."
         )
     if len(edges) >= MAX_PARTS:
-        raise ValueError(
-            f"{type(owner).__name__}: at most {MAX_PARTS} parts, got {len(edges) + 1} by {name}."
-        )
+        raise ValueError(f"{type(owner).__name__}: at most {MAX_PARTS} parts, got {len(edges) + 1} by {name}.")
 
 
 @dataclass(frozen=True, kw_only=True)

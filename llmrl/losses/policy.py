@@ -19,12 +19,12 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
+from llmrl.losses.batch import LOG_RATIO_LIMIT, Step
 from llmrl.losses.clip import Clip, Clipped, PPOClip
 from llmrl.losses.gate import Gate
 from llmrl.losses.module import NetworkFreeLoss, bind, part_keys
-from llmrl.losses.pool import check_part_ids
 from llmrl.losses.ratio import TokenRatio
-from llmrl.losses.step import LOG_RATIO_LIMIT, Step
+from llmrl.losses.segments import check_part_ids
 
 Ratio = Callable[[Step], Tensor]
 
@@ -123,9 +123,7 @@ class PolicyLoss(NetworkFreeLoss):
         self._bind()
         extra = part_keys((self.parts.ratio, self.parts.clip, *self.parts.gates))
         self._extra = extra
-        self.reads = (
-            keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT, *extra
-        )  # fmt: skip
+        self.reads = (keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT, *extra)
         rule = getattr(self.parts, "partition", None)
         self._parts_shown = getattr(rule, "parts", 0) if keys.PARTITION in extra else 0
         known = (True, True, keys.OLD_ENTROPY in extra, hasattr(self.parts.clip, "width"))
@@ -184,13 +182,9 @@ class PolicyLoss(NetworkFreeLoss):
             metrics = self._metrics(step, log_ratio, clipped, kept)
         return TensorDict({"loss_objective": loss, **metrics}, batch_size=[])
 
-    def _metrics(
-        self, step: Step, log_ratio: Tensor, clipped: Clipped, kept: Tensor | None
-    ) -> dict[str, Tensor]:
+    def _metrics(self, step: Step, log_ratio: Tensor, clipped: Clipped, kept: Tensor | None) -> dict[str, Tensor]:
         mask, own = step.mask, step.log_ratio
-        live = mask.to(
-            own.dtype
-        )  # products are several times faster than where; all is finite here
+        live = mask.to(own.dtype)  # products are several times faster than where; all is finite here
         beyond = (1 - live) * (2 * LOG_RATIO_LIMIT)
         tokens = mask.sum()
         count = tokens.clamp_min(1).to(own.dtype)
@@ -223,9 +217,7 @@ class PolicyLoss(NetworkFreeLoss):
             metrics.update(self._part_metrics(step, clipped, low | high, count))
         return metrics
 
-    def _part_metrics(
-        self, step: Step, clipped: Clipped, held: Tensor, count: Tensor
-    ) -> dict[str, Tensor]:
+    def _part_metrics(self, step: Step, clipped: Clipped, held: Tensor, count: Tensor) -> dict[str, Tensor]:
         shown = {"clip_fraction": held.to(step.advantage.dtype)}
         if "entropy" in self._part_metrics_shown:
             shown["entropy"] = step.old_entropy

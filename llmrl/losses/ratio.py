@@ -1,6 +1,6 @@
 """Whose probability moved: a token's, a whole sequence's, or an entropy group's.
 
-A ratio is called with a :class:`~llmrl.losses.step.Step` and gives log-ratios [N, T], within +-20.
+A ratio is called with a :class:`~llmrl.losses.batch.Step` and gives log-ratios [N, T], within +-20.
 Log-ratios of more than one token are given back to every token as ``sg[log s] + l - sg[l]``: the
 value is the group's, the gradient is each token's own, so clips and gates stay per token.
 """
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.pool import sequence_mean
-from llmrl.losses.step import Step, bounded
+from llmrl.losses.batch import Step, bounded
+from llmrl.losses.segments import sequence_mean
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
+from llmrl.losses.batch import bounded, check_entry, compute_dtype, finite_log_prob
 from llmrl.losses.module import NetworkFreeLoss, number
-from llmrl.losses.pool import highest, token_covariance
-from llmrl.losses.step import bounded, check_entry, compute_dtype, finite_log_prob
+from llmrl.losses.segments import highest, token_covariance
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
 """(d = log pi_ref - log pi, log pi - log pi_old), both [N, T] and with gradient -> KL [N, T]."""
@@ -134,9 +134,7 @@ class KLToReference(NetworkFreeLoss):
     def __init__(self, *, estimator: Estimator = k3, coefficient: float = 0.04) -> None:
         super().__init__()
         self.estimator = estimator
-        self.reads = (
-            keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.REF_LOG_PROB, keys.WEIGHT
-        )  # fmt: skip
+        self.reads = (keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.REF_LOG_PROB, keys.WEIGHT)
         self.register_buffer("coefficient", _check_coefficient(self, coefficient))
 
     @property
@@ -236,12 +234,9 @@ class CovarianceKL(NetworkFreeLoss):
         super().__init__()
         if not 0 < fraction <= 1:
             raise ValueError(
-                f"CovarianceKL: fraction must be above 0 and at most 1, got {fraction}: it is a "
-                "share of the tokens."
+                f"CovarianceKL: fraction must be above 0 and at most 1, got {fraction}: it is a share of the tokens."
             )
-        self.reads = (
-            keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT
-        )  # fmt: skip
+        self.reads = (keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT)
         self.register_buffer("fraction", number(fraction))
         self.register_buffer("coefficient", _check_coefficient(self, coefficient))
 
@@ -265,9 +260,7 @@ class CovarianceKL(NetworkFreeLoss):
         return TensorDict({"loss_kl_cov": loss}, batch_size=[])
 
 
-def _read_log_prob(
-    loss: NetworkFreeLoss, tensordict: TensorDictBase
-) -> tuple[Tensor, Tensor, Tensor]:
+def _read_log_prob(loss: NetworkFreeLoss, tensordict: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
     """Mask, weight and finite log-probabilities."""
     mask = loss.read_mask(tensordict)
     dtype = compute_dtype(loss.read(tensordict, keys.LOG_PROB))

@@ -11,7 +11,7 @@ from torch import nn
 
 from llmrl import keys
 from llmrl.policies.policy import Policy
-from llmrl.policies.reading import PADDED, Reader, hidden_before
+from llmrl.policies.scoring.forward import PADDED, Reader, hidden_before
 
 
 class Critic(TensorDictModuleBase):
@@ -51,8 +51,6 @@ class Critic(TensorDictModuleBase):
         value = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
         rows = mask.any(1).nonzero().squeeze(1)
         if len(rows):
-            (row, column), hidden = hidden_before(
-                self.body, self.reader, tokens[rows], attention[rows], mask[rows]
-            )
+            (row, column), hidden = hidden_before(self.body, self.reader, tokens[rows], attention[rows], mask[rows])
             value = value.index_put((rows[row], column), self.head(hidden.float()).squeeze(-1))
         return tensordict.copy().set(keys.VALUE, value)

@@ -16,7 +16,8 @@ from urllib.parse import urlparse
 
 import torch
 
-from llmrl.policies.scoring import Head
+from llmrl.errors import UserError
+from llmrl.policies.scoring.head import Head
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ NANO = "llmrl/nano"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class PolicyError(ValueError):
+class PolicyError(UserError, ValueError):
     """A policy cannot be made as asked; the message says why, and what to do."""
 
 
@@ -88,8 +89,7 @@ def locate(name: str) -> tuple[str, bool]:
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise PolicyError(
-                f"The hub gives no model {name!r}: {reason} Check the id; a model that is gated needs "
-                "a login first."
+                f"The hub gives no model {name!r}: {reason} Check the id; a model that is gated needs a login first."
             ) from error
     _check_type(name, config.model_type, getattr(config, "auto_map", None))
     return name, local
@@ -124,9 +124,7 @@ def add_lora(model: PreTrainedModel, options: LoraOptions) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise PolicyError(
-            "Low-rank adapters need peft. Install it by: pip install 'llmrl[lora]'"
-        ) from error
+        raise PolicyError("Low-rank adapters need peft. Install it by: pip install 'llmrl[lora]'") from error
     if options.rank < 1:
         raise PolicyError(f"The rank of low-rank adapters must be at least 1, got {options.rank}.")
     targets = options.targets if isinstance(options.targets, str) else list(options.targets)
@@ -192,9 +190,7 @@ def _refuse_missing_path(name: str) -> None:
     if not (explicit or path.exists() or beside_others):
         return
     if path.is_file():
-        raise PolicyError(
-            f"The policy {name!r} is a file. Give the folder that holds config.json and the weights."
-        )
+        raise PolicyError(f"The policy {name!r} is a file. Give the folder that holds config.json and the weights.")
     parent = path.parent
     if parent.is_dir():
         there = [entry.name for entry in parent.iterdir() if entry.is_dir()]
@@ -251,11 +247,7 @@ def _check_hub(name: str) -> None:
             f"asking the hub. {way_out}"
         )
     target = next(
-        (
-            value
-            for flag in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT")
-            if (value := os.environ.get(flag))
-        ),
+        (value for flag in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT") if (value := os.environ.get(flag))),
         "https://huggingface.co",
     )
     parts = urlparse(target)

@@ -19,7 +19,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.policies.dialogue import STAND_IN, Episode, continuation, written_behind
+from llmrl.policies.episode import STAND_IN, Episode, continuation, written_behind
 from llmrl.policies.loading import (
     DTYPES,
     LoraOptions,
@@ -31,9 +31,7 @@ from llmrl.policies.loading import (
     local_folder,
     merged,
 )
-from llmrl.policies.probing import reader_for
-from llmrl.policies.reading import Reader, Sequences, hidden_before
-from llmrl.policies.sampler import (
+from llmrl.policies.sampling.sampler import (
     FINISH_END,
     FINISH_LENGTH,
     FINISH_REFUSED,
@@ -41,7 +39,9 @@ from llmrl.policies.sampler import (
     Sample,
     Sampler,
 )
-from llmrl.policies.scoring import Head, score_tokens
+from llmrl.policies.scoring.forward import Reader, Sequences, hidden_before
+from llmrl.policies.scoring.head import Head, score_tokens
+from llmrl.policies.scoring.probing import reader_for
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
@@ -195,9 +195,7 @@ class Policy(TensorDictModuleBase):
             replies: what is said later on; a stand-in takes the place of the responses between.
         """
         if self.chat_template is None:
-            turns = [
-                self.prompt_template.replace("{problem}", text) for text in (problem, *replies)
-            ]
+            turns = [self.prompt_template.replace("{problem}", text) for text in (problem, *replies)]
             return STAND_IN.join(turns)
         messages = [{"role": "user", "content": problem}]
         for reply in replies:
@@ -377,9 +375,7 @@ class Policy(TensorDictModuleBase):
                 keys.ATTENTION: torch.tensor(attention, dtype=torch.bool).reshape(size),
                 keys.MASK: torch.tensor(mask, dtype=torch.bool).reshape(size),
                 keys.SAMPLER_LOG_PROB: torch.tensor(log_probs, dtype=torch.float32).reshape(size),
-                "finish_reason": torch.tensor(
-                    [episode.finish_reason for episode in episodes], dtype=torch.uint8
-                ),
+                "finish_reason": torch.tensor([episode.finish_reason for episode in episodes], dtype=torch.uint8),
             },
             batch_size=[len(episodes)],
         ).to(self.device)
@@ -411,9 +407,7 @@ class Policy(TensorDictModuleBase):
         head = Head.of(self.model)
         for rows in self._row_groups(tokens, attention, mask, micro_batch_tokens):
             where, hidden, targets = self._hidden(rows, tokens[rows], attention[rows], mask[rows])
-            values, spread = score_tokens(
-                hidden, targets, head, temperature=self.temperature, entropy=entropy
-            )
+            values, spread = score_tokens(hidden, targets, head, temperature=self.temperature, entropy=entropy)
             log_prob = log_prob.index_put(where, values.float())
             if entropies is not None and spread is not None:
                 entropies = entropies.index_put(where, spread.float())
@@ -463,14 +457,10 @@ class Policy(TensorDictModuleBase):
         Returns:
             Rows and columns of the sampled tokens in the whole batch, the hidden states, the tokens.
         """
-        (row, column), hidden = hidden_before(
-            self.model.get_decoder(), self.reader, tokens, attention, mask
-        )
+        (row, column), hidden = hidden_before(self.model.get_decoder(), self.reader, tokens, attention, mask)
         return (rows[row], column), hidden, tokens[row, column]
 
-    def _row_groups(
-        self, tokens: Tensor, attention: Tensor, mask: Tensor, budget: int | None
-    ) -> list[Tensor]:
+    def _row_groups(self, tokens: Tensor, attention: Tensor, mask: Tensor, budget: int | None) -> list[Tensor]:
         """Numbers of the rows that have something to score, in groups within the budget."""
         rows = mask.any(1).nonzero().squeeze(1)
         if budget is None or len(rows) == 0:
@@ -534,8 +524,7 @@ def _chat_template(tokenizer: PreTrainedTokenizerBase, choice: str | None) -> st
         return Path(choice).read_text()
     except OSError as error:
         raise PolicyError(
-            f"The chat template {choice!r} cannot be read ({error}). Give 'auto', None or the path of "
-            "a Jinja file."
+            f"The chat template {choice!r} cannot be read ({error}). Give 'auto', None or the path of a Jinja file."
         ) from error
 
 

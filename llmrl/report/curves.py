@@ -73,10 +73,7 @@ def band(runs: Sequence[Run], name: str) -> Series:
     for steps, _ in curves[1:]:
         common = np.intersect1d(common, steps)
     smoothed = np.array(
-        [
-            smooth(values, max(len(values) // 20, 1) | 1)[np.isin(steps, common)]
-            for steps, values in curves
-        ]
+        [smooth(values, max(len(values) // 20, 1) | 1)[np.isin(steps, common)] for steps, values in curves]
     )
     keep = slice(None, None, max(len(common) // POINTS, 1))
     table = smoothed[:, keep]
@@ -110,9 +107,7 @@ def _curve(axis: Any, group: Group, name: str, colour: str) -> None:
     label = group.label
     if len(group.runs) > 1:
         label += f": mean of {len(group.runs)} runs, band min to max"
-        axis.fill_between(
-            series.steps, series.low, series.high, color=colour, alpha=0.15, linewidth=0
-        )
+        axis.fill_between(series.steps, series.low, series.high, color=colour, alpha=0.15, linewidth=0)
     axis.plot(series.steps, series.mean, color=colour, label=label, linewidth=1.6)
 
 
@@ -187,10 +182,17 @@ def _pair(axis: Any, entry: Change, place: float, gap: float, colour: str, label
     for point, face, side in ((entry.before, "none", -1), (entry.after, colour, 1)):
         spread = [[max(point.mean - point.low, 0)], [max(point.high - point.mean, 0)]]
         axis.errorbar(
-            point.mean, place + side * gap, xerr=spread, fmt="o", markersize=5, color=colour,
-            markerfacecolor=face, elinewidth=0.9, capsize=2,
+            point.mean,
+            place + side * gap,
+            xerr=spread,
+            fmt="o",
+            markersize=5,
+            color=colour,
+            markerfacecolor=face,
+            elinewidth=0.9,
+            capsize=2,
             label=label if face != "none" else None,
-        )  # fmt: skip
+        )
 
 
 @contextmanager

@@ -59,9 +59,7 @@ def write_page(
                 entries = _write_rollouts(data, runs, recipes, choice, seen)
                 # What could not be read is known only now, and belongs at the top.
                 notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
-                notes += [
-                    f"{r.name}: {n}" for r, s in zip(runs, seen, strict=True) for n in s.notes
-                ]
+                notes += [f"{r.name}: {n}" for r, s in zip(runs, seen, strict=True) for n in s.notes]
                 head, tail = _frame(runs, groups, figures, notes).split(_ROLLOUTS)
                 file.write(head)
                 data.seek(0)
@@ -122,14 +120,10 @@ def _bounds(runs: Sequence[Run], seen: Sequence[Shown], choice: Choice) -> str:
     )
 
 
-def _frame(
-    runs: Sequence[Run], groups: Sequence[Group], figures: dict[str, str], notes: Iterable[str]
-) -> str:
+def _frame(runs: Sequence[Run], groups: Sequence[Group], figures: dict[str, str], notes: Iterable[str]) -> str:
     """The page but for the rollouts."""
     files = resources.files("llmrl.report")
-    texts = {
-        name: (files / name).read_text("utf-8") for name in ("page.html", "style.css", "viewer.js")
-    }
+    texts = {name: (files / name).read_text("utf-8") for name in ("page.html", "style.css", "viewer.js")}
     digest = hashlib.sha256(texts["viewer.js"].encode()).digest()
     items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     has_rollouts = any(run.rollouts for run in runs)
@@ -181,8 +175,7 @@ def _results(groups: Sequence[Group]) -> str:
             rows.append(_result_row(name, group.label, "", group.runs, ' class="pooled"'))
     head = ("run", "algorithm", "seed", "steps", "problems", "before", "after", "change")
     return (
-        _table(head, rows)
-        + "<p>Greedy accuracy on held-out problems, with 95 % intervals over problems; change: of "
+        _table(head, rows) + "<p>Greedy accuracy on held-out problems, with 95 % intervals over problems; change: of "
         "the same problems. Runs together: a problem counts by its mean over the runs.</p>"
     )
 
@@ -196,10 +189,13 @@ def _result_row(name: str, label: str, seed: Any, runs: Sequence[Run], mark: str
         points = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] points"
         numbers = [entry.problems, entry.before, entry.after, points]
     cells = [name, label, seed, ", ".join(sorted(steps, key=int)), *numbers]
-    return f"<tr{mark}>" + "".join(
-        f'<td{" class=number" if i > 3 else ""}>{html.escape(str(cell))}</td>'
-        for i, cell in enumerate(cells)
-    ) + "</tr>"  # fmt: skip
+    return (
+        f"<tr{mark}>"
+        + "".join(
+            f"<td{' class=number' if i > 3 else ''}>{html.escape(str(cell))}</td>" for i, cell in enumerate(cells)
+        )
+        + "</tr>"
+    )
 
 
 def _settings(runs: Sequence[Run]) -> str:

@@ -46,9 +46,7 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     place = np.arange(len(values))
     low = np.maximum(place - window // 2, 0)
     high = np.minimum(place + window // 2 + 1, len(values))
-    sums, counts = (
-        np.concatenate(([0.0], np.cumsum(x))) for x in (np.where(known, values, 0.0), known)
-    )
+    sums, counts = (np.concatenate(([0.0], np.cumsum(x))) for x in (np.where(known, values, 0.0), known))
     count = counts[high] - counts[low]
     mean = np.full(len(values), np.nan)
     return np.divide(sums[high] - sums[low], count, out=mean, where=count > 0)
@@ -70,17 +68,13 @@ def plot_run(folder: Path) -> list[Path]:
     return written
 
 
-def _curves(
-    rows: list[dict[str, Any]], panels: tuple[tuple[str, ...], ...], path: Path, title: str
-) -> Path:
+def _curves(rows: list[dict[str, Any]], panels: tuple[tuple[str, ...], ...], path: Path, title: str) -> Path:
     steps = np.array([row["step"] for row in rows])
     window = max(len(rows) // 20, 1) | 1
     figure, axes = plt.subplots(2, 2, figsize=(10, 6.5), constrained_layout=True, sharex=True)
     for axis, names in zip(axes.flat, panels, strict=True):
         for number, name in enumerate(names):
-            values = np.array(
-                [np.nan if row.get(name) is None else row[name] for row in rows], dtype=float
-            )
+            values = np.array([np.nan if row.get(name) is None else row[name] for row in rows], dtype=float)
             if np.isnan(values).all():
                 continue
             axis.plot(steps, values, color=f"C{number}", alpha=0.25, linewidth=1)
@@ -112,9 +106,7 @@ def _bars(before: dict[str, Any], after: dict[str, Any], path: Path) -> Path:
     for offset, label, colour in ((-0.2, "before", "C7"), (0.2, "after", "C0")):
         estimates = [cell[1] if label == "before" else cell[2] for cell in cells]
         means = np.array([estimate["mean"] for estimate in estimates])
-        spread = np.abs(
-            np.array([[estimate["low"], estimate["high"]] for estimate in estimates]).T - means
-        )
+        spread = np.abs(np.array([[estimate["low"], estimate["high"]] for estimate in estimates]).T - means)
         axis.barh(places + offset, means, 0.38, xerr=spread, label=label, color=colour, capsize=2)
     axis.set_yticks(places, [cell[0] for cell in cells])
     axis.invert_yaxis()

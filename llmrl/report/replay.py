@@ -2,7 +2,7 @@
 
 Every algorithm is given the same responses, rewards and old scores, and the same policy, scored anew
 with gradients; what differs is the algorithm's own.  Which entries a file has is the business of
-:mod:`llmrl.training.rollout_files`; what the fractions mean, of :mod:`llmrl.losses.policy`.
+:mod:`llmrl.rollouts.files`; what the fractions mean, of :mod:`llmrl.losses.policy`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
+from llmrl.errors import UserError
 from llmrl.keys import Key
 from llmrl.losses import LossParts, PolicyLoss
-from llmrl.losses.step import describe
+from llmrl.losses.batch import describe
 from llmrl.policies.policy import Policy
-from llmrl.training.rollout import Rollouts, micro_batches, trim
+from llmrl.rollouts.collect import Rollouts, micro_batches, trim
 
 FRACTIONS = ("clip_fraction_low", "clip_fraction_high", "zero_grad_fraction", "gate_fraction")
 MEANS = (*FRACTIONS, "ratio_mean", "kl_approx_k3")
 
 
-class ReplayError(ValueError):
+class ReplayError(UserError, ValueError):
     """The rollouts cannot be scored as asked; the message says why, and what to do."""
 
 
@@ -108,7 +109,7 @@ def replay(
     would keep.  Losses that look at a whole call (Clip-Cov, KL-Cov) depend on micro-batches.
 
     Args:
-        rollouts: such as :func:`llmrl.training.rollout_files.read_rollouts` gives.
+        rollouts: such as :func:`llmrl.rollouts.files.read_rollouts` gives.
         policy: its ratio to the saved ``"old_log_prob"`` is what is clipped; its weights stay.
         algorithms: recipes of different names.
         micro_batch_tokens: rows times padded length per forward pass.
@@ -133,14 +134,10 @@ def replay(
             f"{policy.vocab_size}: it is not the model that sampled them. Give --policy."
         )
     policy.eval()
-    batches = [
-        _batch(recipe, data) for recipe in algorithms
-    ]  # all are checked before any is scored
+    batches = [_batch(recipe, data) for recipe in algorithms]  # all are checked before any is scored
     scores, gradients = {}, {}
     for recipe, batch in zip(algorithms, batches, strict=True):
-        scores[recipe.name], gradients[recipe.name] = _score(
-            recipe, batch, policy, micro_batch_tokens
-        )
+        scores[recipe.name], gradients[recipe.name] = _score(recipe, batch, policy, micro_batch_tokens)
     return Replay(scores=scores, cosine=_cosines(gradients))
 
 
@@ -172,9 +169,7 @@ def _need(recipe: Algorithm, wanted: set[Key], data: TensorDict) -> None:
             )
 
 
-def _score(
-    recipe: Algorithm, batch: TensorDict, policy: Policy, budget: int
-) -> tuple[Score, list[Tensor]]:
+def _score(recipe: Algorithm, batch: TensorDict, policy: Policy, budget: int) -> tuple[Score, list[Tensor]]:
     """The numbers of one algorithm, and its gradient, a float32 tensor per parameter."""
     loss_of = recipe.loss().to(policy.device)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
@@ -189,9 +184,7 @@ def _score(
             out = loss_of(part)
             # A value loss has no gradient in the policy: its critic is not here.
             loss = sum(v for k, v in out.items() if k.startswith("loss_") and v.requires_grad)
-            for own, more in zip(
-                gradient, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
-            ):
+            for own, more in zip(gradient, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
                 if more is not None:
                     own += more
             total += float(loss.detach())
@@ -202,9 +195,7 @@ def _score(
         loss=total,
         grad_norm=_dot(gradient, gradient) ** 0.5,
         tokens=tokens,
-        zero_advantage_fraction=float(
-            (batch[keys.ADVANTAGE][batch[keys.MASK]] == 0).float().mean()
-        ),
+        zero_advantage_fraction=float((batch[keys.ADVANTAGE][batch[keys.MASK]] == 0).float().mean()),
         ratio_min=low,
         ratio_max=high,
         clip_width=clip_width(recipe, batch),
@@ -238,11 +229,7 @@ def clip_width(recipe: Algorithm, batch: TensorDict) -> dict[str, Width]:
         widths, ids = clip.width(step), torch.where(mask, batch[keys.PARTITION], -1)
         return {f"part{k}": Width.of(widths[ids == k]) for k in ids[ids >= 0].unique().tolist()}
     sides = {side: getattr(clip, side, None) for side in ("low", "high")}
-    return {
-        side: Width(mean=width, min=width, max=width)
-        for side, width in sides.items()
-        if width is not None
-    }
+    return {side: Width(mean=width, min=width, max=width) for side, width in sides.items() if width is not None}
 
 
 def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
-from llmrl.losses.step import MissingEntry
+from llmrl.losses.batch import MissingEntry
 from llmrl.policies.loading import PolicyError, locate
 from llmrl.report.runs import Run, parse_line
 from llmrl.report.tokens import trust_region
@@ -32,9 +32,19 @@ AS_TRAINED = "as trained"
 BATCH = 256
 """Rows that go through an algorithm at once; weights are relative to the others among them."""
 _RECORD = (
-    "group", "problem_id", "problem", "verdict", "reward", "advantage", "answer", "extracted",
-    "finish_reason", "subject", "level", "detail",
-)  # fmt: skip
+    "group",
+    "problem_id",
+    "problem",
+    "verdict",
+    "reward",
+    "advantage",
+    "answer",
+    "extracted",
+    "finish_reason",
+    "subject",
+    "level",
+    "detail",
+)
 _ENTRIES = {
     "log_prob": keys.LOG_PROB,
     "old_log_prob": keys.OLD_LOG_PROB,
@@ -168,9 +178,7 @@ def _scan(path: Path, shown: Shown) -> tuple[list[int], list[Hashable]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             record = parse_line(line)
-            if (
-                record is None
-            ):  # rows are counted by lines, so nothing may be left out before others
+            if record is None:  # rows are counted by lines, so nothing may be left out before others
                 shown.note(f"{path.name}: read up to line {number}, which is incomplete")
                 break
             offsets.append(position)
@@ -195,9 +203,7 @@ def read_rows(path: Path, rows: Sequence[int], total: int, shown: Shown) -> Tens
                 if name not in known or not view.get_shape():
                     continue
                 if view.get_shape()[0] < total:
-                    shown.note(
-                        f"{path.name} has {view.get_shape()[0]} rows and its records are {total}: not used"
-                    )
+                    shown.note(f"{path.name} has {view.get_shape()[0]} rows and its records are {total}: not used")
                     return None
                 found[known[name]] = torch.cat([view[a:b] for a, b in _ranges(rows)])
     except SafetensorError as error:
@@ -233,9 +239,7 @@ def _ranges(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
             begin = i
 
 
-def _numbers(
-    data: TensorDict, recipes: Mapping[str, Algorithm], choice: Choice, shown: Shown
-) -> list[dict[str, Any]]:
+def _numbers(data: TensorDict, recipes: Mapping[str, Algorithm], choice: Choice, shown: Shown) -> list[dict[str, Any]]:
     """For each row the numbers of its tokens, from the first sampled one to the last."""
     mask = data[keys.MASK]
     regions = {}
@@ -257,9 +261,7 @@ def _numbers(
         for name, x in entries.items():
             out[name] = short(x.expand_as(mask)[row, span])
         out["algorithms"] = {
-            name: {
-                field: short(x[row, span]) for field, x in region._asdict().items() if x is not None
-            }
+            name: {field: short(x[row, span]) for field, x in region._asdict().items() if x is not None}
             for name, region in regions.items()
         }
         result.append(out)

@@ -14,12 +14,14 @@ from typing import Any
 
 import yaml
 
+from llmrl.errors import UserError
+
 # What does not make two runs different experiments: their seed, their length, where and how they ran.
 _REPEATS = re.compile(r"seed|threads|train\.steps|policy\.device|(checkpoint|eval)\..*")
 _STEP = re.compile(r"step_(\d+)")
 
 
-class ReportError(ValueError):
+class ReportError(UserError, ValueError):
     """A report cannot be made of this; the message says why, and what to give."""
 
 
@@ -66,9 +68,7 @@ def read_run(folder: Path) -> Run:
         ReportError: the folder is not a run's.
     """
     if not folder.is_dir():
-        raise ReportError(
-            f"There is no folder {folder}. Give the folder of a run, as in runs/espo-0."
-        )
+        raise ReportError(f"There is no folder {folder}. Give the folder of a run, as in runs/espo-0.")
     path = folder / "config.yaml"
     if not path.is_file():
         inside = sorted(p.parent.name for p in folder.glob("*/config.yaml"))
@@ -79,9 +79,7 @@ def read_run(folder: Path) -> Run:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ReportError(f"{path} cannot be read: {error}") from error
     if not isinstance(config, dict) or "name" not in (config.get("algo") or {}):
-        raise ReportError(
-            f"{path} is not the config.yaml of a run: it names no algorithm under algo."
-        )
+        raise ReportError(f"{path} is not the config.yaml of a run: it names no algorithm under algo.")
     run = Run(folder, folder.resolve().name, config)
     if (folder / "metrics.jsonl").is_file():
         lines = json_lines(folder / "metrics.jsonl", run.notes)

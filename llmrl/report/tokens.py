@@ -13,8 +13,8 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
+from llmrl.losses.batch import missing
 from llmrl.losses.policy import PolicyLoss
-from llmrl.losses.step import missing
 
 CLIPPED_LOW, CLIPPED_HIGH, GATED, NO_GRADIENT = 1, 2, 4, 8
 """Bits of :attr:`TrustRegion.state`."""

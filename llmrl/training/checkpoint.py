@@ -20,12 +20,14 @@ from typing import IO, Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 
+from llmrl.errors import UserError
+
 STATE = "trainer.pt"
 SUMS = "SHA256SUMS"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
-class DamagedCheckpoint(ValueError):
+class DamagedCheckpoint(UserError, ValueError):
     """A checkpoint is not what was written; the message names it and what is wrong with it."""
 
 

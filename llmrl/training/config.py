@@ -27,11 +27,8 @@ import gymnasium
 import tyro
 import yaml
 
+from llmrl.errors import ConfigError
 from llmrl.registry import load_object, suggest
-
-
-class ConfigError(ValueError):
-    """The settings cannot be used; the message says which one, and what to do."""
 
 
 @dataclass
@@ -161,7 +158,8 @@ class CheckpointConfig:
     keep: int = 2
     """How many of the latest checkpoints stay."""
     keep_best: Literal["eval/greedy", "reward/accuracy"] | None = None
-    """Also keep the checkpoint with the highest value: eval/greedy: held-out accuracy, with a checkpoint after every evaluation; reward/accuracy: of the step's own responses."""
+    """Also keep the checkpoint with the highest value: eval/greedy: held-out accuracy, with a checkpoint after
+    every evaluation; reward/accuracy: of the step's own responses."""
     rollouts_every: int = 10
     """Steps between files of rollouts; the first and the last step always make one; 0: none."""
 
@@ -228,9 +226,7 @@ class Config:
         }
         return {
             key: _plain_value(
-                dataclasses.asdict(value)
-                if dataclasses.is_dataclass(value) and not isinstance(value, type)
-                else value
+                dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
             )
             for key, value in plain.items()
         }
@@ -244,9 +240,7 @@ def _plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def options_of(
-    section: str, thing: Callable[..., Any], name: str, skip: Sequence[str] = ()
-) -> type:
+def options_of(section: str, thing: Callable[..., Any], name: str, skip: Sequence[str] = ()) -> type:
     """A dataclass of the options that ``thing`` takes, with its own defaults and explanations.
 
     Args:
@@ -272,11 +266,7 @@ def options_of(
     ]
     for parameter in inspect.signature(thing).parameters.values():
         hint = hints.get(parameter.name)
-        if (
-            parameter.name in (*skip, "self", key)
-            or parameter.default is parameter.empty
-            or not _from_text(hint)
-        ):
+        if parameter.name in (*skip, "self", key) or parameter.default is parameter.empty or not _from_text(hint):
             continue
         text = " ".join(texts.get(parameter.name, "").split())
         fields.append(
@@ -362,9 +352,7 @@ def _read_yaml(path: Path, known: set[str]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, Mapping):
-        raise ConfigError(
-            f"{path} must hold settings such as 'train: {{steps: 10}}', got {tree!r}."
-        )
+        raise ConfigError(f"{path} must hold settings such as 'train: {{steps: 10}}', got {tree!r}.")
     flat = _flatten(tree)
     for key in flat:
         if key not in known:
@@ -454,8 +442,8 @@ minutes. A real run names a model and data:
     --policy Qwen/Qwen2.5-0.5B-Instruct --env llmrl/GSM8K-v0 --policy.dtype bfloat16
 
 The options under algo and env belong to the chosen algorithm and environment: give --algo or --env with --help to see
-others. Any name may be module:name, from a file of your own. --config FILE.yaml holds the same options, nested; the command
-line wins."""
+others. Any name may be module:name, from a file of your own. --config FILE.yaml holds the same options, nested;
+the command line wins."""
 
 
 def _schema(algo: type, env: type) -> type:
@@ -470,18 +458,13 @@ def _schema(algo: type, env: type) -> type:
         if f.name in SECTIONS:
             fields.append((f.name, SECTIONS[f.name], field(default_factory=SECTIONS[f.name])))
         elif f.name not in ("algo", "env", "origins"):
-            fields.append(
-                (f.name, _explained(hints[f.name], texts[f.name]), field(default=f.default))
-            )
+            fields.append((f.name, _explained(hints[f.name], texts[f.name]), field(default=f.default)))
     return dataclasses.make_dataclass("Options", fields)
 
 
 def _field_texts(cls: type) -> dict[str, str]:
     """The string under each field of a dataclass."""
-    return {
-        entry.arg_name: entry.description or ""
-        for entry in docstring_parser.parse_from_object(cls).params
-    }
+    return {entry.arg_name: entry.description or "" for entry in docstring_parser.parse_from_object(cls).params}
 
 
 def _without(arguments: list[str], flag: str) -> list[str]:
@@ -515,9 +498,7 @@ def check(config: Config) -> None:
         if not value > 0:
             raise ConfigError(f"--{name} must be greater than 0, got {value}.")
     evaluation = config.eval
-    if config.checkpoint.keep_best == "eval/greedy" and not (
-        evaluation.every and evaluation.problems
-    ):
+    if config.checkpoint.keep_best == "eval/greedy" and not (evaluation.every and evaluation.problems):
         raise ConfigError(
             "--checkpoint.keep-best eval/greedy needs evaluations during training, got --eval.every "
             f"{evaluation.every} and --eval.problems {evaluation.problems}. Give --eval.every "
@@ -550,9 +531,7 @@ def _check_engine(policy: PolicyConfig) -> None:
             "--policy.engine-sleep and --policy.engine-cache are for vLLM. Give --policy.engine vllm too."
         )
     if policy.engine_cache is not None and not policy.engine_cache > 0:
-        raise ConfigError(
-            f"--policy.engine-cache must be greater than 0 GiB, got {policy.engine_cache}."
-        )
+        raise ConfigError(f"--policy.engine-cache must be greater than 0 GiB, got {policy.engine_cache}.")
 
 
 def _check_selection(curriculum: CurriculumConfig, filtering: FilterConfig) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import is_correct
-from llmrl.training.config import Config, ConfigError, CurriculumConfig, FilterConfig
-from llmrl.training.rollout import Environments, PassRates, Rule, problem_seed
+from llmrl.rollouts.collect import Environments, PassRates, Rule, problem_seed
+from llmrl.training.config import Config, CurriculumConfig, FilterConfig
 
 PROBED = 512
 """Of problems without end, so many are looked at to see which levels there are."""
@@ -135,10 +136,7 @@ class PassRateFilter:
     """Problems since the last call of :meth:`metrics`."""
 
     def __str__(self) -> str:
-        return (
-            f"skip after {self.visits} visits in a row with pass rate 0 or 1, but for "
-            f"{100 * self.revisit:g} %"
-        )
+        return f"skip after {self.visits} visits in a row with pass rate 0 or 1, but for {100 * self.revisit:g} %"
 
     def admits(self, problem_id: int, position: int) -> bool:
         """Whether the problem may still teach something, or its turn has come."""

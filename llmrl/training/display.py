@@ -58,10 +58,16 @@ class Display:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console()
         self.progress = Progress(
-            TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(elapsed_when_finished=False),
-            console=self.console, disable=not self.console.is_terminal, transient=True,
-        )  # fmt: skip
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
         self._lines = 0
 
     def __enter__(self) -> Display:
@@ -115,9 +121,7 @@ class Display:
         """One line of numbers; the headings come back every 20 lines."""
         if self._lines % 20 == 0:
             heads = " ".join(f"{head:>{width}}" for head, width, _ in COLUMNS)
-            self.console.print(
-                f"{'step':>9} {heads}", style="bold", highlight=False, soft_wrap=True
-            )
+            self.console.print(f"{'step':>9} {heads}", style="bold", highlight=False, soft_wrap=True)
         self._lines += 1
         cells = " ".join(f"{read(metrics):>{width}}" for _, width, read in COLUMNS)
         self.console.print(f"{f'{step}/{total}':>9} {cells}", highlight=False, soft_wrap=True)

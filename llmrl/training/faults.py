@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 
 from llmrl import keys
-from llmrl.policies.reading import Reader, Sequences
-from llmrl.training.rollout import Rollouts
+from llmrl.errors import UserError
+from llmrl.policies.scoring.forward import Reader, Sequences
+from llmrl.rollouts.collect import Rollouts
 
 T = TypeVar("T")
 
@@ -30,8 +31,10 @@ MAX_DUMPS = 20
 _CPU_ALLOCATOR = ("not enough memory", "can't allocate memory")
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError, RuntimeError):
     """Training cannot go on; the message says why, and what is safe on disk."""
+
+    exit_status = 1
 
 
 class TooLarge(Exception):
@@ -64,9 +67,7 @@ def sized(data: TensorDict, reader: Reader) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        rows, length = reader.extent(
-            Sequences.of(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK])
-        )
+        rows, length = reader.extent(Sequences.of(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK]))
         raise TooLarge(rows, length) from error
 
 
@@ -117,9 +118,7 @@ class Memory:
         return done
 
 
-def dump(
-    folder: Path, step: int, data: TensorDict, records: Sequence[dict[str, Any]]
-) -> Path | None:
+def dump(folder: Path, step: int, data: TensorDict, records: Sequence[dict[str, Any]]) -> Path | None:
     """Write ``step_000012.safetensors`` and ``.jsonl``: a batch to replay, and its texts.
 
     Args:

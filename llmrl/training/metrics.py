@@ -26,9 +26,7 @@ class Metric(NamedTuple):
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric(
-        "reward/mean", "reward", "mean over the responses of the step, before any filter", "reward"
-    ),
+    Metric("reward/mean", "reward", "mean over the responses of the step, before any filter", "reward"),
     Metric("reward/std", "reward", "standard deviation over the same responses", "reward_std"),
     Metric("reward/accuracy", "share", "responses that the verifier calls correct"),
     Metric("reward/shaped_mean", "reward", "mean after the algorithm's reward shaping"),
@@ -217,8 +215,5 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def markdown_table() -> str:
     """The registry as the table of ``docs/metrics.md``."""
-    rows = [
-        f"| `{m.name}` | {m.unit or '-'} | {m.meaning} | {f'`{m.trl}`' if m.trl else ''} |"
-        for m in METRICS
-    ]
+    rows = [f"| `{m.name}` | {m.unit or '-'} | {m.meaning} | {f'`{m.trl}`' if m.trl else ''} |" for m in METRICS]
     return "\n".join(["| name | unit | meaning | in TRL |", "| --- | --- | --- | --- |", *rows])

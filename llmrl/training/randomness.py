@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llmrl.training.rollout import Environments
+from llmrl.rollouts.collect import Environments
 
 
 def seed_all(seed: int) -> None:

@@ -23,16 +23,17 @@ from transformers.utils import logging as transformers_logging
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
+from llmrl.errors import ConfigError
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.report.plots import plot_run
+from llmrl.rollouts.collect import Environments, Rollouts, collect
+from llmrl.rollouts.files import write_rollouts
 from llmrl.training import checkpoint, faults, randomness
-from llmrl.training.config import Config, ConfigError, env_class
+from llmrl.training.config import Config, env_class
 from llmrl.training.display import Display
 from llmrl.training.metrics import MetricsFile, writing
-from llmrl.training.rollout import Environments, Rollouts, collect
-from llmrl.training.rollout_files import write_rollouts
 from llmrl.training.sinks import Run, Trackers, require
 from llmrl.training.trainer import Trainer
 
@@ -77,14 +78,10 @@ def train(config: Config, display: Display | None = None) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         if start is not None:
             for path in checkpoint.set_aside_later(start):
-                display.note(
-                    f"{path} is what was checkpoint {checkpoint.step_of(path)}, later than this one."
-                )
+                display.note(f"{path} is what was checkpoint {checkpoint.step_of(path)}, later than this one.")
         trainer.faults = folder / "faults"
         (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
-        metrics = MetricsFile(
-            folder / "metrics.jsonl", 0 if state is None else state["metrics_position"]
-        )
+        metrics = MetricsFile(folder / "metrics.jsonl", 0 if state is None else state["metrics_position"])
         stack.callback(metrics.close)
         trackers = Trackers(Run(folder, trainer.counters.step, config), display.note)
         stack.callback(trackers.close)
@@ -94,9 +91,7 @@ def train(config: Config, display: Display | None = None) -> Path | None:
             randomness.load(state["random"], trainer.environments)
         finished = _loop(trainer, held_out, folder, metrics, trackers, display)
         if not finished:
-            display.note(
-                f"Stopped. Go on with the same command and: --output {folder} --resume auto"
-            )
+            display.note(f"Stopped. Go on with the same command and: --output {folder} --resume auto")
             return folder
         after = _evaluate(trainer, held_out, folder, "after", display)
         if before is not None and after is not None:
@@ -105,9 +100,7 @@ def train(config: Config, display: Display | None = None) -> Path | None:
             except DifferentProblems as error:  # an environment that draws anew at every reset
                 display.note(f"No paired gain. {error}")
         if after is not None and config.checkpoint.keep_best == GREEDY:
-            checkpoint.note_score(
-                (folder / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean)
-            )
+            checkpoint.note_score((folder / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean))
         for path in plot_run(folder):
             display.note(f"plot: {path}")
         display.note(f"model: {folder / 'latest'}")
@@ -179,26 +172,34 @@ def _environments(env_id: str, options: dict[str, Any]) -> Environments:
 def _load_policy(config: Config, path: str) -> Policy:
     settings = config.policy
     return Policy.from_pretrained(
-        path, dtype=settings.dtype, device=settings.device, temperature=settings.temperature,
-        max_prompt_length=settings.max_prompt_length, max_response_length=settings.max_response_length,
+        path,
+        dtype=settings.dtype,
+        device=settings.device,
+        temperature=settings.temperature,
+        max_prompt_length=settings.max_prompt_length,
+        max_response_length=settings.max_response_length,
         chat_template=settings.chat_template,
         lora=LoraOptions(rank=settings.lora_rank) if settings.lora_rank else None,
-        gradient_checkpointing=settings.gradient_checkpointing, packing=config.train.packing,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        packing=config.train.packing,
         share_prompts=config.train.share_prompts,
-    )  # fmt: skip
+    )
 
 
 def _attach_engine(config: Config, policy: Policy) -> None:
     settings = config.policy
     if settings.engine == "transformers":
         return
-    from llmrl.policies.vllm import VLLM
+    from llmrl.policies.sampling.vllm import VLLM
 
     policy.engine = VLLM(
-        policy.model, max_length=policy.max_prompt_length + policy.max_response_length,
+        policy.model,
+        max_length=policy.max_prompt_length + policy.max_response_length,
         url=None if settings.engine == "vllm" else settings.engine,
-        cache_gib=settings.engine_cache, sleep=settings.engine_sleep, version=policy.version,
-    )  # fmt: skip
+        cache_gib=settings.engine_cache,
+        sleep=settings.engine_sleep,
+        version=policy.version,
+    )
 
 
 def _check_group_size(config: Config, recipe: Algorithm) -> None:
@@ -267,9 +268,10 @@ def _refuse_changes(config: Config, state: dict[str, Any]) -> None:
     ]
     if changes and not config.force:
         raise ConfigError(
-            "The settings are not those of the run that is resumed:\n" + "\n".join(changes)
+            "The settings are not those of the run that is resumed:\n"
+            + "\n".join(changes)
             + "\nGive the same settings, or --force to go on with the new ones."
-        )  # fmt: skip
+        )
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -294,8 +296,9 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
     display.settings(config)
     problems = trainer.environments.num_problems()
     display.note(
-        f"policy     {config.policy.path}: {size / 1e6:.2f}M parameters, {trained / 1e6:.2f}M trained, {config.policy.dtype} on "
-        f"{policy.device}, vocabulary {policy.vocab_size}, end tokens {sorted(policy.end_ids)}\n"
+        f"policy     {config.policy.path}: {size / 1e6:.2f}M parameters, {trained / 1e6:.2f}M trained, "
+        f"{config.policy.dtype} on {policy.device}, vocabulary {policy.vocab_size}, "
+        f"end tokens {sorted(policy.end_ids)}\n"
         f"problems   {trainer.environments.env_id}: {'unlimited' if problems is None else problems} for training\n"
         f"each step  {config.train.prompts_per_step} problems x {config.train.group_size} responses = {rows}, "
         f"{config.train.updates_per_step} updates; {config.train.steps} steps, {torch.get_num_threads()} threads"
@@ -303,9 +306,7 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
     for rule in trainer.problems.rules:
         display.note(f"choice     {rule}")
     generator = torch.Generator(device=policy.device).manual_seed(config.seed)
-    probe = collect(
-        policy, trainer.environments, range(8), seed=config.seed, generator=generator, group_size=1
-    )
+    probe = collect(policy, trainer.environments, range(8), seed=config.seed, generator=generator, group_size=1)
     if not len(probe):
         raise ConfigError(
             f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."
@@ -321,16 +322,12 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
     )
     golds = _gold_check(trainer.environments, probe.records)
     if golds is not None:
-        display.note(
-            f"check      the verifier accepts {golds[0]} of {golds[1]} gold answers in a box"
-        )
+        display.note(f"check      the verifier accepts {golds[0]} of {golds[1]} gold answers in a box")
     with torch.no_grad():
         scored = policy.score(probe.data)
     mask = probe.data[keys.MASK]
     gap = float((scored[keys.LOG_PROB] - probe.data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
-    display.note(
-        f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens"
-    )
+    display.note(f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens")
     tolerance = MISMATCH_TOLERANCE[config.policy.dtype]
     if gap > tolerance:
         raise ConfigError(
@@ -344,9 +341,7 @@ def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:
     """An environment that raises everywhere is not worth starting with; one that does so once may be."""
     faulty = [record["fault"] for record in probe.records if record.get("fault")]
     if len(faulty) == len(probe):
-        raise ConfigError(
-            f"--env {env_id}: it raised an error at every one of the first problems:\n{faulty[0]}"
-        )
+        raise ConfigError(f"--env {env_id}: it raised an error at every one of the first problems:\n{faulty[0]}")
     if faulty:
         display.note(
             f"check      the environment raised an error at {len(faulty)} of {len(probe)} problems, first "
@@ -354,9 +349,7 @@ def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:
         )
 
 
-def _gold_check(
-    environments: Environments, records: list[dict[str, Any]]
-) -> tuple[int, int] | None:
+def _gold_check(environments: Environments, records: list[dict[str, Any]]) -> tuple[int, int] | None:
     """How many gold answers of the records the environment rewards; None if it shows none."""
     if any("answer" not in record for record in records):
         return None
@@ -384,9 +377,14 @@ def _evaluate(
     samples = settings.samples if samples is None else samples
     move = display.bar(f"evaluation {name}", settings.problems * (1 + samples))
     result = evaluate(
-        trainer.policy, held_out, settings.problems, samples=samples, batch=settings.batch,
-        seed=trainer.config.seed, on_batch=lambda done, total: move(done),
-    )  # fmt: skip
+        trainer.policy,
+        held_out,
+        settings.problems,
+        samples=samples,
+        batch=settings.batch,
+        seed=trainer.config.seed,
+        on_batch=lambda done, total: move(done),
+    )
     move(settings.problems * (1 + samples))
     result.write(folder / "eval", name)
     averages = f", avg@{samples} {result.average}" if samples else ""
@@ -442,9 +440,7 @@ def _loop(
             metrics, rollouts = trainer.step()
             step, last = counters.step, counters.step == total
             if config.eval.every and step % config.eval.every == 0 and not last:
-                result = _evaluate(
-                    trainer, held_out, folder, f"step_{step:06d}", display, samples=0
-                )
+                result = _evaluate(trainer, held_out, folder, f"step_{step:06d}", display, samples=0)
                 if result is not None:
                     metrics[GREEDY] = result.greedy.mean
             metrics_file.write(step, metrics)

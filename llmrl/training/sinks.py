@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from llmrl.training.config import Config, ConfigError
+from llmrl.errors import ConfigError
+from llmrl.training.config import Config
 from llmrl.training.metrics import find_metric
 
 
@@ -75,9 +76,13 @@ class Wandb:
     def __init__(self, run: Run) -> None:
         wandb = importlib.import_module(self.module)
         self.run = wandb.init(
-            project=run.config.log.project, name=run.folder.name, dir=str(run.folder),
-            id=run.run_id, resume="allow", config=run.config.to_dict(),
-        )  # fmt: skip
+            project=run.config.log.project,
+            name=run.folder.name,
+            dir=str(run.folder),
+            id=run.run_id,
+            resume="allow",
+            config=run.config.to_dict(),
+        )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """All of them at once."""
@@ -96,9 +101,11 @@ class Trackio:
     def __init__(self, run: Run) -> None:
         self.trackio = importlib.import_module(self.module)
         self.trackio.init(
-            project=run.config.log.project, name=f"{run.folder.name}-{run.run_id}",
-            resume="allow", config=run.config.to_dict(),
-        )  # fmt: skip
+            project=run.config.log.project,
+            name=f"{run.folder.name}-{run.run_id}",
+            resume="allow",
+            config=run.config.to_dict(),
+        )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """All of them at once."""
@@ -120,9 +127,7 @@ def require(names: Sequence[str]) -> None:
     """Raise :class:`ConfigError` unless all these trackers are installed; takes no time to speak of."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise ConfigError(
-                f'--log.to {name}: {name} is not installed. Install it: pip install "llmrl[{name}]"'
-            )
+            raise ConfigError(f'--log.to {name}: {name} is not installed. Install it: pip install "llmrl[{name}]"')
 
 
 def renamed(metrics: Mapping[str, float], names: str) -> dict[str, float]:
@@ -135,8 +140,7 @@ def renamed(metrics: Mapping[str, float], names: str) -> dict[str, float]:
         return dict(metrics)
     rows = {name: find_metric(name) for name in metrics}
     return {
-        (row.trl if (row := rows[name]) is not None and row.trl else name): value
-        for name, value in metrics.items()
+        (row.trl if (row := rows[name]) is not None and row.trl else name): value for name, value in metrics.items()
     }
 
 

@@ -21,15 +21,10 @@ from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
+from llmrl.credit.history import PastRewards
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
-from llmrl.training import checkpoint, faults, randomness
-from llmrl.training.config import Config
-from llmrl.training.curriculum import pass_rates, rules_of
-from llmrl.training.faults import Memory, TrainingError, sized
-from llmrl.training.history import PastRewards
-from llmrl.training.metrics import MetricsFile
-from llmrl.training.rollout import (
+from llmrl.rollouts.collect import (
     Environments,
     NoProblemLeft,
     ProblemStream,
@@ -41,6 +36,11 @@ from llmrl.training.rollout import (
     put_back,
     trim,
 )
+from llmrl.training import checkpoint, faults, randomness
+from llmrl.training.config import Config
+from llmrl.training.curriculum import pass_rates, rules_of
+from llmrl.training.faults import Memory, TrainingError, sized
+from llmrl.training.metrics import MetricsFile
 
 ROW = "row"
 """Where a row of a minibatch stands among the step's records; no loss reads it."""
@@ -89,19 +89,19 @@ class Trainer:
         self.loss = self.algorithm.loss().to(self.policy.device)
         self.parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
         # A step of 1e-6 is lost in bfloat16, so the optimiser works on float32 copies of such weights.
-        self.masters = [
-            p if p.dtype == torch.float32 else p.detach().float().requires_grad_()
-            for p in self.parameters
-        ]
+        self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters]
         self.critic_parameters = [] if self.critic is None else list(self.critic.parameters())
         groups = [{"params": self.masters, "peak": train.learning_rate}]
         if self.critic_parameters:
             groups.append({"params": self.critic_parameters, "peak": train.critic_learning_rate})
         # Fused: one pass over each weight and its moments, several times faster than one per operation.
         self.optimizer = torch.optim.AdamW(
-            groups, lr=train.learning_rate, betas=train.adam_betas, weight_decay=train.weight_decay,
+            groups,
+            lr=train.learning_rate,
+            betas=train.adam_betas,
+            weight_decay=train.weight_decay,
             fused=True,
-        )  # fmt: skip
+        )
         # Sampling and the order of rows draw from a generator each, so that a change of batch sizes
         # leaves the other alone.
         self.sampling = torch.Generator(device=self.policy.device).manual_seed(self.config.seed)
@@ -160,10 +160,14 @@ class Trainer:
         with self.timed("generate"):
             while missing > 0 and rounds <= credit.max_refills:
                 rollouts = collect(
-                    self.policy, self.environments, self.next_problems(missing),
-                    seed=self.config.seed, generator=self.sampling, group_size=train.group_size,
+                    self.policy,
+                    self.environments,
+                    self.next_problems(missing),
+                    seed=self.config.seed,
+                    generator=self.sampling,
+                    group_size=train.group_size,
                     first_group=self.counters.groups,
-                )  # fmt: skip
+                )
                 rounds += 1
                 self.counters.groups += missing
                 rollouts = self.without_faults(rollouts)
@@ -238,9 +242,7 @@ class Trainer:
         try:
             return self.problems.take(count)
         except NoProblemLeft as error:
-            raise TrainingError(
-                f"{error} Give --filter.revisit above 0, or other problems."
-            ) from error
+            raise TrainingError(f"{error} Give --filter.revisit above 0, or other problems.") from error
 
     def before_update(self, rollouts: Rollouts, metrics: dict[str, float]) -> TensorDict:
         """Everything that is fixed during the update: old scores, values, advantages."""
@@ -276,9 +278,7 @@ class Trainer:
         }
         if keys.VALUE_TARGET in data.keys():  # noqa: SIM118  a TensorDict is no mapping
             target, value = data[keys.VALUE_TARGET][mask], data[keys.VALUE][mask]
-            left = float(
-                (target - value).var(correction=0) / target.var(correction=0).clamp_min(1e-12)
-            )
+            left = float((target - value).var(correction=0) / target.var(correction=0).clamp_min(1e-12))
             metrics["critic/explained_variance"] = 1 - left
         for record, first in zip(rollouts.records, _first_advantage(data), strict=True):
             record["advantage"] = first
@@ -286,9 +286,7 @@ class Trainer:
         wanted = {keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, *needs}
         return data.select(*wanted, strict=False)
 
-    def by_rows(
-        self, score: Callable[[TensorDict], TensorDict], data: TensorDict, names: Sequence[str]
-    ) -> TensorDict:
+    def by_rows(self, score: Callable[[TensorDict], TensorDict], data: TensorDict, names: Sequence[str]) -> TensorDict:
         """:func:`rollout.by_rows` in micro-batches that fit into memory."""
         reader = self.policy.reader
 
@@ -323,11 +321,7 @@ class Trainer:
         tokens, updates = max(totals.pop("tokens", 0.0), 1.0), max(totals.pop("updates", 0.0), 1.0)
         ratio_min, ratio_max = totals.pop("ratio_min", 1.0), totals.pop("ratio_max", 1.0)
         for name, total in totals.items():
-            per = (
-                updates
-                if name in ("loss", "grad_norm", "critic_loss", "critic_grad_norm")
-                else tokens
-            )
+            per = updates if name in ("loss", "grad_norm", "critic_loss", "critic_grad_norm") else tokens
             metrics[_metric_name(name)] = total / per
         metrics |= {
             "actor/ratio_min": ratio_min,
@@ -420,9 +414,7 @@ class Trainer:
                 master.grad, parameter.grad = parameter.grad.float(), None
         norms = [torch.nn.utils.clip_grad_norm_(self.masters, train.max_grad_norm)]
         if self.critic_parameters:
-            norms.append(
-                torch.nn.utils.clip_grad_norm_(self.critic_parameters, train.max_grad_norm)
-            )
+            norms.append(torch.nn.utils.clip_grad_norm_(self.critic_parameters, train.max_grad_norm))
         for name, norm in zip(("grad_norm", "critic_grad_norm"), norms, strict=False):
             sums[name] = float(norm)
         judged = ("loss", "critic_loss", "grad_norm", "critic_grad_norm")
@@ -444,9 +436,7 @@ class Trainer:
                 records = [self.records[row] for row in data[ROW].tolist()]
                 path = faults.dump(self.faults, step, data, records)
                 where = f" Its batch: {path}." if path else ""
-        self.note(
-            f"Step {step}: an update was left out, because its loss or gradient was not finite.{where}"
-        )
+        self.note(f"Step {step}: an update was left out, because its loss or gradient was not finite.{where}")
         if counters.bad_in_a_row >= self.config.train.max_bad_steps:
             raise TrainingError(
                 f"The loss or the gradient was not finite in {counters.bad_in_a_row} updates in a row (step "
@@ -522,15 +512,17 @@ class Trainer:
         self.memory.budget = state["micro_batch_tokens"]
         self.policy.sync(state["policy_version"])
 
-    def save(
-        self, folder: Path, metrics: MetricsFile, score: checkpoint.Score | None = None
-    ) -> Path:
+    def save(self, folder: Path, metrics: MetricsFile, score: checkpoint.Score | None = None) -> Path:
         """Write a checkpoint."""
         metrics.flush()
         return checkpoint.save(
-            folder, self.counters.step, self.policy.save, self.state(metrics.position),
-            self.config.checkpoint.keep, score,
-        )  # fmt: skip
+            folder,
+            self.counters.step,
+            self.policy.save,
+            self.state(metrics.position),
+            self.config.checkpoint.keep,
+            score,
+        )
 
 
 def _metric_name(name: str) -> str:
@@ -556,10 +548,7 @@ def describe(rollouts: Rollouts) -> dict[str, float]:
     best = float(reward.max())
     mixed = [min(values) < max(values) for values in groups.values()]
     solved = [min(values) == max(values) == best for values in groups.values()]
-    correct = [
-        v == "correct" if v is not None else r["reward"] >= 1
-        for v, r in zip(verdicts, records, strict=True)
-    ]
+    correct = [v == "correct" if v is not None else r["reward"] >= 1 for v, r in zip(verdicts, records, strict=True)]
     return {
         "reward/mean": float(reward.mean()),
         "reward/std": float(reward.std(correction=0)),

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llmrl.registry import Registry, UnknownName
-from llmrl.verifiers.math import MathVerifier, check_gold, grade_answer
-from llmrl.verifiers.policy import GradingPolicy
+from llmrl.verifiers.math.rules import GradingRules
+from llmrl.verifiers.math.verifier import MathVerifier, check_gold, grade_answer
 from llmrl.verifiers.reference import MathVerify
 from llmrl.verifiers.verdict import STATUSES, Status, Verdict, Verifier
 
@@ -27,18 +27,13 @@ def verifier(name: str) -> Verifier:
 
     >>> verifier("math:pi")
     Traceback (most recent call last):
-    llmrl.registry.UnknownName: 'math:pi' is no verifier but of type float. Name a function (responses, golds) -> verdicts.
+    llmrl.registry.UnknownName: 'math:pi' is no verifier but of type float. Name a function (responses, golds) ->
+    verdicts.
     """
     found = VERIFIERS[name]
     if isinstance(found, type) or not callable(found):
-        what = (
-            f"the class {found.__name__}"
-            if isinstance(found, type)
-            else f"of type {type(found).__name__}"
-        )
-        raise UnknownName(
-            f"{name!r} is no verifier but {what}. Name a function (responses, golds) -> verdicts."
-        )
+        what = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
+        raise UnknownName(f"{name!r} is no verifier but {what}. Name a function (responses, golds) -> verdicts.")
     return found
 
 
@@ -57,7 +52,7 @@ def register_verifier(name: str) -> Callable[[Verifier], Verifier]:
 __all__ = [
     "STATUSES",
     "VERIFIERS",
-    "GradingPolicy",
+    "GradingRules",
     "MathVerifier",
     "MathVerify",
     "Status",

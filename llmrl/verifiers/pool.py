@@ -52,9 +52,7 @@ class WorkerPool:
     3
     """
 
-    def __init__(
-        self, function: str, *, size: int = 2, deadline: float = 2.0, memory: int = 2**30
-    ) -> None:
+    def __init__(self, function: str, *, size: int = 2, deadline: float = 2.0, memory: int = 2**30) -> None:
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}: it is a number of processes.")
         if not deadline > 0:
@@ -91,9 +89,7 @@ class WorkerPool:
                     return
                 outcomes[index] = self._one(tasks[index])
 
-        threads = [
-            threading.Thread(target=work, daemon=True) for _ in range(min(self.size, len(tasks)))
-        ]
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.size, len(tasks)))]
         for thread in threads:
             thread.start()
         for thread in threads:

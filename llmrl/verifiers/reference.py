@@ -23,9 +23,7 @@ class MathVerify:
     """
 
     def __init__(self, *, deadline: float = 2.0, workers: int = 2) -> None:
-        self.pool = WorkerPool(
-            "llmrl.verifiers.last_resort:grade_response", size=workers, deadline=deadline
-        )
+        self.pool = WorkerPool("llmrl.verifiers.math.last_resort:grade_response", size=workers, deadline=deadline)
 
     def __call__(self, responses: Sequence[str], golds: Sequence[str]) -> list[Verdict]:
         """One verdict a response."""

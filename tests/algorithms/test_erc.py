@@ -34,33 +34,22 @@ def erc(base: str = "dapo", **options):
 
 def kept(batch: Batch, low: float = 0.95, high: float = 1.05) -> torch.Tensor:
     n, t = batch.mask.shape
-    return torch.tensor(
-        [
-            [oracles.entropy_kept(batch, i, j, low=low, high=high) for j in range(t)]
-            for i in range(n)
-        ]
-    )
+    return torch.tensor([[oracles.entropy_kept(batch, i, j, low=low, high=high) for j in range(t)] for i in range(n)])
 
 
 @every_base
 @given(batch=batches())
 @example(batch=EDGES)
-def test_bounds_of_0_and_infinity_are_the_base_in_value_and_gradient(
-    base: str, batch: Batch
-) -> None:
+def test_bounds_of_0_and_infinity_are_the_base_in_value_and_gradient(base: str, batch: Batch) -> None:
     open_band = erc(base, low=0.0, high=INF)
-    positive = replace(
-        batch, entropy=batch.entropy + batch.mask, old_entropy=batch.old_entropy + 0.5
-    )
+    positive = replace(batch, entropy=batch.entropy + batch.mask, old_entropy=batch.old_entropy + 0.5)
     assert_same(evaluate(open_band, positive), evaluate(algorithm(base), positive))
 
 
 @every_base
 @given(batch=batches(), band=bands)
 @example(batch=EDGES, band=(0.95, 1.05))
-def test_the_value_is_the_bases_for_any_bounds(
-    base: str, batch: Batch, band: tuple[float, float]
-) -> None:
+def test_the_value_is_the_bases_for_any_bounds(base: str, batch: Batch, band: tuple[float, float]) -> None:
     gated = evaluate(erc(base, low=band[0], high=band[1]), batch)
     torch.testing.assert_close(gated.loss, evaluate(algorithm(base), batch).loss)
 
@@ -144,9 +133,7 @@ def test_identical_entropies_make_the_gate_inert(base: str, batch: Batch) -> Non
 
 
 def test_below_the_minimal_entropy_both_are_kept_whatever_their_ratio() -> None:
-    batch = make_batch(
-        [[0.1] * 3], [1.0], old_entropy=[[1e-3, 1e-3, 0.2]], entropy=[[2e-3, 0.02, 0.4]]
-    )
+    batch = make_batch([[0.1] * 3], [1.0], old_entropy=[[1e-3, 1e-3, 0.2]], entropy=[[2e-3, 0.02, 0.4]])
     grad = evaluate(erc(min_entropy=0.01), batch).grad[0]
     assert (grad != 0).tolist() == [True, False, False]
     assert (evaluate(erc(), batch).grad == 0).all()

@@ -25,9 +25,7 @@ INF = float("inf")
 ONE = (1e9,)  # nats: all tokens are below, in one group
 signed = batches(advantage=nonzero_advantages)
 gentle = batches(advantage=nonzero_advantages, ratios=st.integers(-64, 64).map(lambda k: k / 2**12))
-FIVE = make_batch(
-    [[0.02, -0.01, 0.03, 0.01, -0.02]], [1.0], old_entropy=[[0.5, 3.0, 0.1, 0.2, 0.4]]
-)
+FIVE = make_batch([[0.02, -0.01, 0.03, 0.01, -0.02]], [1.0], old_entropy=[[0.5, 3.0, 0.1, 0.2, 0.4]])
 
 
 def espo(**options):
@@ -140,9 +138,7 @@ def test_the_gradient_is_s_a_over_b_k_and_size_or_exactly_0_and_all_or_nothing_p
 
 
 @given(batch=signed, data=st.data())
-def test_changing_a_log_probability_in_one_group_changes_no_gradient_in_another(
-    batch: Batch, data
-) -> None:
+def test_changing_a_log_probability_in_one_group_changes_no_gradient_in_another(batch: Batch, data) -> None:
     recipe = espo()
     cells = data.draw(st.sampled_from(groups_of(recipe, batch)))
     moved = replace(batch, log_prob=torch.where(cells, batch.log_prob + 0.25, batch.log_prob))
@@ -155,9 +151,7 @@ def test_changing_a_log_probability_in_one_group_changes_no_gradient_in_another(
 
 @given(batch=batches(on_policy=True))
 def test_on_policy_the_value_is_minus_the_mean_advantage_of_sequences(batch: Batch) -> None:
-    means = [
-        float(a[m].mean()) for a, m in zip(batch.advantage, batch.mask, strict=True) if m.any()
-    ]
+    means = [float(a[m].mean()) for a, m in zip(batch.advantage, batch.mask, strict=True) if m.any()]
     loss = evaluate(espo(), batch).loss
     same(loss, f64(-sum(means) / len(means)))
 
@@ -213,32 +207,28 @@ def clip_width(batch: Batch, **options) -> list[float]:
 
 
 UNIT = make_batch(
-    [[0.0] * 5, [0.0] * 5], [1.0, 1.0], old_log_prob=0.0,
+    [[0.0] * 5, [0.0] * 5],
+    [1.0, 1.0],
+    old_log_prob=0.0,
     old_entropy=[[0.5, 3.0, 0.1, 0.2, 0.4], [2.0, 2.5, 1.5, 4.0, 1.0]],
-)  # fmt: skip
+)
 
 
 def test_the_width_is_linear_in_alpha_and_in_entropy() -> None:
     base = torch.tensor(clip_width(UNIT))
-    torch.testing.assert_close(
-        torch.tensor(clip_width(UNIT, alpha=0.06)), 3 * base, rtol=1e-6, atol=1e-9
-    )
+    torch.testing.assert_close(torch.tensor(clip_width(UNIT, alpha=0.06)), 3 * base, rtol=1e-6, atol=1e-9)
     doubled = with_entropy(UNIT, UNIT.old_entropy * 2)
     torch.testing.assert_close(torch.tensor(clip_width(doubled)), 2 * base, rtol=1e-6, atol=1e-9)
 
 
 def test_the_width_is_alpha_times_the_groups_mean_entropy_over_log_vocabulary() -> None:
     expected = [0.02 * e / LN_V for e in (0.3, 3.0, 1.75, 4.0)]
-    torch.testing.assert_close(
-        torch.tensor(clip_width(UNIT)), torch.tensor(expected), rtol=1e-6, atol=1e-9
-    )
+    torch.testing.assert_close(torch.tensor(clip_width(UNIT)), torch.tensor(expected), rtol=1e-6, atol=1e-9)
 
 
 def test_the_width_lies_between_0_and_alpha_and_is_alpha_for_the_uniform_distribution() -> None:
     uniform = with_entropy(UNIT, torch.full_like(UNIT.old_entropy, LN_V))
-    torch.testing.assert_close(
-        torch.tensor(clip_width(uniform)), torch.full((4,), 0.02), rtol=1e-6, atol=1e-9
-    )
+    torch.testing.assert_close(torch.tensor(clip_width(uniform)), torch.full((4,), 0.02), rtol=1e-6, atol=1e-9)
     assert all(0 <= w <= 0.02 + 1e-9 for w in clip_width(UNIT))
 
 
@@ -292,9 +282,7 @@ def test_with_alpha_0_the_on_policy_gradient_is_whole(batch: Batch) -> None:
 @given(batch=signed, data=st.data())
 def test_permuting_tokens_with_their_entropies_permutes_the_gradient(batch: Batch, data) -> None:
     n, t = batch.mask.shape
-    untied = batch.old_entropy + torch.where(
-        batch.mask, torch.arange(t).double() / 2**20, torch.zeros(())
-    )
+    untied = batch.old_entropy + torch.where(batch.mask, torch.arange(t).double() / 2**20, torch.zeros(()))
     batch = with_entropy(batch, untied)
     order = torch.tensor([data.draw(st.permutations(range(t))) for _ in range(n)])
     a, b = evaluate(espo(), batch), evaluate(espo(), batch.tokens(order))
@@ -466,9 +454,7 @@ def test_training_the_uncertain_tokens_alone(batch: Batch) -> None:
 
 
 def test_absolute_thresholds_in_nats() -> None:
-    batch = make_batch(
-        [[0.0] * 4, [0.0] * 2], [1.0, 1.0], old_entropy=[[0.1, 0.6, 2.0, 0.4], [0.1, 0.2]]
-    )
+    batch = make_batch([[0.0] * 4, [0.0] * 2], [1.0, 1.0], old_entropy=[[0.1, 0.6, 2.0, 0.4], [0.1, 0.2]])
     ids = partition(espo(thresholds=(0.5,)), batch)
     assert ids.tolist() == [[0, 1, 1, 0], [0, 0, -1, -1]]
     weight = espo(thresholds=(0.5,)).weigh(batch.td())[keys.WEIGHT]

@@ -56,9 +56,7 @@ def test_the_value_is_ppos_everywhere_with_and_without_dual_clip(batch: Batch) -
 def test_the_factor_is_min_r_hi_for_positive_and_max_r_lo_for_negative_advantages(
     batch: Batch,
 ) -> None:
-    expected = torch.where(
-        batch.advantage > 0, batch.ratio.clamp(max=HI), batch.ratio.clamp(min=LO)
-    )
+    expected = torch.where(batch.advantage > 0, batch.ratio.clamp(max=HI), batch.ratio.clamp(min=LO))
     live = batch.mask & (batch.advantage != 0)
     same(factors(gppo(), batch)[live], expected[live])
 
@@ -176,9 +174,7 @@ def test_the_gradient_is_affine_in_beta_high_which_touches_only_positive_tokens_
 
 @given(batch=signed, a=betas, b=betas)
 @example(batch=CORNERS, a=0.5, b=2.0)
-def test_the_factors_of_clipped_tokens_are_beta_times_the_bound(
-    batch: Batch, a: float, b: float
-) -> None:
+def test_the_factors_of_clipped_tokens_are_beta_times_the_bound(batch: Batch, a: float, b: float) -> None:
     f = factors(ce_gppo(a, b), batch)
     low = batch.mask & (batch.advantage < 0) & (batch.ratio < LO)
     high = batch.mask & (batch.advantage > 0) & (batch.ratio > HI)

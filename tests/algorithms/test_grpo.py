@@ -11,7 +11,7 @@ from table import evaluate
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
-from llmrl.training.credit import (
+from llmrl.credit.credit import (
     GAE,
     GroupAdvantage,
     KeepAll,

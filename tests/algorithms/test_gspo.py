@@ -14,9 +14,7 @@ from table import assert_same, evaluate, factors, oracle_outcome
 from llmrl import keys
 from llmrl.algorithms import algorithm
 
-NEAR_LOW = make_batch(
-    [[log(0.9) - 1e-9] * 2, [log(0.9) + 1e-9] * 2], [-1.0, -1.0], old_log_prob=0.0
-)
+NEAR_LOW = make_batch([[log(0.9) - 1e-9] * 2, [log(0.9) + 1e-9] * 2], [-1.0, -1.0], old_log_prob=0.0)
 NEAR_HIGH = make_batch([[log(1.1) - 1e-9] * 2, [log(1.1) + 1e-9] * 2], [1.0, 1.0], old_log_prob=0.0)
 signed = batches(advantage=nonzero_advantages)
 
@@ -39,12 +37,8 @@ def sequence_ratio(batch: Batch) -> torch.Tensor:
 @example(batch=NEAR_HIGH)
 def test_gspo_equals_gspo_token(batch: Batch) -> None:
     outcome = evaluate(gspo(), batch)
-    assert_same(
-        outcome, oracle_outcome(lambda b, lp: oracles.gspo(b, lp, low=0.1, high=0.1), batch)
-    )
-    assert_same(
-        outcome, oracle_outcome(lambda b, lp: oracles.gspo_token(b, lp, low=0.1, high=0.1), batch)
-    )
+    assert_same(outcome, oracle_outcome(lambda b, lp: oracles.gspo(b, lp, low=0.1, high=0.1), batch))
+    assert_same(outcome, oracle_outcome(lambda b, lp: oracles.gspo_token(b, lp, low=0.1, high=0.1), batch))
 
 
 @given(batch=batches(per_token=True))

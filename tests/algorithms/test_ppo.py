@@ -78,25 +78,19 @@ def test_the_loss_is_pointwise_at_least_that_of_the_unclipped_ratio(batch: Batch
 
 
 @given(batch=signed, a=widths, b=widths)
-def test_gradients_of_negative_advantages_do_not_depend_on_the_upper_width(
-    batch: Batch, a: float, b: float
-) -> None:
+def test_gradients_of_negative_advantages_do_not_depend_on_the_upper_width(batch: Batch, a: float, b: float) -> None:
     negative = batch.mask & (batch.advantage < 0)
     same(evaluate(ppo(0.2, a), batch).grad[negative], evaluate(ppo(0.2, b), batch).grad[negative])
 
 
 @given(batch=signed, a=widths, b=widths)
-def test_gradients_of_positive_advantages_do_not_depend_on_the_lower_width(
-    batch: Batch, a: float, b: float
-) -> None:
+def test_gradients_of_positive_advantages_do_not_depend_on_the_lower_width(batch: Batch, a: float, b: float) -> None:
     positive = batch.mask & (batch.advantage > 0)
     same(evaluate(ppo(a, 0.2), batch).grad[positive], evaluate(ppo(b, 0.2), batch).grad[positive])
 
 
 @given(batch=signed, width=widths, more=st.sampled_from([0.0, 0.05, 0.09]))
-def test_widening_the_range_never_enlarges_the_clipped_set(
-    batch: Batch, width: float, more: float
-) -> None:
+def test_widening_the_range_never_enlarges_the_clipped_set(batch: Batch, width: float, more: float) -> None:
     narrow = evaluate(ppo(width, width), batch).grad == 0
     wide = evaluate(ppo(width + more, width + more), batch).grad == 0
     assert not (wide & ~narrow).any()
@@ -112,9 +106,7 @@ def test_positively_homogeneous_in_the_advantage(batch: Batch, scale: float) -> 
 
 @given(batch=signed)
 def test_widths_of_1_and_infinity_give_unclipped_importance_sampling(batch: Batch) -> None:
-    assert_same(
-        evaluate(ppo(1.0, float("inf")), batch), oracle_outcome(oracles.importance_sampling, batch)
-    )
+    assert_same(evaluate(ppo(1.0, float("inf")), batch), oracle_outcome(oracles.importance_sampling, batch))
 
 
 @given(batch=signed)

@@ -22,9 +22,7 @@ SEQUENCE_MEANS = ("grpo", "gspo", "sapo", "gmpo")
 
 @pytest.mark.parametrize("name", TOKEN_MEANS)
 @given(batch=batches(on_policy=True))
-def test_at_ratio_1_the_gradient_is_minus_the_advantage_over_all_tokens(
-    name: str, batch: Batch
-) -> None:
+def test_at_ratio_1_the_gradient_is_minus_the_advantage_over_all_tokens(name: str, batch: Batch) -> None:
     expected = torch.where(batch.mask, -batch.advantage / batch.mask.sum(), 0.0)
     torch.testing.assert_close(evaluate(algorithm(name), batch).grad, expected)
 
@@ -41,9 +39,7 @@ def test_at_ratio_1_the_gradient_is_minus_the_advantage_over_sequences_and_their
 
 @given(batch=tokens)
 def test_dapo_with_equal_widths_is_ppo(batch: Batch) -> None:
-    assert_same(
-        evaluate(algorithm("dapo", clip_high=0.2), batch), oracle_outcome(oracles.ppo, batch)
-    )
+    assert_same(evaluate(algorithm("dapo", clip_high=0.2), batch), oracle_outcome(oracles.ppo, batch))
 
 
 @given(batch=tokens)

@@ -134,9 +134,7 @@ def test_gmpo_with_one_token_is_ppo_with_bounds_e_to_the_minus_and_plus_epsilon(
 
 
 def test_gmpo_clips_only_the_side_that_the_advantage_pushes_to() -> None:
-    f = factors(
-        algorithm("gmpo"), make_batch([[0.5], [-0.5], [0.5], [-0.5]], [1.0, 1.0, -1.0, -1.0])
-    )
+    f = factors(algorithm("gmpo"), make_batch([[0.5], [-0.5], [0.5], [-0.5]], [1.0, 1.0, -1.0, -1.0]))
     same(f[:, 0], f64([0.0, exp(-0.5), exp(0.5), 0.0]))
 
 
@@ -188,9 +186,7 @@ def test_clip_cov_draws_among_tokens_within_its_band_that_are_not_clipped() -> N
     low, high = min(cov[4:8]) - 0.1, max(cov[4:8]) + 0.1
     assert all(low < c < high for c in cov[:8])
     assert all(c > high for c in cov[8:12])
-    recipe = algorithm(
-        "clip_cov", fraction=0.9, cov_low=low, cov_high=high, clip_low=0.2, clip_high=0.2
-    )
+    recipe = algorithm("clip_cov", fraction=0.9, cov_low=low, cov_high=high, clip_low=0.2, clip_high=0.2)
     # A clip that keeps its gradient shows that the gate left the clipped tokens alone.
     recipe = replace(recipe, clip=GradientPreservingClip(low=0.2, high=0.2))
     grad = evaluate(recipe, batch).grad[0]
@@ -228,9 +224,7 @@ def test_aspo_factor_is_the_ratio_within_lo_and_c_for_negative_advantages(batch:
 
 @given(batch=batches(per_token=True, on_policy=True))
 def test_aspo_on_policy_gradient_equals_the_token_means(batch: Batch) -> None:
-    assert_same(
-        evaluate(algorithm("aspo", kl=0.0), batch), oracle_outcome(oracles.ppo, batch), value=False
-    )
+    assert_same(evaluate(algorithm("aspo", kl=0.0), batch), oracle_outcome(oracles.ppo, batch), value=False)
 
 
 # DCPO
@@ -283,9 +277,7 @@ def corrected(recipe, batch: Batch, log_rho: float, log_prob: torch.Tensor):
 @pytest.mark.parametrize("base", ["dapo", "gspo", "espo", "sapo"])
 @pytest.mark.parametrize("name", ["tis", "mis"])
 @given(batch=by_row)
-def test_a_correction_is_the_identity_if_the_sampler_is_the_trainer(
-    name: str, base: str, batch: Batch
-) -> None:
+def test_a_correction_is_the_identity_if_the_sampler_is_the_trainer(name: str, base: str, batch: Batch) -> None:
     assert_same(evaluate(algorithm(f"{name}+{base}"), batch), evaluate(algorithm(base), batch))
 
 

@@ -205,9 +205,7 @@ MATRIX: dict[str, Batch] = {
     "a single element": make_batch([[0.3]], [1.0]),
     "a single element, clipped": make_batch([[-0.3]], [-1.0]),
     "no entropy anywhere": make_batch([[0.1, 0.2], [-0.3]], [1.0, -1.0], old_entropy=0.0),
-    "entropy of zero becoming positive": make_batch(
-        [[0.1, 0.2], [-0.3]], [1.0, -1.0], old_entropy=0.0, entropy=2.0
-    ),
+    "entropy of zero becoming positive": make_batch([[0.1, 0.2], [-0.3]], [1.0, -1.0], old_entropy=0.0, entropy=2.0),
     "certain tokens": make_batch([[0.0, -0.1]], [1.0], old_log_prob=0.0, old_entropy=0.0),
     "nearly impossible tokens": make_batch([[0.1, -0.1]], [1.0], old_log_prob=-80.0),
     "large advantages": make_batch([[0.1, 3.0], [0.2, -3.0]], [1e4, -1e4]),
@@ -227,9 +225,7 @@ def test_loss_and_gradient_are_finite(row: Row, case: str) -> None:
 
 @every
 def test_half_precision_inputs_are_computed_in_float32(row: Row) -> None:
-    batch = make_batch(
-        [[0.5, -0.25, 0.125], [0.25]], [1.0, -1.0], old_log_prob=-1.0, old_entropy=0.5
-    )
+    batch = make_batch([[0.5, -0.25, 0.125], [0.25]], [1.0, -1.0], old_log_prob=-1.0, old_entropy=0.5)
     exact, half = evaluate(row.make(), batch), evaluate(row.make(), batch, torch.bfloat16)
     assert half.loss.dtype == torch.float32
     torch.testing.assert_close(half.loss.double(), exact.loss, rtol=1e-5, atol=1e-5)
@@ -269,9 +265,7 @@ def test_metrics_carry_no_gradient(row: Row) -> None:
 def test_no_gradient_flows_into_anything_but_the_log_probability(row: Row) -> None:
     recipe, td = row.make(), SMOOTH.td(SMOOTH.log_prob.clone().requires_grad_())
     others = [
-        key
-        for key in (keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.ENTROPY, keys.OLD_ENTROPY)
-        if key in set(recipe.in_keys)
+        key for key in (keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.ENTROPY, keys.OLD_ENTROPY) if key in set(recipe.in_keys)
     ]
     for key in others:
         td[key] = td[key].clone().requires_grad_()

@@ -37,9 +37,7 @@ def test_the_ratio_is_llmrl_over_trl_and_the_first_step_does_not_count(script: A
     assert "| reward of the last step | 0.250 | 0.250 |  |" in lines
 
 
-def test_without_trl_the_error_says_how_to_install_it(
-    script: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_trl_the_error_says_how_to_install_it(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["vs_trl.py"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"pip install trl==1\.16\.0"):

@@ -20,9 +20,7 @@ IDS = {
     **{"amc23": "AMC23", "minerva": "Minerva", "olympiadbench": "OlympiadBench"},
     "hmmt25": "HMMT25",
 }
-ROWS = [
-    {"problem": f"P{i}", "answer": str(i), "level": 1 + i % 5, "type": "Algebra"} for i in range(60)
-]
+ROWS = [{"problem": f"P{i}", "answer": str(i), "level": 1 + i % 5, "type": "Algebra"} for i in range(60)]
 
 
 @pytest.fixture(autouse=True)
@@ -54,9 +52,7 @@ def write(path, rows=ROWS):
     return path
 
 
-@pytest.mark.parametrize(
-    ("name", "split"), [(n, s) for n, b in BENCHMARKS.items() for s in b.splits]
-)
+@pytest.mark.parametrize(("name", "split"), [(n, s) for n, b in BENCHMARKS.items() for s in b.splits])
 def test_the_real_sets_are_whole(name, split, data_dir, monkeypatch, caplog):
     monkeypatch.setenv("LLMRL_DATA", str(data_dir))
     problems = open_benchmark(name, split=split, check=False)
@@ -145,12 +141,8 @@ def test_a_data_folder_that_is_none(monkeypatch, tmp_path):
 
 
 def test_gold_answers_are_checked_when_the_set_is_read(folder, monkeypatch, caplog):
-    write(
-        folder / "amc23.jsonl", [{"problem": "P", "answer": a, "id": a} for a in ("1", "\\frac{")]
-    )
-    monkeypatch.setattr(
-        "llmrl.verifiers.check_gold", lambda g: "open brace" if "{" in g else None, raising=False
-    )
+    write(folder / "amc23.jsonl", [{"problem": "P", "answer": a, "id": a} for a in ("1", "\\frac{")])
+    monkeypatch.setattr("llmrl.verifiers.check_gold", lambda g: "open brace" if "{" in g else None, raising=False)
     assert len(open_benchmark("amc23")) == 2
     assert r"1 of 2 gold answers cannot be parsed: \frac{: '\\frac{' (open brace)" in caplog.text
     assert len(open_benchmark("amc23", bad_gold="drop")) == 1
@@ -209,8 +201,6 @@ def test_math_from_a_path(data_dir, grader):
     assert env.unwrapped.problems.size == 7500
     held_out = gymnasium.make("llmrl/MATH-v0", source=path, split="test", verifier=grader)
     assert held_out.unwrapped.problems.size == 5000  # the file beside it
-    hard = gymnasium.make(
-        "llmrl/MATH-v0", source=path, subjects=("number_theory",), levels=(5,), verifier=grader
-    )
+    hard = gymnasium.make("llmrl/MATH-v0", source=path, subjects=("number_theory",), levels=(5,), verifier=grader)
     _, info = hard.reset(seed=0)
     assert (info["subject"], info["level"]) == ("number_theory", 5)

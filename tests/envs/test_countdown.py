@@ -20,9 +20,7 @@ def test_problems_are_solved_by_their_answer(numbers):
     problems = CountdownProblems(numbers=numbers)
     for i in range(100):
         problem = problems[i]
-        given, target = re.search(
-            r"numbers ([\d, ]+), each .* make (\d+)\.", problem.problem
-        ).groups()
+        given, target = re.search(r"numbers ([\d, ]+), each .* make (\d+)\.", problem.problem).groups()
         result = evaluate(problem.answer)
         assert result.value == int(target) <= 999
         assert sorted(result.numbers) == sorted(map(int, given.split(",")))

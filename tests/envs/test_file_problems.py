@@ -89,9 +89,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
 
 def test_blank_lines_and_a_byte_order_mark(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_bytes(
-        b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\n\n" + json.dumps(ROW).encode()
-    )
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(ROW).encode() + b"\n\n" + json.dumps(ROW).encode())
     assert len(FileProblems(path)) == 2
 
 
@@ -222,9 +220,7 @@ def test_gold_answers_are_checked(tmp_path):
     problems = FileProblems(path, check_gold=check)
     assert problems.bad_golds == [("p1", "{", "a lonely brace"), ("p3", "}", "a lonely brace")]
     said = problems.resolve_bad_golds("keep")
-    assert said.startswith(
-        "2 of 4 gold answers cannot be parsed: p1: '{' (a lonely brace); p3: '}'"
-    )
+    assert said.startswith("2 of 4 gold answers cannot be parsed: p1: '{' (a lonely brace); p3: '}'")
     assert len(problems) == 4
     with pytest.raises(DataError, match=r"2 of 4 gold answers .* choose bad_gold='drop' or 'keep'"):
         problems.resolve_bad_golds("error")

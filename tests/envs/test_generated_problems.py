@@ -91,9 +91,7 @@ def test_a_small_template_gives_all_its_problems_before_any_comes_again(monkeypa
         text = f"What is ${rng.integers(30)} + {level}$?"
         return Draft(problem=text, answer="?", steps=("So.",), referee=bool)
 
-    monkeypatch.setattr(
-        "llmrl.envs.generated.TEMPLATES", {"a": Template("algebra/tiny", "algebra", (1,), draw)}
-    )
+    monkeypatch.setattr("llmrl.envs.generated.TEMPLATES", {"a": Template("algebra/tiny", "algebra", (1,), draw)})
     problems = GeneratedProblems("train")
     texts = [problems[i].problem for i in range(400)]
     known = len(set(texts))

@@ -64,16 +64,11 @@ class Answer(BaseHTTPRequestHandler):
         if path.startswith("/api/datasets/openai/gsm8k/tree"):
             names = self.server.files
             content = json.dumps(
-                [
-                    {"type": "file", "path": n, "size": len(data(n)), "oid": n.replace("/", "-")}
-                    for n in names
-                ]
+                [{"type": "file", "path": n, "size": len(data(n)), "oid": n.replace("/", "-")} for n in names]
             ).encode()
         elif path.startswith("/api/datasets/openai/gsm8k"):
             listed = [{"rfilename": name} for name in self.server.files]
-            content = json.dumps(
-                {"id": "openai/gsm8k", "sha": self.commit, "siblings": listed}
-            ).encode()
+            content = json.dumps({"id": "openai/gsm8k", "sha": self.commit, "siblings": listed}).encode()
         elif (name := path.partition(f"/resolve/{self.commit}/")[2]) in self.server.files:
             content = data(name)
             more = {"ETag": f'"{name.replace("/", "-")}"', "X-Repo-Commit": self.commit}

@@ -218,9 +218,7 @@ def test_torchrl_plays_it(grader):
     torchrl_envs = pytest.importorskip("torchrl.envs")
     from tensordict.nn import TensorDictModule
 
-    env = torchrl_envs.GymWrapper(
-        gymnasium.make("llmrl/MathRetry-v0", source="generated", verifier=grader)
-    )
+    env = torchrl_envs.GymWrapper(gymnasium.make("llmrl/MathRetry-v0", source="generated", verifier=grader))
     torchrl_envs.check_env_specs(env)
     policy = TensorDictModule(lambda _: "\\boxed{?}", in_keys=["observation"], out_keys=["action"])
     data = env.rollout(10, policy)

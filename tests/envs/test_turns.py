@@ -8,16 +8,12 @@ import pytest
 
 @pytest.fixture
 def tool(grader):
-    return gymnasium.make(
-        "llmrl/MathTool-v0", source="generated", verifier=grader, calls=2, call_cost=0.1
-    )
+    return gymnasium.make("llmrl/MathTool-v0", source="generated", verifier=grader, calls=2, call_cost=0.1)
 
 
 @pytest.fixture
 def retry(grader):
-    return gymnasium.make(
-        "llmrl/MathRetry-v0", source="generated", verifier=grader, attempts=3, decay=0.5
-    )
+    return gymnasium.make("llmrl/MathRetry-v0", source="generated", verifier=grader, attempts=3, decay=0.5)
 
 
 def right(info):
@@ -75,9 +71,7 @@ def test_retry_ends_when_right_or_spent_or_without_verdict(retry):
 
 
 def test_several_turns_are_rendered(grader):
-    env = gymnasium.make(
-        "llmrl/MathRetry-v0", source="generated", verifier=grader, render_mode="ansi"
-    )
+    env = gymnasium.make("llmrl/MathRetry-v0", source="generated", verifier=grader, render_mode="ansi")
     env.reset(seed=0)
     env.step("\\boxed{?}")
     env.step("\\boxed{!}")

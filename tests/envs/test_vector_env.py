@@ -8,7 +8,8 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from llmrl.envs.math import MathEnv
-from llmrl.envs.text import FreeText, TextVectorEnv
+from llmrl.envs.text import FreeText
+from llmrl.envs.vector import TextVectorEnv
 from llmrl.envs.wrappers import FormatReward
 
 ENV = "llmrl/MATH-v0"
@@ -132,9 +133,7 @@ def test_gymnasiums_own_vector_environments(mode, grader):
     kwargs = {"autoreset_mode": AutoresetMode.DISABLED}
     if mode == "async":
         kwargs["shared_memory"] = False  # Gymnasium cannot share texts
-    envs = gymnasium.make_vec(
-        *(ENV, 2, mode), vector_kwargs=kwargs, source="generated", verifier=grader
-    )
+    envs = gymnasium.make_vec(*(ENV, 2, mode), vector_kwargs=kwargs, source="generated", verifier=grader)
     assert isinstance(envs, (SyncVectorEnv, AsyncVectorEnv))
     problems, info = envs.reset(seed=3)
     ours = gymnasium.make_vec(ENV, 2, source="generated", verifier=grader)
@@ -157,9 +156,7 @@ def test_wrappers_are_graded_together_too(grader):
 
 
 def test_a_time_limit_cuts_off(grader):
-    envs = gymnasium.make_vec(
-        "llmrl/MathRetry-v0", 2, source="generated", verifier=grader, max_episode_steps=2
-    )
+    envs = gymnasium.make_vec("llmrl/MathRetry-v0", 2, source="generated", verifier=grader, max_episode_steps=2)
     envs.reset(seed=0)
     envs.step(["?", "?"])
     _, _, terminated, truncated, _ = envs.step(["?", "?"])
@@ -206,9 +203,7 @@ def test_an_environment_from_elsewhere():
 
 
 def test_episodes_can_be_cut_off(grader):
-    env = TextVectorEnv.make(
-        "llmrl/MathRetry-v0", 3, source="generated", verifier=grader, attempts=2
-    )
+    env = TextVectorEnv.make("llmrl/MathRetry-v0", 3, source="generated", verifier=grader, attempts=2)
     env.reset(seed=0)
     env.step(["\\boxed{?}"] * 3)
     env.truncate(np.array([True, False, False]))

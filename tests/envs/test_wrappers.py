@@ -39,9 +39,7 @@ def test_format_patterns_run_over_lines(env):
         FormatReward(env, "(")
 
 
-@pytest.mark.parametrize(
-    ("length", "penalty"), [(0, 0), (80, 0), (81, -0.05), (90, -0.5), (100, -1), (500, -1)]
-)
+@pytest.mark.parametrize(("length", "penalty"), [(0, 0), (80, 0), (81, -0.05), (90, -0.5), (100, -1), (500, -1)])
 def test_soft_overlong(env, length, penalty):
     part = play(SoftOverlong(env, limit=100, window=20), "x" * length)[1]["overlong"]
     assert part == pytest.approx(penalty)
@@ -66,10 +64,7 @@ def test_length(env):
 
 def test_another_verifier(env):
     def polite(responses, golds):
-        return [
-            Verdict(1.0, "timeout") if r == "hang" else Verdict(float("please" in r), "correct")
-            for r in responses
-        ]
+        return [Verdict(1.0, "timeout") if r == "hang" else Verdict(float("please" in r), "correct") for r in responses]
 
     wrapped = VerifierReward(env, polite, weight=0.3, name="polite")
     assert play(wrapped, "please ANSWER") == (1.3, {"answer": 1.0, "polite": 0.3})

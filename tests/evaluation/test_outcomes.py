@@ -10,11 +10,22 @@ from llmrl.evaluation.outcomes import count_votes
 
 def record(problem: int, answer: str, verdict: str, greedy: bool = False, **more) -> dict:
     return {
-        "group": problem, "problem_id": problem, "problem": f"problem {problem}", "answer": "1",
-        "response": answer, "extracted": answer, "verdict": verdict, "reward": float(verdict == "correct"),
-        "valid": verdict in ("correct", "wrong", "no_answer"), "finish_reason": "end", "tokens": 10,
-        "subject": "algebra" if problem < 2 else "geometry", "level": 1, "greedy": greedy, **more,
-    }  # fmt: skip
+        "group": problem,
+        "problem_id": problem,
+        "problem": f"problem {problem}",
+        "answer": "1",
+        "response": answer,
+        "extracted": answer,
+        "verdict": verdict,
+        "reward": float(verdict == "correct"),
+        "valid": verdict in ("correct", "wrong", "no_answer"),
+        "finish_reason": "end",
+        "tokens": 10,
+        "subject": "algebra" if problem < 2 else "geometry",
+        "level": 1,
+        "greedy": greedy,
+        **more,
+    }
 
 
 def two_problems() -> Evaluation:
@@ -126,8 +137,13 @@ def test_samples_are_compared_by_the_measures_that_both_have():
     part = two_problems()
     result = compare(part, part)
     assert set(result.difference) == {
-        "greedy", "avg@4", "pass@2", "maj@2", "pass@4", "maj@4",
-    }  # fmt: skip
+        "greedy",
+        "avg@4",
+        "pass@2",
+        "maj@2",
+        "pass@4",
+        "maj@4",
+    }
     assert all(d == (0, 0, 0) for d in result.difference.values())
 
 

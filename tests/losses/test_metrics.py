@@ -21,9 +21,7 @@ METRICS = ("dapo", "gppo", "cispo", "sapo", "gspo", "espo", "erc", "gmpo", "aspo
 def cells(batch: Batch) -> list[tuple[float, float]]:
     """Log-ratio and advantage of every sampled token."""
     d = batch.log_prob - batch.old_log_prob
-    return [
-        (float(d[i, j]), float(batch.advantage[i, j])) for i, j in batch.mask.nonzero().tolist()
-    ]
+    return [(float(d[i, j]), float(batch.advantage[i, j])) for i, j in batch.mask.nonzero().tolist()]
 
 
 def share(flags: list[bool]) -> float:
@@ -95,9 +93,7 @@ def test_a_token_is_kept_only_if_every_gate_keeps_it() -> None:
     batch = make_batch([[0.1] * 4], [1.0], old_entropy=1.0, entropy=[[1.0, 1.0, 1.5, 2.0]])
     for order in ("erc+erc+dapo", "erc+dapo"):
         assert float(evaluate(algorithm(order), batch).metrics["gate_fraction"]) == 0.5
-    outer_keeps_all = Algorithm(
-        name="two", gates=(EntropyRatioGate(), EntropyRatioGate(low=0.1, high=9.0))
-    )
+    outer_keeps_all = Algorithm(name="two", gates=(EntropyRatioGate(), EntropyRatioGate(low=0.1, high=9.0)))
     got = evaluate(outer_keeps_all, batch).metrics
     assert float(got["gate_fraction"]) == 0.5
     assert float(got["zero_grad_fraction"]) == 0.5
@@ -148,9 +144,7 @@ def test_each_entropy_group_has_its_own_share_width_and_clip_fraction(batch: Bat
 
 @pytest.mark.parametrize("name", METRICS)
 @given(batch=batches(garbage=True), cut=st.integers(0, 4))
-def test_metrics_of_micro_batches_joined_by_tokens_are_those_of_the_batch(
-    name: str, batch: Batch, cut: int
-) -> None:
+def test_metrics_of_micro_batches_joined_by_tokens_are_those_of_the_batch(name: str, batch: Batch, cut: int) -> None:
     recipe = algorithm(name)
     td, loss = recipe.weigh(batch.td()), recipe.loss()
     n = len(batch.mask)

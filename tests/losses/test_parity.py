@@ -62,9 +62,7 @@ def test_public_libraries(found: dict[tuple[str, str], Comparison], fixture: str
             assert result.gradient_off < TOLERANCE, result
 
 
-def test_every_published_result_is_compared(
-    found: dict[tuple[str, str], Comparison], data_dir: Path
-) -> None:
+def test_every_published_result_is_compared(found: dict[tuple[str, str], Comparison], data_dir: Path) -> None:
     peers = json.loads((data_dir / "loss_parity_peers.json").read_text())["results"]
     assert set(peers) == set(RECIPES)
     # Names with "my" are formulas written beside the fixture, no published code.
@@ -77,21 +75,15 @@ def test_every_published_result_is_compared(
 
 @pytest.mark.parametrize("name", ["ce_gppo", "ce_gppo_75"])
 @pytest.mark.parametrize("case", [0, 1])
-def test_ce_gppos_own_value_is_ppos_and_its_gradient_the_published_one(
-    data_dir: Path, case: int, name: str
-) -> None:
+def test_ce_gppos_own_value_is_ppos_and_its_gradient_the_published_one(data_dir: Path, case: int, name: str) -> None:
     vectors = json.loads((data_dir / "loss_vectors.json").read_text())[case]
     published = vectors["outputs"][name]
     recipe, options = loss_parity.vector_recipe(name, published["params"])
-    inputs: dict[str, Any] = {
-        key: torch.tensor(value, dtype=torch.float64) for key, value in vectors["inputs"].items()
-    }
+    inputs: dict[str, Any] = {key: torch.tensor(value, dtype=torch.float64) for key, value in vectors["inputs"].items()}
     loss, gradient = loss_parity.evaluate(recipe, {**options, "literal": False}, inputs)
     assert loss == pytest.approx(vectors["outputs"]["ppo"]["loss"], abs=TOLERANCE)
     assert abs(loss - published["loss"]) > 1e-3
-    torch.testing.assert_close(
-        gradient, torch.tensor(published["grad"], dtype=torch.float64), rtol=0, atol=TOLERANCE
-    )
+    torch.testing.assert_close(gradient, torch.tensor(published["grad"], dtype=torch.float64), rtol=0, atol=TOLERANCE)
 
 
 # The fixture once more, with numbers that can be read here.

@@ -13,6 +13,7 @@ from strategies import Batch, batches, f64, make_batch
 
 from llmrl import keys
 from llmrl.losses.aggregate import FixedLength, GroupMean, SequenceMean, TokenMean
+from llmrl.losses.batch import Step
 from llmrl.losses.clip import (
     DetachedWeight,
     DualClip,
@@ -41,8 +42,7 @@ from llmrl.losses.partition import (
     EntropyThresholds,
     rank_partition,
 )
-from llmrl.losses.pool import part_count, part_mean, part_sum, sequence_mean
-from llmrl.losses.step import Step
+from llmrl.losses.segments import part_count, part_mean, part_sum, sequence_mean
 
 INF, NAN = float("inf"), float("nan")
 masks = batches().map(lambda batch: batch.mask)
@@ -71,9 +71,7 @@ def test_weights_are_those_of_the_loops(mask: torch.Tensor) -> None:
         for j in range(mask.shape[1]):
             live = bool(mask[i, j])
             expected = (1 / tokens, 1 / (rows * own), 1 / (rows * 7)) if live else (0, 0, 0)
-            got = tuple(
-                float(a(mask)[i, j]) for a in (TokenMean(), SequenceMean(), FixedLength(length=7))
-            )
+            got = tuple(float(a(mask)[i, j]) for a in (TokenMean(), SequenceMean(), FixedLength(length=7)))
             assert got == pytest.approx(expected, rel=1e-12)
 
 
@@ -170,9 +168,7 @@ def test_pooling_knows_as_many_parts_as_tokens() -> None:
 
 
 @given(batch=batches(max_tokens=12), edges=st.sampled_from([(0.8,), (0.5,), (0.9,), (0.1,)]))
-def test_a_partition_by_ranks_is_that_of_the_sorted_list(
-    batch: Batch, edges: tuple[float, ...]
-) -> None:
+def test_a_partition_by_ranks_is_that_of_the_sorted_list(batch: Batch, edges: tuple[float, ...]) -> None:
     ids = rank_partition(batch.old_entropy, batch.mask, edges)
     assert (ids[~batch.mask] == -1).all()
     for i in range(len(ids)):
@@ -230,9 +226,7 @@ def test_thresholds_belong_to_the_part_above() -> None:
 
 @pytest.mark.parametrize("edges", [(), (0.0,), (1.0,), (0.8, 0.2), (0.5, 0.5), (1.2,)])
 def test_edges_that_do_not_rise_between_0_and_1_are_refused(edges: tuple[float, ...]) -> None:
-    with pytest.raises(
-        ValueError, match=r"EntropyPartition: quantiles must rise strictly between 0 and 1"
-    ):
+    with pytest.raises(ValueError, match=r"EntropyPartition: quantiles must rise strictly between 0 and 1"):
         EntropyPartition(quantiles=edges)
 
 
@@ -342,9 +336,7 @@ def gaps(*rows: list[float]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return batch.log_prob, batch.old_log_prob, batch.mask
 
 
-@pytest.mark.parametrize(
-    "rule", [TokenTIS(), SequenceTIS(), TokenMIS(), SequenceMIS(), GeometricRejection()], ids=repr
-)
+@pytest.mark.parametrize("rule", [TokenTIS(), SequenceTIS(), TokenMIS(), SequenceMIS(), GeometricRejection()], ids=repr)
 @given(batch=batches(on_policy=True, garbage=True))
 def test_a_correction_is_the_identity_if_the_sampler_is_the_trainer(rule, batch: Batch) -> None:
     factor = rule(batch.old_log_prob, batch.old_log_prob.clone(), batch.mask)

@@ -155,15 +155,12 @@ def test_the_value_loss_is_half_the_larger_of_the_two_squared_errors(case, width
     loss = ValueLoss(clip=width, coefficient=1.0)(td)["loss_value"]
     cells = batch.mask.nonzero().tolist()
     theirs = sum(
-        oracles.value_loss(value[i, j], float(old[i, j]), float(target[i, j]), width=width)
-        for i, j in cells
+        oracles.value_loss(value[i, j], float(old[i, j]), float(target[i, j]), width=width) for i, j in cells
     ) / len(cells)
     torch.testing.assert_close(loss, theirs)
     (mine,) = torch.autograd.grad(loss, value)
     other = torch.autograd.grad(theirs, value)[0] if theirs.requires_grad else None
-    tie = (value - target).square() == (
-        (old + (value - old).clamp(-width, width)) - target
-    ).square()
+    tie = (value - target).square() == ((old + (value - old).clamp(-width, width)) - target).square()
     other = torch.zeros_like(mine) if other is None else other
     torch.testing.assert_close(
         mine[~tie | ((value - old).abs() <= width)], other[~tie | ((value - old).abs() <= width)]
@@ -214,9 +211,7 @@ def test_the_entropy_bonus_is_minus_the_weighted_entropy(batch: Batch) -> None:
     loss = EntropyBonus(coefficient=0.5)(weighed(batch, ENTROPY=entropy))["loss_entropy"]
     (grad,) = torch.autograd.grad(loss, entropy)
     weight = TokenMean()(batch.mask)
-    torch.testing.assert_close(
-        loss.detach(), -0.5 * batch.entropy[batch.mask].sum() / batch.mask.sum()
-    )
+    torch.testing.assert_close(loss.detach(), -0.5 * batch.entropy[batch.mask].sum() / batch.mask.sum())
     torch.testing.assert_close(grad, -0.5 * weight)
 
 

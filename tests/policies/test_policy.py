@@ -37,7 +37,7 @@ from transformers import (
 from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.policies.policy import LoraOptions, Policy, PolicyError
-from llmrl.policies.reading import PADDED
+from llmrl.policies.scoring.forward import PADDED
 
 PROBLEMS = ["1+1", "What is seven times eight?", "x", "1+1", "Solve $x^2=4$."]
 
@@ -69,9 +69,7 @@ def assert_scores_are_exact(policy: Policy, data: TensorDict, tolerance: float =
                 (keys.SAMPLER_LOG_PROB, want),
                 (keys.ENTROPY, want_entropy),
             ):
-                torch.testing.assert_close(
-                    scored[key][row][mask[row]], value, atol=tolerance, rtol=tolerance
-                )
+                torch.testing.assert_close(scored[key][row][mask[row]], value, atol=tolerance, rtol=tolerance)
     for key in (keys.LOG_PROB, keys.ENTROPY, keys.SAMPLER_LOG_PROB):
         assert (scored[key][~mask] == 0).all()
         assert scored[key].dtype == torch.float32
@@ -98,9 +96,7 @@ def test_the_layout():
     width = max(map(len, contexts))
     assert data.batch_size == (15,)
     for row, context in enumerate(contexts):
-        tokens, attention, mask = (
-            data[key][row] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK)
-        )
+        tokens, attention, mask = (data[key][row] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK))
         length = int(mask.sum())
         assert tokens[width - len(context) : width].tolist() == context
         expected = torch.zeros_like(mask)
@@ -149,9 +145,7 @@ def test_scores_do_not_depend_on_padding_or_batch():
     policy.end_ids |= set(range(30, 130))
     data = policy.generate(PROBLEMS, generator=seeded())
     together = policy.score(data, entropy=True)
-    wider = data.exclude("text").apply(
-        lambda x: torch.nn.functional.pad(x, (5, 3)) if x.ndim == 2 else x
-    )
+    wider = data.exclude("text").apply(lambda x: torch.nn.functional.pad(x, (5, 3)) if x.ndim == 2 else x)
     garbage = wider[keys.TOKENS]
     garbage[~wider[keys.ATTENTION]] = torch.randint(0, 261, garbage.shape)[~wider[keys.ATTENTION]]
     padded = policy.score(wider, entropy=True)
@@ -220,9 +214,7 @@ def test_several_turns_in_a_row_are_scored_by_the_mask():
 
 def test_rows_without_sampled_tokens_cost_nothing_and_break_nothing():
     policy = tiny_policy(max_prompt_length=20)
-    data = policy.generate(
-        ["1", "much too long a problem for this policy", "2"], generator=seeded()
-    )
+    data = policy.generate(["1", "much too long a problem for this policy", "2"], generator=seeded())
     assert data["finish_reason"].tolist() == [1, 2, 1]
     assert not data[keys.ATTENTION][1].any()
     assert list(data["text", "response"])[1] == ""
@@ -256,13 +248,16 @@ def test_other_kinds_of_models(kind):
     torch.manual_seed(0)
     size = {"vocab_size": 261, "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
     body = {
-        "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 32,
-        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 128,
-    }  # fmt: skip
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "head_dim": 32,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "max_position_embeddings": 128,
+    }
     model = {
-        "gpt2": lambda: GPT2LMHeadModel(
-            GPT2Config(n_embd=64, n_layer=2, n_head=2, n_positions=128, **size)
-        ),
+        "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_embd=64, n_layer=2, n_head=2, n_positions=128, **size)),
         "gemma2": lambda: Gemma2ForCausalLM(
             Gemma2Config(final_logit_softcapping=2.0, sliding_window=8, **body, **size)
         ),
@@ -272,9 +267,7 @@ def test_other_kinds_of_models(kind):
     }[kind]()
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(20 if kind != "untied" else 1)
-    policy = Policy(
-        model, tiny_tokenizer(), max_prompt_length=64, max_response_length=12, temperature=0.9
-    )
+    policy = Policy(model, tiny_tokenizer(), max_prompt_length=64, max_response_length=12, temperature=0.9)
     policy.train()  # dropout would show
     data = policy.generate(PROBLEMS, generator=seeded())
     scored = policy.score(data, entropy=True)
@@ -296,9 +289,7 @@ def test_a_head_that_is_not_understood_is_refused():
     model = Odd(tiny_model().config)
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(10)
-    with pytest.raises(
-        PolicyError, match="Odd computes its logits from the hidden states in a way"
-    ):
+    with pytest.raises(PolicyError, match="Odd computes its logits from the hidden states in a way"):
         Policy(model, tiny_tokenizer())
 
 
@@ -372,9 +363,7 @@ def test_a_tokenizer_that_closes_every_text_does_not_end_the_prompt():
 def test_special_tokens_are_written_once():
     """A tokenizer that begins every text with a token does so without a chat template only."""
     tokenizer = tiny_tokenizer()
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"{STOP} $A", special_tokens=[(STOP, 2)]
-    )
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{STOP} $A", special_tokens=[(STOP, 2)])
     assert 2 not in Policy(tiny_model(), tokenizer).encode(["ab"])[0]
     plain = Policy(tiny_model(), tokenizer, chat_template=None).encode(["ab"])[0]
     assert plain[0] == 2
@@ -451,9 +440,7 @@ def test_torchrl_reads_the_distribution():
     mask = data[keys.MASK]
     log_prob = dist.log_prob(data[keys.TOKENS])
     torch.testing.assert_close(log_prob, scored[keys.LOG_PROB], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(
-        dist.entropy()[mask], scored[keys.ENTROPY][mask], atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(dist.entropy()[mask], scored[keys.ENTROPY][mask], atol=1e-4, rtol=1e-4)
     data[keys.SAMPLER_LOG_PROB] = torch.where(mask, data[keys.SAMPLER_LOG_PROB] + 0.1, 0.0)
     advantage = torch.randn(5, generator=seeded(2))[:, None].expand(mask.shape)
     data["advantage"] = advantage[..., None]
@@ -490,9 +477,7 @@ def test_save_and_load(tmp_path):
     for name, p in policy.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], p)
     assert tokenizer.chat_template == CHAT_TEMPLATE
-    again = Policy.from_pretrained(
-        tmp_path / "saved", device="cpu", max_prompt_length=128, max_response_length=16
-    )
+    again = Policy.from_pretrained(tmp_path / "saved", device="cpu", max_prompt_length=128, max_response_length=16)
     assert again.end_ids == {1, 2}
     assert again.pad_id == policy.pad_id
     policy.end_ids = again.end_ids
@@ -529,9 +514,13 @@ def test_low_rank_adapters(tmp_path, targets):
     pytest.importorskip("peft", reason="peft is not installed: pip install 'llmrl[lora]'")
     folder = tiny_folder(tmp_path / "tiny", tie_word_embeddings=False)
     policy = Policy.from_pretrained(
-        folder, device="cpu", lora=LoraOptions(rank=4, targets=targets),
-        max_prompt_length=64, max_response_length=12, temperature=0.7,
-    )  # fmt: skip
+        folder,
+        device="cpu",
+        lora=LoraOptions(rank=4, targets=targets),
+        max_prompt_length=64,
+        max_response_length=12,
+        temperature=0.7,
+    )
     trained = [name for name, p in policy.model.named_parameters() if p.requires_grad]
     assert trained
     assert all("lora_" in name for name in trained)
@@ -548,13 +537,18 @@ def test_low_rank_adapters(tmp_path, targets):
             assert p.grad.abs().sum() > 0
     policy.save(tmp_path / "merged")
     merged = Policy.from_pretrained(
-        tmp_path / "merged", device="cpu",
-        max_prompt_length=64, max_response_length=12, temperature=0.7,
-    )  # fmt: skip
+        tmp_path / "merged",
+        device="cpu",
+        max_prompt_length=64,
+        max_response_length=12,
+        temperature=0.7,
+    )
     assert not any("lora" in name for name, _ in merged.model.named_parameters())
     with torch.no_grad():
         torch.testing.assert_close(
-            merged.score(data)[keys.LOG_PROB], policy.score(data)[keys.LOG_PROB],
-            atol=1e-4, rtol=1e-4,
-        )  # fmt: skip
+            merged.score(data)[keys.LOG_PROB],
+            policy.score(data)[keys.LOG_PROB],
+            atol=1e-4,
+            rtol=1e-4,
+        )
     assert any("lora_" in name for name, _ in policy.model.named_parameters())  # a copy was merged

@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from example_run import NASTY, write_rollouts, write_run
 
 from llmrl.report.page import write_page
@@ -51,12 +47,21 @@ def show(browser: str, page: Path, view: str = "", script: str = "") -> str:
         page.write_text(text.replace("</body>", f"<script>{script}</script></body>"))
     shown = subprocess.run(
         [
-            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-            f"--user-data-dir={page.parent / 'profile'}", "--virtual-time-budget=2000", "--dump-dom",
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={page.parent / 'profile'}",
+            "--virtual-time-budget=2000",
+            "--dump-dom",
             f"{page.as_uri()}#{view}",
         ],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
     # Data that a script read stay in the document; what is seen is the rest.
     return re.sub(r"<script.*?</script>", "", shown, flags=re.DOTALL)
 

@@ -3,27 +3,23 @@
 import dataclasses
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from tensordict import TensorDict
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
 import trivial  # noqa: F401  registers tests/SayA-v0
+from tensordict import TensorDict
 from tiny import tiny_folder, tiny_policy
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
-from llmrl.cli import main
+from llmrl.commands.cli import main
+from llmrl.credit.credit import Credit, GroupAdvantage
 from llmrl.report.replay import ReplayError, Width, clip_width, replay
+from llmrl.rollouts.collect import Rollouts
+from llmrl.rollouts.files import write_rollouts
 from llmrl.training import session
 from llmrl.training.config import parse
-from llmrl.training.credit import Credit, GroupAdvantage
-from llmrl.training.rollout import Rollouts
-from llmrl.training.rollout_files import write_rollouts
 
 # Two groups of a right and a wrong response, by how far each token's probability has moved.
 RATIOS = [
@@ -116,9 +112,7 @@ def test_what_is_held_back_is_what_one_counts(policy):
 @pytest.mark.parametrize("name", ["espo", "erc", "gspo"])
 def test_loss_and_gradient_are_those_of_one_pass_over_all_rows(policy, name):
     rollouts, recipe = rollouts_of(policy, RATIOS, ENTROPY_RATIOS), algorithm(name)
-    part = policy.score(
-        recipe.weigh(recipe.credit.advantage(rollouts.data)), entropy=keys.ENTROPY in recipe.in_keys
-    )
+    part = policy.score(recipe.weigh(recipe.credit.advantage(rollouts.data)), entropy=keys.ENTROPY in recipe.in_keys)
     loss = recipe.loss()(part)["loss_objective"]
     parameters = list(policy.model.parameters())
     gradient = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -134,14 +128,10 @@ def test_loss_and_gradient_are_those_of_one_pass_over_all_rows(policy, name):
 
 def test_each_algorithm_makes_its_own_advantage(policy):
     dapo = algorithm("dapo")
-    centred = dataclasses.replace(
-        dapo, name="centred", credit=Credit(advantage=GroupAdvantage(divide_by_std=False))
-    )
+    centred = dataclasses.replace(dapo, name="centred", credit=Credit(advantage=GroupAdvantage(divide_by_std=False)))
     scores = replay(rollouts_of(policy), policy, [dapo, centred]).scores
     # The deviation of rewards 1 and 0 is 1 / sqrt 2.
-    assert scores["dapo"].grad_norm == pytest.approx(
-        math.sqrt(2) * scores["centred"].grad_norm, rel=1e-5
-    )
+    assert scores["dapo"].grad_norm == pytest.approx(math.sqrt(2) * scores["centred"].grad_norm, rel=1e-5)
 
 
 def test_tokens_without_advantage_are_not_held_back(policy):
@@ -222,9 +212,7 @@ def test_what_cannot_be_compared_is_refused(policy):
     with pytest.raises(ReplayError, match="no token that dapo could train on"):
         replay(empty, policy, recipes("dapo"))
     rollouts.data[keys.TOKENS][0, 0] = 261
-    with pytest.raises(
-        ReplayError, match=r"hold the token 261, .* a vocabulary of 261: .*--policy"
-    ):
+    with pytest.raises(ReplayError, match=r"hold the token 261, .* a vocabulary of 261: .*--policy"):
         replay(rollouts, policy, recipes("dapo"))
 
 
@@ -236,12 +224,37 @@ def run(tmp_path_factory) -> Path:
     tiny = tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
     folder = tmp_path_factory.mktemp("runs") / "espo"
     arguments = [
-        "--algo", "espo", "--policy", str(tiny), "--env", "tests/SayA-v0", "--env.goal", EASY,
-        "--output", str(folder), "--policy.max-response-length", "4", "--train.prompts-per-step", "3",
-        "--train.group-size", "4", "--train.learning-rate", "3e-3", "--train.steps", "2",
-        "--train.warmup-steps", "0", "--eval.problems", "0", "--checkpoint.rollouts-every", "1",
-        "--checkpoint.every", "1", "--policy.temperature", "1.3",
-    ]  # fmt: skip
+        "--algo",
+        "espo",
+        "--policy",
+        str(tiny),
+        "--env",
+        "tests/SayA-v0",
+        "--env.goal",
+        EASY,
+        "--output",
+        str(folder),
+        "--policy.max-response-length",
+        "4",
+        "--train.prompts-per-step",
+        "3",
+        "--train.group-size",
+        "4",
+        "--train.learning-rate",
+        "3e-3",
+        "--train.steps",
+        "2",
+        "--train.warmup-steps",
+        "0",
+        "--eval.problems",
+        "0",
+        "--checkpoint.rollouts-every",
+        "1",
+        "--checkpoint.every",
+        "1",
+        "--policy.temperature",
+        "1.3",
+    ]
     session.train(parse(arguments))
     return folder
 
@@ -262,9 +275,7 @@ def test_the_command_shows_and_writes_the_newest_step_under_the_newest_policy(ru
     assert (run / "replay" / "step_000002.png").stat().st_size > 5000
 
 
-def test_the_policy_that_sampled_has_a_ratio_of_one_at_the_temperature_of_the_run(
-    run, capsys, tmp_path
-):
+def test_the_policy_that_sampled_has_a_ratio_of_one_at_the_temperature_of_the_run(run, capsys, tmp_path):
     file = run / "rollouts" / "step_000002.safetensors"
     sampled = ["--policy", str(run / "checkpoint-000001"), "--output", str(tmp_path)]
     assert main(["replay", str(file), "--algo", "dapo", *sampled]) == 0

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from example_run import NASTY, write_rollouts, write_run
 from safetensors.torch import load_file, save_file
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from example_run import NASTY, write_rollouts, write_run
-
-from llmrl.cli import main
+from llmrl.commands.cli import main
 from llmrl.report.curves import accuracy_figure, band, change, curve_figures, inline_svg
 from llmrl.report.page import write_page
 from llmrl.report.plots import smooth
@@ -119,9 +115,7 @@ def test_a_run_that_has_just_begun(tmp_path):
 
 
 def test_what_is_no_run(tmp_path, run):
-    with pytest.raises(
-        ReportError, match=r"There is no folder .*nowhere\. Give the folder of a run"
-    ):
+    with pytest.raises(ReportError, match=r"There is no folder .*nowhere\. Give the folder of a run"):
         read_run(tmp_path / "nowhere")
     with pytest.raises(
         ReportError,
@@ -213,12 +207,8 @@ def test_the_page_holds_a_bounded_number_and_says_so(tmp_path):
     for step in range(1, 8):
         write_rollouts(folder, TEXTS * 3, step=step, tensors=False)
     page = page_of([folder], tmp_path, choice=Choice(steps=3, per_step=4, max_tokens=5))
-    assert [e[1:3] for e in page.index["rollouts"]] == [
-        [step, group] for step in (1, 4, 7) for group in (0, 0, 2, 2)
-    ]
-    assert (
-        "12 of the 18 responses of 3 steps are here; 7 steps have rollouts" in page.index["bounds"]
-    )
+    assert [e[1:3] for e in page.index["rollouts"]] == [[step, group] for step in (1, 4, 7) for group in (0, 0, 2, 2)]
+    assert "12 of the 18 responses of 3 steps are here; 7 steps have rollouts" in page.index["bounds"]
 
 
 def test_numbers_of_the_page_are_those_of_the_files(tmp_path, run):
@@ -362,9 +352,7 @@ def test_the_command(tmp_path, capsys):
     assert [name for name, _ in Page(output).index["runs"][0]["recipes"]] == [AS_TRAINED, "gspo"]
     names = {p.name for p in (tmp_path / "page_plots").iterdir()}
     assert names == {
-        f"{name}.{kind}"
-        for name in ("accuracy", "actor_entropy", "reward_accuracy")
-        for kind in ("png", "svg")
+        f"{name}.{kind}" for name in ("accuracy", "actor_entropy", "reward_accuracy") for kind in ("png", "svg")
     }
 
 

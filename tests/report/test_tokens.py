@@ -10,8 +10,8 @@ from table import ROWS, Row
 from tensordict import TensorDict
 
 from llmrl import keys
+from llmrl.losses.batch import MissingEntry
 from llmrl.losses.policy import PolicyLoss
-from llmrl.losses.step import MissingEntry
 from llmrl.report.tokens import CLIPPED_HIGH, CLIPPED_LOW, GATED, NO_GRADIENT, trust_region
 
 QUIET = [row for row in ROWS if row.name != "clip_cov"]  # it draws
@@ -61,7 +61,9 @@ def test_a_batch_without_current_scores():
 def _row(n: int) -> TensorDict:
     zeros = torch.zeros(1, n)
     names = {
-        keys.MASK: zeros == 0, keys.LOG_PROB: zeros - 1, keys.OLD_LOG_PROB: zeros - 1.1,
+        keys.MASK: zeros == 0,
+        keys.LOG_PROB: zeros - 1,
+        keys.OLD_LOG_PROB: zeros - 1.1,
         keys.ADVANTAGE: zeros + 1,
-    }  # fmt: skip
+    }
     return TensorDict(names, batch_size=[1])

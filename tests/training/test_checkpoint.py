@@ -84,9 +84,7 @@ def test_random_states_survive(tmp_path):
     assert torch.equal(torch.rand(3, generator=other), expected)
 
 
-@pytest.mark.parametrize(
-    "call", ["os.fsync", "torch.save", "pathlib.Path.mkdir", "pathlib.Path.rename", "os.replace"]
-)
+@pytest.mark.parametrize("call", ["os.fsync", "torch.save", "pathlib.Path.mkdir", "pathlib.Path.rename", "os.replace"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
 def test_whatever_the_disk_refuses_the_last_checkpoint_stands(call, code, tmp_path, monkeypatch):
     good = save(tmp_path, 1, keep=1)
@@ -136,8 +134,12 @@ def test_a_folder_that_is_none_is_reported(tmp_path):
 def test_the_sums_are_those_of_sha256sum(tmp_path):
     path = save(tmp_path, 1)
     done = subprocess.run(
-        ["sha256sum", "--check", "--strict", checkpoint.SUMS], cwd=path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["sha256sum", "--check", "--strict", checkpoint.SUMS],
+        cwd=path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["model.txt: OK", "trainer.pt: OK"]
 
@@ -170,7 +172,7 @@ def cut_off_the_sums(path: Path) -> None:
         (cut_off_the_sums, ["SHA256SUMS is cut off"]),
         (lambda path: (path / "notes.txt").write_text("a person's own"), []),
     ],
-)  # fmt: skip
+)
 def test_damage_is_named(damage, words, tmp_path):
     path = save(tmp_path, 1)
     damage(path)
@@ -182,9 +184,7 @@ def test_auto_takes_the_newest_good_one_and_a_named_one_must_be_good(tmp_path):
     flip_a_bit(second)
     notes: list[str] = []
     assert checkpoint.find(tmp_path, "auto", notes.append) == first
-    assert notes == [
-        f"{second} is damaged (trainer.pt differs from what was written): going on from the one before."
-    ]
+    assert notes == [f"{second} is damaged (trainer.pt differs from what was written): going on from the one before."]
     with pytest.raises(
         checkpoint.DamagedCheckpoint,
         match=r"is damaged \(trainer.pt differs.*Others in the same folder: checkpoint-000001",

@@ -6,7 +6,8 @@ import sys
 import pytest
 import yaml
 
-from llmrl.training.config import ConfigError, parse
+from llmrl.errors import ConfigError
+from llmrl.training.config import parse
 
 
 def test_the_command_line_beats_a_file_and_a_file_beats_the_default(tmp_path):
@@ -20,9 +21,7 @@ def test_the_command_line_beats_a_file_and_a_file_beats_the_default(tmp_path):
 
 
 def test_what_a_run_writes_down_can_be_read_again(tmp_path):
-    first = parse(
-        ["--algo", "gspo", "--env.levels", "1", "2", "--train.learning-rate", "2e-5", "--seed", "4"]
-    )
+    first = parse(["--algo", "gspo", "--env.levels", "1", "2", "--train.learning-rate", "2e-5", "--seed", "4"])
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(first.to_dict()))
     assert parse(["--config", str(path)]).to_dict() == first.to_dict()
@@ -66,7 +65,7 @@ def test_an_unknown_key_in_a_file_names_the_file_and_the_nearest(tmp_path):
         (["--env", "no_such_module:mine/Env-v0"], "No module named 'no_such_module'"),
         (["--config", "nowhere.yaml"], "no configuration file 'nowhere.yaml'"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_cannot_be_used_say_why(arguments, words):
     with pytest.raises(ConfigError) as caught:
         parse(arguments)
@@ -75,17 +74,27 @@ def test_settings_that_cannot_be_used_say_why(arguments, words):
 
 def test_an_environment_and_an_algorithm_outside_the_package_bring_their_own_options():
     config = parse(
-        ["--env", "examples.custom_environment:mine/Sorting-v0", "--env.length", "3",
-         "--algo", "examples.custom_algorithm:steady", "--algo.slope", "1.5"]
-    )  # fmt: skip
+        [
+            "--env",
+            "examples.custom_environment:mine/Sorting-v0",
+            "--env.length",
+            "3",
+            "--algo",
+            "examples.custom_algorithm:steady",
+            "--algo.slope",
+            "1.5",
+        ]
+    )
     assert (config.env.length, config.algo.slope) == (3, 1.5)
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "llmrl.algorithms.run", *arguments],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_an_unknown_algorithm_is_one_line_with_the_nearest_name():
@@ -110,6 +119,4 @@ def test_help_explains_the_options_of_the_chosen_algorithm():
     done = command("--algo", "espo", "--help")
     assert done.returncode == 0
     assert "--algo.alpha" in done.stdout
-    assert "clip width at the largest possible entropy" in " ".join(
-        done.stdout.replace("│", " ").split()
-    )
+    assert "clip width at the largest possible entropy" in " ".join(done.stdout.replace("│", " ").split())

@@ -1,18 +1,21 @@
 """Curriculum and filter: what they admit, that they survive a resume, and what they refuse."""
 
 import signal
-import sys
 from pathlib import Path
 
 import gymnasium
 import pytest
+import trivial  # noqa: F401  registers tests/SayA-v0
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import tiny_folder
 
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
+from llmrl.errors import ConfigError
+from llmrl.rollouts.collect import NoProblemLeft, ProblemStream
 from llmrl.training import session
-from llmrl.training.config import ConfigError, parse
+from llmrl.training.config import parse
 from llmrl.training.curriculum import (
     AboveAccuracy,
     AfterSteps,
@@ -21,14 +24,8 @@ from llmrl.training.curriculum import (
     pass_rates,
 )
 from llmrl.training.metrics import read_metrics
-from llmrl.training.rollout import NoProblemLeft, ProblemStream
 from llmrl.training.trainer import Trainer, TrainingError
 from llmrl.verifiers import Verdict
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import trivial  # noqa: F401  registers tests/SayA-v0
-from tiny import tiny_folder
 
 
 def first_letter(responses: list[str], golds: list[str]) -> list[Verdict]:
@@ -65,11 +62,30 @@ def tiny(tmp_path_factory) -> Path:
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
     return [
-        "--algo", "grpo", "--policy", str(tiny), "--env", "tests/Levels-v0", "--output", str(output),
-        "--policy.max-response-length", "3", "--train.prompts-per-step", "4", "--train.group-size", "4",
-        "--train.updates-per-step", "1", "--train.steps", "6", "--eval.problems", "0",
-        "--checkpoint.every", "3", *more,
-    ]  # fmt: skip
+        "--algo",
+        "grpo",
+        "--policy",
+        str(tiny),
+        "--env",
+        "tests/Levels-v0",
+        "--output",
+        str(output),
+        "--policy.max-response-length",
+        "3",
+        "--train.prompts-per-step",
+        "4",
+        "--train.group-size",
+        "4",
+        "--train.updates-per-step",
+        "1",
+        "--train.steps",
+        "6",
+        "--eval.problems",
+        "0",
+        "--checkpoint.every",
+        "3",
+        *more,
+    ]
 
 
 def curriculum(schedule, **more) -> LevelCurriculum:
@@ -152,9 +168,7 @@ def test_the_order_with_rules_goes_on_from_position_and_state(taken, seed):
 def test_when_no_problem_is_left_it_says_so():
     rule = PassRateFilter(visits=1, revisit=0.0, seed=0)
     rule.observe(0, [(0, 1.0), (1, 0.0)])
-    with pytest.raises(
-        NoProblemLeft, match="201 problems in a row were passed over by skip after 1"
-    ):
+    with pytest.raises(NoProblemLeft, match="201 problems in a row were passed over by skip after 1"):
         ProblemStream(0, 2, rules=[rule]).take(1)
 
 
@@ -167,7 +181,7 @@ def test_pass_rates_leave_out_what_has_no_verdict():
     assert pass_rates(records) == [(5, 0.5)]
 
 
-BOTH = ["--curriculum.threshold", "0.9", "--curriculum.window", "4", "--filter.visits", "1", "--filter.revisit", "0.5"]  # fmt: skip
+BOTH = ["--curriculum.threshold", "0.9", "--curriculum.window", "4", "--filter.visits", "1", "--filter.revisit", "0.5"]
 
 
 def test_a_run_with_both_is_the_same_when_stopped_and_resumed(tiny, tmp_path, monkeypatch):
@@ -208,7 +222,7 @@ def test_without_rules_nothing_of_them_is_reported(tiny, tmp_path):
 def test_the_start_up_report_names_the_rules(tiny, tmp_path, capsys):
     session.train(parse(arguments(tiny, tmp_path / "run", *BOTH, "--dry-run")))
     shown = capsys.readouterr().out
-    assert "choice     levels [1, 2, 3], up to 1 at first; next by AboveAccuracy(threshold=0.9, window=4)" in shown  # fmt: skip
+    assert "choice     levels [1, 2, 3], up to 1 at first; next by AboveAccuracy(threshold=0.9, window=4)" in shown
     assert "choice     skip after 1 visits in a row with pass rate 0 or 1, but for 50 %" in shown
 
 
@@ -236,7 +250,7 @@ def test_a_run_stops_when_the_filter_leaves_nothing(tiny, tmp_path):
     strict = ["--filter.visits", "1", "--filter.revisit", "0"]
     trainer, _ = session.build(parse(arguments(tiny, tmp_path / "a", *strict)))
     trainer.problems.observe(0, [(i, 0.0) for i in range(12)])
-    with pytest.raises(TrainingError, match=r"1201 problems in a row .* Give --filter.revisit above 0"):  # fmt: skip
+    with pytest.raises(TrainingError, match=r"1201 problems in a row .* Give --filter.revisit above 0"):
         trainer.step()
 
 
@@ -251,16 +265,19 @@ def test_a_run_stops_when_the_filter_leaves_nothing(tiny, tmp_path):
         (["--filter.revisit", "2"], r"--filter.revisit must be from 0 to 1, got 2"),
         (["--curriculum.every", "1", "--curriculum.start", "0"], r"no problem so easy; its levels are \[1, 2, 3\]"),
         (["--curriculum.every", "1", "--env", "tests/SayA-v0"], r"tests/SayA-v0 have no levels"),
-        (["--filter.visits", "1", "--env", "llmrl/MATH-v0", "--env.source", "generated"], r"never end, so none is visited twice"),
+        (
+            ["--filter.visits", "1", "--env", "llmrl/MATH-v0", "--env.source", "generated"],
+            r"never end, so none is visited twice",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_work_is_refused(tiny, tmp_path, more, message):
     with pytest.raises(ConfigError, match=message):
         session.build(parse(arguments(tiny, tmp_path / "a", *more)))
 
 
 def test_levels_of_generated_problems_are_found():
-    config = parse(["--curriculum.every", "5", "--curriculum.start", "2", "--env.levels", "1", "2", "4"])  # fmt: skip
+    config = parse(["--curriculum.every", "5", "--curriculum.start", "2", "--env.levels", "1", "2", "4"])
     trainer, _ = session.build(config)
     (rule,) = trainer.problems.rules
     assert (rule.levels, rule.top) == ([1, 2, 4], 2)

@@ -2,22 +2,19 @@
 
 import logging
 import math
-import sys
 from pathlib import Path
 
+import noisy
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import noisy
 import trivial  # noqa: F401  registers tests/SayA-v0
 from tiny import tiny_folder
 
 from llmrl import keys
 from llmrl.envs.vector import TextVectorEnv
+from llmrl.errors import ConfigError
 from llmrl.training import faults, session
-from llmrl.training.config import ConfigError, parse
+from llmrl.training.config import parse
 from llmrl.training.faults import Memory, TooLarge, TrainingError, load_batch
 from llmrl.training.metrics import read_metrics
 
@@ -46,10 +43,27 @@ def make(tiny: Path, *more: str, env: str = "tests/SayA-v0", folder: Path | None
 def arguments(tiny: Path, *more: str, env: str = "tests/SayA-v0") -> list[str]:
     goal = ["--env.goal", EASY] if env == "tests/SayA-v0" else []
     return [
-        "--algo", "ppo", "--policy", str(tiny), "--env", env, "--policy.max-response-length", "4",
-        "--train.prompts-per-step", "3", "--train.group-size", "4", "--train.updates-per-step", "2",
-        "--train.learning-rate", "1e-3", "--eval.problems", "0", *goal, *more,
-    ]  # fmt: skip
+        "--algo",
+        "ppo",
+        "--policy",
+        str(tiny),
+        "--env",
+        env,
+        "--policy.max-response-length",
+        "4",
+        "--train.prompts-per-step",
+        "3",
+        "--train.group-size",
+        "4",
+        "--train.updates-per-step",
+        "2",
+        "--train.learning-rate",
+        "1e-3",
+        "--eval.problems",
+        "0",
+        *goal,
+        *more,
+    ]
 
 
 def weights(trainer) -> list[torch.Tensor]:
@@ -84,9 +98,7 @@ def test_a_bad_batch_is_left_out_counted_and_kept_to_be_replayed(tiny, tmp_path)
     metrics, rollouts = trainer.step()
     assert metrics["actor/skipped_updates"] == 1
     path = tmp_path / "faults" / "step_000001.safetensors"
-    assert notes == [
-        f"Step 1: an update was left out, because its loss or gradient was not finite. Its batch: {path}."
-    ]
+    assert notes == [f"Step 1: an update was left out, because its loss or gradient was not finite. Its batch: {path}."]
     batch = load_batch(path)
     records = read_metrics(path.with_suffix(".jsonl"))
     assert len(batch) == len(records) == 6
@@ -120,9 +132,7 @@ def test_a_loss_that_is_not_finite_is_enough_even_where_the_gradient_is(tiny):
 def test_the_run_stops_after_too_many_bad_batches_in_a_row_and_says_where_they_are(tiny, tmp_path):
     trainer, _ = make(tiny, "--train.max-bad-steps", "2", folder=tmp_path)
     trainer.parameters[0].register_hook(lambda gradient: gradient * math.inf)
-    with pytest.raises(
-        TrainingError, match=r"not finite in 2 updates in a row \(step 1\).*step_000001_2"
-    ):
+    with pytest.raises(TrainingError, match=r"not finite in 2 updates in a row \(step 1\).*step_000001_2"):
         trainer.step()
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
 
@@ -194,9 +204,7 @@ def limit_memory(trainer, rows: int, error: Exception, half_way: bool):
 @pytest.mark.parametrize("half_way", [False, True])
 @pytest.mark.parametrize("kind", OUT)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
-    kind, half_way, dtype, tiny
-):
+def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(kind, half_way, dtype, tiny):
     more = ("--policy.dtype", dtype, "--train.updates-per-step", "1", "--train.no-share-prompts")
     small, _ = make(tiny, *more, "--train.micro-batch-tokens", str(3 * LENGTH))
     expected = small.step()[0]
@@ -255,7 +263,7 @@ def test_the_smaller_size_is_told_before_and_after():
 # Environments.
 
 
-@pytest.mark.parametrize(("where", "error"), [("step", "the sandbox has gone"), ("reset", "no sandbox")])  # fmt: skip
+@pytest.mark.parametrize(("where", "error"), [("step", "the sandbox has gone"), ("reset", "no sandbox")])
 def test_an_environment_that_raises_costs_its_group_alone(where, error, tiny, tmp_path):
     trainer, notes = make(tiny, "--env.where", where, env="noisy:tests/Raising-v0", folder=tmp_path)
     before = weights(trainer)
@@ -265,9 +273,7 @@ def test_an_environment_that_raises_costs_its_group_alone(where, error, tiny, tm
     assert metrics["groups/lost"] == 1
     assert not same(before, weights(trainer))
     assert len(notes) == 1
-    assert notes[0].startswith(
-        "Step 1: 1 groups left out, because their environment raised an error"
-    )
+    assert notes[0].startswith("Step 1: 1 groups left out, because their environment raised an error")
     assert f"'ConnectionError: {error}" in notes[0]
     (record,) = read_metrics(tmp_path / "step_000001_environment.jsonl")
     assert record["fault"].startswith("Traceback (most recent call last)")
@@ -275,9 +281,7 @@ def test_an_environment_that_raises_costs_its_group_alone(where, error, tiny, tm
 
 
 def test_an_environment_that_always_raises_stops_the_run_after_some_steps(tiny):
-    trainer, _ = make(
-        tiny, "--env.every", "--train.max-lost-steps", "2", env="noisy:tests/Raising-v0"
-    )
+    trainer, _ = make(tiny, "--env.every", "--train.max-lost-steps", "2", env="noisy:tests/Raising-v0")
     before = weights(trainer)
     metrics, rollouts = trainer.step()
     assert (len(rollouts), metrics["groups/lost"]) == (0, 3)
@@ -292,22 +296,31 @@ def test_an_environment_that_always_raises_stops_the_run_after_some_steps(tiny):
 def test_a_run_with_an_environment_that_raises_at_times_comes_to_its_end(tiny, tmp_path, capsys):
     # Of the eight environments of the check one is broken, and so is one of those of the evaluation.
     folder = session.train(
-        parse([
-            *arguments(tiny, env="noisy:tests/Raising-v0"), "--train.steps", "2", "--eval.problems", "2",
-            "--output", str(tmp_path / "run"),
-        ])
-    )  # fmt: skip
+        parse(
+            [
+                *arguments(tiny, env="noisy:tests/Raising-v0"),
+                "--train.steps",
+                "2",
+                "--eval.problems",
+                "2",
+                "--output",
+                str(tmp_path / "run"),
+            ]
+        )
+    )
     assert len(read_metrics(folder / "metrics.jsonl")) == 2
     assert "raised an error at 1 of 8 problems" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_run_with_an_environment_that_always_raises_does_not_begin(tiny, tmp_path):
-    config = parse([
-        *arguments(tiny, "--env.every", env="noisy:tests/Raising-v0"), "--output", str(tmp_path / "run"),
-    ])  # fmt: skip
-    with pytest.raises(
-        ConfigError, match=r"(?s)raised an error at every one of the first problems.*sandbox"
-    ):
+    config = parse(
+        [
+            *arguments(tiny, "--env.every", env="noisy:tests/Raising-v0"),
+            "--output",
+            str(tmp_path / "run"),
+        ]
+    )
+    with pytest.raises(ConfigError, match=r"(?s)raised an error at every one of the first problems.*sandbox"):
         session.train(config)
     assert not (tmp_path / "run").exists()
 
@@ -343,11 +356,16 @@ def test_a_verifier_that_raises_on_one_response_costs_that_response_alone():
 
 def test_a_verifier_whose_workers_die_does_not_end_the_run(tiny, tmp_path):
     folder = session.train(
-        parse([
-            *arguments(tiny, "--algo", "grpo", env="noisy:tests/Dying-v0"), "--train.steps", "2",
-            "--output", str(tmp_path / "run"),
-        ])
-    )  # fmt: skip
+        parse(
+            [
+                *arguments(tiny, "--algo", "grpo", env="noisy:tests/Dying-v0"),
+                "--train.steps",
+                "2",
+                "--output",
+                str(tmp_path / "run"),
+            ]
+        )
+    )
     rows = read_metrics(folder / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2]
     assert 0 < rows[0]["verifier/invalid"] < 1

@@ -1,12 +1,8 @@
 """The whole gradient path, from sampling to the optimiser, on a task whose optimum is known."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import trivial  # noqa: F401  registers tests/SayA-v0
 from tiny import tiny_folder
 
@@ -26,12 +22,30 @@ def tiny(tmp_path_factory) -> Path:
 def test_reward_rises_with_every_algorithm(name, tiny):
     config = parse(
         [
-            "--algo", name, "--policy", str(tiny), "--env", "tests/SayA-v0", "--train.steps", "25",
-            "--policy.max-response-length", "4", "--train.prompts-per-step", "4", "--train.group-size", "16",
-            "--train.updates-per-step", "2", "--train.learning-rate", "3e-3", "--train.warmup-steps", "1",
-            "--train.critic-learning-rate", "3e-3",
+            "--algo",
+            name,
+            "--policy",
+            str(tiny),
+            "--env",
+            "tests/SayA-v0",
+            "--train.steps",
+            "25",
+            "--policy.max-response-length",
+            "4",
+            "--train.prompts-per-step",
+            "4",
+            "--train.group-size",
+            "16",
+            "--train.updates-per-step",
+            "2",
+            "--train.learning-rate",
+            "3e-3",
+            "--train.warmup-steps",
+            "1",
+            "--train.critic-learning-rate",
+            "3e-3",
         ]
-    )  # fmt: skip
+    )
     trainer, _ = build(config)
     rewards = [trainer.step()[0]["reward/mean"] for _ in range(25)]
     assert sum(rewards[:2]) / 2 < 0.1, rewards

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
+import noisy  # noqa: F401  registers tests/Noisy-v0
 import numpy as np
 import pytest
 import torch
 from tensordict import TensorDict
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import noisy  # noqa: F401  registers tests/Noisy-v0
 from tiny import tiny_folder
 
 from llmrl import keys
 from llmrl.policies.loading import PolicyError
-from llmrl.policies.reading import PACKED, PADDED
-from llmrl.policies.sharing import SHARED
+from llmrl.policies.scoring.forward import PACKED, PADDED
+from llmrl.policies.scoring.sharing import SHARED
+from llmrl.rollouts.collect import micro_batches, trim
 from llmrl.training import checkpoint, session
 from llmrl.training.config import parse
 from llmrl.training.faults import TooLarge, sized
 from llmrl.training.metrics import MetricsFile
-from llmrl.training.rollout import micro_batches, trim
 from llmrl.training.trainer import Trainer
 
-TINY = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
-        "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
+TINY = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +42,30 @@ def tiny(tmp_path_factory) -> Path:
 
 def arguments(tiny: Path, *more: str) -> list[str]:
     return [
-        "--policy", str(tiny), "--env", "noisy:tests/Noisy-v0", "--policy.max-response-length", "12",
-        "--train.prompts-per-step", "2", "--train.group-size", "4", "--train.updates-per-step", "2",
-        "--train.learning-rate", "1e-3", "--train.warmup-steps", "0", "--threads", "1",
-        "--train.micro-batch-tokens", "60", "--eval.problems", "0", *more,
-    ]  # fmt: skip
+        "--policy",
+        str(tiny),
+        "--env",
+        "noisy:tests/Noisy-v0",
+        "--policy.max-response-length",
+        "12",
+        "--train.prompts-per-step",
+        "2",
+        "--train.group-size",
+        "4",
+        "--train.updates-per-step",
+        "2",
+        "--train.learning-rate",
+        "1e-3",
+        "--train.warmup-steps",
+        "0",
+        "--threads",
+        "1",
+        "--train.micro-batch-tokens",
+        "60",
+        "--eval.problems",
+        "0",
+        *more,
+    ]
 
 
 def varied(trainer: Trainer) -> None:
@@ -83,7 +104,7 @@ def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
     varied(resumed)
     resumed.load(checkpoint.load_state(saved))
     assert steps(resumed, 2) == expected
-    for one, other in ((whole.masters, resumed.masters), (whole.critic_parameters, resumed.critic_parameters)):  # fmt: skip
+    for one, other in ((whole.masters, resumed.masters), (whole.critic_parameters, resumed.critic_parameters)):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -140,9 +161,7 @@ def test_memory_that_runs_out_is_counted_in_packed_rows():
 
 
 def test_a_model_that_cannot_is_refused_before_anything_is_written(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "transformers.masking_utils.find_packed_sequence_indices", lambda position_ids: None
-    )
+    monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", lambda position_ids: None)
     output = ["--output", str(tmp_path / "run")]
     with pytest.raises(PolicyError, match=rf"LlamaForCausalLM {tiny} cannot be read with packing"):
         session.train(parse(arguments(tiny, "--train.packing", *output)))

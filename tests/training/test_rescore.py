@@ -10,8 +10,9 @@ import torch
 from tiny import tiny_folder
 
 from llmrl import keys
+from llmrl.errors import ConfigError
 from llmrl.training import session
-from llmrl.training.config import ConfigError, parse
+from llmrl.training.config import parse
 from llmrl.training.trainer import Trainer
 
 
@@ -22,11 +23,30 @@ def tiny(tmp_path_factory) -> Path:
 
 def make(tiny: Path, *more: str) -> Trainer:
     arguments = [
-        "--policy", str(tiny), "--env", "llmrl/Countdown-v0", "--policy.max-response-length", "12",
-        "--policy.max-prompt-length", "400", "--train.prompts-per-step", "2", "--train.group-size", "4",
-        "--train.updates-per-step", "2", "--train.learning-rate", "1e-3", "--train.warmup-steps", "0",
-        "--threads", "1", "--eval.problems", "0", *more,
-    ]  # fmt: skip
+        "--policy",
+        str(tiny),
+        "--env",
+        "llmrl/Countdown-v0",
+        "--policy.max-response-length",
+        "12",
+        "--policy.max-prompt-length",
+        "400",
+        "--train.prompts-per-step",
+        "2",
+        "--train.group-size",
+        "4",
+        "--train.updates-per-step",
+        "2",
+        "--train.learning-rate",
+        "1e-3",
+        "--train.warmup-steps",
+        "0",
+        "--threads",
+        "1",
+        "--eval.problems",
+        "0",
+        *more,
+    ]
     trainer, _ = session.build(parse(arguments))
     return trainer
 
@@ -72,21 +92,17 @@ def test_a_step_is_the_rescored_step_to_rounding(name, tiny):
     assert none == []
     assert [r["response"] for r in first.records] == [r["response"] for r in second.records]
     assert torch.equal(second.data[keys.OLD_LOG_PROB], second.data[keys.SAMPLER_LOG_PROB])
-    torch.testing.assert_close(
-        first.data[keys.OLD_LOG_PROB], second.data[keys.OLD_LOG_PROB], rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(first.data[keys.OLD_LOG_PROB], second.data[keys.OLD_LOG_PROB], rtol=1e-4, atol=1e-4)
     assert float(first.data[keys.ADVANTAGE].abs().max()) > 0.1
     for key in ("actor/loss", "actor/grad_norm"):
         assert one[key] == pytest.approx(two[key], rel=1e-3, abs=1e-5)
     # Adam's first step is the sign of the gradient, which rounding may turn where it is almost 0.
-    off = torch.cat(
-        [(a - b).abs().flatten() for a, b in zip(rescored.masters, straight.masters, strict=True)]
-    )
+    off = torch.cat([(a - b).abs().flatten() for a, b in zip(rescored.masters, straight.masters, strict=True)])
     assert float((off > 1e-5).float().mean()) < 0.01
 
 
 def test_entropy_and_mismatch_are_those_of_the_first_updates_rows(tiny):
-    metrics, rollouts, _, _ = step(tiny, "--algo", "grpo", "--train.no-rescore", "--train.updates-per-step", "1")  # fmt: skip
+    metrics, rollouts, _, _ = step(tiny, "--algo", "grpo", "--train.no-rescore", "--train.updates-per-step", "1")
     expected = step(tiny, "--algo", "grpo", "--train.updates-per-step", "1")[0]
     assert metrics["actor/entropy"] == pytest.approx(expected["actor/entropy"], rel=1e-4)
     assert 0 < metrics["rollout/mismatch_max"] < 1e-4

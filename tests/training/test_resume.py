@@ -11,23 +11,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import noisy
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import noisy
 from tiny import tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
+from llmrl.errors import ConfigError
 from llmrl.training import checkpoint, session
-from llmrl.training.config import ConfigError, parse
+from llmrl.training.config import parse
 from llmrl.training.metrics import MetricsFile, read_metrics
 from llmrl.training.trainer import Trainer, TrainingError
 
-TINY = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
-        "num_key_value_heads": 1, "head_dim": 16}  # fmt: skip
+TINY = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +41,28 @@ def tiny(tmp_path_factory) -> Path:
 
 def arguments(tiny: Path, *more: str) -> list[str]:
     return [
-        "--policy", str(tiny), "--env", "noisy:tests/Noisy-v0", "--policy.max-response-length", "4",
-        "--train.prompts-per-step", "2", "--train.group-size", "4", "--train.updates-per-step", "2",
-        "--train.learning-rate", "1e-2", "--train.warmup-steps", "3", "--threads", "1",
-        "--eval.problems", "0", *more,
-    ]  # fmt: skip
+        "--policy",
+        str(tiny),
+        "--env",
+        "noisy:tests/Noisy-v0",
+        "--policy.max-response-length",
+        "4",
+        "--train.prompts-per-step",
+        "2",
+        "--train.group-size",
+        "4",
+        "--train.updates-per-step",
+        "2",
+        "--train.learning-rate",
+        "1e-2",
+        "--train.warmup-steps",
+        "3",
+        "--threads",
+        "1",
+        "--eval.problems",
+        "0",
+        *more,
+    ]
 
 
 def untimed(metrics: dict) -> dict:
@@ -116,13 +137,16 @@ def test_weights_that_the_model_files_do_not_hold_exactly_come_back_exactly(opti
 def program(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(Path(noisy.__file__)), *args],
-        capture_output=True, text=True, check=False, cwd=Path(noisy.__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(noisy.__file__).parent,
         env={**os.environ, "COLUMNS": "10000"},
-    )  # fmt: skip
+    )
 
 
 KILLED_IN = {
-    "a step": ("llmrl.training.rollout:trim", 8),
+    "a step": ("llmrl.rollouts.collect:trim", 8),
     "the writing of a checkpoint": ("llmrl.training.checkpoint:_write_sums", 3),
     "the moment before latest": ("llmrl.training.checkpoint:_link", 3),
 }
@@ -131,7 +155,7 @@ KILLED_IN = {
 @pytest.mark.parametrize("place", KILLED_IN)
 def test_a_run_killed_by_sigkill_goes_on_as_if_it_had_not_been(place, tiny, tmp_path):
     where, call = KILLED_IN[place]
-    more = ["--algo", "ppo", "--train.steps", "5", "--checkpoint.every", "1", "--checkpoint.rollouts-every", "1"]  # fmt: skip
+    more = ["--algo", "ppo", "--train.steps", "5", "--checkpoint.every", "1", "--checkpoint.rollouts-every", "1"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     session.train(parse(arguments(tiny, *more, "--output", str(whole))))
     go_on = arguments(tiny, *more, "--output", str(killed))
@@ -154,7 +178,7 @@ def test_a_run_killed_by_sigkill_goes_on_as_if_it_had_not_been(place, tiny, tmp_
 
 
 def test_a_disk_that_fills_up_ends_the_run_clearly_and_the_last_checkpoint_stands(tiny, tmp_path):
-    more = ["--algo", "grpo", "--train.steps", "4", "--checkpoint.every", "1", "--output", str(tmp_path / "run")]  # fmt: skip
+    more = ["--algo", "grpo", "--train.steps", "4", "--checkpoint.every", "1", "--output", str(tmp_path / "run")]
     done = program("llmrl.training.checkpoint:save", "2", "full", *arguments(tiny, *more))
     assert done.returncode == 1
     message = " ".join(done.stderr.split())
@@ -171,8 +195,19 @@ def test_a_disk_that_fills_up_ends_the_run_clearly_and_the_last_checkpoint_stand
 @pytest.fixture
 def run(tiny, tmp_path) -> tuple[Path, list[str]]:
     """A run with checkpoints 1 to 4, and the arguments that go on with it."""
-    more = arguments(tiny, "--algo", "grpo", "--train.steps", "4", "--checkpoint.every", "1",
-                     "--checkpoint.keep", "9", "--output", str(tmp_path / "run"))  # fmt: skip
+    more = arguments(
+        tiny,
+        "--algo",
+        "grpo",
+        "--train.steps",
+        "4",
+        "--checkpoint.every",
+        "1",
+        "--checkpoint.keep",
+        "9",
+        "--output",
+        str(tmp_path / "run"),
+    )
     folder = session.train(parse(more))
     assert folder is not None
     return folder, more
@@ -187,9 +222,7 @@ def test_auto_passes_over_damaged_checkpoints_and_says_so(run, capsys):
     session.train(parse([*more, "--resume", "auto"]))
     said = " ".join(capsys.readouterr().out.split())
     assert "checkpoint-000004 is damaged (model.safetensors differs from what was written)" in said
-    assert (
-        "checkpoint-000003 is damaged (trainer.pt is missing): going on from the one before" in said
-    )
+    assert "checkpoint-000003 is damaged (trainer.pt is missing): going on from the one before" in said
     assert "aside-checkpoint-000003 is what was checkpoint 3" in said
     assert [*map(untimed, read_metrics(folder / "metrics.jsonl"))] == [*map(untimed, before)]
     assert checkpoint.damages(folder / "latest") == []
@@ -199,9 +232,7 @@ def test_a_damaged_checkpoint_that_is_named_is_refused(run):
     folder, more = run
     (folder / "checkpoint-000002" / "trainer.pt").write_bytes(b"half")
     damaged = [*more, "--resume", str(folder / "checkpoint-000002")]
-    with pytest.raises(
-        ConfigError, match=r"checkpoint-000002: the checkpoint is damaged \(trainer.pt differs"
-    ):
+    with pytest.raises(ConfigError, match=r"checkpoint-000002: the checkpoint is damaged \(trainer.pt differs"):
         session.train(parse(damaged))
 
 
@@ -229,19 +260,15 @@ def test_a_checkpoint_goes_on_without_the_files_of_its_run(run, tmp_path):
         (["--train.adam-betas", "0.9", "0.95"], r"train.adam_betas: was \[0.9, 0.999\], is \[0.9, 0.95\]"),
         (["--seed", "3"], "seed: was 0, is 3"),
     ],
-)  # fmt: skip
+)
 def test_changed_settings_are_refused_one_by_one(run, changed, words):
     _, more = run
     with pytest.raises(ConfigError, match=words):
         session.train(parse([*more, "--resume", "auto", *changed]))
-    assert (
-        session.train(parse([*more, "--resume", "auto", "--dry-run", "--log.names", "trl"])) is None
-    )
+    assert session.train(parse([*more, "--resume", "auto", "--dry-run", "--log.names", "trl"])) is None
 
 
-def test_the_best_checkpoint_stays_by_the_accuracy_of_the_steps_responses(
-    tiny, tmp_path, monkeypatch
-):
+def test_the_best_checkpoint_stays_by_the_accuracy_of_the_steps_responses(tiny, tmp_path, monkeypatch):
     rewards = iter([0.1, 0.9, 0.3, 0.2, 0.4])
     step = Trainer.step
 
@@ -250,17 +277,39 @@ def test_the_best_checkpoint_stays_by_the_accuracy_of_the_steps_responses(
         return {**metrics, "reward/accuracy": next(rewards)}, rollouts
 
     monkeypatch.setattr(Trainer, "step", judged)
-    more = ["--algo", "grpo", "--train.steps", "5", "--checkpoint.every", "1", "--checkpoint.keep", "1",
-            "--checkpoint.keep-best", "reward/accuracy", "--output", str(tmp_path / "run")]  # fmt: skip
+    more = [
+        "--algo",
+        "grpo",
+        "--train.steps",
+        "5",
+        "--checkpoint.every",
+        "1",
+        "--checkpoint.keep",
+        "1",
+        "--checkpoint.keep-best",
+        "reward/accuracy",
+        "--output",
+        str(tmp_path / "run"),
+    ]
     folder = session.train(parse(arguments(tiny, *more)))
     assert (folder / "best").resolve().name == "checkpoint-000002"
-    assert [p.name for p in checkpoint.list_checkpoints(folder)] == ["checkpoint-000002", "checkpoint-000005"]  # fmt: skip
+    assert [p.name for p in checkpoint.list_checkpoints(folder)] == ["checkpoint-000002", "checkpoint-000005"]
     assert json.loads((folder / "best.json").read_text())["value"] == 0.9
 
 
 def test_every_evaluation_makes_a_checkpoint_that_can_be_the_best(tiny, tmp_path):
-    more = ["--algo", "grpo", "--train.steps", "3", "--checkpoint.every", "100", "--checkpoint.keep-best",
-            "eval/greedy", "--output", str(tmp_path / "run")]  # fmt: skip
+    more = [
+        "--algo",
+        "grpo",
+        "--train.steps",
+        "3",
+        "--checkpoint.every",
+        "100",
+        "--checkpoint.keep-best",
+        "eval/greedy",
+        "--output",
+        str(tmp_path / "run"),
+    ]
     with pytest.raises(ConfigError, match=r"keep-best eval/greedy needs evaluations.*--eval.every"):
         parse(arguments(tiny, *more))
     evaluated = ["--eval.problems", "2", "--eval.samples", "0", "--eval.every", "1"]
@@ -281,9 +330,7 @@ def test_metrics_that_cannot_be_written_end_the_run_clearly(tiny, tmp_path, monk
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(MetricsFile, "write", full)
-    with pytest.raises(
-        OSError, match=r"metrics.jsonl could not be written .*No space left.*--resume auto"
-    ):
+    with pytest.raises(OSError, match=r"metrics.jsonl could not be written .*No space left.*--resume auto"):
         session.train(config)
 
 

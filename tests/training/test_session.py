@@ -2,20 +2,17 @@
 
 import json
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import trivial  # noqa: F401  registers tests/SayA-v0
 from tiny import tiny_folder
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from llmrl.errors import ConfigError
 from llmrl.training import session
-from llmrl.training.config import ConfigError, parse
+from llmrl.training.config import parse
 from llmrl.training.metrics import read_metrics
 from llmrl.training.trainer import Trainer, TrainingError
 
@@ -31,12 +28,36 @@ EASY = "".join(map(chr, range(ord("0"), ord("z"))))
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
     return [
-        "--algo", "ppo", "--policy", str(tiny), "--env", "tests/SayA-v0", "--output", str(output),
-        "--policy.max-response-length", "4", "--train.prompts-per-step", "2", "--train.group-size", "4",
-        "--train.updates-per-step", "2", "--train.learning-rate", "1e-3", "--train.steps", "4",
-        "--eval.problems", "3", "--eval.samples", "2", "--checkpoint.every", "2",
-        "--env.goal", EASY, *more,
-    ]  # fmt: skip
+        "--algo",
+        "ppo",
+        "--policy",
+        str(tiny),
+        "--env",
+        "tests/SayA-v0",
+        "--output",
+        str(output),
+        "--policy.max-response-length",
+        "4",
+        "--train.prompts-per-step",
+        "2",
+        "--train.group-size",
+        "4",
+        "--train.updates-per-step",
+        "2",
+        "--train.learning-rate",
+        "1e-3",
+        "--train.steps",
+        "4",
+        "--eval.problems",
+        "3",
+        "--eval.samples",
+        "2",
+        "--checkpoint.every",
+        "2",
+        "--env.goal",
+        EASY,
+        *more,
+    ]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -47,8 +68,15 @@ def test_a_run_leaves_its_files_and_a_model_that_transformers_loads(tiny, tmp_pa
     folder = session.train(parse(arguments(tiny, tmp_path / "run")))
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        "config.yaml", "metrics.jsonl", "rollouts", "eval", "plots", "checkpoint-000002", "checkpoint-000004", "latest",
-    }  # fmt: skip
+        "config.yaml",
+        "metrics.jsonl",
+        "rollouts",
+        "eval",
+        "plots",
+        "checkpoint-000002",
+        "checkpoint-000004",
+        "latest",
+    }
     assert len(read_metrics(folder / "metrics.jsonl")) == 4
     line = json.loads((folder / "rollouts" / "step_000001.jsonl").read_text().splitlines()[0])
     assert {
@@ -87,9 +115,7 @@ def test_stopping_and_going_on_gives_the_very_run_that_was_not_stopped(tiny, tmp
 
     def untimed(folder: Path) -> list[dict]:
         rows = read_metrics(folder / "metrics.jsonl")
-        return [
-            {k: v for k, v in row.items() if not k.startswith(("time/", "perf/"))} for row in rows
-        ]
+        return [{k: v for k, v in row.items() if not k.startswith(("time/", "perf/"))} for row in rows]
 
     assert untimed(whole) == untimed(stopped)
     last = "rollouts/step_000004.jsonl"
@@ -135,22 +161,16 @@ def test_a_group_of_one_is_refused_where_the_group_is_the_baseline(tiny, tmp_pat
     session.train(parse(arguments(tiny, tmp_path / "b", *alone, "--train.steps", "1")))
 
 
-def test_a_sampler_that_disagrees_with_the_scorer_is_found_before_training(
-    tiny, tmp_path, monkeypatch
-):
+def test_a_sampler_that_disagrees_with_the_scorer_is_found_before_training(tiny, tmp_path, monkeypatch):
     from llmrl.policies.policy import Policy
 
     respond = Policy.respond
-    monkeypatch.setattr(
-        Policy, "respond", lambda self, *a, **k: respond(self, *a, **{**k, "temperature": 0.5})
-    )
+    monkeypatch.setattr(Policy, "respond", lambda self, *a, **k: respond(self, *a, **{**k, "temperature": 0.5}))
     with pytest.raises(ConfigError, match="log-probabilities differ from the scorer's"):
         session.train(parse(arguments(tiny, tmp_path / "run", "--dry-run")))
 
 
-def test_an_update_without_a_finite_gradient_is_skipped_and_stops_the_run_in_the_end(
-    tiny, tmp_path
-):
+def test_an_update_without_a_finite_gradient_is_skipped_and_stops_the_run_in_the_end(tiny, tmp_path):
     config = parse(arguments(tiny, tmp_path / "run", "--train.max-bad-steps", "3"))
     trainer, _ = session.build(config)
     before = {name: p.clone() for name, p in trainer.policy.model.named_parameters()}

@@ -6,14 +6,12 @@ import types
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import trivial  # noqa: F401  registers tests/SayA-v0
 from tiny import tiny_folder
 
+from llmrl.errors import ConfigError
 from llmrl.training import session, sinks
-from llmrl.training.config import ConfigError, parse
+from llmrl.training.config import parse
 from llmrl.training.metrics import METRICS, read_metrics
 from llmrl.training.sinks import renamed
 
@@ -25,11 +23,30 @@ def tiny(tmp_path_factory) -> Path:
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
     return [
-        "--algo", "grpo", "--policy", str(tiny), "--env", "tests/SayA-v0", "--output", str(output),
-        "--policy.max-response-length", "4", "--train.prompts-per-step", "2", "--train.group-size", "4",
-        "--train.updates-per-step", "2", "--train.steps", "3", "--eval.problems", "0",
-        "--checkpoint.every", "1", *more,
-    ]  # fmt: skip
+        "--algo",
+        "grpo",
+        "--policy",
+        str(tiny),
+        "--env",
+        "tests/SayA-v0",
+        "--output",
+        str(output),
+        "--policy.max-response-length",
+        "4",
+        "--train.prompts-per-step",
+        "2",
+        "--train.group-size",
+        "4",
+        "--train.updates-per-step",
+        "2",
+        "--train.steps",
+        "3",
+        "--eval.problems",
+        "0",
+        "--checkpoint.every",
+        "1",
+        *more,
+    ]
 
 
 class FakeRun:
@@ -120,9 +137,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(tracker, tiny, tmp
     assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == [1, 2, 3]
     assert {step for step, _ in run.logged} == {1}
     said = " ".join(capsys.readouterr().out.split())
-    assert (
-        f"{name} failed (ConnectionError: the network is down) and is left out from now on" in said
-    )
+    assert f"{name} failed (ConnectionError: the network is down) and is left out from now on" in said
 
 
 def test_a_tracker_that_cannot_begin_stops_the_run_before_it_starts(tracker, tiny, tmp_path):
@@ -143,9 +158,7 @@ def test_a_tracker_that_is_not_installed_names_its_extra(name, tiny, tmp_path, m
     monkeypatch.setattr(importlib.util, "find_spec", lambda *args: None)
     with pytest.raises(ConfigError) as caught:
         session.train(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
-    assert str(caught.value) == (
-        f'--log.to {name}: {name} is not installed. Install it: pip install "llmrl[{name}]"'
-    )
+    assert str(caught.value) == (f'--log.to {name}: {name} is not installed. Install it: pip install "llmrl[{name}]"')
     assert not (tmp_path / "run").exists()
 
 

@@ -17,9 +17,7 @@ KINDS = ("core", "response", "policy", "hostile")
 def misses():
     """The cases that are judged otherwise than labelled."""
     grade = MathVerifier()
-    texts = [
-        case["response"] if "response" in case else rf"\boxed{{{case['answer']}}}" for case in CASES
-    ]
+    texts = [case["response"] if "response" in case else rf"\boxed{{{case['answer']}}}" for case in CASES]
     verdicts = grade(texts, [case["gold"] for case in CASES])
     grade.close()
     assert all(verdict.valid for verdict in verdicts), [v for v in verdicts if not v.valid]

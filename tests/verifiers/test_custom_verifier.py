@@ -49,9 +49,7 @@ def installed(tmp_path, monkeypatch):
 
 def test_the_example_says_what_its_scores_are(outside):
     grade = verifier("custom_verifier:nearness")
-    verdicts = grade(
-        [r"\boxed{12}", r"\boxed{-1}", "#### x", "", "9" * 5000], ["12", "1", "1", "1", "1"]
-    )
+    verdicts = grade([r"\boxed{12}", r"\boxed{-1}", "#### x", "", "9" * 5000], ["12", "1", "1", "1", "1"])
     assert [v.score for v in verdicts] == pytest.approx([1, 1 / 3, 0, 0, 0])
     assert [v.status for v in verdicts] == ["correct", "wrong", "wrong", "no_answer", "wrong"]
     assert grade(["1"], ["one"])[0].status == "unparsable_gold"
@@ -60,8 +58,11 @@ def test_the_example_says_what_its_scores_are(outside):
 def test_the_example_runs_by_itself(tmp_path):
     shown = subprocess.run(
         [sys.executable, str(FOLDER / "custom_verifier.py")],
-        capture_output=True, text=True, check=True, cwd=tmp_path,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    ).stdout
     assert [line.split()[:2] for line in shown.splitlines()] == [
         ["1.00", "correct"],
         ["0.50", "wrong"],
@@ -78,9 +79,7 @@ def test_an_installed_package_adds_a_name(installed):
 
 
 def test_an_entry_point_that_is_no_verifier_is_refused(installed):
-    with pytest.raises(
-        UnknownName, match=r"'broken' is no verifier but of type int\. Name a function"
-    ):
+    with pytest.raises(UnknownName, match=r"'broken' is no verifier but of type int\. Name a function"):
         verifier("broken")
 
 
@@ -107,18 +106,40 @@ def test_a_training_step_is_graded_by_it(outside, tmp_path):
 
     train(
         parse(
-            ["--algo", "grpo", "--env.source", "generated", "--env.verifier", "custom_verifier:nearness",
-             "--env.subjects", "prealgebra", "--env.levels", "1", "--train.steps", "1",
-             "--train.prompts-per-step", "2", "--train.group-size", "2", "--train.updates-per-step", "1",
-             "--eval.problems", "0", "--policy.max-response-length", "8", "--output", str(tmp_path / "run")]
+            [
+                "--algo",
+                "grpo",
+                "--env.source",
+                "generated",
+                "--env.verifier",
+                "custom_verifier:nearness",
+                "--env.subjects",
+                "prealgebra",
+                "--env.levels",
+                "1",
+                "--train.steps",
+                "1",
+                "--train.prompts-per-step",
+                "2",
+                "--train.group-size",
+                "2",
+                "--train.updates-per-step",
+                "1",
+                "--eval.problems",
+                "0",
+                "--policy.max-response-length",
+                "8",
+                "--output",
+                str(tmp_path / "run"),
+            ]
         )
-    )  # fmt: skip
+    )
     rows = (tmp_path / "run" / "rollouts" / "step_000001.jsonl").read_text()
     assert '"verdict"' in rows
 
 
 def test_a_verifier_that_is_not_there_ends_training_with_a_hint(capsys, tmp_path):
-    from llmrl.algorithms.run import main
+    from llmrl.commands.train import main
 
     arguments = [
         "--env.source",

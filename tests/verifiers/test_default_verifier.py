@@ -76,7 +76,7 @@ def test_an_empty_box_is_never_right():
 @pytest.mark.parametrize(
     "hostile",
     [r"9^{9^{9^{9^9}}}", "(((5!)!)!)!", "(" * 5000 + "1" + ")" * 5000, "1+" * 100_000 + "1", "\u200b" * 1000],
-)  # fmt: skip
+)
 def test_hostile_answers_are_graded_in_time_and_the_next_one_rightly(hostile):
     grade = verifier("math")
     verdict = grade([rf"\boxed{{{hostile}}}"], ["5"])[0]
@@ -88,9 +88,7 @@ def test_hostile_answers_are_graded_in_time_and_the_next_one_rightly(hostile):
 def test_it_works_from_any_thread():
     verdicts = []
     threads = [
-        threading.Thread(
-            target=lambda: verdicts.extend(verifier("math")([r"\boxed{\sqrt{8}}"], [r"2\sqrt2"]))
-        )
+        threading.Thread(target=lambda: verdicts.extend(verifier("math")([r"\boxed{\sqrt{8}}"], [r"2\sqrt2"])))
         for _ in range(4)
     ]
     for thread in threads:
@@ -126,11 +124,7 @@ def test_public_cases_are_judged_as_their_labels_say(data_dir):
     core = [c for c in cases if c["core"] and c["kind"] == "answer"]
     grade = verifier("math")
     verdicts = grade([rf"\boxed{{{c['answer']}}}" for c in core], [c["gold"] for c in core])
-    accepted_wrongly = [
-        c for c, v in zip(core, verdicts, strict=True) if v.score and not c["expected"]
-    ]
-    rejected_wrongly = [
-        c for c, v in zip(core, verdicts, strict=True) if not v.score and c["expected"]
-    ]
+    accepted_wrongly = [c for c, v in zip(core, verdicts, strict=True) if v.score and not c["expected"]]
+    rejected_wrongly = [c for c, v in zip(core, verdicts, strict=True) if not v.score and c["expected"]]
     assert len(accepted_wrongly) <= 2, accepted_wrongly
     assert len(rejected_wrongly) <= 0.03 * len(core), rejected_wrongly

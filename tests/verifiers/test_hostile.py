@@ -12,7 +12,7 @@ import time
 import pytest
 
 from llmrl.verifiers import MathVerifier
-from llmrl.verifiers.limits import MAX_CHARACTERS
+from llmrl.verifiers.math.parsing.limits import MAX_CHARACTERS
 
 DEADLINE = 2.0
 CANARY = "@canary@"
@@ -323,7 +323,7 @@ TRICKS = {
     "set for an element": (box(r"\{5\}"), "6"),
     "union for intersection": (box(r"[0,1] \cup [2,3]"), r"[0,1] \cap [2,3]"),
     "sequence with dots": (box(r"1, 2, \ldots, n"), r"1, 3, \ldots, 2n-1"),
-}  # fmt: skip
+}
 CASES = [
     *((name, text, "5") for name, text in {**ANSWERS, **RESPONSES}.items()),
     *((f"trick: {name}", text, gold) for name, (text, gold) in TRICKS.items()),
@@ -360,15 +360,11 @@ def test_the_corpus_is_large():
     assert len({text for _, text, _ in CASES}) >= 250
 
 
-@pytest.mark.parametrize(
-    ("response", "gold"), [pytest.param(text, gold, id=name) for name, text, gold in CASES]
-)
+@pytest.mark.parametrize(("response", "gold"), [pytest.param(text, gold, id=name) for name, text, gold in CASES])
 def test_a_hostile_answer_is_graded_in_time_and_not_accepted(grade, canary, response, gold):
     response = response.replace(CANARY, str(canary))
     began = time.monotonic()
-    verdict, *after = grade(
-        [response, *(text for text, _, _ in AFTER)], [gold, *(right for _, right, _ in AFTER)]
-    )
+    verdict, *after = grade([response, *(text for text, _, _ in AFTER)], [gold, *(right for _, right, _ in AFTER)])
     elapsed = time.monotonic() - began
     assert verdict.score == 0, verdict
     assert verdict.status in ("wrong", "no_answer", "timeout", "unparsable_gold"), verdict

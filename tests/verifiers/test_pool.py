@@ -211,10 +211,7 @@ def test_any_text_makes_the_way_there_and_back(tasks, text):
 def test_many_threads_share_one_pool_and_its_size(tasks):
     pool = tasks("pid", size=2)
     seen: list[list[int]] = []
-    threads = [
-        threading.Thread(target=lambda: seen.append([o.value for o in pool.run([()] * 4)]))
-        for _ in range(6)
-    ]
+    threads = [threading.Thread(target=lambda: seen.append([o.value for o in pool.run([()] * 4)])) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -267,9 +264,7 @@ START_METHODS = multiprocessing.get_all_start_methods()
 def test_children_of_every_start_method_have_workers_of_their_own(tmp_path, method):
     script = tmp_path / "parent.py"
     script.write_text(CHILD.format(paths=[p for p in sys.path if p]))
-    ended = subprocess.run(
-        [sys.executable, str(script), method], capture_output=True, text=True, timeout=120
-    )
+    ended = subprocess.run([sys.executable, str(script), method], capture_output=True, text=True, timeout=120)
     assert ended.stdout.splitlines() == ["[[3, 7, 11], [3, 7, 11]]", "[0, 0] 4"], ended.stderr
     assert ended.stderr == ""
 
@@ -295,9 +290,7 @@ def test_nothing_is_left_after_the_interpreter_ends(tmp_path, end):
     """An idle worker, and one in the middle of a task."""
     script = tmp_path / "leaving.py"
     script.write_text(LEAVING.format(paths=[p for p in sys.path if p], end=end))
-    ended = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=60
-    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     pids = [int(line) for line in ended.stdout.split()]
@@ -310,9 +303,7 @@ def test_an_idle_worker_ends_when_its_parent_is_killed(tmp_path):
     script = tmp_path / "killed.py"
     end = "os.kill(os.getpid(), 9)"
     script.write_text(LEAVING.format(paths=[p for p in sys.path if p], end=end))
-    ended = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=60
-    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     pids = [int(line) for line in ended.stdout.split()]
     end_by = time.monotonic() + 30
     while Path(f"/proc/{pids[0]}").exists() and time.monotonic() < end_by:

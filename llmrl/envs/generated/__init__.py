@@ -1,7 +1,8 @@
 """Generated problems: seven subjects, five levels, exact answers, worked solutions, without end.
 
 Which split a problem belongs to is a matter of its template, numbers and answer, not of its words:
-whatever the seeds, no test problem is a training problem told with other nouns.  Every module of this package adds its templates on import.
+whatever the seeds, no test problem is a training problem told with other nouns.  Every module of this package adds
+its templates on import.
 """
 
 from __future__ import annotations
@@ -104,9 +105,7 @@ class GeneratedProblems:
                 if template.subject == subject and wanted.intersection(template.levels)
             ]
             if fitting:
-                self._streams.append(
-                    [_Stream(template, own, place) for place, (template, own) in enumerate(fitting)]
-                )
+                self._streams.append([_Stream(template, own, place) for place, (template, own) in enumerate(fitting)])
         if not self._streams:
             raise ValueError(f"No template makes {subjects} of levels {sorted(wanted)}.")
 

@@ -169,8 +169,7 @@ def function_value(rng: np.random.Generator, level: int) -> Draft:
             (
                 f"If ${f}({var}) = {linear(a, b, var)}$ and ${g}({var}) = {linear(c, d, var)}$, "
                 f"what is ${g}({f}({x}))$?",
-                f"Let ${f}({var}) = {linear(a, b, var)}$ and ${g}({var}) = {linear(c, d, var)}$. "
-                f"Find ${g}({f}({x}))$.",
+                f"Let ${f}({var}) = {linear(a, b, var)}$ and ${g}({var}) = {linear(c, d, var)}$. Find ${g}({f}({x}))$.",
             ),
         )
         steps = (
@@ -215,15 +214,12 @@ def arithmetic_sequence(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"In an arithmetic sequence $a_{i} = {at[i]}$ and $a_{j} = {at[j]}$. "
-                f"What is $a_{{{m}}}$?",
-                f"An arithmetic sequence has $a_{i} = {at[i]}$ and $a_{j} = {at[j]}$. "
-                f"Find $a_{{{m}}}$.",
+                f"In an arithmetic sequence $a_{i} = {at[i]}$ and $a_{j} = {at[j]}$. What is $a_{{{m}}}$?",
+                f"An arithmetic sequence has $a_{i} = {at[i]}$ and $a_{j} = {at[j]}$. Find $a_{{{m}}}$.",
             ),
         ).replace("a_10", "a_{10}")
         steps = (
-            f"From ${i}$ to ${j}$ are ${j - i}$ steps, "
-            f"worth ${at[j]} - {at[i]} = {at[j] - at[i]}$.",
+            f"From ${i}$ to ${j}$ are ${j - i}$ steps, worth ${at[j]} - {at[i]} = {at[j] - at[i]}$.",
             rf"One step is ${at[j] - at[i]} \div {j - i} = {step}$.",
             f"From ${j}$ to ${m}$ are ${m - j}$ steps: ${times(m - j, step)}$.",
             f"The term is ${at[j]} + {(m - j) * step} = {value}$.",
@@ -242,8 +238,7 @@ def arithmetic_sequence(rng: np.random.Generator, level: int) -> Draft:
             ),
         )
         steps = (
-            f"The common difference is ${step}$, so there are ${n}$ terms, "
-            f"from ${first}$ to ${nth}$.",
+            f"The common difference is ${step}$, so there are ${n}$ terms, from ${first}$ to ${nth}$.",
             f"The mean of the first and the last is ${frac(Fraction(first + nth, 2))}$.",
             rf"The sum is ${n} \cdot {frac(Fraction(first + nth, 2))} = {value}$.",
         )
@@ -301,18 +296,14 @@ def two_numbers(rng: np.random.Generator, level: int) -> Draft:
     if level == 1:
         wanted = pick(rng, ("larger", "smaller"))
         value = large if wanted == "larger" else small
-        problem = told + pick(
-            rng, (f"What is the {wanted} number?", f"Find the {wanted} of the two numbers.")
-        )
+        problem = told + pick(rng, (f"What is the {wanted} number?", f"Find the {wanted} of the two numbers."))
         steps = head if wanted == "larger" else [*head, rest]
     elif gap:
         wanted, value = "product", small * large
         problem = told + pick(rng, ("What is their product?", "Find their product."))
         if small > 9:
             product = rf"{small} \cdot {large} = {10 * large} + {(small - 10) * large} = {value}"
-            product = (
-                product.replace(" + 0 =", " =") if small > 10 else rf"10 \cdot {large} = {value}"
-            )
+            product = product.replace(" + 0 =", " =") if small > 10 else rf"10 \cdot {large} = {value}"
         else:
             product = times(small, large)
         steps = [*head, rest, f"The product is ${product}$."]
@@ -368,9 +359,7 @@ def simplify_linear(rng: np.random.Generator, level: int) -> Draft:
             f"Collect numbers: ${a * b} {signed(c * e)} = {rest}$.",
             f"The result is ${answer}$.",
         )
-    problem = pick(
-        rng, ("Simplify ${}$.", "Expand and simplify ${}$.", "Write ${}$ in simplest form.")
-    )
+    problem = pick(rng, ("Simplify ${}$.", "Expand and simplify ${}$.", "Write ${}$ in simplest form."))
     return Draft(
         problem=problem.format(text),
         answer=answer,
@@ -412,8 +401,7 @@ def line(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"The points $({x1},{y1})$, $({x2},{y2})$ and $({x3},k)$ lie on a line. "
-                "What is $k$?",
+                f"The points $({x1},{y1})$, $({x2},{y2})$ and $({x3},k)$ lie on a line. What is $k$?",
                 f"A line passes through {points}. Find $k$ if it also contains $({x3},k)$.",
             ),
         )
@@ -475,8 +463,7 @@ def custom_operation(rng: np.random.Generator, level: int) -> Draft:
         (
             f"If $a {sign} b = {rule}$, what is ${u} {sign} {v}$?",
             f"Let $a {sign} b = {rule}$ for all numbers $a$ and $b$. Find ${u} {sign} {v}$.",
-            f"The operation ${sign}$ is defined by $a {sign} b = {rule}$. "
-            f"Compute ${u} {sign} {v}$.",
+            f"The operation ${sign}$ is defined by $a {sign} b = {rule}$. Compute ${u} {sign} {v}$.",
         ),
     )
 
@@ -505,8 +492,7 @@ def quadratic(rng: np.random.Generator, level: int) -> Draft:
         ).format(poly(coefficients, var))
         steps: tuple[str, ...] = (
             f"We look for two numbers with the sum ${r + s}$ and the product ${r * s}$.",
-            f"They are ${r}$ and ${s}$, so "
-            f"${poly(coefficients, var)} = ({linear(1, -r, var)})({linear(1, -s, var)})$.",
+            f"They are ${r}$ and ${s}$, so ${poly(coefficients, var)} = ({linear(1, -r, var)})({linear(1, -s, var)})$.",
             f"The solutions are ${var} = {r}$ and ${var} = {s}$.",
         )
     elif level == 4:
@@ -525,8 +511,7 @@ def quadratic(rng: np.random.Generator, level: int) -> Draft:
             ),
         ).format(poly(coefficients, var))
         steps = (
-            f"Completing the square gives $({linear(1, -half, var)})^2 = "
-            f"{half * half} {signed(-q)} = {inside}$.",
+            f"Completing the square gives $({linear(1, -half, var)})^2 = {half * half} {signed(-q)} = {inside}$.",
             rf"So ${linear(1, -half, var)} = \pm\sqrt{{{inside}}}"
             + (f" = \\pm {root}$." if root != rf"\sqrt{{{inside}}}" else "$."),
             f"The greater solution is ${answer}$.",
@@ -603,8 +588,7 @@ def system(rng: np.random.Generator, level: int) -> Draft:
     steps = [
         f"Multiply the first equation by ${c}$: ${terms([(a * c, 'x'), (b * c, 'y')])} = {c * e}$.",
         f"Multiply the second by ${a}$: ${terms([(a * c, 'x'), (a * d, 'y')])} = {a * f}$.",
-        f"Subtract the first from the second: ${term(determinant, 'y')} = {a * f - c * e}$, "
-        f"so $y = {frac(y)}$.",
+        f"Subtract the first from the second: ${term(determinant, 'y')} = {a * f - c * e}$, so $y = {frac(y)}$.",
         f"Then ${term(a, 'x')} = {e} {signed(-b * y)} = {frac(e - b * y)}$, so $x = {frac(x)}$.",
     ]
     if level == 4:
@@ -638,11 +622,8 @@ def inequality(rng: np.random.Generator, level: int) -> Draft:
         end = frac(bound)
         answer = rf"(-\infty,{end}{closing}" if below else rf"{opening}{end},\infty)"
         steps: tuple[str, ...] = (
-            f"{'Subtracting' if b > 0 else 'Adding'} ${abs(b)}$ on both sides gives "
-            f"${a}{var} {sign} {c - b}$.",
-            f"Dividing by ${a}$ "
-            + ("reverses the sign and gives " if a < 0 else "gives ")
-            + f"${var} {final} {end}$.",
+            f"{'Subtracting' if b > 0 else 'Adding'} ${abs(b)}$ on both sides gives ${a}{var} {sign} {c - b}$.",
+            f"Dividing by ${a}$ " + ("reverses the sign and gives " if a < 0 else "gives ") + f"${var} {final} {end}$.",
             f"As an interval this is ${answer}$.",
         )
     elif level == 4:
@@ -654,10 +635,8 @@ def inequality(rng: np.random.Generator, level: int) -> Draft:
         answer = f"{opening}{frac(low)},{frac(high)}{closing}"
         steps = (
             f"The inequality says ${-c} {sign} {linear(a, b, var)} {sign} {c}$.",
-            f"{'Subtracting' if b > 0 else 'Adding'} ${abs(b)}$ gives "
-            f"${-c - b} {sign} {a}{var} {sign} {c - b}$.",
-            f"Dividing by ${a}$ gives ${frac(low)} {sign} {var} {sign} {frac(high)}$, "
-            f"that is ${answer}$.",
+            f"{'Subtracting' if b > 0 else 'Adding'} ${abs(b)}$ gives ${-c - b} {sign} {a}{var} {sign} {c - b}$.",
+            f"Dividing by ${a}$ gives ${frac(low)} {sign} {var} {sign} {frac(high)}$, that is ${answer}$.",
         )
     else:
         one, two = Fraction(integer(rng, -9, 9), pick(rng, (1, 1, 2, 3))), nonzero(rng, -9, 9)
@@ -673,8 +652,7 @@ def inequality(rng: np.random.Generator, level: int) -> Draft:
         steps = (
             f"The left side is zero at ${var} = {frac(r)}$ and ${var} = {frac(s)}$.",
             "Its leading coefficient is positive, so it is negative between these roots.",
-            f"The ends are {'left out' if strict else 'included'}, "
-            f"so the solution set is ${answer}$.",
+            f"The ends are {'left out' if strict else 'included'}, so the solution set is ${answer}$.",
         )
     problem = pick(rng, ("Solve the inequality ${}$.", "For which real ${var}$ is ${}$?"))
     problem = problem.replace("{var}", var).replace("{}", text) + in_interval
@@ -776,9 +754,7 @@ def polynomial_product(rng: np.random.Generator, level: int) -> Draft:
     if level == 3:
         text = f"({linear(a, b, var)})({linear(c, d, var)})"
         product = [a * c, a * d + b * c, b * d]
-        problem = pick(rng, ("Expand ${}$.", "Write the product ${}$ as a polynomial.")).format(
-            text
-        )
+        problem = pick(rng, ("Expand ${}$.", "Write the product ${}$ as a polynomial.")).format(text)
         steps: tuple[str, ...] = (
             f"The square terms give ${term(a * c, f'{var}^2')}$.",
             f"The coefficient of ${var}$ is ${a * d} {signed(b * c)} = {a * d + b * c}$.",
@@ -789,8 +765,7 @@ def polynomial_product(rng: np.random.Generator, level: int) -> Draft:
         product = [a * c, a * d + b * c, a * e + b * d, b * e]
         problem = pick(rng, ("Expand ${}$.", "Multiply out and simplify ${}$.")).format(text)
         steps = (
-            f"First ${term(a, var)}({poly([c, d, e], var)}) = "
-            f"{poly([a * c, a * d, a * e, 0], var)}$.",
+            f"First ${term(a, var)}({poly([c, d, e], var)}) = {poly([a * c, a * d, a * e, 0], var)}$.",
             f"Then ${b}({poly([c, d, e], var)}) = {poly([b * c, b * d, b * e], var)}$.",
             "Adding these and collecting like terms gives the result.",
         )
@@ -801,8 +776,7 @@ def polynomial_product(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"If $f({var}) = {outer}$ and $g({var}) = {inner}$, "
-                f"what is $f(g({var}))$ as a polynomial?",
+                f"If $f({var}) = {outer}$ and $g({var}) = {inner}$, what is $f(g({var}))$ as a polynomial?",
                 f"Let $f({var}) = {outer}$. Find $f({inner})$ and write it as a polynomial.",
             ),
         )
@@ -843,10 +817,8 @@ def exponents(rng: np.random.Generator, level: int) -> Draft:
         small = f"{base}^{{{q}({left})}}" if q > 1 else f"{base}^{{{left}}}"
         steps: tuple[str, ...] = (
             f"With base ${base}$ the equation is ${small} = {base}^{{{p}({right})}}$.",
-            f"The exponents are equal: "
-            f"${linear(q * a, q * b, var)} = {linear(p * c, p * d, var)}$.",
-            f"Collecting gives ${term(q * a - p * c, var)} = {p * d - q * b}$, "
-            f"so ${var} = {answer}$.",
+            f"The exponents are equal: ${linear(q * a, q * b, var)} = {linear(p * c, p * d, var)}$.",
+            f"Collecting gives ${term(q * a - p * c, var)} = {p * d - q * b}$, so ${var} = {answer}$.",
         )
     else:
         first, ratio = nonzero(rng, -12, 12), Fraction(nonzero(rng, -7, 7), integer(rng, 2, 9))
@@ -879,10 +851,7 @@ def exponents(rng: np.random.Generator, level: int) -> Draft:
             k = sympy.Symbol("k", integer=True)
             r = sympy.Rational(ratio.numerator, ratio.denominator)
             return same(answer, sympy.summation(first * r**k, (k, 0, sympy.oo)))
-        sides = [
-            sympy.Integer(base**m) ** read(side).subs(var, read(answer))
-            for m, side in ((q, left), (p, right))
-        ]
+        sides = [sympy.Integer(base**m) ** read(side).subs(var, read(answer)) for m, side in ((q, left), (p, right))]
         return bool(sympy.simplify(sides[0] / sides[1]) == 1)
 
     return Draft(problem=problem, answer=answer, steps=steps, referee=referee)

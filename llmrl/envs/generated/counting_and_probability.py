@@ -17,11 +17,42 @@ from llmrl.envs.generated.template import Draft, template
 
 COLOURS = ("red", "blue", "green", "white", "black", "yellow")
 WORDS = (
-    "LEVEL", "PAPER", "BANANA", "COFFEE", "LETTER", "PEPPER", "BALLOON", "MISSISSIPPI", "ALGEBRA",
-    "SUCCESS", "COMMITTEE", "POSSESS", "ADDRESS", "BUTTER", "GOOGLE", "SEVEN", "TATTOO", "RIVER",
-    "KAYAK", "MINIMUM", "CIVIC", "ROTATOR", "STATS", "ERROR", "TENNESSEE", "INDEED", "RECEIVE",
-    "ASSESS", "COCOA", "NINETEEN", "PARALLEL", "TOMORROW", "EFFECT", "GEOMETRY", "EQUATION",
-)  # fmt: skip
+    "LEVEL",
+    "PAPER",
+    "BANANA",
+    "COFFEE",
+    "LETTER",
+    "PEPPER",
+    "BALLOON",
+    "MISSISSIPPI",
+    "ALGEBRA",
+    "SUCCESS",
+    "COMMITTEE",
+    "POSSESS",
+    "ADDRESS",
+    "BUTTER",
+    "GOOGLE",
+    "SEVEN",
+    "TATTOO",
+    "RIVER",
+    "KAYAK",
+    "MINIMUM",
+    "CIVIC",
+    "ROTATOR",
+    "STATS",
+    "ERROR",
+    "TENNESSEE",
+    "INDEED",
+    "RECEIVE",
+    "ASSESS",
+    "COCOA",
+    "NINETEEN",
+    "PARALLEL",
+    "TOMORROW",
+    "EFFECT",
+    "GEOMETRY",
+    "EQUATION",
+)
 
 
 def same_fraction(answer: str, value: object) -> bool:
@@ -52,12 +83,13 @@ def independent_choices(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"There are ${a}$ {things[0]} and ${b}$ {things[1]}. How many {things[2]} are possible if ${gone}$ of "
-                "them is ruled out?" if gone == 1 else
-                f"There are ${a}$ {things[0]} and ${b}$ {things[1]}. How many {things[2]} are possible if ${gone}$ of "
+                "them is ruled out?"
+                if gone == 1
+                else f"There are ${a}$ {things[0]} and ${b}$ {things[1]}. How many {things[2]} are possible if ${gone}$ of "
                 "them are ruled out?",
                 f"With ${a}$ {things[0]} and ${b}$ {things[1]}, all {things[2]} but ${gone}$ are allowed. How many is that?",
             ),
-        )  # fmt: skip
+        )
         steps = (
             rf"In all there are ${a} \cdot {b} = {a * b}$.",
             f"Take away: ${a * b} - {gone} = {value}$.",
@@ -307,9 +339,7 @@ def overlapping_groups(rng: np.random.Generator, level: int) -> Draft:
     both = integer(rng, 2, 12)
     a, b = both + integer(rng, 2, 20), both + integer(rng, 2, 20)
     union = a + b - both
-    pair = pick(
-        rng, (("French", "Spanish"), ("chess", "tennis"), ("cats", "dogs"), ("tea", "coffee"))
-    )
+    pair = pick(rng, (("French", "Spanish"), ("chess", "tennis"), ("cats", "dogs"), ("tea", "coffee")))
     steps: tuple[str, ...]
     if level == 1:
         value, total = union, union
@@ -422,9 +452,7 @@ def word_arrangements(rng: np.random.Generator, level: int) -> Draft:
     steps = (
         f"There are ${len(word)}$ letters"
         + (
-            f", of which groups of {', '.join(f'${r}$' for r in repeats)} are equal."
-            if repeats
-            else ", all different."
+            f", of which groups of {', '.join(f'${r}$' for r in repeats)} are equal." if repeats else ", all different."
         ),
         f"The number of arrangements is ${text} = {value}$.",
     )
@@ -507,9 +535,7 @@ def dice_sums(rng: np.random.Generator, level: int) -> Draft:
         import sympy
 
         x = sympy.symbols("x")
-        product = sympy.Poly(
-            sum(x**k for k in range(1, sides[0] + 1)) * sum(x**k for k in range(1, sides[1] + 1)), x
-        )
+        product = sympy.Poly(sum(x**k for k in range(1, sides[0] + 1)) * sum(x**k for k in range(1, sides[1] + 1)), x)
         fitting = range(target + 1, sum(sides) + 1) if above else (target,)
         count = sum(product.coeff_monomial(x**k) for k in fitting)
         return same_fraction(answer, sympy.Rational(count, sides[0] * sides[1]))
@@ -540,9 +566,7 @@ def lattice_paths(rng: np.random.Generator, level: int) -> Draft:
         rf"From there on: $\binom{{{right - x + up - y}}}{{{up - y}}} = {math.comb(right - x + up - y, up - y)}$.",
         f"Through the point lead ${math.comb(x + y, y)} \\cdot {math.comb(right - x + up - y, up - y)} = {through}$.",
         *(
-            (
-                rf"Of $\binom{{{right + up}}}{{{up}}} = {whole}$ paths there remain ${whole} - {through} = {value}$.",
-            )
+            (rf"Of $\binom{{{right + up}}}{{{up}}} = {whole}$ paths there remain ${whole} - {through} = {value}$.",)
             if level == 5
             else ()
         ),
@@ -569,11 +593,7 @@ def conditional(rng: np.random.Generator, level: int) -> Draft:
     k = 1 if level == 4 else integer(rng, 2, 4)
     first, second = Fraction(a, a + b), Fraction(c, c + d)
     answer = frac(k * first / (k * first + second))
-    chance = (
-        "One bag is chosen at random"
-        if level == 4
-        else f"Bag A is chosen ${k}$ times as often as bag B"
-    )
+    chance = "One bag is chosen at random" if level == 4 else f"Bag A is chosen ${k}$ times as often as bag B"
     problem = pick(
         rng,
         (

@@ -50,8 +50,7 @@ def angle_sum(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"Two angles of a triangle measure ${a}$ and ${b}$ degrees. How many degrees is "
-                "the third angle?",
+                f"Two angles of a triangle measure ${a}$ and ${b}$ degrees. How many degrees is the third angle?",
                 rf"In triangle ${name}$, $\angle {name[0]} = {a}^\circ$ and $\angle {name[1]} = "
                 rf"{b}^\circ$. How many degrees is $\angle {name[2]}$?",
             ),
@@ -98,8 +97,7 @@ def rectangle_sides(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"A {shape} has area ${a * b}$ and one side of length ${a}$. What is its "
-                "perimeter?",
+                f"A {shape} has area ${a * b}$ and one side of length ${a}$. What is its perimeter?",
                 f"One side of a {shape} is ${a}$ and its area is ${a * b}$. Find its perimeter.",
             ),
         )
@@ -114,10 +112,8 @@ def rectangle_sides(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"A {shape} has perimeter ${2 * (a + b)}$ and one side of length ${a}$. What is "
-                "its area?",
-                f"The perimeter of a {shape} is ${2 * (a + b)}$, and its width is ${a}$. "
-                "Find the area.",
+                f"A {shape} has perimeter ${2 * (a + b)}$ and one side of length ${a}$. What is its area?",
+                f"The perimeter of a {shape} is ${2 * (a + b)}$, and its width is ${a}$. Find the area.",
             ),
         )
         steps = (
@@ -152,8 +148,7 @@ def cut_out_area(rng: np.random.Generator, level: int) -> Draft:
         rng,
         (
             f"From a rectangle of sides ${a}$ and ${b}$, {piece} is cut out. What area remains?",
-            f"A sheet of paper measures ${a}$ by ${b}$. After {piece} is cut away, what is the "
-            "area of the rest?",
+            f"A sheet of paper measures ${a}$ by ${b}$. After {piece} is cut away, what is the area of the rest?",
             f"A lawn is ${a}$ meters by ${b}$ meters, with a pond in the shape of {piece}. "
             "What is the area of the grass, in square meters?",
         ),
@@ -251,8 +246,7 @@ def triangle_and_trapezoid_area(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"A trapezoid has parallel sides ${a}$ and ${b}$ and height ${h}$. What is its "
-                "area?",
+                f"A trapezoid has parallel sides ${a}$ and ${b}$ and height ${h}$. What is its area?",
                 f"Find the area of a trapezoid with bases ${a}$ and ${b}$ and height ${h}$.",
             ),
         )
@@ -287,8 +281,7 @@ def right_triangle(rng: np.random.Generator, level: int) -> Draft:
             (
                 f"A rectangle has sides ${a}$ and ${b}$. How long is its diagonal?",
                 f"The legs of a right triangle are ${a}$ and ${b}$. How long is the hypotenuse?",
-                f"Triangle ${name}$ has a right angle at ${q}$, ${p}{q} = {a}$ and "
-                f"${q}{r} = {b}$. Find ${p}{r}$.",
+                f"Triangle ${name}$ has a right angle at ${q}$, ${p}{q} = {a}$ and ${q}{r} = {b}$. Find ${p}{r}$.",
             ),
         )
         last = f"The square of the length is ${a * a} + {b * b} = {square}$"
@@ -301,12 +294,9 @@ def right_triangle(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"A ladder of length ${a}$ leans against a wall, its foot ${b}$ from the wall. How "
-                "high does it reach?",
-                f"A right triangle has hypotenuse ${a}$ and a leg ${b}$. How long is the other "
-                "leg?",
-                f"Triangle ${name}$ has a right angle at ${q}$, ${p}{r} = {a}$ and "
-                f"${p}{q} = {b}$. Find ${q}{r}$.",
+                f"A ladder of length ${a}$ leans against a wall, its foot ${b}$ from the wall. How high does it reach?",
+                f"A right triangle has hypotenuse ${a}$ and a leg ${b}$. How long is the other leg?",
+                f"Triangle ${name}$ has a right angle at ${q}$, ${p}{r} = {a}$ and ${p}{q} = {b}$. Find ${q}{r}$.",
             ),
         )
         last = f"The square of the length is ${a * a} - {b * b} = {square}$"
@@ -400,8 +390,7 @@ def circle_area(rng: np.random.Generator, level: int) -> Draft:
                 (
                     f"What is the total area of ${n}$ circles of diameter ${w}$?",
                     f"Find the sum of the areas of ${n}$ circles, each of diameter ${w}$.",
-                    f"A pattern has ${n}$ separate circles of diameter ${w}$. What is their total "
-                    "area?",
+                    f"A pattern has ${n}$ separate circles of diameter ${w}$. What is their total area?",
                 ),
             )
             steps: tuple[str, ...] = (
@@ -436,8 +425,7 @@ def circle_area(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"Two concentric circles have {word} ${x}$ and ${y}$. What is the area of the "
-                "ring between them?",
+                f"Two concentric circles have {word} ${x}$ and ${y}$. What is the area of the ring between them?",
                 f"Find the area between two concentric circles with {word} ${y}$ and ${x}$.",
             ),
         )
@@ -469,8 +457,7 @@ def segment_in_plane(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"What is the midpoint of the segment from ${point(x, y)}$ to ${point(u, v)}$?",
-                f"Points ${p} = {point(x, y)}$ and ${q} = {point(u, v)}$ are given. Find the "
-                f"midpoint of ${p}{q}$.",
+                f"Points ${p} = {point(x, y)}$ and ${q} = {point(u, v)}$ are given. Find the midpoint of ${p}{q}$.",
             ),
         )
         steps: tuple[str, ...] = (
@@ -490,8 +477,7 @@ def segment_in_plane(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"What is the distance between ${point(x, y)}$ and ${point(u, v)}$?",
-                f"Points ${p} = {point(x, y)}$ and ${q} = {point(u, v)}$ are given. Find the "
-                f"length ${p}{q}$.",
+                f"Points ${p} = {point(x, y)}$ and ${q} = {point(u, v)}$ are given. Find the length ${p}{q}$.",
             ),
         )
         steps = (
@@ -523,8 +509,7 @@ def triangle_lengths(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"A right triangle has legs ${a}$ and ${b}$. What is the length of the altitude to "
-                "the hypotenuse?",
+                f"A right triangle has legs ${a}$ and ${b}$. What is the length of the altitude to the hypotenuse?",
                 f"The legs of a right triangle are ${b}$ and ${a}$. Find the distance from the "
                 "vertex of the right angle to the hypotenuse.",
                 f"Triangle ${name}$ has a right angle at ${name[2]}$, ${name[1:]} = {a}$ and "
@@ -607,10 +592,8 @@ def round_solids(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"A right circular cone has base {width} and slant height ${slant}$. What is its "
-                "volume?",
-                f"Find the volume of a cone whose base has {width} and whose slant height is "
-                f"${slant}$.",
+                f"A right circular cone has base {width} and slant height ${slant}$. What is its volume?",
+                f"Find the volume of a cone whose base has {width} and whose slant height is ${slant}$.",
             ),
         )
         answer = volume_text(volume)
@@ -625,10 +608,9 @@ def round_solids(rng: np.random.Generator, level: int) -> Draft:
         answer = frac(height)
         balls = "A metal ball" if count == 1 else f"A set of ${count}$ metal balls"
         each = "" if count == 1 else " each"
-        problem = (
-            f"{balls} of radius ${r}${each} is melted and recast as a cone with base radius "
-            f"${base}$. "
-        ) + pick(rng, ("What is the height of the cone?", "Find the height of the cone."))
+        problem = (f"{balls} of radius ${r}${each} is melted and recast as a cone with base radius ${base}$. ") + pick(
+            rng, ("What is the height of the cone?", "Find the height of the cone.")
+        )
         total = Fraction(4 * count * r**3, 3)
         steps = (
             rf"The metal has volume ${count} \cdot \frac{{4}}{{3}} \pi \cdot {r}^3 = "
@@ -644,8 +626,7 @@ def round_solids(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"A frustum of a cone has base radii ${big}$ and ${r}$ and height ${h}$. What is "
-                "its volume?",
+                f"A frustum of a cone has base radii ${big}$ and ${r}$ and height ${h}$. What is its volume?",
                 f"A bucket has the shape of a frustum of a cone with radii ${r}$ and ${big}$ and "
                 f"height ${h}$. What volume does it hold?",
             ),
@@ -690,17 +671,15 @@ def circle_parts(rng: np.random.Generator, level: int) -> Draft:
     """Sectors, chords and common tangents."""
     if level == 3:
         r = integer(rng, 2, 24)
-        degrees = pick(
-            rng, (20, 30, 36, 40, 45, 60, 72, 80, 100, 120, 135, 140, 150, 160, 200, 240)
-        )
+        degrees = pick(rng, (20, 30, 36, 40, 45, 60, 72, 80, 100, 120, 135, 140, 150, 160, 200, 240))
         share = Fraction(degrees, 360)
         arc = integer(rng, 0, 1)
         value = share * (2 * r if arc else r * r)
         answer = volume_text(value)
         what = "the length of its arc" if arc else "its area"
-        problem = (
-            rf"A sector of a circle of radius ${r}$ has a central angle of ${degrees}^\circ$. "
-        ) + pick(rng, (f"What is {what}?", f"Find {what}."))
+        problem = (rf"A sector of a circle of radius ${r}$ has a central angle of ${degrees}^\circ$. ") + pick(
+            rng, (f"What is {what}?", f"Find {what}.")
+        )
         whole = 2 * r if arc else r * r
         steps: tuple[str, ...] = (
             rf"The sector is ${frac(share)}$ of the circle.",
@@ -714,10 +693,8 @@ def circle_parts(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"A chord of a circle of radius ${r}$ is ${d}$ away from the center. How long is "
-                "the chord?",
-                f"In a circle of radius ${r}$, find the length of a chord whose distance from the "
-                f"center is ${d}$.",
+                f"A chord of a circle of radius ${r}$ is ${d}$ away from the center. How long is the chord?",
+                f"In a circle of radius ${r}$, find the length of a chord whose distance from the center is ${d}$.",
                 f"A sphere of radius ${r}$ is cut by a plane at distance ${d}$ from its center. "
                 "What is the diameter of the circle of intersection?",
             ),
@@ -736,9 +713,7 @@ def circle_parts(rng: np.random.Generator, level: int) -> Draft:
         leg = r + big if inner else big - r
         answer = surd(1, d * d - leg * leg)
         kind = "internal" if inner else "external"
-        problem = (
-            f"Two circles have radii ${big}$ and ${r}$, and their centers are ${d}$ apart. "
-        ) + pick(
+        problem = (f"Two circles have radii ${big}$ and ${r}$, and their centers are ${d}$ apart. ") + pick(
             rng,
             (
                 f"What is the length of a common {kind} tangent segment?",
@@ -781,10 +756,7 @@ def coordinate_geometry(rng: np.random.Generator, level: int) -> Draft:
     if level == 3:
         (a, b), (c, d), (e, f) = corners = draw_until(
             lambda: [(integer(rng, -9, 9), integer(rng, -9, 9)) for _ in range(3)],
-            lambda s: (
-                (s[1][0] - s[0][0]) * (s[2][1] - s[0][1])
-                != (s[2][0] - s[0][0]) * (s[1][1] - s[0][1])
-            ),
+            lambda s: (s[1][0] - s[0][0]) * (s[2][1] - s[0][1]) != (s[2][0] - s[0][0]) * (s[1][1] - s[0][1]),
         )
         cross = (c - a) * (f - b) - (e - a) * (d - b)
         answer = frac(Fraction(abs(cross), 2))
@@ -797,16 +769,13 @@ def coordinate_geometry(rng: np.random.Generator, level: int) -> Draft:
             ),
         )
         steps: tuple[str, ...] = (
-            f"From the first vertex the sides go by ${point(c - a, d - b)}$ and "
-            f"${point(e - a, f - b)}$.",
+            f"From the first vertex the sides go by ${point(c - a, d - b)}$ and ${point(e - a, f - b)}$.",
             rf"Twice the area is the absolute value of ${c - a} \cdot {paren(f - b)} - "
             rf"{paren(e - a)} \cdot {paren(d - b)} = {cross}$.",
             f"The area is ${answer}$.",
         )
     elif level == 4:
-        a, b = draw_until(
-            lambda: (integer(rng, 1, 12), nonzero(rng, -12, 12)), lambda s: math.gcd(*s) == 1
-        )
+        a, b = draw_until(lambda: (integer(rng, 1, 12), nonzero(rng, -12, 12)), lambda s: math.gcd(*s) == 1)
         c = nonzero(rng, -20, 20)
         x, y = draw_until(
             lambda: (nonzero(rng, -9, 9), nonzero(rng, -9, 9)),
@@ -819,8 +788,7 @@ def coordinate_geometry(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"What is the distance from the point ${point(x, y)}$ to the line ${line}$?",
-                f"Find the radius of the circle with center ${point(x, y)}$ that is tangent to "
-                f"the line ${line}$.",
+                f"Find the radius of the circle with center ${point(x, y)}$ that is tangent to the line ${line}$.",
             ),
         )
         steps = (
@@ -839,8 +807,7 @@ def coordinate_geometry(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"What is the center of the circle through ${point(a, b)}$, ${point(c, d)}$ and "
-                f"${point(e, f)}$?",
+                f"What is the center of the circle through ${point(a, b)}$, ${point(c, d)}$ and ${point(e, f)}$?",
                 f"A circle passes through the points ${point(a, b)}$, ${point(c, d)}$ and "
                 f"${point(e, f)}$. Find its center.",
             ),
@@ -851,8 +818,7 @@ def coordinate_geometry(rng: np.random.Generator, level: int) -> Draft:
             f"Let the center be $({u + half},y)$ and $t = y {signed(-v)}$ its height above that "
             "line; its distances to the first and the third point are equal."
             if v
-            else f"Let the center be $({u + half},t)$; its distances to the first and the third "
-            "point are equal.",
+            else f"Let the center be $({u + half},t)$; its distances to the first and the third point are equal.",
             rf"So ${half * half} + t^2 = {(half - p) ** 2} + (t {signed(-q)})^2$, which gives "
             rf"${2 * q}t = {p * p + q * q - 2 * half * p}$ and $t = {frac(height)}$.",
             f"The center is ${answer}$.",
@@ -901,9 +867,7 @@ def parallel_cuts(rng: np.random.Generator, level: int) -> Draft:
         )
     elif level == 4:
         value = Fraction(c * ((a + b) ** 2 - a * a), a * a)
-        problem = start + (
-            f"Suppose ${p}{m} = {a}$, ${m}{q} = {b}$, and triangle ${p}{m}{n}$ has area ${c}$. "
-        )
+        problem = start + (f"Suppose ${p}{m} = {a}$, ${m}{q} = {b}$, and triangle ${p}{m}{n}$ has area ${c}$. ")
         problem += pick(
             rng,
             (
@@ -913,8 +877,7 @@ def parallel_cuts(rng: np.random.Generator, level: int) -> Draft:
         )
         whole = Fraction(c * (a + b) ** 2, a * a)
         steps = (
-            f"Triangles ${p}{m}{n}$ and ${name}$ are similar, with sides in the ratio "
-            f"${a} : {a + b}$.",
+            f"Triangles ${p}{m}{n}$ and ${name}$ are similar, with sides in the ratio ${a} : {a + b}$.",
             rf"Areas go by squares: triangle ${name}$ has area ${c} \cdot "
             rf"\frac{{{(a + b) ** 2}}}{{{a * a}}} = {frac(whole)}$.",
             f"The rest has area ${frac(whole)} - {c} = {frac(value)}$.",

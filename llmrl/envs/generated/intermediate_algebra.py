@@ -65,8 +65,7 @@ def remainder_at_sight(rng: np.random.Generator, level: int) -> Draft:
         (
             f"What is the remainder when ${text}$ is divided by ${divisor}$?",
             f"Find the remainder when the polynomial ${text}$ is divided by ${divisor}$.",
-            f"Let ${name}({var}) = {text}$. What is the remainder of ${name}({var})$ on division "
-            f"by ${divisor}$?",
+            f"Let ${name}({var}) = {text}$. What is the remainder of ${name}({var})$ on division by ${divisor}$?",
         ),
     )
 
@@ -130,9 +129,7 @@ def complex_arithmetic(rng: np.random.Generator, level: int) -> Draft:
     """Sums of multiples and products of complex numbers."""
     if level == 1:
         k, a, b = integer(rng, 2, 6), integer(rng, 1, 9), nonzero(rng, -9, 9)
-        c, d = draw_until(
-            lambda: (integer(rng, 1, 20), nonzero(rng, -20, 20)), lambda s: s[1] + k * b != 0
-        )
+        c, d = draw_until(lambda: (integer(rng, 1, 20), nonzero(rng, -20, 20)), lambda s: s[1] + k * b != 0)
         text = f"{k}({complex_text(a, b)}) + ({complex_text(c, d)})"
         re, im = k * a + c, k * b + d
         steps: tuple[str, ...] = (
@@ -149,8 +146,7 @@ def complex_arithmetic(rng: np.random.Generator, level: int) -> Draft:
         text = f"({complex_text(a, b)})({complex_text(c, d)})"
         re, im = a * c - b * d, a * d + b * c
         steps = (
-            f"Products: ${product(a, c)}$, ${product(b, d)}$, ${product(a, d)}$, "
-            f"${product(b, c)}$.",
+            f"Products: ${product(a, c)}$, ${product(b, d)}$, ${product(a, d)}$, ${product(b, c)}$.",
             f"Since $i^2 = -1$, the real part is ${a * c} {signed(-b * d)} = {re}$.",
             f"The imaginary part is ${a * d} {signed(b * c)} = {im}$.",
             f"The number is ${complex_text(re, im)}$.",
@@ -188,8 +184,7 @@ def recurrence_terms(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"If ${a}_1 = {first}$ and ${rule}$, what is ${a}_3$?",
-                f"A sequence satisfies ${a}_1 = {first}$ and ${rule}$ for $n \\ge 1$. Find "
-                f"${a}_3$.",
+                f"A sequence satisfies ${a}_1 = {first}$ and ${rule}$ for $n \\ge 1$. Find ${a}_3$.",
                 f"The first term of a sequence is ${first}$, and ${rule}$. What is ${a}_3$?",
             ),
         )
@@ -209,15 +204,12 @@ def recurrence_terms(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"If ${a}_1 = {first}$, ${a}_2 = {second}$ and ${rule}$, what is ${a}_4$?",
-                f"A sequence has ${a}_1 = {first}$, ${a}_2 = {second}$ and ${rule}$ for all $n$. "
-                f"Find ${a}_4$.",
+                f"A sequence has ${a}_1 = {first}$, ${a}_2 = {second}$ and ${rule}$ for all $n$. Find ${a}_4$.",
             ),
         )
         steps = (
-            f"For ${a}_3$: ${product(k, second)}$, ${product(m, first)}$, "
-            f"${k * second} + {m * first} = {third}$.",
-            f"For ${a}_4$: ${product(k, third)}$, ${product(m, second)}$, "
-            f"${k * third} + {m * second} = {value}$.",
+            f"For ${a}_3$: ${product(k, second)}$, ${product(m, first)}$, ${k * second} + {m * first} = {third}$.",
+            f"For ${a}_4$: ${product(k, third)}$, ${product(m, second)}$, ${k * third} + {m * second} = {value}$.",
         )
 
     def referee() -> bool:
@@ -257,9 +249,7 @@ def floors_and_ceilings(rng: np.random.Generator, level: int) -> Draft:
     value = values[0] + sign * values[1]
     op = "+" if sign > 0 else "-"
     text = f"{parts[0]} {op} {parts[1]}"
-    problem = pick(rng, ("Compute ${}$.", "What is the value of ${}$?", "Evaluate ${}$.")).format(
-        text
-    )
+    problem = pick(rng, ("Compute ${}$.", "What is the value of ${}$?", "Evaluate ${}$.")).format(text)
     steps = (*lines, f"The value is ${values[0]} {op} {values[1]} = {value}$.")
 
     def referee() -> bool:
@@ -386,9 +376,7 @@ def product_of_binomials(rng: np.random.Generator, level: int) -> Draft:
     """The expanded product of two linear factors."""
     var = pick(rng, VARS[:4])
     a, c = (1, 1) if level == 1 else (integer(rng, 2, 6), integer(rng, 2, 6))
-    b, d = draw_until(
-        lambda: (nonzero(rng, -9, 12), nonzero(rng, -9, 12)), lambda s: a * s[1] + c * s[0] != 0
-    )
+    b, d = draw_until(lambda: (nonzero(rng, -9, 12), nonzero(rng, -9, 12)), lambda s: a * s[1] + c * s[0] != 0)
     middle, last = a * d + b * c, b * d
     answer = poly([a * c, middle, last], var)
     text = f"({linear(a, b, var)})({linear(c, d, var)})"
@@ -444,8 +432,7 @@ def roots_of_cubic(rng: np.random.Generator, level: int) -> Draft:
         value = Fraction(e1 * squares - e2 * e1 + 3 * e3)
         wanted = f"{r}^3 + {s}^3 + {t}^3"
         steps = (
-            f"By Vieta, ${r} + {s} + {t} = {e1}$, ${r}{s} + {s}{t} + {t}{r} = {e2}$ and "
-            f"${r}{s}{t} = {e3}$.",
+            f"By Vieta, ${r} + {s} + {t} = {e1}$, ${r}{s} + {s}{t} + {t}{r} = {e2}$ and ${r}{s}{t} = {e3}$.",
             rf"The squares sum to ${paren(e1)}^2 - 2 \cdot {paren(e2)} = {squares}$.",
             f"Each root satisfies ${var}^3 = {poly([e1, -e2, e3], var)}$; add the three equations.",
             rf"The sum is ${e1} \cdot {paren(squares)} - {paren(e2)} \cdot {paren(e1)} + 3 \cdot "
@@ -484,8 +471,7 @@ def polynomial_division(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"What is the quotient when ${text}$ is divided by ${divisor}$?",
-                f"Find the quotient of the division of ${text}$ by ${divisor}$, leaving out the "
-                "remainder.",
+                f"Find the quotient of the division of ${text}$ by ${divisor}$, leaving out the remainder.",
             ),
         )
         steps: tuple[str, ...] = (
@@ -508,21 +494,16 @@ def polynomial_division(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"When ${shown}$ is divided by ${divisor}$, the remainder is ${rest}$. Find $k$.",
-                f"For what value of $k$ does ${shown}$ leave the remainder ${rest}$ on division "
-                f"by ${divisor}$?",
+                f"For what value of $k$ does ${shown}$ leave the remainder ${rest}$ on division by ${divisor}$?",
             ),
         )
         steps = (
             f"By the remainder theorem the polynomial takes the value ${rest}$ at ${var} = {c}$.",
             f"This says ${power} + {term(c * c, 'k')} {signed(b * c)} {signed(d)} = {rest}$.",
-            f"So ${term(c * c, 'k')} = {rest - power - b * c - d}$ and $k = {k}$."
-            if c * c > 1
-            else f"So $k = {k}$.",
+            f"So ${term(c * c, 'k')} = {rest - power - b * c - d}$ and $k = {k}$." if c * c > 1 else f"So $k = {k}$.",
         )
     else:
-        c, d = draw_until(
-            lambda: (nonzero(rng, -6, 6), nonzero(rng, -6, 6)), lambda s: abs(s[0] - s[1]) > 1
-        )
+        c, d = draw_until(lambda: (nonzero(rng, -6, 6), nonzero(rng, -6, 6)), lambda s: abs(s[0] - s[1]) > 1)
         v = integer(rng, -20, 20)
         u = v + (c - d) * nonzero(rng, -6, 6)
         slope = (u - v) // (c - d)
@@ -539,8 +520,7 @@ def polynomial_division(rng: np.random.Generator, level: int) -> Draft:
             ),
         )
         steps = (
-            f"The divisor is $({linear(1, -c, var)})({linear(1, -d, var)})$, so the remainder is "
-            f"$a{var} + b$.",
+            f"The divisor is $({linear(1, -c, var)})({linear(1, -d, var)})$, so the remainder is $a{var} + b$.",
             f"At ${c}$ and ${d}$ it has the values $P({c}) = {u}$ and $P({d}) = {v}$.",
             rf"Subtracting, ${c - d}a = {u - v}$, so $a = {slope}$ and "
             rf"$b = {u} - {paren(slope)} \cdot {paren(c)} = {u - slope * c}$.",
@@ -587,22 +567,16 @@ def partial_fractions(rng: np.random.Generator, level: int) -> Draft:
             f"Clearing denominators gives ${top} = A({low[1]}) + B({low[0]})$.",
             f"At $x = {p}$ this is ${at_p} = {term(p - q, 'A')}$, so $A = {a}$.",
             f"At $x = {q}$ this is ${at_q} = {term(q - p, 'B')}$, so $B = {b}$.",
-            rf"So $AB = {a} \cdot {paren(b)} = {answer}$."
-            if level == 3
-            else f"The pair is ${answer}$.",
+            rf"So $AB = {a} \cdot {paren(b)} = {answer}$." if level == 3 else f"The pair is ${answer}$.",
         )
     else:
         k, m, n = integer(rng, 1, 4), integer(rng, 1, 8), integer(rng, 5, 40)
         c = integer(rng, 1, 6)
-        exact = sum(
-            (Fraction(1, m + i) - Fraction(1, m + n + i) for i in range(k)), Fraction(0)
-        ) * Fraction(c, k)
+        exact = sum((Fraction(1, m + i) - Fraction(1, m + n + i) for i in range(k)), Fraction(0)) * Fraction(c, k)
         answer = frac(exact)
         top_text = str(c)
         shown = rf"\sum_{{i={m}}}^{{{m + n - 1}}} \frac{{{top_text}}}{{i(i + {k})}}"
-        problem = pick(
-            rng, ("Compute ${}$.", "Find the value of the sum ${}$.", "What is ${}$?")
-        ).format(shown)
+        problem = pick(rng, ("Compute ${}$.", "Find the value of the sum ${}$.", "What is ${}$?")).format(shown)
         heads = " + ".join(raw_frac(1, m + i) for i in range(k))
         tails = "".join(f" - {raw_frac(1, m + n + i)}" for i in range(k))
         ratio = frac(Fraction(c, k))
@@ -657,8 +631,7 @@ def least_and_greatest(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"Real numbers $x$ and $y$ satisfy ${line} = {c}$. What is the minimum value of "
-                "$x^2 + y^2$?",
+                f"Real numbers $x$ and $y$ satisfy ${line} = {c}$. What is the minimum value of $x^2 + y^2$?",
                 f"Find the smallest possible value of $x^2 + y^2$ if ${line} = {c}$.",
             ),
         )
@@ -677,8 +650,7 @@ def least_and_greatest(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"Real numbers $x$ and $y$ satisfy $x^2 + y^2 = {c}$. What is the maximum value "
-                f"of ${line}$?",
+                f"Real numbers $x$ and $y$ satisfy $x^2 + y^2 = {c}$. What is the maximum value of ${line}$?",
                 f"Find the greatest value of ${line}$ on the circle $x^2 + y^2 = {c}$.",
             ),
         )
@@ -721,14 +693,12 @@ def conics(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"What is the distance between the foci of the ellipse ${head} + {tail} = 1$?",
-                f"The foci of the ellipse ${head} + {tail} = 1$ are $F_1$ and $F_2$. Find "
-                "$F_1 F_2$.",
+                f"The foci of the ellipse ${head} + {tail} = 1$ are $F_1$ and $F_2$. Find $F_1 F_2$.",
             ),
         )
         steps: tuple[str, ...] = (
             f"The squares of the half axes are ${a * a}$ and ${b * b}$.",
-            f"With $c$ the distance of a focus from the center, "
-            f"$c^2 = {a * a} - {b * b} = {a * a - b * b}$.",
+            f"With $c$ the distance of a focus from the center, $c^2 = {a * a} - {b * b} = {a * a - b * b}$.",
             f"The foci are $2c = {answer}$ apart.",
         )
     elif level == 4:
@@ -816,13 +786,10 @@ def complex_numbers(rng: np.random.Generator, level: int) -> Draft:
         square = (a * a + b * b) ** n * (c * c + d * d)
         answer = surd(1, square)
         text = f"({complex_text(a, b)})^{n} ({complex_text(c, d)})"
-        problem = pick(
-            rng, ("What is $|{}|$?", "Find the absolute value of ${}$.", "Compute $|{}|$.")
-        ).format(text)
+        problem = pick(rng, ("What is $|{}|$?", "Find the absolute value of ${}$.", "Compute $|{}|$.")).format(text)
         steps = (
             "The absolute value of a product is the product of the absolute values.",
-            f"The squares of the absolute values of the bases are ${a * a + b * b}$ and "
-            f"${c * c + d * d}$.",
+            f"The squares of the absolute values of the bases are ${a * a + b * b}$ and ${c * c + d * d}$.",
             rf"So the square of the result is ${a * a + b * b}^{n} \cdot {c * c + d * d} = "
             rf"{square}$.",
             f"The absolute value is ${answer}$.",

@@ -268,12 +268,7 @@ def read(text: str) -> Any:
     """
     import sympy
 
-    text = (
-        text.replace(r"\pi", "pi")
-        .replace(r"\infty", "oo")
-        .replace(r"\cdot", "*")
-        .replace(r"\div", "/")
-    )
+    text = text.replace(r"\pi", "pi").replace(r"\infty", "oo").replace(r"\cdot", "*").replace(r"\div", "/")
     text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text.replace(" ", ""))
     while r"\sqrt" in text or r"\frac" in text:
         before = text

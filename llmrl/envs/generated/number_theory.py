@@ -83,9 +83,7 @@ def lcm_and_gcd(rng: np.random.Generator, level: int) -> Draft:
     """Greatest common divisor or least common multiple of two numbers."""
     g = integer(rng, 2, 9) if level == 1 else integer(rng, 4, 12)
     top = 7 if level == 1 else 9
-    p, q = draw_until(
-        lambda: (integer(rng, 2, top), integer(rng, 2, top)), lambda pq: math.gcd(*pq) == 1
-    )
+    p, q = draw_until(lambda: (integer(rng, 2, top), integer(rng, 2, top)), lambda pq: math.gcd(*pq) == 1)
     a, b = g * p, g * q
     divisor = bool(rng.integers(2))
     if divisor:
@@ -217,9 +215,7 @@ def digit_sums(rng: np.random.Generator, level: int) -> Draft:
     )
 
     def referee() -> bool:
-        fitting = [
-            d for d in range(10) if int(shown.replace(r"\square", str(d)).replace(" ", "")) % m == 0
-        ]
+        fitting = [d for d in range(10) if int(shown.replace(r"\square", str(d)).replace(" ", "")) % m == 0]
         return fitting == [missing]
 
     return Draft(problem=problem, answer=str(missing), steps=steps, referee=referee)
@@ -252,8 +248,7 @@ def count_divisors(rng: np.random.Generator, level: int) -> Draft:
     for p in plus[1:]:
         running.append(running[-1] * p)
     products = [
-        rf"${before} \cdot {p} = {after}$"
-        for (before, after), p in zip(pairwise(running), plus[1:], strict=True)
+        rf"${before} \cdot {p} = {after}$" for (before, after), p in zip(pairwise(running), plus[1:], strict=True)
     ]
     head = (f"We factor ${number} = {product_text}$.",) if level == 3 else ()
     steps = (
@@ -376,7 +371,7 @@ def last_digits(rng: np.random.Generator, level: int) -> Draft:
         f"Modulo ${m}$ the powers of ${base}$ are " + ", ".join(f"${c}$" for c in cycle) + ", and then repeat.",
         f"The period is ${len(cycle)}$, and ${exponent}$ leaves the remainder ${place}$ when divided by it.",
         f"So the power is congruent to ${value}$.",
-    )  # fmt: skip
+    )
 
     def referee() -> bool:
         return is_number(str(value), pow(base, exponent, m))
@@ -418,14 +413,10 @@ def chinese_remainders(rng: np.random.Generator, level: int) -> Draft:
     moduli = draw_until(
         lambda: sorted({integer(rng, 3, 13 if level < 5 else 17) for _ in range(2 if level == 3 else 3)}),
         lambda ms: len(ms) == (2 if level == 3 else 3) and math.lcm(*ms) == math.prod(ms),
-    )  # fmt: skip
+    )
     remainders = [integer(rng, 1, m - 1) for m in moduli]
     whole = math.prod(moduli)
-    value = next(
-        n
-        for n in range(1, whole + 1)
-        if all(n % m == r for m, r in zip(moduli, remainders, strict=True))
-    )
+    value = next(n for n in range(1, whole + 1) if all(n % m == r for m, r in zip(moduli, remainders, strict=True)))
     parts = [f"${r}$ when divided by ${m}$" for m, r in zip(moduli, remainders, strict=True)]
     listed = ", ".join(parts[:-1]) + f" and {parts[-1]}"
     problem = pick(
@@ -482,7 +473,7 @@ def divisor_sums(rng: np.random.Generator, level: int) -> Draft:
         f"We factor ${number} = {factored}$.",
         f"The sum is ${''.join(brackets)}$" + (", where the power of $2$ is at least $1$." if even else "."),
         "This is $" + r" \cdot ".join(map(str, sums)) + f" = {value}$.",
-    )  # fmt: skip
+    )
 
     def referee() -> bool:
         import sympy
@@ -530,7 +521,7 @@ def diophantine(rng: np.random.Generator, level: int) -> Draft:
     """How many solutions in positive integers a linear equation has."""
     a, b = draw_until(
         lambda: (integer(rng, 2, 9), integer(rng, 3, 13)), lambda ab: math.gcd(*ab) == 1 and ab[0] < ab[1]
-    )  # fmt: skip
+    )
     c = integer(rng, 40, 150 if level == 4 else 400)
     ys = [y for y in range(1, c // b + 1) if (c - b * y) % a == 0 and c - b * y > 0]
     value = len(ys)

@@ -205,15 +205,12 @@ def shopping(rng: np.random.Generator, level: int) -> Draft:
         cost = n * p + m * q
         bill = next(bill for bill in (50, 100, 200) if bill > cost)
         value = bill - cost
-        problem = (
-            rf"{name} buys ${n}$ {item} at \${p} each and ${m}$ {other} at \${q} each, "
-            + pick(
-                rng,
-                (
-                    rf"and pays \${bill}. How many dollars of change are due?",
-                    rf"having \${bill} at first. How many dollars are left?",
-                ),
-            )
+        problem = rf"{name} buys ${n}$ {item} at \${p} each and ${m}$ {other} at \${q} each, " + pick(
+            rng,
+            (
+                rf"and pays \${bill}. How many dollars of change are due?",
+                rf"having \${bill} at first. How many dollars are left?",
+            ),
         )
         steps = (
             f"The {item} cost ${times(n, p)}$ dollars.",
@@ -311,10 +308,8 @@ def average(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"The average of four numbers is ${mean}$. Three of them are {text}. "
-                "What is the fourth number?",
-                f"Four numbers have a mean of ${mean}$. If {text} are three of them, "
-                "what is the fourth?",
+                f"The average of four numbers is ${mean}$. Three of them are {text}. What is the fourth number?",
+                f"Four numbers have a mean of ${mean}$. If {text} are three of them, what is the fourth?",
             ),
         )
         steps: tuple[str, ...] = (
@@ -329,8 +324,7 @@ def average(rng: np.random.Generator, level: int) -> Draft:
             (
                 f"What is the average of {text}?",
                 f"Find the mean of the numbers {text}.",
-                f"{pick(rng, NAMES)} scores {text} points in {count} games. "
-                "What is the mean score?",
+                f"{pick(rng, NAMES)} scores {text} points in {count} games. What is the mean score?",
             ),
         )
         steps = (f"Add: {added}.", rf"Divide by ${count}$: ${running} \div {count} = {value}$.")
@@ -379,9 +373,8 @@ def rectangle(rng: np.random.Generator, level: int) -> Draft:
         steps: tuple[str, ...] = (f"The width is ${length} - {less} = {width}$.", *last)
     elif first:
         value = around
-        problem = (
-            f"The area of a {shape} is ${area}$ square {unit} and its width is ${width}$ {unit}. "
-            + pick(rng, (f"What is its perimeter, in {unit}?", f"Find the perimeter in {unit}."))
+        problem = f"The area of a {shape} is ${area}$ square {unit} and its width is ${width}$ {unit}. " + pick(
+            rng, (f"What is its perimeter, in {unit}?", f"Find the perimeter in {unit}.")
         )
         steps = (
             rf"The length is ${area} \div {width} = {length}$.",
@@ -424,8 +417,7 @@ def ratio_share(rng: np.random.Generator, level: int) -> Draft:
         rng,
         (
             f"{first} and {second} share ${total}$ {things} in the ratio ${a}:{b}$. ",
-            f"The ratio of {first}'s {things} to {second}'s is ${a}:{b}$. "
-            f"They have ${total}$ in all. ",
+            f"The ratio of {first}'s {things} to {second}'s is ${a}:{b}$. They have ${total}$ in all. ",
         ),
     )
     steps = [
@@ -439,9 +431,7 @@ def ratio_share(rng: np.random.Generator, level: int) -> Draft:
         steps.append(f"The difference is ${times(share, unit)}$.")
     else:
         who, share = pick(rng, ((first, a), (second, b)))
-        problem += pick(
-            rng, (f"How many {things} does {who} get?", f"How many of the {things} go to {who}?")
-        )
+        problem += pick(rng, (f"How many {things} does {who} get?", f"How many of the {things} go to {who}?"))
         steps.append(f"{who} has ${share}$ of the parts: ${times(share, unit)}$.")
     value = share * unit
 
@@ -484,11 +474,7 @@ def unit_rate(rng: np.random.Generator, level: int) -> Draft:
             ),
             (
                 f"A pump moves ${n * rate}$ liters in ${n}$ minutes. A tank "
-                + (
-                    f"holds ${fee}$ liters now. How many liters does it hold"
-                    if fee
-                    else "is empty."
-                )
+                + (f"holds ${fee}$ liters now. How many liters does it hold" if fee else "is empty.")
                 + ("" if fee else " How many liters are in it")
                 + f" after ${m}$ minutes of pumping?",
                 "One minute gives",
@@ -634,8 +620,7 @@ def repeating_decimal(rng: np.random.Generator, level: int) -> Draft:
         value = whole + Fraction(digits, 10**places)
         text, plain = f"{whole}.{digits:0{places}d}", ""
         steps: tuple[str, ...] = (
-            f"There are ${places}$ decimal places, so "
-            f"${text} = {raw_frac(whole * 10**places + digits, 10**places)}$.",
+            f"There are ${places}$ decimal places, so ${text} = {raw_frac(whole * 10**places + digits, 10**places)}$.",
             f"In lowest terms this is ${frac(value)}$.",
         )
     elif level == 4:
@@ -743,8 +728,7 @@ def powers_and_roots(rng: np.random.Generator, level: int) -> Draft:
             f"The condition is ${low} < n^2 < {high}$.",
             f"The smallest such integer is ${first}$, since ${first - 1}^2 = {(first - 1) ** 2}$ "
             f"and ${first}^2 = {first**2}$.",
-            f"The largest is ${last}$, since ${last}^2 = {last**2}$ and "
-            f"${last + 1}^2 = {(last + 1) ** 2}$.",
+            f"The largest is ${last}$, since ${last}^2 = {last**2}$ and ${last + 1}^2 = {(last + 1) ** 2}$.",
             f"There are ${last} - {first} + 1 = {answer}$ of them.",
         )
 
@@ -780,8 +764,7 @@ def mean_and_median(rng: np.random.Generator, level: int) -> Draft:
         value = Fraction(mean + (n + 1) * rise)
         problem = (
             f"The mean of ${n}$ numbers is ${mean}$. After one more number is put in, the mean is "
-            f"${mean + rise}$. "
-            + pick(rng, ("What number was put in?", "Find the number that was added to the list."))
+            f"${mean + rise}$. " + pick(rng, ("What number was put in?", "Find the number that was added to the list."))
         )
         total, new = n * mean, (n + 1) * (mean + rise)
         steps = (
@@ -801,15 +784,12 @@ def mean_and_median(rng: np.random.Generator, level: int) -> Draft:
         if not found:
             return mean_and_median(rng, level)
         value = sum(found, Fraction(0))
-        problem = (
-            f"The mean of the five numbers ${a}$, ${b}$, ${c}$, ${d}$ and $x$ equals their median. "
-            + pick(
-                rng,
-                (
-                    "What is the sum of all possible values of $x$?",
-                    "Find the sum of all real values of $x$ for which this holds.",
-                ),
-            )
+        problem = f"The mean of the five numbers ${a}$, ${b}$, ${c}$, ${d}$ and $x$ equals their median. " + pick(
+            rng,
+            (
+                "What is the sum of all possible values of $x$?",
+                "Find the sum of all real values of $x$ for which this holds.",
+            ),
         )
         no, yes = "does not fit", "fits"
         steps = (

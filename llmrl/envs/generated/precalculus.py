@@ -182,9 +182,7 @@ def matrix_times_vector(rng: np.random.Generator, level: int) -> Draft:
         rows[0][1] = -rows[0][1] if integer(rng, 0, 1) else rows[0][1]
     answer = column(*(r[0] * x + r[1] * y for r in rows))
     text = f"{matrix(rows)} {column(x, y)}"
-    problem = pick(rng, ("Compute ${}$.", "Find the product ${}$.", "What vector is ${}$?")).format(
-        text
-    )
+    problem = pick(rng, ("Compute ${}$.", "Find the product ${}$.", "What vector is ${}$?")).format(text)
     lines = [
         f"{word}: ${product(r[0], x)}$, ${product(r[1], y)}$, ${total([r[0] * x, r[1] * y])}$."
         for word, r in zip(("Top", "Bottom"), rows, strict=True)
@@ -205,9 +203,7 @@ def orthogonal_vectors(rng: np.random.Generator, level: int) -> Draft:
     k = pick(rng, ("k", "x", "t", "a", "c", "m"))
     a = integer(rng, 2, 9)
     if level == 1:
-        b, c = draw_until(
-            lambda: (integer(rng, 2, 12), nonzero(rng, -12, 12)), lambda s: s[0] * s[1] % a == 0
-        )
+        b, c = draw_until(lambda: (integer(rng, 2, 12), nonzero(rng, -12, 12)), lambda s: s[0] * s[1] % a == 0)
         value = b * c // a
         text = rf"\begin{{vmatrix}} {a} & {b} \\ {c} & {k} \end{{vmatrix}} = 0"
         problem = pick(
@@ -313,18 +309,14 @@ def special_angles(rng: np.random.Generator, level: int) -> Draft:
     else:
         chosen = [*sample(rng, halves, 2), pick(rng, wholes)]
     factors = [
-        integer(rng, 2, 20)
-        * (2 if value.denominator == 2 else 1)
-        * (pick(rng, (1, -1)) if i else 1)
+        integer(rng, 2, 20) * (2 if value.denominator == 2 else 1) * (pick(rng, (1, -1)) if i else 1)
         for i, (_, value) in enumerate(chosen)
     ]
     text = terms([(f, " " + name) for f, (name, _) in zip(factors, chosen, strict=True)])
     text = text.replace("  ", " ")
     parts = [int(f * value) for f, (_, value) in zip(factors, chosen, strict=True)]
     value = sum(parts)
-    problem = pick(
-        rng, ("Compute ${}$.", "What is the value of ${}$?", "Find the exact value of ${}$.")
-    ).format(text)
+    problem = pick(rng, ("Compute ${}$.", "What is the value of ${}$?", "Find the exact value of ${}$.")).format(text)
     lines = [
         rf"${name} = {frac(v)}$: ${frac(f)} \cdot {paren(v)} = {part}$."
         for f, (name, v), part in zip(factors, chosen, parts, strict=True)
@@ -350,9 +342,7 @@ def right_triangle_ratios(rng: np.random.Generator, level: int) -> Draft:
     letters = pick(rng, ("ABC", "PQR", "XYZ", "DEF", "KLM"))
     p, q, r = letters[0], letters[1], letters[2]
     if level == 1:
-        a, b = draw_until(
-            lambda: (integer(rng, 1, 12), integer(rng, 1, 12)), lambda s: math.gcd(*s) == 1
-        )
+        a, b = draw_until(lambda: (integer(rng, 1, 12), integer(rng, 1, 12)), lambda s: math.gcd(*s) == 1)
         k = integer(rng, 2, 6)
         u, v = k * a, k * b
         value = Fraction(u, v)
@@ -427,9 +417,9 @@ def quarter_turns(rng: np.random.Generator, level: int) -> Draft:
         dx, dy = x - p, y - q
         turned = (dy, -dx) if clockwise else (-dy, dx)
         value = (turned[0] + p, turned[1] + q)
-        problem = (
-            rf"The point $({x},{y})$ is rotated $90^\circ$ {way} about the point $({p},{q})$. "
-        ) + pick(rng, ("Find its image.", "What is its image?", "Where does it end?"))
+        problem = (rf"The point $({x},{y})$ is rotated $90^\circ$ {way} about the point $({p},{q})$. ") + pick(
+            rng, ("Find its image.", "What is its image?", "Where does it end?")
+        )
         steps = (
             f"Differences: ${total([x, -p])}$ and ${total([y, -q])}$.",
             f"The turn takes $({dx},{dy})$ to $({turned[0]},{turned[1]})$.",
@@ -484,10 +474,8 @@ def cross_products(rng: np.random.Generator, level: int) -> Draft:
         problem = pick(
             rng,
             (
-                f"What is the area of the triangle with vertices {', '.join(shown[:2])} and "
-                f"{shown[2]}?",
-                f"Find the area of the triangle in space whose vertices are "
-                f"{', '.join(shown[:2])} and {shown[2]}.",
+                f"What is the area of the triangle with vertices {', '.join(shown[:2])} and {shown[2]}?",
+                f"Find the area of the triangle in space whose vertices are {', '.join(shown[:2])} and {shown[2]}.",
             ),
         )
         steps = (
@@ -506,8 +494,7 @@ def cross_products(rng: np.random.Generator, level: int) -> Draft:
             (
                 f"What is the volume of the parallelepiped spanned by ${column(*u)}$, "
                 f"${column(*v)}$ and ${column(*w)}$?",
-                f"Find the volume of the parallelepiped with edges ${column(*u)}$, "
-                f"${column(*v)}$ and ${column(*w)}$.",
+                f"Find the volume of the parallelepiped with edges ${column(*u)}$, ${column(*v)}$ and ${column(*w)}$.",
             ),
         )
         steps = (
@@ -566,8 +553,7 @@ def matrices(rng: np.random.Generator, level: int) -> Draft:
         )
         steps: tuple[str, ...] = (
             rf"The determinant is ${a} \cdot {paren(d)} - {paren(b)} \cdot {paren(c)} = {det}$.",
-            f"Swap the diagonal entries and change the signs of the others: "
-            f"${matrix([[d, -b], [-c, a]])}$.",
+            f"Swap the diagonal entries and change the signs of the others: ${matrix([[d, -b], [-c, a]])}$.",
             f"Dividing by ${det}$ gives ${answer}$.",
         )
     elif level == 4:
@@ -615,9 +601,7 @@ def matrices(rng: np.random.Generator, level: int) -> Draft:
         if level == 3:
             return sympy.Matrix(entries_of(answer)) * sympy.Matrix(rows) == sympy.eye(2)
         if level == 4:
-            return sympy.Matrix(rows).LUsolve(sympy.Matrix([p, q])) == sympy.Matrix(
-                entries_of(answer)
-            )
+            return sympy.Matrix(rows).LUsolve(sympy.Matrix([p, q])) == sympy.Matrix(entries_of(answer))
         return same(answer, sympy.Matrix(rows).det())
 
     return Draft(problem=problem, answer=answer, steps=steps, referee=referee)
@@ -636,9 +620,7 @@ def angle_formulas(rng: np.random.Generator, level: int) -> Draft:
         sign = pick(rng, (1, -1))
         value = (1 - 2 * Fraction(p, q) ** 2) * (1 if given == "sin" else -1)
         shown = rf"\{given} {x} = {frac(Fraction(sign * p, q))}"
-        problem = pick(
-            rng, (rf"If ${shown}$, what is $\cos 2{x}$?", rf"Given ${shown}$, find $\cos 2{x}$.")
-        )
+        problem = pick(rng, (rf"If ${shown}$, what is $\cos 2{x}$?", rf"Given ${shown}$, find $\cos 2{x}$."))
         square = frac(Fraction(p, q) ** 2)
         rule = rf"1 - 2 \sin^2 {x}" if given == "sin" else rf"2 \cos^2 {x} - 1"
         work = rf"1 - 2 \cdot {square}" if given == "sin" else rf"2 \cdot {square} - 1"
@@ -838,8 +820,7 @@ def projections(rng: np.random.Generator, level: int) -> Draft:
             (
                 f"Find the reflection of ${column(*u)}$ over the line through the origin with "
                 f"direction ${column(*v)}$.",
-                f"The vector ${column(*u)}$ is reflected over the line spanned by ${column(*v)}$. "
-                "What is the image?",
+                f"The vector ${column(*u)}$ is reflected over the line spanned by ${column(*v)}$. What is the image?",
             ),
         )
         last = f"The reflection is twice the projection minus the vector, ${answer}$."
@@ -919,8 +900,7 @@ def lines_and_planes(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"What is the distance from the point ${shown}$ to the plane ${plane}$?",
-                f"A sphere with center ${shown}$ is tangent to the plane ${plane}$. Find its "
-                "radius.",
+                f"A sphere with center ${shown}$ is tangent to the plane ${plane}$. Find its radius.",
             ),
         )
         steps = (
@@ -941,13 +921,10 @@ def lines_and_planes(rng: np.random.Generator, level: int) -> Draft:
         corners = [p, [x + y for x, y in zip(p, u, strict=True)]]
         corners.append([x + y for x, y in zip(p, v, strict=True)])
         names = [f"$({','.join(map(str, corner))})$" for corner in corners]
-        problem = (
-            f"Find the equation of the plane through {names[0]}, {names[1]} and {names[2]}. "
-        ) + pick(
+        problem = (f"Find the equation of the plane through {names[0]}, {names[1]} and {names[2]}. ") + pick(
             rng,
             (
-                "Write it as $Ax + By + Cz + D = 0$ with coprime integers and the first nonzero "
-                "coefficient positive.",
+                "Write it as $Ax + By + Cz + D = 0$ with coprime integers and the first nonzero coefficient positive.",
                 "Give it in the form $Ax + By + Cz + D = 0$, where the coefficients are coprime "
                 "integers and the first nonzero one is positive.",
             ),

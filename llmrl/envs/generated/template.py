@@ -58,9 +58,7 @@ TEMPLATES: dict[str, Template] = {}
 
 def template(
     subject: str, levels: tuple[int, ...]
-) -> Callable[
-    [Callable[[np.random.Generator, int], Draft]], Callable[[np.random.Generator, int], Draft]
-]:
+) -> Callable[[Callable[[np.random.Generator, int], Draft]], Callable[[np.random.Generator, int], Draft]]:
     """Register a function ``draw(rng, level) -> Draft`` under its own name.
 
     Args:

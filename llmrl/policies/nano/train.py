@@ -63,15 +63,11 @@ class NanoConfig:
     level_weights: dict[int, float] = field(default_factory=lambda: {1: 0.6, 2: 0.4})
     """How often each level is drawn."""
     knowledge: Stage = field(
-        default_factory=lambda: Stage(
-            tokens=14_000_000, learning_rate=4e-3, mixture=Mixture(0.7, 0.15, 0.15)
-        )
+        default_factory=lambda: Stage(tokens=14_000_000, learning_rate=4e-3, mixture=Mixture(0.7, 0.15, 0.15))
     )
     """The long first stage."""
     habit: Stage = field(
-        default_factory=lambda: Stage(
-            tokens=300_000, learning_rate=6e-4, mixture=Mixture(0.15, 0.15, 0.7)
-        )
+        default_factory=lambda: Stage(tokens=300_000, learning_rate=6e-4, mixture=Mixture(0.15, 0.15, 0.7))
     )
     """The short second stage."""
     careful_subjects: tuple[str, ...] = ("prealgebra", "algebra", "geometry", "precalculus")
@@ -155,9 +151,7 @@ def run_stage(
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     optimizers = [
-        torch.optim.Muon(
-            matrices, lr=stage.learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-        ),
+        torch.optim.Muon(matrices, lr=stage.learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
     ]
     careful = config.careful_subjects if name == "habit" else ()
@@ -187,9 +181,10 @@ def run_stage(
             tokens, step = tokens + ids.numel(), step + 1
             mean_loss = loss.item() if step == 1 else 0.98 * mean_loss + 0.02 * loss.item()
             progress.update(
-                task, completed=done,
+                task,
+                completed=done,
                 description=f"{name}: step {step}, {tokens / 1e6:.2f}M tokens, loss {mean_loss:.4f}",
-            )  # fmt: skip
+            )
             if step % 100 == 0:
                 progress.console.print(f"{name} {done:.3f} {step} {tokens} {mean_loss:.4f}")
             if step % 1000 == 0:
@@ -204,9 +199,7 @@ def main(config: NanoConfig) -> None:
         texts = (
             text
             for pair in islice(
-                examples(
-                    np.random.default_rng(config.seed), Mixture(0.8, 0.1, 0.1), config.level_weights
-                ),
+                examples(np.random.default_rng(config.seed), Mixture(0.8, 0.1, 0.1), config.level_weights),
                 20_000,
             )
             for text in pair
@@ -215,14 +208,19 @@ def main(config: NanoConfig) -> None:
         heads = config.hidden // 32
         model = LlamaForCausalLM(
             LlamaConfig(
-                vocab_size=len(tokenizer), hidden_size=config.hidden,
+                vocab_size=len(tokenizer),
+                hidden_size=config.hidden,
                 intermediate_size=-(-config.hidden * 8 // 3 // 32) * 32,
-                num_hidden_layers=config.layers, num_attention_heads=heads,
-                num_key_value_heads=heads, max_position_embeddings=1024, tie_word_embeddings=True,
-                pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+                num_hidden_layers=config.layers,
+                num_attention_heads=heads,
+                num_key_value_heads=heads,
+                max_position_embeddings=1024,
+                tie_word_embeddings=True,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=tokenizer.eos_token_id,
                 bos_token_id=None,
             )
-        )  # fmt: skip
+        )
     else:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(config.start)
         model = LlamaForCausalLM.from_pretrained(config.start, dtype=torch.float32)

@@ -1,0 +1,78 @@
+"""``llmrl compare``: two evaluations on the same problems, with paired intervals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from llmrl.commands.eval import report_errors
+from llmrl.errors import ConfigError
+from llmrl.evaluation.outcomes import Evaluation
+from llmrl.evaluation.pairs import DifferentProblems, compare
+from llmrl.evaluation.tables import show_comparison
+
+
+@dataclass
+class CompareOptions:
+    """Compare two evaluations problem by problem: differences with paired 95 % intervals.
+
+    Each is a folder of llmrl eval, or a .jsonl of one environment such as runs/espo-0/eval/after.jsonl. Positive
+    differences mean that the second is better.
+    """
+
+    first: Annotated[Path, tyro.conf.Positional]
+    """The evaluation to start from."""
+    second: Annotated[Path, tyro.conf.Positional]
+    """The one that it is compared with."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the numbers to this JSON file."""
+
+
+def main(arguments: list[str], prog: str = "llmrl compare") -> int:
+    """Parse, compare and show; returns the exit status."""
+    return report_errors(lambda: run(tyro.cli(CompareOptions, args=arguments, prog=prog)))
+
+
+def run(options: CompareOptions, console: Console | None = None) -> None:
+    """Compare as the options say.
+
+    Raises:
+        ConfigError: there is nothing to compare, or the problems are not the same.
+    """
+    first, second = _read(options.first), _read(options.second)
+    if options.first.is_file() and options.second.is_file():  # whatever their names
+        title = f"{options.first.stem}, {options.second.stem}"
+        first, second = ({title: part} for part in (*first.values(), *second.values()))
+    common = [name for name in first if name in second]
+    if not common:
+        raise ConfigError(
+            f"{options.first} and {options.second} have no environment in common: {', '.join(first)} and "
+            f"{', '.join(second)}."
+        )
+    results = {}
+    for name in common:
+        try:
+            results[name] = compare(first[name], second[name])
+        except DifferentProblems as error:
+            raise ConfigError(f"{name}: {error}") from error
+        show_comparison(console or Console(), name, results[name])
+    if options.output is not None:
+        content = {name: result.to_dict() for name, result in results.items()}
+        options.output.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _read(path: Path) -> dict[str, Evaluation]:
+    """The finished evaluations at a path, by environment."""
+    if path.is_file():
+        return {path.stem: Evaluation.read(path)}
+    results = path / "results.json"
+    if not results.is_file():
+        what = "holds no finished evaluation" if path.is_dir() else "does not exist"
+        raise ConfigError(f"{path} {what}: give a folder of llmrl eval, or a .jsonl.")
+    finished = json.loads(results.read_text())["environments"]
+    return {env_id: Evaluation.read(path / summary["responses"]) for env_id, summary in finished.items()}

@@ -1,0 +1,290 @@
+"""``llmrl eval``: a policy on a set of environments, stopped and gone on with at will.
+
+Files of an evaluation: ``settings.json  ENVIRONMENT.jsonl  results.json``.  How an evaluation is run
+and what its numbers mean is the other modules' business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import inspect
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+import yaml
+from rich.console import Console
+from transformers.utils import logging as transformers_logging
+
+from llmrl.errors import ConfigError
+from llmrl.evaluation.outcomes import Evaluation
+from llmrl.evaluation.running import count_problems, evaluate
+from llmrl.evaluation.tables import show_summaries
+from llmrl.policies.policy import Policy, PolicyError, local_folder
+from llmrl.registry import UnknownName, suggest
+from llmrl.rollouts.collect import Environments
+from llmrl.training.config import PolicyConfig, env_class
+from llmrl.training.display import Display
+from llmrl.training.session import held_out_environments
+
+DEFAULT_ENV = "llmrl/MATH-v0"
+
+
+@dataclass
+class EvalOptions:
+    """Measure the accuracy of a policy: greedy, avg@k, pass@k and maj@k, with 95 % intervals.
+
+    The same command again goes on with an evaluation that was stopped. What the policy was trained with (the
+    config.yaml of its run, or the training.yaml beside it) gives the defaults of env, its options, the temperature and
+    the lengths.
+    """
+
+    policy: str = "llmrl/nano"
+    """Folder or hub id of a Hugging Face causal language model; llmrl/nano is embedded."""
+    env: tuple[str, ...] = ()
+    """Environments, of which the test problems are asked; by default the one trained on."""
+    env_options: tuple[str, ...] = ()
+    """Options such as source=generated levels=[1,2], each for every environment that takes it."""
+    problems: int = 256
+    """How many of each environment, the same ones for every policy; 0: all."""
+    samples: int = 8
+    """Sampled responses per problem, beside the greedy one."""
+    k: tuple[int, ...] = ()
+    """Which k of pass@k and maj@k; by default the number of samples."""
+    temperature: float | None = None
+    """Sampling temperature; by default what the policy was trained with, else 1."""
+    max_prompt_length: int | None = None
+    """Problems whose prompt has more tokens are dropped and counted; by default likewise, else 1024."""
+    max_response_length: int | None = None
+    """A response is cut off here; by default likewise, else 256."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights."""
+    device: str | None = None
+    """Where the model lives, such as cpu or cuda:0; by default a GPU if there is one."""
+    batch: int = 512
+    """Responses generated at once; the unit that a stopped evaluation loses."""
+    seed: int = 0
+    """Seed of the sampling."""
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder of the evaluation; by default evals/POLICY."""
+    force: bool = False
+    """Throw away what the folder holds if its settings are others."""
+
+
+def main(arguments: list[str], prog: str = "llmrl eval") -> int:
+    """Parse, evaluate and show; returns the exit status, as ``llmrl train`` does."""
+    return report_errors(lambda: run(tyro.cli(EvalOptions, args=arguments, prog=prog)))
+
+
+def report_errors(action: Callable[[], object]) -> int:
+    """Turn errors that the user can mend into one message, and the outcome into an exit status."""
+    console = Console(stderr=True)
+    try:
+        action()
+    except (ConfigError, UnknownName, PolicyError) as error:
+        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    except OSError as error:
+        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("Stopped. The same command goes on.")
+        return 130
+    return 0
+
+
+def run(options: EvalOptions, display: Display | None = None) -> Path:
+    """Evaluate as the options say; returns the folder with the files.
+
+    Raises:
+        ConfigError: the options cannot be used, or the folder holds another evaluation.
+    """
+    _check(options)
+    transformers_logging.disable_progress_bar()  # it would break into ours
+    trained = _trained_with(options.policy)
+    chosen = _environments_of(options, trained)
+    folder = options.output or Path("evals") / _slug(options.policy.removeprefix("runs/"))
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(display or Display())
+        opened: dict[str, Environments] = {}
+        for env_id, env_options in chosen.items():
+            opened[env_id] = held_out_environments(env_id, env_options)
+            stack.callback(opened[env_id].close)
+        policy = _load(options, trained)
+        settings = _settings(options, policy, opened)
+        _claim(folder, settings, options.force)
+        results = _results(folder)
+        for number, (env_id, environments) in enumerate(opened.items(), 1):
+            file = folder / f"{_slug(env_id)}.jsonl"
+            if (finished := results["environments"].get(env_id)) is not None:
+                done = Evaluation.read(file)
+                done.dropped_prompts = finished["dropped_prompts"]
+            else:
+                title = f"{env_id} ({number} of {len(opened)})"
+                done = _measure(options, policy, environments, file, display, title)
+            summary = {"responses": file.name, **done.summary(options.k or None)}
+            results["environments"][env_id] = summary
+            _write(folder / "results.json", results)
+        shown = {env_id: results["environments"][env_id] for env_id in opened}
+        show_summaries(display.console, shown)
+        display.note(f"files: {folder}")
+    return folder
+
+
+def _measure(
+    options: EvalOptions,
+    policy: Policy,
+    environments: Environments,
+    file: Path,
+    display: Display,
+    title: str,
+) -> Evaluation:
+    count = count_problems(environments, options.problems or None)
+    move = display.bar(title, count * (1 + options.samples))
+    return evaluate(
+        policy,
+        environments,
+        count,
+        samples=options.samples,
+        batch=options.batch,
+        seed=options.seed,
+        on_batch=lambda done, total: move(done),
+        file=file,
+    )
+
+
+def _check(options: EvalOptions) -> None:
+    for name in ("problems", "samples"):
+        if getattr(options, name) < 0:
+            raise ConfigError(f"--{name} must be 0 or more, got {getattr(options, name)}.")
+    if options.batch < 1:
+        raise ConfigError(f"--batch must be 1 or more, got {options.batch}.")
+    for k in options.k:
+        if not 1 <= k <= options.samples:
+            raise ConfigError(
+                f"--k {k}: pass@k and maj@k take k of the --samples {options.samples} responses, so k "
+                f"must be from 1 to {options.samples}."
+            )
+
+
+def _trained_with(policy: str) -> dict[str, Any]:
+    """Settings of the run that made a checkpoint, or those that travel with a model; {} if none."""
+    folder = local_folder(policy)
+    if folder is None:
+        return {}
+    for file in (folder / "training.yaml", folder.resolve().parent / "config.yaml"):
+        tree = yaml.safe_load(file.read_text()) if file.is_file() else None
+        if isinstance(tree, dict) and {"policy", "env"} & tree.keys():
+            return tree
+    return {}
+
+
+def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The options of each environment: those of training for its own one, then the command's."""
+    home = dict(trained.get("env", {}))
+    home_id = home.pop("id", DEFAULT_ENV)
+    given: dict[str, Any] = {}
+    for text in options.env_options:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--env-options {text}: give name=value, such as source=generated.")
+        given[name.replace("-", "_")] = yaml.safe_load(value)
+    chosen: dict[str, dict[str, Any]] = {}
+    known: set[str] = set()
+    for env_id in options.env or (home_id,):
+        takes = set(inspect.signature(env_class(env_id)).parameters) - {"self", "render_mode"}
+        known |= takes
+        chosen[env_id] = home.copy() if env_id == home_id else {}
+        chosen[env_id] |= {name: value for name, value in given.items() if name in takes}
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"--env-options {name}: none of these environments takes it. {suggest(name, known)}")
+    return chosen
+
+
+def _load(options: EvalOptions, trained: dict[str, Any]) -> Policy:
+    defaults = PolicyConfig()
+    settings = {}
+    for name in ("temperature", "max_prompt_length", "max_response_length"):
+        value = getattr(options, name)
+        before = trained.get("policy", {}).get(name, getattr(defaults, name))
+        settings[name] = before if value is None else value
+    return Policy.from_pretrained(options.policy, dtype=options.dtype, device=options.device, **settings)
+
+
+def _settings(options: EvalOptions, policy: Policy, opened: dict[str, Environments]) -> dict[str, Any]:
+    """Everything that the responses depend on."""
+    plain = dataclasses.asdict(options)
+    for name in ("k", "device", "output", "force", "env_options"):
+        del plain[name]
+    settings = plain | {
+        "env": {env_id: environments.options for env_id, environments in opened.items()},
+        "temperature": policy.temperature,
+        "max_prompt_length": policy.max_prompt_length,
+        "max_response_length": policy.max_response_length,
+        "weights": fingerprint(policy),
+    }
+    return json.loads(json.dumps(settings))
+
+
+def fingerprint(policy: Policy) -> str:
+    """A short name for the weights of a policy, by a few numbers out of each tensor."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in policy.model.state_dict().items():
+        some = tensor.detach().flatten()[:: max(tensor.numel() // 256, 1)][:512]
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(some.to("cpu", torch.float32).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _claim(folder: Path, settings: dict[str, Any], force: bool) -> None:
+    """Make sure that the folder is new, or holds the same evaluation."""
+    file = folder / "settings.json"
+    if file.is_file():
+        old = json.loads(file.read_text())
+        # Further environments may join.
+        shared = {i: o for i, o in old["env"].items() if i in settings["env"]}
+        shared_now = {i: o for i, o in settings["env"].items() if i in old["env"]}
+        before, now = {**old, "env": shared}, {**settings, "env": shared_now}
+        changes = [
+            f"  {name}: was {before.get(name)!r}, is {now.get(name)!r}"
+            for name in sorted({*before, *now})
+            if before.get(name) != now.get(name)
+        ]
+        if not changes:
+            settings = {**settings, "env": {**old["env"], **settings["env"]}}
+        elif not force:
+            raise ConfigError(
+                f"{folder} holds an evaluation with other settings:\n"
+                + "\n".join(changes)
+                + "\nGive another --output, or --force to throw it away."
+            )
+        else:
+            shutil.rmtree(folder)
+    elif folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty and holds no evaluation. Give another --output.")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(file, settings)
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    """What is finished: an environment in it is not evaluated again."""
+    file = folder / "results.json"
+    return json.loads(file.read_text()) if file.is_file() else {"environments": {}}
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    aside = file.with_name(f".{file.name}")
+    aside.write_text(json.dumps(content, indent=2) + "\n")
+    aside.replace(file)
+
+
+def _slug(name: str) -> str:
+    return name.strip("./").replace("/", "-").replace(":", ".")

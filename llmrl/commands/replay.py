@@ -1,0 +1,225 @@
+"""``llmrl replay``: saved rollouts under several algorithms as tables, a JSON file and a picture.
+
+What is compared, and how, is the business of :mod:`llmrl.report.replay`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import tyro
+import yaml
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from transformers.utils import logging as transformers_logging
+
+from llmrl.algorithms import Algorithm, algorithm
+from llmrl.policies.policy import Policy, PolicyError
+from llmrl.registry import UnknownName
+from llmrl.report.replay import FRACTIONS, Replay, ReplayError, replay
+from llmrl.rollouts.files import RolloutsError, find_rollouts, read_rollouts
+
+SAME_POLICY = 1e-4
+"""Below this many nats all log-ratios are rounding."""
+
+_DESCRIPTION = """Score one saved set of rollouts under several algorithms and show them side by side.
+
+Every algorithm gets the same responses, rewards and old scores, and the same policy, scored anew with gradients; then
+loss, gradient, what its clip and gates hold back, and how far its gradient points where the others' do.
+
+    llmrl replay runs/espo-0 --algo dapo,gspo,espo,erc
+
+The policy is the run's newest checkpoint unless --policy names another. It should be later than the policy that
+sampled: else every ratio is 1, nothing is clipped, and algorithms differ in advantage and averaging alone."""
+
+
+@dataclass
+class Options:
+    """What to score, under which algorithms, by which policy."""
+
+    rollouts: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROLLOUTS")]
+    """A step (either of its two files), a folder of steps, or a run, meaning its newest step."""
+    algo: str = "dapo,gspo,espo,erc"
+    """Names with commas between them; erc+gspo and module:name are names too."""
+    policy: str | None = None
+    """Folder or hub id of the policy that is scored; by default the run's newest checkpoint."""
+    output: Path | None = None
+    """Where step_NUMBER.json and step_NUMBER.png go; by default replay/ in the run's folder."""
+    temperature: float | None = None
+    """Temperature of the scores; by default the one that the run sampled with."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Type of the weights; by default that of the run."""
+    device: str | None = None
+    """Where the model lives, such as cpu or cuda:0; by default a GPU if there is one."""
+    micro_batch_tokens: int = 8192
+    """Rows times padded length per forward pass; affects memory and speed, not the result."""
+    threads: int | None = None
+    """Processor threads for torch; by default all cores."""
+
+
+def main(arguments: list[str] | None = None, prog: str = "llmrl replay") -> int:
+    """Parse, score, show and write.
+
+    Returns:
+        0; 2 for rollouts, names or a policy that cannot be used; 1 if a file cannot be written.
+    """
+    options = tyro.cli(Options, args=arguments, prog=prog, description=_DESCRIPTION)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # module:name reaches the current folder
+    try:
+        run(options, Console())
+    except (RolloutsError, ReplayError, UnknownName, PolicyError) as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, style="red")
+        return 2
+    except OSError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, style="red")
+        return 1
+    return 0
+
+
+def run(options: Options, console: Console) -> Replay:
+    """Do what the options say."""
+    transformers_logging.disable_progress_bar()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    recipes = [_recipe(name.strip()) for name in options.algo.split(",") if name.strip()]
+    path = find_rollouts(options.rollouts)
+    rollouts = read_rollouts(path)
+    folder = path.parent.parent if path.parent.name == "rollouts" else path.parent
+    sampled = _settings_of(folder)
+    source = options.policy or _newest_checkpoint(folder)
+    policy = Policy.from_pretrained(
+        source,
+        dtype=options.dtype or sampled.get("dtype", "float32"),
+        device=options.device,
+        temperature=options.temperature or float(sampled.get("temperature", 1.0)),
+        max_response_length=1,  # nothing is sampled
+    )
+    result = replay(rollouts, policy, recipes, micro_batch_tokens=options.micro_batch_tokens)
+    about = {"rollouts": str(path), "policy": source, "rows": len(rollouts)}
+    console.print(
+        f"{path}: {len(rollouts)} responses, scored by {source}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    show(result, console)
+    bounds = [r for s in result.scores.values() for r in (s.ratio_min, s.ratio_max)]
+    if max(abs(np.log(bound)) for bound in bounds) < SAME_POLICY:
+        console.print(
+            "Every ratio is 1: this policy is the one that sampled. Clips differ only for a later one (--policy).",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    for file in write(result, options.output or folder / "replay", path.stem, about):
+        console.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
+    return result
+
+
+def _recipe(name: str) -> Algorithm:
+    try:
+        return algorithm(name)
+    except (TypeError, ValueError) as error:
+        raise ReplayError(f"--algo {name}: {error}") from error
+
+
+def _settings_of(folder: Path) -> dict[str, Any]:
+    """The policy's settings of a run; nothing where the rollouts lie elsewhere."""
+    config = folder / "config.yaml"
+    return yaml.safe_load(config.read_text()).get("policy", {}) if config.is_file() else {}
+
+
+def _newest_checkpoint(folder: Path) -> str:
+    latest = folder / "latest"
+    if not latest.exists():
+        raise ReplayError(
+            f"There is no checkpoint in {folder} (no latest) to score the rollouts with. Give one by "
+            "--policy, such as a checkpoint of the run that sampled them."
+        )
+    return str(latest)
+
+
+def show(result: Replay, console: Console) -> None:
+    """Three tables: what each algorithm does, how wide its clips are, and the cosines."""
+    table = _table("algorithm", "loss", "grad norm", "clip low", "clip high", "zero grad", "gate")
+    widths = _table("clip width", "side or group", "mean", "from", "to")
+    cosines = _table("cosine between gradients", *result.cosine)
+    for name, score in result.scores.items():
+        fractions = (f"{100 * getattr(score, fraction):.1f}%" for fraction in FRACTIONS)
+        table.add_row(name, f"{score.loss:+.4f}", f"{score.grad_norm:.3g}", *fractions)
+        for where, width in score.clip_width.items():
+            widths.add_row(name, where, *(f"{bound:.3g}" for bound in (width.mean, width.min, width.max)))
+    for name, row in result.cosine.items():
+        cosines.add_row(name, *(_number(row[other]) for other in result.cosine))
+    console.print(table, widths, cosines)
+
+
+def _table(first: str, *headings: str) -> Table:
+    """Names to the left, numbers to the right; seven columns in eighty characters."""
+    table = Table(first, box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _number(cosine: float | None) -> str:
+    return "-" if cosine is None else f"{cosine:.3f}"
+
+
+def plot(result: Replay, path: Path, title: str = "") -> Path:
+    """Bars of fractions and gradient norms per algorithm, and a map of the cosines."""
+    names = list(result.scores)
+    places = np.arange(len(names))
+    figure, axes = plt.subplots(
+        1, 3, figsize=(6 + 1.6 * len(names), 4.2), constrained_layout=True, width_ratios=(2, 1, 1.3)
+    )
+    bars = {
+        "clipped low": [s.clip_fraction_low for s in result.scores.values()],
+        "clipped high": [s.clip_fraction_high for s in result.scores.values()],
+        "gated": [1 - s.gate_fraction for s in result.scores.values()],
+        "zero gradient": [s.zero_grad_fraction for s in result.scores.values()],
+    }
+    for number, (label, heights) in enumerate(bars.items()):
+        axes[0].bar(places + 0.2 * (number - 1.5), heights, 0.2, label=label)
+    axes[0].set_ylabel("fraction of live tokens")
+    axes[0].legend(fontsize=8)
+    axes[1].bar(places, [s.grad_norm for s in result.scores.values()], 0.6, color="C7")
+    axes[1].set_ylabel("gradient norm")
+    for axis in axes[:2]:
+        axis.set_xticks(places, names, rotation=30)
+        axis.grid(axis="y", alpha=0.3)
+    values = [[result.cosine[a][b] for b in names] for a in names]
+    grid = np.array([[np.nan if v is None else v for v in row] for row in values], dtype=float)
+    axes[2].imshow(grid, vmin=-1, vmax=1, cmap="RdBu")
+    for i, row in enumerate(values):
+        for j, value in enumerate(row):
+            dark = value is not None and abs(value) > 0.6
+            axes[2].text(j, i, _number(value), ha="center", va="center", color="w" if dark else "k")
+    axes[2].set_xticks(places, names, rotation=30)
+    axes[2].set_yticks(places, names)
+    axes[2].set_title("cosine between gradients", fontsize=10)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def write(result: Replay, folder: Path, name: str, about: Mapping[str, Any]) -> list[Path]:
+    """``NAME.json`` with ``about`` and all numbers, and ``NAME.png``; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = folder / f"{name}.json"
+    numbers.write_text(json.dumps({**about, **result.to_dict()}, indent=2) + "\n")
+    return [numbers, plot(result, folder / f"{name}.png", name.replace("_", " "))]

@@ -1,0 +1,76 @@
+"""``llmrl report RUN [RUN...]``: its options, and errors as one message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from llmrl.registry import UnknownName
+from llmrl.report.page import write_page
+from llmrl.report.rollouts import Choice
+from llmrl.report.runs import ReportError, read_runs
+
+
+@dataclass(kw_only=True)
+class Options:
+    """Write one HTML page of finished or running runs: results, curves, and rollouts token by token.
+
+    Runs whose settings differ in their seed alone become one curve with a band. The page needs no
+    network; open it in any browser.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
+    """Folders of runs."""
+    output: Path = Path("report.html")
+    """The page."""
+    algo: str = "dapo,gspo,espo,erc"
+    """Algorithms, with commas between them, that the saved tokens are put through beside each run's own."""
+    steps: int = 12
+    """Steps of a run whose rollouts are in the page, evenly spaced."""
+    rollouts: int = 24
+    """Responses of a step that are in the page: whole groups, evenly spaced; 0: none."""
+    max_tokens: int = 2000
+    """Tokens of a response that are in the page."""
+    plots: bool = False
+    """Write the figures as PNG and SVG files too, into a folder beside the page."""
+
+
+def main(arguments: list[str] | None = None, prog: str = "llmrl report") -> int:
+    """Returns 0, or 2 where no page can be made."""
+    options = tyro.cli(Options, args=arguments, prog=prog)
+    console = Console(stderr=True)
+    try:
+        _check(options)
+        choice = Choice(
+            steps=options.steps if options.rollouts else 0,
+            per_step=options.rollouts,
+            max_tokens=options.max_tokens,
+        )
+        names = [name.strip() for name in options.algo.split(",") if name.strip()]
+        plots = options.output.with_name(f"{options.output.stem}_plots") if options.plots else None
+        notes = write_page(options.output, read_runs(options.runs), algorithms=names, choice=choice, plots=plots)
+    except (ReportError, UnknownName, OSError) as error:
+        console.print(f"error: {error}", markup=False, highlight=False, style="red")
+        return 2
+    for note in notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    megabytes = options.output.stat().st_size / 1e6
+    Console().print(f"report: {options.output} ({megabytes:.1f} MB)", markup=False, highlight=False)
+    if plots is not None:
+        Console().print(f"plots: {plots}", markup=False, highlight=False)
+    return 0
+
+
+def _check(options: Options) -> None:
+    if not options.runs:
+        raise ReportError("No run is given. Give the folders of runs: llmrl report runs/espo-0.")
+    for name in ("steps", "rollouts", "max_tokens"):
+        lowest = 0 if name == "rollouts" else 1
+        value = getattr(options, name)
+        if value < lowest:
+            flag = name.replace("_", "-")
+            raise ReportError(f"--{flag} must be {lowest} or more, got {value}.")

@@ -1,0 +1,307 @@
+"""``llmrl verify``: grade a file of responses, compare two graders on it, or check its gold answers.
+
+How an answer is graded is the verifier's matter; this reads rows, counts verdicts and shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rich.text import Text
+
+from llmrl.envs.files import COLUMNS, DataError, files_of_split, last_box, rows
+from llmrl.registry import suggest
+from llmrl.verifiers import STATUSES, Verdict, Verifier, check_gold, verifier
+
+ID_COLUMNS = ("problem_id", "id", "unique_id", "problem_idx")
+SHOWN = 40
+"""Rows of a table in the terminal; the file has them all."""
+WIDTH = 48
+"""Characters of an answer in a table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Grade a file of responses against the gold answers beside them.
+
+    FILE holds JSON Lines (also .gz, .json, .parquet, or a folder of such files), one row per response, such as
+
+        {"id": "7", "answer": "\\\\frac12", "response": "So it is \\\\boxed{0.5}."}
+
+    A table shows how many responses got which verdict, each with its 95 % interval, and --output gets one line per row.
+
+        llmrl verify runs/espo-0/rollouts/step_000010.jsonl       what a run has sampled
+        llmrl verify FILE --audit math_verify                     where another grader disagrees
+        llmrl verify FILE --audit my_module:my_grader             the same with a function of your own
+        llmrl verify FILE --golds                                 gold answers that no response can match
+
+    Exit status: 0 if there is nothing to look at; 1 if a row got no verdict (timeout, error, unparsable gold), two
+    graders disagree, or a gold answer cannot be parsed; 2 if the file or an option cannot be used."""
+
+    file: tyro.conf.Positional[Path]
+    """The rows."""
+    gold: str | None = None
+    """Column of the gold answers; by default answer, final_answer or expected_answer, else the last box of the
+    solution."""
+    response: str = "response"
+    """Column of the responses."""
+    verifier: str = "math"
+    """Who grades: a registered name, or module:function."""
+    audit: str | None = None
+    """A second grader; rows that the two do not agree on are shown and written."""
+    output: Path = Path("graded.jsonl")
+    """Where the verdicts go, one line per row in the order of the file."""
+    disagreements: Path = Path("disagreements.jsonl")
+    """Where the rows go that --audit finds."""
+    golds: bool = False
+    """Grade nothing; list the gold answers that cannot be parsed."""
+    batch: int = 256
+    """Rows that a verifier gets at once."""
+
+
+class Row(NamedTuple):
+    """One response to grade."""
+
+    id: str
+    gold: str
+    response: str
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status that :class:`Options` explains."""
+    options = tyro.cli(Options, args=arguments, prog="llmrl verify")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # module:function reaches the current folder
+    try:
+        return _golds(options) if options.golds else _grade(options)
+    except (DataError, OSError) as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
+        return 2
+
+
+def _grade(options: Options) -> int:
+    _check(options)
+    first = verifier(options.verifier)
+    second = None if options.audit is None else (options.audit, verifier(options.audit))
+    table = [
+        Row(name, _gold(row, options.gold, place), _text(row, options.response, place))
+        for name, place, row in _places(options.file)
+    ]
+    if not table:
+        raise DataError(f"{options.file} holds no rows.")
+    verdicts = grade(table, first, options.verifier, options.batch)
+    _write(options.output, (_line(row, v) for row, v in zip(table, verdicts, strict=True)))
+    console = Console()
+    console.print(summary(verdicts))
+    console.print(f"The verdicts are in {options.output}.", markup=False, highlight=False)
+    status = int(not all(verdict.valid for verdict in verdicts))
+    if second is not None:
+        name, grader = second
+        others = grade(table, grader, name, options.batch)
+        status |= _audit(options, name, table, verdicts, others, console)
+    return status
+
+
+def _check(options: Options) -> None:
+    if options.batch < 1:
+        raise DataError(f"--batch must be at least 1, got {options.batch}.")
+    for flag, path in (("output", options.output), ("disagreements", options.disagreements)):
+        if path.resolve() == options.file.resolve():
+            raise DataError(f"--{flag} {path} would overwrite the file that is graded.")
+
+
+def grade(table: Sequence[Row], grader: Verifier, name: str, batch: int = 256) -> list[Verdict]:
+    """One verdict per row.  On a terminal a progress bar shows.
+
+    Raises:
+        DataError: the grader did not return one verdict per response.
+    """
+    console = Console(stderr=True)
+    verdicts: list[Verdict] = []
+    for begin in track(range(0, len(table), batch), f"{name}:", console=console, disable=not console.is_terminal):
+        part = table[begin : begin + batch]
+        got = grader([row.response for row in part], [row.gold for row in part])
+        if len(got) != len(part):
+            raise DataError(
+                f"The verifier {name!r} returned {len(got)} verdicts for {len(part)} responses. It must return "
+                "one for each, in their order."
+            )
+        verdicts += got
+    return verdicts
+
+
+def summary(verdicts: Sequence[Verdict]) -> Table:
+    """How many of each verdict, with the share of all rows and its interval."""
+    mean = sum(verdict.score for verdict in verdicts) / len(verdicts)
+    table = Table("verdict", title=f"{len(verdicts)} rows, mean score {mean:.4g}", title_justify="left")
+    for name in ("rows", "share", "95 % interval"):
+        table.add_column(name, justify="right")
+    counts = Counter(verdict.status for verdict in verdicts)
+    for status in STATUSES:
+        if count := counts[status]:  # type: ignore[index]
+            low, high = wilson(count, len(verdicts))
+            table.add_row(
+                status,
+                str(count),
+                f"{100 * count / len(verdicts):.2f} %",
+                f"[{100 * low:.2f}, {100 * high:.2f}]",
+                style=None if status in ("correct", "wrong", "no_answer") else "yellow",
+            )
+    return table
+
+
+def wilson(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """The score interval of a share: closed form, and honest where all or none are counted.
+
+    Rows are taken as independent; with several responses to each problem it is too narrow.
+    Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209.
+
+    >>> [round(bound, 4) for bound in wilson(50, 50)]
+    [0.9287, 1.0]
+    """
+    share, square = count / total, z * z
+    centre = (share + square / (2 * total)) / (1 + square / total)
+    half = z / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _audit(
+    options: Options,
+    auditor: str,
+    table: Sequence[Row],
+    verdicts: Sequence[Verdict],
+    others: Sequence[Verdict],
+    console: Console,
+) -> int:
+    """Show and write the rows whose reward or validity differs; returns the exit status."""
+    differing = [
+        (row, one, other)
+        for row, one, other in zip(table, verdicts, others, strict=True)
+        if (one.score, one.valid) != (other.score, other.valid)
+    ]
+    low, high = wilson(len(table) - len(differing), len(table))
+    console.print(
+        f"{options.verifier} and {auditor} agree on {len(table) - len(differing)} of {len(table)} rows, 95 % "
+        f"interval [{100 * low:.2f}, {100 * high:.2f}] %.",
+        markup=False,
+        highlight=False,
+    )
+    _write(
+        options.disagreements,
+        (
+            {
+                "id": row.id,
+                "gold": row.gold,
+                "response": row.response,
+                options.verifier: _plain(one),
+                auditor: _plain(other),
+            }
+            for row, one, other in differing
+        ),
+    )
+    if not differing:
+        return 0
+    shown = Table("id", "gold", title="disagreements", title_justify="left")
+    for name in (options.verifier, auditor):
+        shown.add_column(f"{name}: verdict")
+        shown.add_column("extracted")
+    for row, one, other in differing[:SHOWN]:
+        cells = (row.id, row.gold, *_cells(one), *_cells(other))
+        shown.add_row(*(Text(visible(cell)) for cell in cells))
+    console.print(shown)
+    more = f" The other {len(differing) - SHOWN} are there too." if len(differing) > SHOWN else ""
+    console.print(f"They are in {options.disagreements}.{more}", markup=False, highlight=False)
+    return 1
+
+
+def _golds(options: Options) -> int:
+    total, bad = 0, []
+    for name, place, row in _places(options.file):
+        total += 1
+        gold = _gold(row, options.gold, place)
+        if (reason := check_gold(gold)) is not None:
+            bad.append((name, gold, reason))
+    console = Console()
+    if bad:
+        table = Table("id", "gold answer", "why", title="gold answers that cannot be parsed")
+        for cells in bad:
+            table.add_row(*(Text(visible(cell)) for cell in cells))
+        console.print(table)
+    console.print(f"{len(bad)} of {total} gold answers cannot be parsed.", highlight=False)
+    return int(bool(bad))
+
+
+def _places(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Every row of the files with its id and where it is."""
+    for file in files_of_split(path, "all")[0]:
+        for place, row in rows(file):
+            where = f"{file}, {place}"
+            name = next((row[column] for column in ID_COLUMNS if column in row), place)
+            yield str(name), where, row
+
+
+def _gold(row: Mapping[str, Any], column: str | None, place: str) -> str:
+    if column is None:
+        column = next((name for name in COLUMNS["answer"] if name in row), None)
+    if column is None and isinstance(solution := row.get("solution"), str):
+        return last_box(solution) or ""
+    # GSM8K keeps the working and the answer in one column.
+    return _text(row, column or COLUMNS["answer"][0], place).rpartition("####")[2].strip()
+
+
+def _text(row: Mapping[str, Any], column: str, place: str) -> str:
+    if column not in row:
+        raise DataError(f"{place}: there is no column {column!r}. {suggest(column, row)}")
+    value = row[column]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise DataError(f"{place}, column {column!r}: expected text, got {type(value).__name__}.")
+    return value
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "verdict": verdict.status,
+        "score": verdict.score,
+        "extracted": verdict.extracted,
+        "rule": verdict.rule,
+        "detail": verdict.detail,
+    }
+
+
+def _line(row: Row, verdict: Verdict) -> dict[str, Any]:
+    return {"id": row.id, "gold": row.gold, **_plain(verdict)}
+
+
+def _cells(verdict: Verdict) -> tuple[str, str]:
+    return verdict.status, verdict.extracted or ""
+
+
+def _write(path: Path, lines: Iterator[dict[str, Any]]) -> None:
+    """JSON Lines in ASCII, so that a lone surrogate in a response can be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        for line in lines:
+            file.write(json.dumps(line) + "\n")
+
+
+def visible(text: str) -> str:
+    r"""A text of unknown origin for a terminal: short, on one line, no control or invisible signs.
+
+    >>> visible("5\u202e\x1b[2J")
+    '5\\u202e\\x1b[2J'
+    """
+    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text[:WIDTH])
+    return shown + ("..." if len(text) > WIDTH else "")

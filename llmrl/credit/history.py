@@ -1,0 +1,126 @@
+"""What earlier steps gave to the same problems, and the advantage that reads it.
+
+The statistics of a group are three numbers, ``[visits, mean, deviation]``, in float64: how many steps
+asked the problem, and what its responses were given in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.credit.credit import Groups, per_token
+from llmrl.keys import Key
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothGroupAdvantage:
+    """A group's advantage, smoothed by the rewards of the same problem in earlier steps.  DCPO.
+
+    Of i steps that asked the problem, this one included: z is (R - mean) / std over the group, Z the
+    same with mean and deviation over all i groups.  A is the smaller in absolute value of
+
+        Z / i + z (i - 1) / i     and     z / i + Z (i - 1) / i
+
+    so a group of equal rewards still teaches if it differs from earlier ones.  At the first visit it
+    is :class:`GroupAdvantage` without ``eps``.  Rows without a verdict get 0 and stay out of the
+    statistics.  Source: arXiv:2509.02333, smooth advantage standardisation, as in the authors' code.
+    """
+
+    in_keys: ClassVar[tuple[Key, ...]] = (
+        keys.MASK,
+        keys.REWARD,
+        keys.GROUP,
+        keys.VALID,
+        keys.PAST_REWARDS,
+    )
+    min_group_size: ClassVar[int] = 2
+
+    def __call__(self, td: TensorDict) -> TensorDict:
+        """Writes ``"advantage"``; without ``"past_rewards"`` every visit is the first.
+
+        >>> td = TensorDict({"group": [7, 7], keys.MASK: torch.ones(2, 1) > 0}, [2])
+        >>> td["next", "reward"] = torch.tensor([[1.0], [1.0]])
+        >>> td["past_rewards"] = torch.tensor([[1.0, 0.0, 0.0]]).double().expand(2, 3)
+        >>> SmoothGroupAdvantage()(td)["advantage"]
+        tensor([[0.5000],
+                [0.5000]])
+        """
+        groups = Groups(td)
+        groups.need(self.min_group_size, "SmoothGroupAdvantage")
+        past = td.get(keys.PAST_REWARDS, None)
+        past = groups.reward.new_zeros(len(groups.index), 3) if past is None else past.double()
+        now = reward_statistics(td)
+        visits, *overall = merge_statistics(past, now).unbind(1)
+        blend = 1 / visits.clamp_min(1)
+        one, every = (_standardised(groups.reward, mean, std) for mean, std in (now[:, 1:].unbind(1), overall))
+        first, second = every * blend + one * (1 - blend), one * blend + every * (1 - blend)
+        advantage = torch.where(first.abs() < second.abs(), first, second)
+        return per_token(td, torch.where(groups.valid, advantage, 0))
+
+
+def _standardised(reward: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return torch.where(std > 0, (reward - mean) / torch.where(std > 0, std, 1), 0)
+
+
+def reward_statistics(td: TensorDict) -> Tensor:
+    """Of each row's group: 1 (0 without any verdict), mean and sample deviation of its rewards.
+
+    Returns:
+        [N, 3], float64; the deviation of equal rewards is exactly 0.
+    """
+    groups = Groups(td)
+    std = torch.where(groups.uniform(), 0, groups.std(1))
+    return torch.stack(((groups.count > 0).double(), groups.mean(), std), 1)[groups.index]
+
+
+def merge_statistics(past: Tensor, now: Tensor) -> Tensor:
+    """Statistics of all visits from those of the earlier ones and of one more.
+
+    Visits count equally.  The variance is the mean of the visits' variances and the variance between
+    them.
+
+    Args:
+        past: [N, 3], visits, mean, deviation.
+        now: [N, 3], the same; its visits are 0 or 1.
+
+    >>> merge_statistics(torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[1.0, 1.0, 0.0]]))
+    tensor([[2.0000, 0.5000, 0.5000]])
+    """
+    visits = past[:, 0] + now[:, 0]
+    weights = torch.stack((past[:, 0], now[:, 0])) / visits.clamp_min(1)
+    mean = (weights * torch.stack((past[:, 1], now[:, 1]))).sum(0)
+    within = (weights * torch.stack((past[:, 2], now[:, 2])).square()).sum(0)
+    between = weights.prod(0) * (past[:, 1] - now[:, 1]).square()
+    return torch.stack((visits, mean, (within + between).sqrt()), 1)
+
+
+@dataclass
+class PastRewards:
+    """The statistics of every problem that was asked before; part of a checkpoint."""
+
+    of_problem: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+
+    def recall(self, problem_ids: Sequence[int], td: TensorDict) -> Tensor:
+        """What earlier steps gave to each row's problem; this step's rewards are noted after that.
+
+        Args:
+            problem_ids: one per row.
+            td: rewards and groups of this step.
+
+        Returns:
+            [N, 3], zeros at a first visit.
+        """
+        nothing = (0.0, 0.0, 0.0)
+        past = torch.tensor([self.of_problem.get(i, nothing) for i in problem_ids], dtype=torch.float64).to(
+            td[keys.REWARD].device
+        )
+        merged = merge_statistics(past, reward_statistics(td)).tolist()
+        self.of_problem |= {i: (row[0], row[1], row[2]) for i, row in zip(problem_ids, merged, strict=True)}
+        return past

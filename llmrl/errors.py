@@ -1,0 +1,18 @@
+"""Errors that a user can act on: one base class, so that every command reports them in one way."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """What was given cannot be used, or what was asked could not be done.
+
+    The message says what was given, what was expected and what to do.  A command prints it as one
+    line and exits with :attr:`exit_status`; from Python it is an ordinary exception.
+    """
+
+    exit_status = 2
+    """2: bad input, nothing was done.  1: something that had begun broke off."""
+
+
+class ConfigError(UserError, ValueError):
+    """The settings cannot be used; the message says which one, and what to do."""

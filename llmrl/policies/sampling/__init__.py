@@ -1,0 +1,1 @@
+"""Sampling: contexts of token ids in, sampled ids with their log-probabilities out."""

@@ -1,0 +1,129 @@
+"""One token per row, quickly on a processor: repacked weights, and attention that does not copy its cache.
+
+Both compute what the model computes, to rounding.  Elsewhere, and for other types of weights, nothing is changed.
+When to decode, and what becomes of the hidden states, is the sampler's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+WORTHWHILE = 16
+"""Tokens per row from which on repacking the weights takes less time than it saves."""
+
+LARGEST = 4 << 30
+"""Bytes of weights up to which they are repacked: the copies need as much memory again."""
+
+
+Product = Callable[[Tensor], Tensor]
+"""``x -> x @ weight.T + bias``"""
+
+
+def product(weight: Tensor, bias: Tensor | None, *, rows: int) -> Product:
+    """``x -> x @ weight.T + bias`` for about ``rows`` rows at a time, while the weight does not change.
+
+    For few rows torch's own product spends half of its time on bringing the weight into the order in which
+    oneDNN and MKL read it, for each product anew.
+
+    >>> weight = torch.arange(6.0).reshape(2, 3)
+    >>> product(weight, None, rows=1)(torch.ones(1, 3))
+    tensor([[ 3., 12.]])
+    """
+    if not _packs(weight):
+        return _plain(weight, bias)
+    # torch.compile's own code calls these two; torch has no public name for them.
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+
+
+def _plain(weight: Tensor, bias: Tensor | None) -> Product:
+    return partial(linear, weight=weight, bias=bias)
+
+
+def _packs(weight: Tensor) -> bool:
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )
+
+
+@contextmanager
+def decoding(decoder: Any, *, rows: int, tokens: int) -> Iterator[Callable[[Tensor, Tensor | None], Product]]:
+    """Within, linear layers work on repacked copies of their weights, and attention reads the cache in place.
+
+    Only for inference with weights that do not change meanwhile.  The copies need as much memory as the weights;
+    those of a model with more than ``LARGEST`` are used as they are, and a model on a GPU is left alone.
+
+    Args:
+        decoder: a Hugging Face model without its head, as ``get_decoder`` gives it.
+        rows: about how many tokens are read at a time.
+        tokens: about how many times; weights are not repacked for less than ``WORTHWHILE``.
+
+    Yields:
+        What makes a product of a further weight and bias, such as those of the head, in the same way.
+    """
+    layers = [module for module in decoder.modules() if type(module) is nn.Linear]
+    layers = [layer for layer in layers if "forward" not in vars(layer)]
+    if tokens < WORTHWHILE or sum(layer.weight.nbytes for layer in layers) > LARGEST:
+        layers, make = [], _plain
+    else:
+        layers, make = [x for x in layers if _packs(x.weight)], partial(product, rows=rows)
+    usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    on_cpu = decoder.device.type == "cpu"
+    try:
+        for layer in layers:
+            layer.forward = make(layer.weight, layer.bias)  # type: ignore[assignment,method-assign]
+        if on_cpu:
+            ALL_ATTENTION_FUNCTIONS["sdpa"] = partial(_one_query, usual)
+        yield make
+    finally:
+        for layer in layers:
+            vars(layer).pop("forward", None)
+        if on_cpu:
+            del ALL_ATTENTION_FUNCTIONS["sdpa"]
+            if ALL_ATTENTION_FUNCTIONS["sdpa"] is not usual:  # it had been replaced before
+                ALL_ATTENTION_FUNCTIONS["sdpa"] = usual
+
+
+def _one_query(
+    usual: Callable[..., tuple[Tensor, None]],
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one new token per row [B, heads, 1, width] to the cache [B, fewer heads, T, width].
+
+    transformers repeats keys and values for the query heads that share them, which copies the whole cache at
+    each token.  Two batched products need no copies, and take less time than torch's fused kernel, which is
+    made for many queries.
+    """
+    if (
+        query.shape[2] > 1
+        or query.dtype != torch.float32
+        or attention_mask is None
+        or attention_mask.dtype != torch.bool
+        or kwargs.get("position_bias") is not None
+    ):
+        return usual(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+    rows, heads, _, width = query.shape
+    shared = key.shape[1]  # heads of the cache, each read by several of the query's
+    scale = width**-0.5 if scaling is None else scaling
+    scores = (query * scale).view(rows, shared, heads // shared, width) @ key.transpose(2, 3)
+    weights = scores.masked_fill_(~attention_mask, -torch.inf).softmax(-1)
+    return (weights @ value).reshape(rows, 1, heads, value.shape[3]), None

@@ -1,0 +1,1 @@
+"""Scoring: log-probabilities and entropies of given tokens, with gradient."""

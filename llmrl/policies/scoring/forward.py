@@ -1,0 +1,268 @@
+"""Reading many token sequences at once: each in a row of its own, or several to a row without padding.
+
+Owns what a model is given to read.  :mod:`llmrl.policies.scoring.sharing` has a third way,
+:mod:`llmrl.policies.scoring.probing`
+finds out which ways a model can be read.  What is made of the hidden states is the policy's and the critic's
+business.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """N token sequences, moved together so that each begins in column 0; a model need not read what follows the
+    last sampled token, nor that one itself.
+
+    Causality alone then hides what pads a row, which is behind all that counts: no row of attention is empty (its
+    softmax would be undefined), and a row of one sequence needs no mask.
+    """
+
+    ids: Tensor
+    """[N, T] int64"""
+    sampled: Tensor
+    """[N, T] bool"""
+    columns: Tensor
+    """[N, T] where each token came from"""
+    lengths: list[int]
+    """How many tokens a model reads of each; 0 where nothing was sampled."""
+    prompts: list[int]
+    """How many tokens come before the first sampled one; 0 where nothing was sampled."""
+
+    @classmethod
+    def of(cls, tokens: Tensor, attention: Tensor, mask: Tensor) -> Sequences:
+        """Of rows with padding anywhere.
+
+        Args:
+            tokens: [N, T] int64.
+            attention: [N, T] bool, the tokens that are no padding.
+            mask: [N, T] bool, the sampled tokens.
+
+        Raises:
+            ValueError: a row begins with a sampled token.
+
+        >>> tokens = torch.tensor([[0, 5, 6, 7, 8]])
+        >>> mask = torch.tensor([[False, False, False, True, False]])
+        >>> found = Sequences.of(tokens, tokens > 0, mask)
+        >>> found.ids[0, :4].tolist(), found.lengths, found.prompts
+        ([5, 6, 7, 8], [2], [2])
+        """
+        columns = torch.argsort(~attention, dim=1, stable=True)
+        ids, sampled = tokens.gather(1, columns), mask.gather(1, columns)
+        if sampled[:, :1].any():
+            raise ValueError(
+                "The first token of a row counts as sampled, but nothing comes before it. A prompt "
+                "needs at least one token."
+            )
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        lengths = (place * sampled).amax(1).tolist() if tokens.shape[1] else [0] * len(tokens)
+        prompts = sampled.int().argmax(1).tolist() if tokens.shape[1] else [0] * len(tokens)
+        return cls(ids, sampled, columns, lengths, prompts)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def width(self) -> int:
+        """The length of the longest."""
+        return max(self.lengths, default=0)
+
+    @cached_property
+    def same_prompt(self) -> list[int]:
+        """A number for each, the same where the whole prompts are equal."""
+        numbers: dict[tuple[int, ...], int] = {}
+        ids = self.ids[:, : max(self.prompts, default=0)].tolist()
+        return [
+            numbers.setdefault(tuple(row[:length]), len(numbers)) for row, length in zip(ids, self.prompts, strict=True)
+        ]
+
+    def before_sampled(self) -> tuple[Tensor, Tensor]:
+        """Numbers of the sequences [M], and the place in each [M] from which a sampled token is predicted."""
+        sequence, step = self.sampled[:, 1:].nonzero(as_tuple=True)
+        return sequence, step
+
+
+class Reader(Protocol):
+    """A way to have a model read sequences."""
+
+    def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
+        """The hidden states [M, H] that the sampled tokens are predicted from, differentiable.
+
+        Args:
+            decoder: maps ids and positions to ``last_hidden_state``, without a head.
+            sequences: with at least one sampled token in all; M in the order of
+                :meth:`Sequences.before_sampled`.
+        """
+
+    def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
+        """Numbers of sequences, parts of which a model reads at most ``budget`` tokens with their padding.
+
+        A sequence that is longer than the budget is read all the same.
+        """
+
+    def extent(self, sequences: Sequences) -> tuple[int, int]:
+        """Rows, and tokens of each on the average, that a model reads of them together."""
+
+
+def hidden_before(
+    decoder: Any, reader: Reader, tokens: Tensor, attention: Tensor, mask: Tensor
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """The hidden states that the sampled tokens are predicted from, differentiable.
+
+    Args:
+        decoder: maps ids and positions to ``last_hidden_state``, without a head.
+        reader: how it reads them.
+        tokens: [N, T] int64.
+        attention: [N, T] bool, the tokens that are no padding.
+        mask: [N, T] bool, the sampled tokens; at least one in each row.
+
+    Returns:
+        Rows and columns [M] of the sampled tokens, and the hidden states [M, H].
+
+    Raises:
+        ValueError: a row begins with a sampled token.
+    """
+    sequences = Sequences.of(tokens, attention, mask)
+    sequence, step = sequences.before_sampled()
+    return (sequence, sequences.columns[sequence, step + 1]), reader.hidden(decoder, sequences)
+
+
+class Padded:
+    """Each sequence in a row of its own, padded to the longest."""
+
+    def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
+        """See :class:`Reader`."""
+        layout = Layout.one_each(sequences.lengths)
+        return _read(decoder, sequences, layout)
+
+    def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
+        """Alike in length together, so that there is little padding."""
+        left = sorted(range(len(sequences)), key=lambda i: -sequences.lengths[i])
+        batches: list[list[int]] = []
+        while left:
+            count = max(budget // max(sequences.lengths[left[0]], 1), 1)
+            batches.append(left[:count])
+            left = left[count:]
+        return batches
+
+    def extent(self, sequences: Sequences) -> tuple[int, int]:
+        """See :class:`Reader`."""
+        return len(sequences), sequences.width
+
+
+class Packed:
+    """Several sequences to a row, without padding but for what is left of the rows.
+
+    They are told apart by their positions, which begin at 0 with each: transformers then masks attention between
+    them, if the model hands it the positions.
+    """
+
+    def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
+        """See :class:`Reader`."""
+        return _read(decoder, sequences, Layout.packed(sequences.lengths))
+
+    def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
+        """Long and short together.
+
+        A sequence that is longer than the budget gets a row of its own, with what else has room in it.
+        """
+        left = sorted(range(len(sequences)), key=lambda i: -sequences.lengths[i])
+        batches: list[list[int]] = []
+        while left:
+            widths = [sequences.lengths[i] for i in left]
+            layout = Layout.packed(widths, most_rows=max(budget // max(widths[0], 1), 1))
+            out = set(layout.left_out)
+            batches.append([i for at, i in enumerate(left) if at not in out])
+            left = [left[at] for at in layout.left_out]
+        return batches
+
+    def extent(self, sequences: Sequences) -> tuple[int, int]:
+        """See :class:`Reader`."""
+        layout = Layout.packed(sequences.lengths)
+        return layout.rows, layout.width
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each of N sequences stands in the rows that a model reads.
+
+    Args:
+        row: the row of each sequence.
+        begin: the column of its first token.
+        rows: how many rows there are.
+        width: how many columns; no sequence is longer.
+        left_out: numbers of sequences for which there was no row; the others have a place.
+    """
+
+    row: list[int]
+    begin: list[int]
+    rows: int
+    width: int
+    left_out: list[int]
+
+    @classmethod
+    def one_each(cls, lengths: Sequence[int]) -> Layout:
+        """Each sequence in its own row, padded to the longest."""
+        count = len(lengths)
+        return cls(list(range(count)), [0] * count, count, max(lengths, default=0), [])
+
+    @classmethod
+    def packed(cls, lengths: Sequence[int], most_rows: int | None = None) -> Layout:
+        """Best fit, the longest first: each into the fullest row that has room for it.
+
+        A row is as wide as the longest sequence.  Wider ones would waste fewer columns, but attention
+        costs the square of the width, also where sequences are masked from each other.
+
+        Args:
+            lengths: of the sequences.
+            most_rows: leave out what would need more rows than these.
+
+        >>> layout = Layout.packed([3, 9, 4, 2])
+        >>> layout.row, layout.begin, layout.rows, layout.width
+        ([1, 0, 1, 1], [4, 0, 0, 7], 2, 9)
+        """
+        width, rows = max(lengths, default=0), 0
+        row, begin, left_out = [0] * len(lengths), [0] * len(lengths), []
+        room: list[tuple[int, int]] = []  # free columns and number of each row, the fullest first
+        for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+            at = bisect_left(room, (lengths[i], -1))
+            if at < len(room):
+                free, row[i] = room.pop(at)
+            elif most_rows is None or rows < most_rows:
+                free, row[i], rows = width, rows, rows + 1
+            else:
+                left_out.append(i)
+                continue
+            begin[i] = width - free
+            insort(room, (free - lengths[i], row[i]))
+        return cls(row, begin, rows, width, left_out)
+
+
+def _read(decoder: Any, sequences: Sequences, layout: Layout) -> Tensor:
+    """The hidden states [M, H] before sampled tokens, of sequences laid out in rows."""
+    device = sequences.ids.device
+    row, begin, lengths = torch.tensor([layout.row, layout.begin, sequences.lengths], device=device)
+    inside = torch.arange(sequences.ids.shape[1], device=device) < lengths[:, None]
+    sequence, step = inside.nonzero(as_tuple=True)
+    read = sequences.ids.new_zeros((layout.rows, layout.width))
+    read[row[sequence], begin[sequence] + step] = sequences.ids[sequence, step]
+    first = torch.zeros_like(read)
+    first[row, begin] = begin
+    # What pads a row's end counts on from the last sequence in it, so that rows of one sequence each
+    # look like any batch, for which there are faster kernels.
+    positions = torch.arange(layout.width, device=device) - first.cummax(1).values
+    hidden = decoder(input_ids=read, position_ids=positions, use_cache=False).last_hidden_state
+    sequence, step = sequences.before_sampled()
+    return hidden[row[sequence], begin[sequence] + step]
+
+
+PADDED, PACKED = Padded(), Packed()

@@ -1,0 +1,130 @@
+"""Finding out in which ways a model can be read.
+
+A model is tried: it reads a few made-up sequences together and each alone, and hidden states and gradients must
+agree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmrl.policies.loading import PolicyError
+from llmrl.policies.scoring.forward import PACKED, PADDED, Reader, hidden_before
+from llmrl.policies.scoring.sharing import SHARED
+
+PROBE_LENGTH = 48
+"""Tokens of the longest made-up sequence."""
+
+PROBE_VOCABULARY = 256
+"""They consist of the first so many tokens of the vocabulary."""
+
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 0.1}
+"""How far, relative to their length, hidden states and gradients may be from those of sequences read alone."""
+
+logger = logging.getLogger(__name__)
+
+
+def reader_for(decoder: Any, name: str, *, packing: bool, share_prompts: bool) -> Reader:
+    """The way that is asked for.
+
+    The model reads a few made-up sequences that way and each alone; hidden states and gradients must agree.
+
+    Args:
+        decoder: as in :func:`hidden_before`, in evaluation mode.
+        name: what messages call the model.
+        packing: :class:`Packed`, or an error.
+        share_prompts: :class:`Shared`, if the model can; else :class:`Padded`.
+
+    Raises:
+        PolicyError: packing is asked for, and the model cannot.
+    """
+    if packing:
+        gap, tolerance = _gap(decoder, PACKED, (1, 1 / 2, 1 / 3), prompt=0)  # two fit into one row
+        if not gap <= tolerance:
+            raise PolicyError(
+                f"{name} cannot be read with packing (--train.packing): two responses in one row change each "
+                f"other, its hidden states or gradients are off by {gap:.2g} of their length (tolerance "
+                f"{tolerance}). Its attention or recurrence reads across responses, or its positions do not begin "
+                "anew. Train it with --train.no-packing, or load it with another attn_implementation."
+            )
+        return PACKED
+    if not share_prompts or getattr(decoder, "is_gradient_checkpointing", False):
+        return PADDED
+    try:
+        gap, tolerance = _gap(decoder, SHARED, (1, 5 / 6, 3 / 4), prompt=1 / 2)
+    except Exception as error:  # whatever a model that knows no such cache makes of one
+        why = f"it does not take a cache of keys and values ({type(error).__name__}: {error})"
+    else:
+        if gap <= tolerance:
+            return SHARED
+        why = f"its hidden states or gradients would be off by {gap:.2g} of their length"
+    logger.warning(
+        "%s: a prompt is read once for each response to it, since %s. --train.no-share-prompts leaves out the try.",
+        name,
+        why,
+    )
+    return PADDED
+
+
+def _gap(decoder: Any, reader: Reader, shares: Sequence[float], prompt: float) -> tuple[float, float]:
+    """How far hidden states and gradients of sequences read together are off, and how far they may be.
+
+    Args:
+        shares: the lengths of the sequences, as shares of the longest.
+        prompt: how much of the longest they have in common.
+    """
+    embedding = decoder.get_input_embeddings()
+    device = embedding.weight.device
+    context = getattr(decoder.config.get_text_config(), "max_position_embeddings", None)
+    longest = min(PROBE_LENGTH, context) if context and context > 0 else PROBE_LENGTH
+    common = max(int(prompt * longest), 1)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(
+        min(PROBE_VOCABULARY, len(embedding.weight)),
+        (len(shares), longest + 1),
+        generator=generator,
+    )
+    tokens[:, :common] = tokens[0, :common]
+    place = torch.arange(longest + 1)
+    attention = place <= (torch.tensor(shares) * longest).long()[:, None]
+    mask = attention & (place >= common)
+    tokens, attention, mask = tokens.to(device), attention.to(device), mask.to(device)
+    together, together_back = _probe(decoder, embedding, reader, tokens, attention, mask)
+    parts = [
+        _probe(decoder, embedding, PADDED, tokens[i], attention[i], mask[i])
+        for i in torch.arange(len(shares), device=device)[:, None]
+    ]
+    alone, alone_back = torch.cat([h for h, _ in parts]), torch.stack([g for _, g in parts]).sum(0)
+    off = ((together - alone).norm(dim=1) / alone.norm(dim=1)).max()
+    off_back = (together_back - alone_back).norm() / alone_back.norm()
+    return float(torch.maximum(off, off_back)), TOLERANCE.get(decoder.dtype, 0.1)
+
+
+def _probe(
+    decoder: Any, embedding: Any, reader: Reader, tokens: Tensor, attention: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Hidden states [M, H] before the sampled tokens; and the gradient of a sum of them in the embeddings, added
+    up for each token of the vocabulary [PROBE_VOCABULARY, H]."""
+    read: list[tuple[Tensor, Tensor]] = []
+
+    def keep(module: Any, given: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        read.append((given[0].flatten(), out.detach().requires_grad_()))
+        return read[-1][1]
+
+    hook = embedding.register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            _, hidden = hidden_before(decoder, reader, tokens, attention, mask)
+            signs = torch.linspace(-1, 1, hidden.shape[1], device=hidden.device)
+            leaves = torch.autograd.grad((hidden * signs).sum(), [leaf for _, leaf in read])
+    finally:
+        hook.remove()
+    back = hidden.new_zeros((PROBE_VOCABULARY, leaves[0].shape[-1]), dtype=torch.float32)
+    for (ids, _), leaf in zip(read, leaves, strict=True):
+        back.index_add_(0, ids, leaf.flatten(0, 1).float())
+    return hidden.detach().float(), back

@@ -1,0 +1,128 @@
+"""Reading sequences that begin alike behind one reading of their beginning.
+
+The responses to a prompt differ, their prompt does not.  Owns what is read apart, and when that is worth it; see
+:mod:`llmrl.policies.scoring.forward` for the other ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from llmrl.policies.scoring.forward import PADDED, Sequences
+
+LEAST_SAVED = 1 / 8
+"""Share of the tokens that must be saved before a prompt is read apart: attention behind one needs a mask, for
+which there are slower kernels, and looks at up to twice as many pairs."""
+
+
+class Shared:
+    """The prompts of a batch are read once, up to the length of the shortest of them, and then all that follows.
+
+    Keys and values of the first reading serve each sequence that begins so: two passes through the model, one
+    graph.  As all of them are equally long, there is no padding in front, and no mask but the causal one.  Where
+    that would save little, sequences are read as in :class:`llmrl.policies.scoring.forward.Padded`.
+    """
+
+    def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
+        """See :class:`llmrl.policies.scoring.forward.Reader`.
+
+        Raises:
+            RuntimeError: gradient checkpointing is on, which leaves the cache out.
+        """
+        prefix = min(sequences.prompts) - 1
+        # Not even with one beginning?
+        if not worthwhile(1, prefix, len(sequences), sequences.width):
+            return PADDED.hidden(decoder, sequences)
+        begins, which = torch.unique(sequences.ids[:, :prefix], dim=0, return_inverse=True)
+        if not worthwhile(len(begins), prefix, len(sequences), sequences.width):
+            return PADDED.hidden(decoder, sequences)
+        if decoder.training and getattr(decoder, "is_gradient_checkpointing", False):
+            raise RuntimeError(
+                "Gradient checkpointing was switched on after the policy was made, which shares prompts. Give "
+                "gradient_checkpointing=True to Policy.from_pretrained, or share_prompts=False to the policy."
+            )
+        cache = DynamicCache(config=decoder.config)
+        places = torch.arange(sequences.width, device=which.device)
+        decoder(
+            input_ids=begins,
+            position_ids=places[:prefix].expand(len(begins), -1),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache.batch_select_indices(which)
+        rest = decoder(
+            input_ids=sequences.ids[:, prefix : sequences.width],
+            position_ids=places[prefix:].expand(len(sequences), -1),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        sequence, step = sequences.before_sampled()
+        return rest[sequence, step - prefix]
+
+    def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
+        """Those of one prompt together, or those of one length, whichever is less to read."""
+        ways = [_by_prompt(sequences, budget), PADDED.batches(sequences, budget)]
+        return min(ways, key=lambda parts: sum(_tokens(sequences, part) for part in parts))
+
+    def extent(self, sequences: Sequences) -> tuple[int, int]:
+        """See :class:`llmrl.policies.scoring.forward.Reader`."""
+        count = len(sequences)
+        tokens = _tokens(sequences, range(count))
+        return count, -(-tokens // max(count, 1))
+
+
+SHARED = Shared()
+
+
+def worthwhile(different: int, prefix: int, count: int, width: int) -> bool:
+    """Whether it saves enough to read beginnings apart.
+
+    Args:
+        different: how many beginnings there are.
+        prefix: their length.
+        count: how many sequences.
+        width: the length of the longest.
+
+    >>> worthwhile(different=1, prefix=10, count=8, width=40), worthwhile(1, 10, 8, 400)
+    (True, False)
+    """
+    return prefix > 0 and (count - different) * prefix >= LEAST_SAVED * count * width
+
+
+def _by_prompt(sequences: Sequences, budget: int) -> list[list[int]]:
+    """Parts within the budget, the sequences of a prompt side by side, the longest prompts and sequences first."""
+    prompts, lengths, same = sequences.prompts, sequences.lengths, sequences.same_prompt
+    parts: list[list[int]] = []
+    different: set[int] = set()
+    width = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (-prompts[i], same[i], -lengths[i])):
+        different.add(same[i])
+        width = max(width, lengths[i])
+        # The newest prompt is the shortest.
+        count = len(parts[-1]) + 1 if parts else 1
+        if parts and _cost(len(different), prompts[i] - 1, count, width) <= budget:
+            parts[-1].append(i)
+        else:
+            parts.append([i])
+            different, width = {same[i]}, lengths[i]
+    return parts
+
+
+def _tokens(sequences: Sequences, part: Sequence[int]) -> int:
+    """How many tokens are read of some sequences together, at most: prompts that differ may begin alike."""
+    return _cost(
+        len({sequences.same_prompt[i] for i in part}),
+        min((sequences.prompts[i] for i in part), default=0) - 1,
+        len(part),
+        max((sequences.lengths[i] for i in part), default=0),
+    )
+
+
+def _cost(different: int, prefix: int, count: int, width: int) -> int:
+    apart = worthwhile(different, prefix, count, width)
+    return different * prefix + count * (width - prefix) if apart else count * width

@@ -1,0 +1,160 @@
+"""Rollouts on disk: a line of text per response, and beside it the tensors that were trained on.
+
+``rollouts/step_000012.jsonl`` is for people, ``rollouts/step_000012.safetensors`` for programs; their
+rows are in the same order.  A tensor is called as its entry of :mod:`llmrl.keys`, nested names joined
+by a dot: ``tokens.full``, ``old_log_prob``.  What the entries mean is the table's business.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from tensordict import TensorDict
+
+from llmrl import keys
+from llmrl.errors import UserError
+from llmrl.rollouts.collect import Rollouts
+
+_ABOUT = "rollouts"  # the entry of the tensors' file that is text
+
+
+class RolloutsError(UserError, ValueError):
+    """Saved rollouts cannot be found or read; the message says which file, and what to do."""
+
+
+def write_rollouts(folder: Path, step: int, rollouts: Rollouts) -> Path:
+    """Write the two files of one step.
+
+    Args:
+        folder: where the files of all steps are, such as ``runs/espo-0/rollouts``; made if need be.
+        step: part of the names.
+        rollouts: what ``Trainer.step`` returned, or any batch of the same rows and records.
+
+    Returns:
+        The path of the text; the tensors lie beside it with the ending ``.safetensors``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step_{step:06d}.jsonl"
+    flat = rollouts.data.flatten_keys(".")
+    # Entries may be views of each other, which the format refuses.
+    tensors = {str(name): value.detach().cpu().clone() for name, value in flat.items()}
+    # One entry: the format writes several in any order, and the files of equal runs should be equal.
+    about = {_ABOUT: json.dumps({"step": step, "dropped_prompts": rollouts.dropped_prompts})}
+    save_file(tensors, path.with_suffix(".safetensors"), metadata=about)
+    with path.open("w") as file:
+        for record in rollouts.records:
+            file.write(json.dumps({"step": step, **record}, ensure_ascii=False) + "\n")
+    return path
+
+
+def find_rollouts(path: str | Path) -> Path:
+    """The ``.jsonl`` that a path means.
+
+    Args:
+        path: either file of a step; a folder of steps or of a run, meaning its newest step.
+
+    Raises:
+        RolloutsError: there is none, or the other file of the pair is missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = _steps(path) or _steps(path / "rollouts")
+        if not found:
+            raise RolloutsError(
+                f"The folder {path} holds no rollouts (no step_*.jsonl in it or in its rollouts/). Give "
+                "the folder of a run, such as runs/espo-0; --checkpoint.rollouts-every says how often "
+                "a run writes them."
+            )
+        path = found[-1]
+    elif path.suffix not in (".jsonl", ".safetensors"):
+        raise RolloutsError(
+            f"{path} is no rollouts: expected a step_*.jsonl, a step_*.safetensors, or the folder of a "
+            f"run{'.' if path.exists() else ', and there is nothing of that name.'}"
+        )
+    elif not path.is_file():
+        there = ", ".join(p.name for p in _steps(path.parent)) or "no rollouts"
+        raise RolloutsError(f"There is no file {path}. In {path.parent}: {there}.")
+    text, tensors = path.with_suffix(".jsonl"), path.with_suffix(".safetensors")
+    for file, other, what in ((text, tensors, "texts"), (tensors, text, "tensors")):
+        if not file.is_file():
+            raise RolloutsError(
+                f"{file}, which holds the {what} of {other.name}, is missing. Put it back beside the "
+                "other, or give a step that has both files."
+            )
+    return text
+
+
+def read_rollouts(path: str | Path) -> Rollouts:
+    """What :func:`write_rollouts` wrote, on the processor.
+
+    Args:
+        path: either file of a step; a folder of steps or of a run, meaning its newest step.
+
+    Returns:
+        Tensors and records, row by row; each record has its ``"step"`` besides.
+
+    Raises:
+        RolloutsError: a file is missing or damaged, or the two are not of the same rollouts.
+    """
+    text = find_rollouts(path)
+    file = text.with_suffix(".safetensors")
+    records = _records(text)
+    try:
+        with safe_open(file, framework="pt") as opened:
+            about = json.loads((opened.metadata() or {}).get(_ABOUT, "{}"))
+            flat = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise RolloutsError(
+            f"{file} cannot be read ({error}). It is damaged, perhaps cut short: give another step."
+        ) from error
+    for needed in (keys.TOKENS, keys.ATTENTION, keys.MASK, keys.GROUP):
+        name = needed if isinstance(needed, str) else ".".join(needed)
+        if name not in flat:
+            raise RolloutsError(
+                f"{file} has no entry {name!r}, so it holds no rollouts. It has: "
+                f"{', '.join(sorted(flat)) or 'nothing'}."
+            )
+    rows = len(flat[keys.GROUP])
+    _check_pair(text, file, records, flat[keys.GROUP].tolist(), about)
+    data = TensorDict(flat, batch_size=[rows]).unflatten_keys(".")
+    return Rollouts(data, records, about.get("dropped_prompts", 0))
+
+
+def _check_pair(
+    text: Path, file: Path, records: list[dict[str, Any]], groups: list[int], about: dict[str, int]
+) -> None:
+    """Rows of the same number, groups and step: files of two runs may have the same name."""
+    advice = "Put back the file that belongs to the other, or give another step."
+    if len(records) != len(groups):
+        raise RolloutsError(
+            f"{text} has {len(records)} lines and {file.name} {len(groups)} rows: they are not of the "
+            f"same rollouts. {advice}"
+        )
+    step = about.get("step")
+    for row, (record, group) in enumerate(zip(records, groups, strict=True)):
+        same = record.get("group") == group and (step is None or record.get("step") == step)
+        if not same:
+            raise RolloutsError(
+                f"{text} line {row + 1} is of step {record.get('step')} and group "
+                f"{record.get('group')}, {file.name} of step {step} and group {group}: they are not of "
+                f"the same rollouts. {advice}"
+            )
+
+
+def _records(text: Path) -> list[dict[str, Any]]:
+    records = []
+    for number, line in enumerate(text.read_text().splitlines(), 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise RolloutsError(f"{text} line {number} is not JSON: {error}") from error
+    return records
+
+
+def _steps(folder: Path) -> list[Path]:
+    """The text files of a folder, oldest step first."""
+    return sorted(folder.glob("step_*.jsonl"), key=lambda p: (len(p.name), p.name))

@@ -1,0 +1,124 @@
+"""Play: all episodes of a batch at once, turn by turn, from the first prompt to the last reward.
+
+Who speaks when is decided here; the tokens are the policy's, the replies and rewards the environment's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from llmrl.envs.vector import TextVectorEnv
+from llmrl.policies.episode import Episode
+from llmrl.policies.policy import Policy
+
+
+@dataclass
+class Played:
+    """One finished episode."""
+
+    episode: Episode
+    """Its tokens."""
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    """``observation``, ``response``, ``reward`` and sampled ``tokens`` of each turn."""
+    info: dict[str, Any] = field(default_factory=dict)
+    """Of the last step; ``reward_parts`` are summed over the steps."""
+    terminated: bool = False
+    """The environment came to its end."""
+    truncated: bool = False
+    """The environment cut it off; where tokens ran out, ``episode.cut`` says so."""
+    valid: bool = True
+    """Every response that was graded got a verdict."""
+
+    @property
+    def reward(self) -> float:
+        """Sum over the turns."""
+        return sum(turn["reward"] for turn in self.turns)
+
+    def take(self, turn: dict[str, Any], info: dict[str, Any]) -> None:
+        """Record a turn and what the environment said about it."""
+        self.turns.append(turn)
+        parts, new = self.info.get("reward_parts"), info.get("reward_parts")
+        if parts and new:
+            both = {name: parts.get(name, 0.0) + new.get(name, 0.0) for name in {**parts, **new}}
+            info = {**info, "reward_parts": both}
+        self.info = info
+        self.valid &= bool(info.get("valid", True))
+
+
+def play(
+    policy: Policy,
+    env: TextVectorEnv,
+    problems: Sequence[str],
+    *,
+    greedy: bool = False,
+    generator: torch.Generator | None = None,
+) -> list[Played]:
+    """Play the episodes that ``env.reset`` has begun to their end.
+
+    An episode ends when the environment says so, when a response is cut off at the policy's limit, or
+    when the reply leaves no room for another response; the last two count as cut.  A row that has ended
+    is neither stepped nor sampled for again.
+
+    Args:
+        policy: what answers.
+        env: N environments.
+        problems: their N first observations.
+        greedy: take the likeliest token instead of sampling.
+        generator: of the sampling.
+
+    Returns:
+        N finished episodes.  Where a prompt is longer than the policy allows, the row of tokens is
+        empty and the only response is the empty text.
+    """
+    games = [Played(episode) for episode in policy.begin(problems)]
+    said = [[problem] for problem in problems]
+    live = list(range(len(games)))
+    while live:
+        responses = policy.respond([games[row].episode for row in live], greedy=greedy, generator=generator)
+        actions: list[str | None] = [None] * len(games)
+        for row, response in zip(live, responses, strict=True):
+            actions[row] = response
+        replies, rewards, terminated, truncated, infos = env.step(actions)
+        told = info_rows(infos, len(games))
+        cut = np.zeros(len(games), dtype=bool)
+        for row, response in zip(live, responses, strict=True):
+            game = games[row]
+            before = sum(turn["tokens"] for turn in game.turns)
+            turn = {
+                "observation": said[row][-1],
+                "response": response,
+                "reward": float(rewards[row]),
+                "tokens": sum(game.episode.sampled) - before,
+            }
+            game.take(turn, told[row])
+            game.terminated, game.truncated = bool(terminated[row]), bool(truncated[row])
+            if not (game.terminated or game.truncated):
+                said[row].append(replies[row])
+                cut[row] = not policy.hear(game.episode, said[row])
+        env.truncate(cut)
+        live = [row for row in live if not (terminated[row] or truncated[row] or cut[row])]
+    return games
+
+
+def info_rows(infos: dict[str, Any], rows: int) -> list[dict[str, Any]]:
+    """One dictionary per row from Gymnasium's vector form (a value and a ``_value`` mask per key)."""
+    return [
+        {
+            key: _row(value, row)
+            for key, value in infos.items()
+            if not key.startswith("_") and bool(infos.get(f"_{key}", np.ones(rows, bool))[row])
+        }
+        for row in range(rows)
+    ]
+
+
+def _row(value: Any, row: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _row(item, row) for key, item in value.items() if not key.startswith("_")}
+    item = value[row]
+    return item.item() if isinstance(item, np.generic) else item

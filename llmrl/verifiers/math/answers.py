@@ -1,0 +1,119 @@
+"""What an answer is, once its tree has been worked out: a scalar, a sequence, a matrix, pieces of the line, ...
+
+:mod:`.build` makes these from a tree, :mod:`.compare` says which are equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmrl.verifiers.math.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A number or expression."""
+
+    value: Value
+    percent: bool = False
+    decimals: int | None = None
+    """Digits after the point of a plain decimal."""
+    digits: str = ""
+    """Those of a plain number, as written."""
+    word: str | None = None
+    """The letters, if nothing else is there: ``ABC`` may be a product or a name."""
+    reduced: bool = True
+    """Whether no arithmetic between plain numbers is left to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """An answer that holds no mathematics."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Items with what encloses them: ``list`` (nothing), ``set``, ``tuple``."""
+
+    kind: str
+    items: tuple[Answer, ...]
+    brackets: str = ""
+    joiner: str = ","
+    """Between the items of a list: a comma, ``and``, ``or``, or ``pm`` for the two values of a plus-minus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows of equal length."""
+
+    rows: tuple[tuple[Answer, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An interval, or a point where both ends are the same."""
+
+    low: Value
+    low_closed: bool
+    high: Value
+    high_closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A union of intervals and points of the real line."""
+
+    pieces: tuple[Piece, ...]
+    variable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """An intersection or difference that is not worked out."""
+
+    operation: str
+    operands: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """Sides joined by equality signs."""
+
+    sides: tuple[Answer, ...]
+    names: tuple[str | None, ...]
+    """For each side: the name it is, such as ``x`` or ``f(x)``; '' for other name-like text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inequality:
+    """``value`` stands in ``relation`` to zero: ``<``, ``le`` or ``ne``."""
+
+    relation: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Numbers between colons: a ratio, or a time of the day."""
+
+    items: tuple[Answer, ...]
+    half: str = ""
+    """``timeam`` or ``timepm``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Based:
+    """Digits with the base they are in."""
+
+    digits: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """The dots in a sequence."""
+
+
+Answer = Scalar | Words | Sequence | Matrix | Pieces | Combined | Equation | Inequality | Ratio | Based | Dots

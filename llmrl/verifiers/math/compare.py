@@ -1,0 +1,385 @@
+"""When two answers are the same answer, under a policy.  The first argument is always the gold one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Items
+from fractions import Fraction
+
+from llmrl.verifiers.math import numeric
+from llmrl.verifiers.math.algebra import Algebra
+from llmrl.verifiers.math.answers import (
+    Answer,
+    Based,
+    Combined,
+    Dots,
+    Equation,
+    Inequality,
+    Matrix,
+    Piece,
+    Pieces,
+    Ratio,
+    Scalar,
+    Sequence,
+    Words,
+)
+from llmrl.verifiers.math.line import as_pieces
+from llmrl.verifiers.math.reading import plain_words
+from llmrl.verifiers.math.rules import GradingRules
+from llmrl.verifiers.math.values import PI, Exponent, Value, number, proportion, single
+
+_BASES = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+)
+
+
+class Comparison:
+    """Compares answers whose values live in one algebra.
+
+    >>> from llmrl.verifiers.math.build import build
+    >>> from llmrl.verifiers.math.parsing.parser import parse
+    >>> do = Algebra()
+    >>> gold, answer = (build(parse(text), do) for text in ("1, 2", "2, 1"))
+    >>> Comparison(do, GradingRules()).same(gold, answer)
+    True
+    """
+
+    def __init__(self, do: Algebra, policy: GradingRules) -> None:
+        self.do = do
+        self.policy = policy
+
+    def same(self, gold: Answer, answer: Answer) -> bool:
+        """Whether the answer says what the gold answer says."""
+        if isinstance(gold, Equation) or isinstance(answer, Equation):
+            return self._equations(gold, answer)
+        if (
+            isinstance(answer, Sequence)
+            and answer.joiner == "or"
+            and not (isinstance(gold, Sequence) and gold.kind != "tuple")
+            and all(self.same(gold, item) for item in answer.items)
+        ):
+            return True  # one value in several notations
+        if isinstance(gold, Pieces) or isinstance(answer, Pieces):
+            return self._sets_of_reals(gold, answer)
+        if isinstance(answer, Sequence) and len(answer.items) == 1 and not isinstance(gold, Sequence):
+            return self.same(gold, answer.items[0])
+        if isinstance(gold, Sequence) and len(gold.items) == 1 and not isinstance(answer, Sequence):
+            return self.same(gold.items[0], answer)
+        if isinstance(gold, Words) or isinstance(answer, Words):
+            return self._words(gold, answer)
+        if isinstance(gold, Based) or isinstance(answer, Based):
+            return self._based(gold, answer)
+        if isinstance(gold, Ratio) or isinstance(answer, Ratio):
+            return self._ratios(gold, answer)
+        if isinstance(gold, Matrix) or isinstance(answer, Matrix):
+            return self._matrices(gold, answer)
+        if isinstance(gold, Sequence) and isinstance(answer, Sequence):
+            return self._sequences(gold, answer)
+        if isinstance(gold, Combined) and isinstance(answer, Combined):
+            return gold.operation == answer.operation and (
+                self._matched(gold.operands, answer.operands)
+                if gold.operation == "cap"
+                else self._in_order(gold.operands, answer.operands)
+            )
+        if isinstance(gold, Inequality) and isinstance(answer, Inequality):
+            return self._inequalities(gold, answer)
+        if isinstance(gold, Scalar) and isinstance(answer, Scalar):
+            return self._scalars(gold, answer)
+        return isinstance(gold, Dots) and isinstance(answer, Dots)
+
+    # Scalars
+
+    def equal(self, gold: Value, answer: Value) -> bool:
+        """Whether two values are equal."""
+        if self.do.equal(gold, answer):
+            return True
+        if not gold.opaque() and not answer.opaque():
+            return False
+        return numeric.agree(self.do, gold, answer)
+
+    def _scalars(self, gold: Scalar, answer: Scalar) -> bool:
+        if self.policy.case and gold.word in tuple("ABCDE") and answer.word == gold.word.lower():
+            return True  # a choice
+        if gold.word and answer.word and min(len(gold.word), len(answer.word)) > 1:
+            words = [plain_words(word, self.policy.case) for word in (gold.word, answer.word)]
+            if words[0] == words[1] or len(gold.word) > 2 or not (gold.word + answer.word).islower():
+                return words[0] == words[1]
+        if not self.policy.unreduced and not answer.reduced:
+            return False
+        a, b = gold.value, answer.value
+        if self.equal(a, b):
+            return True
+        if self.policy.units:
+            if self._letters_for_units(a, b):
+                return True
+            bare_a, bare_b = self._bare(a), self._bare(b)
+            if (bare_a is not a or bare_b is not b) and not _clash(a, b):
+                if self.equal(bare_a, bare_b) or self._percents(gold, answer, bare_a, bare_b):
+                    return True
+                half_turn = {"deg": single(PI, 1, Fraction(1, 180))}
+                if self.equal(self.do.replace(a, "u", half_turn), self.do.replace(b, "u", half_turn)):
+                    return True
+        return self._percents(gold, answer, a, b) or self._rounded(gold, answer)
+
+    def _letters_for_units(self, a: Value, b: Value) -> bool:
+        """``3 m`` may be three metres or a product: equal if one is read as the other is."""
+        names = {atom[1] for value in (a, b) for atom in value.atoms() if atom[0] == "u"}
+        letters = {name: single(("s", name)) for name in names if len(name) == 1}
+        return bool(letters) and self.equal(self.do.replace(a, "u", letters), self.do.replace(b, "u", letters))
+
+    def _bare(self, value: Value) -> Value:
+        return self.do.replace(value, "u")
+
+    def _percents(self, gold: Scalar, answer: Scalar, a: Value, b: Value) -> bool:
+        if not self.policy.percent or gold.percent == answer.percent:
+            return False
+        hundred = number(100)
+        a = self.do.product(a, hundred) if gold.percent else a
+        b = self.do.product(b, hundred) if answer.percent else b
+        return self.equal(a, b)
+
+    def _rounded(self, gold: Scalar, answer: Scalar) -> bool:
+        """A gold answer that was itself rounded: ``1.732`` for an answer of exactly the root of 3."""
+        if not self.policy.rounded_gold or not gold.decimals or answer.decimals is not None:
+            return False
+        target = gold.value.rational()
+        if target is None or len(gold.digits.strip("-").replace(".", "").strip("0")) < 3:
+            return False
+        exact = answer.value.rational()
+        if exact is not None and _terminates(exact):
+            return False
+        distance = Fraction(1, 2 * 10**gold.decimals)
+        if exact is not None:
+            return abs(exact - target) <= distance
+        return numeric.within(self.do, answer.value, target, distance)
+
+    # Words, bases, ratios
+
+    def _words(self, gold: Answer, answer: Answer) -> bool:
+        words = [_as_words(item) for item in (gold, answer)]
+        if words[0] is None or words[1] is None:
+            return False
+        first, second = (plain_words(text, self.policy.case) for text in words if text is not None)
+        return first == second and first != ""
+
+    def _based(self, gold: Answer, answer: Answer) -> bool:
+        if isinstance(gold, Based) and isinstance(answer, Based):
+            return (gold.digits, _base(gold.base)) == (answer.digits, _base(answer.base))
+        based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
+        return (
+            self.policy.units
+            and isinstance(based, Based)
+            and isinstance(other, Scalar)
+            and (other.digits.lstrip("0") or other.word) == based.digits
+        )
+
+    def _ratios(self, gold: Answer, answer: Answer) -> bool:
+        if isinstance(gold, Ratio) and isinstance(answer, Ratio):
+            if gold.half or answer.half:
+                return self._times_of_day(gold, answer)
+            pairs = [
+                (self._bare(a.value), self._bare(b.value))
+                for a, b in zip(gold.items, answer.items, strict=False)
+                if isinstance(a, Scalar) and isinstance(b, Scalar) and not _clash(a.value, b.value)
+            ]
+            if not len(pairs) == len(gold.items) == len(answer.items):
+                return False
+            (a, b), *rest = pairs
+            return all(self.equal(self.do.product(a, d), self.do.product(b, c)) for c, d in rest)
+        ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
+        if isinstance(ratio, Ratio) and ratio.half and len(ratio.items) == 1 and self.policy.units:
+            return self.same(ratio.items[0], other)
+        if not isinstance(ratio, Ratio) or not isinstance(other, Scalar):
+            return False
+        if len(ratio.items) != 2 or ratio.half:
+            return False
+        a, b = (item.value if isinstance(item, Scalar) else None for item in ratio.items)  # type: ignore[assignment]
+        return a is not None and b is not None and bool(b.num) and self.equal(self.do.quotient(a, b), other.value)
+
+    def _times_of_day(self, gold: Ratio, answer: Ratio) -> bool:
+        if gold.half != answer.half and ((gold.half and answer.half) or not self.policy.units):
+            return False
+        zero = Scalar(number(0))
+        times = [(*time.items, zero)[: max(2, len(time.items))] for time in (gold, answer)]
+        return self._in_order(*times)
+
+    # Sequences and matrices
+
+    def _sequences(self, gold: Sequence, answer: Sequence) -> bool:
+        if len(gold.items) != len(answer.items):
+            return False
+        if any(isinstance(item, Dots) for item in gold.items):
+            return self._in_order(gold.items, answer.items)
+        kinds = gold.kind, answer.kind
+        if kinds == ("tuple", "tuple"):
+            if len(gold.items) == 2 and {gold.brackets, answer.brackets} == {"()", "[]"}:
+                return False  # an open interval is not a closed one
+            return self._in_order(gold.items, answer.items)
+        if "tuple" in kinds:
+            return "list" in kinds and self.policy.tuple_parens and self._in_order(gold.items, answer.items)
+        if kinds == ("list", "list") and not self.policy.any_order:
+            return self._in_order(gold.items, answer.items)
+        return self._matched(gold.items, answer.items)
+
+    def _in_order(self, gold: Items[Answer], answer: Items[Answer]) -> bool:
+        return len(gold) == len(answer) and all(map(self.same, gold, answer))
+
+    def _matched(self, gold: Items[Answer], answer: Items[Answer]) -> bool:
+        return _each_has_a_partner(gold, answer, self.same)
+
+    def _matrices(self, gold: Answer, answer: Answer) -> bool:
+        first, second = _rows(gold), _rows(answer)
+        if first is None or second is None:
+            return False
+        return len(first) == len(second) and all(map(self._in_order, first, second))
+
+    # Sets of reals, relations
+
+    def _sets_of_reals(self, gold: Answer, answer: Answer) -> bool:
+        first, second = as_pieces(gold), as_pieces(answer)
+        if first is None or second is None:
+            return False
+        if first.variable and second.variable and first.variable != second.variable:
+            return False
+        if not self.policy.relations and (first.variable is None) != (second.variable is None):
+            return False
+        return _each_has_a_partner(first.pieces, second.pieces, self._piece)
+
+    def _piece(self, gold: Piece, answer: Piece) -> bool:
+        return (
+            gold.low_closed == answer.low_closed
+            and gold.high_closed == answer.high_closed
+            and self.equal(gold.low, answer.low)
+            and self.equal(gold.high, answer.high)
+        )
+
+    def _inequalities(self, gold: Inequality, answer: Inequality) -> bool:
+        if gold.relation != answer.relation:
+            return False
+        ratio = self._factor(gold.value, answer.value)
+        return ratio is not None and (ratio > 0 or gold.relation in ("ne", "="))
+
+    def _factor(self, a: Value, b: Value) -> Fraction | None:
+        """c with a = c b, when the quotient is a rational number; denominators of both are cleared."""
+        if not a.num or not b.num:
+            return None
+        if a.den != b.den:
+            a, b = Value(a.num, {(): Fraction(1)}), Value(b.num, {(): Fraction(1)})
+        ratio = proportion(a.num, b.num)
+        return ratio if ratio is not None else self.do.quotient(a, b).rational()
+
+    def _equations(self, gold: Answer, answer: Answer) -> bool:
+        if isinstance(gold, Equation) and isinstance(answer, Equation):
+            a, b = self._assigned(gold, strict=True), self._assigned(answer, strict=True)
+            if a and b and _one_name(a[0], b[0]) and self.same(a[1], b[1]):
+                return True
+            return self._proportional(gold, answer)
+        if isinstance(gold, Equation):
+            assigned = self._assigned(gold, strict=True)
+            return self.policy.assignments and assigned is not None and self.same(assigned[1], answer)
+        assert isinstance(answer, Equation)
+        assigned = self._assigned(answer, strict=False)
+        return assigned is not None and self.same(gold, assigned[1])
+
+    def _assigned(self, equation: Equation, *, strict: bool) -> tuple[str, Answer] | None:
+        """Name and value of ``x = 2 + 3 = 5``; None if the sides differ or nothing is named."""
+        names = [name for name in equation.names if name is not None and (name or not strict)]
+        rest = [
+            side
+            for side, name in zip(equation.sides, equation.names, strict=True)
+            if name is None or (strict and not name)
+        ]
+        if not rest:
+            return names[0], equation.sides[-1]
+        if any(not self.same(rest[0], other) for other in rest[1:]):
+            return None
+        if names:
+            return names[0], rest[-1]
+        return None if strict and len(rest) < 2 else ("", rest[-1])
+
+    def _proportional(self, gold: Equation, answer: Equation) -> bool:
+        gaps = []
+        for equation in (gold, answer):
+            values = [side.value for side in equation.sides if isinstance(side, Scalar)]
+            if len(values) != 2 or len(equation.sides) != 2:
+                return False
+            gaps.append(self.do.minus(*values))
+        return self._factor(gaps[0], gaps[1]) is not None
+
+
+def _one_name(a: str, b: str) -> bool:
+    """Whether two left sides name one thing: y may stand for f(x)."""
+    return a == b or {a, b} == {"y", "f()"}
+
+
+def _each_has_a_partner(gold: Items, answer: Items, same: Callable[..., bool]) -> bool:
+    left = list(answer)
+    for item in gold:
+        partner = next((i for i, other in enumerate(left) if same(item, other)), None)
+        if partner is None:
+            return False
+        left.pop(partner)
+    return not left
+
+
+def _rows(answer: Answer) -> tuple[tuple[Answer, ...], ...] | None:
+    """An answer as a matrix: a tuple is a column, a tuple of tuples has rows."""
+    if isinstance(answer, Matrix):
+        return answer.rows
+    if isinstance(answer, Sequence) and answer.kind == "tuple":
+        inner = [item for item in answer.items if isinstance(item, Sequence) and item.kind == "tuple"]
+        if len(inner) == len(answer.items):
+            return tuple(item.items for item in inner)
+        return tuple((item,) for item in answer.items)
+    return None
+
+
+def _as_words(answer: Answer) -> str | None:
+    if isinstance(answer, Words):
+        return answer.text
+    return answer.word if isinstance(answer, Scalar) else None
+
+
+def _base(text: str) -> str:
+    r"""The base as digits: ``\text{two}`` is 2."""
+    return str(_BASES.index(text)) if text in _BASES else text
+
+
+def _clash(a: Value, b: Value) -> bool:
+    """Whether both have units, known ones, and not the same."""
+    units = [_dimension(value) for value in (a, b)]
+    return (
+        bool(units[0] and units[1])
+        and units[0] != units[1]
+        and not any("?" in name for dimension in units for name, _ in dimension)
+    )
+
+
+def _dimension(value: Value) -> set[tuple[str, Exponent]]:
+    """The units of a value with their exponents."""
+    above = {(atom[1], e) for monomial in value.num for atom, e in monomial if atom[0] == "u"}
+    return above | {(atom[1], -e) for m in value.den for atom, e in m if atom[0] == "u"}
+
+
+def _terminates(value: Fraction) -> bool:
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return rest == 1

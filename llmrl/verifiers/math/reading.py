@@ -1,0 +1,122 @@
+"""From text to trees: cleaning, the readings that a comma allows, and words without mathematics."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from llmrl.verifiers.math.parsing.limits import check_size
+from llmrl.verifiers.math.parsing.notation import to_latex
+from llmrl.verifiers.math.parsing.parser import parse
+from llmrl.verifiers.math.parsing.tree import Node
+from llmrl.verifiers.math.parsing.vocabulary import STYLE
+
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d{2}(?!\d)\s*")
+_OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
+_GROUPED = re.compile(r"\d,\d{3}(?!\d)")
+_THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
+_LISTED = re.compile(r"\\text\s?\{\s*([A-Za-z](?:\s*,\s*[A-Za-z])+|\d{1,2}:\d{2}[^{}]*)\}")
+_MARKUP = re.compile(
+    rf"{STYLE}\s*(?=\{{)"
+    r"|\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])|\\[,;:! ]|\$|\\(?:quad|qquad)(?![A-Za-z])|\*\*"
+)
+
+
+_LABEL = re.compile(rf"(?:{STYLE}\s*\{{)?\s*\(?([A-J])(?:\)[.:]?|[.:])\s*\}}?(?:[\s~]|\\[,;: ]|\\quad)*(?=[^\s}}])")
+_CHOICE = re.compile(rf"\$?(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
+
+
+@functools.lru_cache(maxsize=65_536)
+def readings(text: str, decimal_comma: bool = True) -> list[Node]:
+    """The trees that a text may stand for: one, or two where a comma is ambiguous.
+
+    >>> len(readings("1,000")), len(readings("1,000 or 2,000"))
+    (1, 2)
+    """
+    text = clean(text)
+    check_size(text)
+    trees = [parse(text)]
+    if "," in text and _GROUPED.search(text) and not _THOUSANDS.fullmatch(text):
+        other = parse(text, thousands=False)
+        if other != trees[0]:
+            trees.append(other)
+    if decimal_comma and _DECIMAL_COMMA.fullmatch(text):
+        trees.append(parse(text.replace(",", ".")))
+    return trees
+
+
+def clean(text: str) -> str:
+    """Plain LaTeX without the markup around it.
+
+    >>> clean("**5**"), clean("]4, 5[")
+    ('5', '(4, 5)')
+    """
+    text = to_latex(text).strip()
+    while text.startswith("**") and text.endswith("**") and len(text) > 4:
+        text = text[2:-2].strip()
+    if (inside := _LISTED.fullmatch(text)) is not None:
+        text = inside.group(1)
+    while text.endswith("\\") and not text.endswith("\\\\"):
+        text = text[:-1].rstrip()
+    if open_end := _OPEN_END.fullmatch(text):
+        opening = "(" if open_end.group(1) == "]" else "["
+        return f"{opening}{open_end.group(2)})"
+    return text.strip("`")
+
+
+def choice(text: str) -> str | None:
+    r"""The letter of an answer that is nothing but a choice.
+
+    >>> choice(r"\text{(B)}"), choice("B"), choice("AB")
+    ('B', 'B', None)
+    """
+    found = _CHOICE.fullmatch(text.strip())
+    return found.group(1) if found else None
+
+
+def labelled(text: str) -> tuple[str, str] | None:
+    r"""The letter of a choice and the text that stands after it.
+
+    >>> labelled(r"\textbf{(B)}\ 12"), labelled("12")
+    (('B', '12'), None)
+    """
+    text = clean(text)
+    found = _LABEL.match(text)
+    if found is None:
+        return None
+    rest = text[found.end() :]
+    return found.group(1), rest[:-1] if rest.count("}") > rest.count("{") else rest
+
+
+def compact(text: str) -> str:
+    r"""The text without blanks and markup, for comparing what no parser reads.
+
+    >>> compact(r"$\left( 1, \mathbf{2} \right)$")
+    '(1,2)'
+    """
+    text = re.sub(r"\s+", "", _MARKUP.sub("", to_latex(text)))
+    if not re.search(r"[\^_\\]", text):  # braces may hold an exponent or an argument together
+        text = text.replace("{", "").replace("}", "")
+    return text.rstrip(".")
+
+
+def bare_words(text: str) -> str | None:
+    r"""The words of an answer that holds no mathematics; None if it does.
+
+    >>> bare_words(r"\text{no solution}"), bare_words(r"\int_0^1")
+    ('no solution', None)
+    """
+    words = _MARKUP.sub(" ", to_latex(text)).replace("{", " ").replace("}", " ")
+    words = " ".join(words.split())
+    return None if re.search(r"[\\^_=]", words) or not re.search(r"[^\W\d]", words) else words
+
+
+def plain_words(text: str, case: bool) -> str:
+    """The letters and digits that count: "(A)", "A." and "a" are one answer.
+
+    >>> plain_words("(A)", case=True) == plain_words("a.", case=True)
+    True
+    """
+    text = re.sub(r"[^\w\s+/<>=-]", " ", text.replace("$", " "))
+    text = " ".join(text.split())
+    return text.casefold() if case else text

@@ -1,0 +1,250 @@
+r"""The verifier of mathematical answers: extraction, then equality of exact values.
+
+Most answers are plain numbers and take the fast path.  The rest is read by the package's own parser and
+compared in exact arithmetic, all within fixed bounds, in this process.  A gold answer in a notation that
+the parser does not know goes to Math-Verify, in a worker process that is killed when it takes too long.
+
+To read how: :mod:`.extract` finds the answer; :mod:`.reading` makes trees of it with :mod:`.notation`, :mod:`.tokens`
+and :mod:`.parser`; :mod:`.build` makes answers (:mod:`.answers`) of trees with :mod:`.evaluate`, :mod:`.algebra` and
+:mod:`.line`; :mod:`.compare` says which are equal under a :mod:`.policy`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+
+from llmrl.verifiers.math.algebra import Algebra
+from llmrl.verifiers.math.answers import Words
+from llmrl.verifiers.math.build import build
+from llmrl.verifiers.math.compare import Comparison
+from llmrl.verifiers.math.evaluate import unevaluated
+from llmrl.verifiers.math.exact import plain_number
+from llmrl.verifiers.math.extract import Found, find_answer
+from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
+from llmrl.verifiers.math.parsing.tree import unworked
+from llmrl.verifiers.math.reading import bare_words, choice, compact, labelled, plain_words, readings
+from llmrl.verifiers.math.rules import GradingRules
+from llmrl.verifiers.pool import WorkerPool
+from llmrl.verifiers.verdict import Verdict
+
+DEFAULT = GradingRules()
+LOOSE = ("bare", "bold", "math", "number")
+"""Rules of extraction that no word of the response backs: what they find must not need working out."""
+
+
+class MathVerifier:
+    r"""Grades responses by their final answers.
+
+    Args:
+        policy: what passes where taste decides.
+        deadline: seconds that a worker process may take for one answer.
+        workers: how many worker processes at most; none is started before one is needed.
+
+    >>> grade = MathVerifier()
+    >>> grade(["<think>3?</think> It is \\boxed{\\frac{2}{4}}."], ["0.5"])[0].status
+    'correct'
+    """
+
+    def __init__(self, policy: GradingRules = DEFAULT, *, deadline: float = 2.0, workers: int = 2) -> None:
+        self.policy = policy
+        self.pool = WorkerPool("llmrl.verifiers.math.last_resort:equivalent", size=workers, deadline=deadline)
+
+    def __call__(self, responses: Sequence[str], golds: Sequence[str]) -> list[Verdict]:
+        """One verdict a response.  Safe from any thread; does not raise on any text."""
+        if len(responses) != len(golds):
+            raise ValueError(
+                f"Each response needs one gold answer, got {len(responses)} responses and {len(golds)} gold answers."
+            )
+        verdicts: list[Verdict | None] = []
+        waiting: list[tuple[int, Found, str]] = []
+        for place, (response, gold) in enumerate(zip(responses, golds, strict=True)):
+            verdict, found = self._grade(response, gold)
+            verdicts.append(verdict)
+            if verdict is None:
+                waiting.append((place, found, gold))
+        outcomes = self.pool.run([(found.text, gold) for _, found, gold in waiting])
+        for (place, found, _), outcome in zip(waiting, outcomes, strict=True):
+            if outcome.status == "done":
+                verdicts[place] = _verdict(outcome.value, found)
+            else:
+                verdicts[place] = Verdict(0.0, outcome.status, *found, detail=outcome.detail)
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    def same(self, first: str, second: str) -> bool:
+        r"""Whether two answers are equal, where neither is known to be right: for majority votes.
+
+        >>> MathVerifier().same("0.5", r"\frac{2}{4}")
+        True
+        """
+        return any(
+            grade_answer(answer, other, self.policy).status == "correct"
+            for answer, other in ((first, second), (second, first))
+        )
+
+    def close(self) -> None:
+        """End the worker processes; they start again when needed."""
+        self.pool.close()
+
+    def _grade(self, response: str, gold: str) -> tuple[Verdict | None, Found]:
+        """The verdict, or None where only a worker can say."""
+        found = find_answer(response)
+        first = found[0] if found else Found("", "")
+        if reason := check_gold(gold):
+            return Verdict(0.0, "unparsable_gold", *first, detail=reason), first
+        if not found:
+            return Verdict(0.0, "no_answer"), first
+        try:
+            return _decide(found, gold, self.policy), first
+        except Exception as error:  # a fault here must not stop training, nor count as a wrong answer
+            return Verdict(0.0, "error", *first, detail=f"{type(error).__name__}: {error}"), first
+
+
+def grade_answer(answer: str, gold: str, policy: GradingRules = DEFAULT) -> Verdict:
+    r"""Grade an answer that stands by itself, without a worker: what the parser cannot read is wrong.
+
+    >>> grade_answer(r"x \in [1, \sqrt{4}]", r"1 \le x \le 2").status
+    'correct'
+    """
+    if reason := check_gold(gold):
+        return Verdict(0.0, "unparsable_gold", answer, "given", reason)
+    found = Found(answer, "given")
+    return _decide([found], gold, policy) or _verdict(False, found)
+
+
+def check_gold(gold: str) -> str | None:
+    r"""Why a gold answer cannot be graded against; None if it can.
+
+    >>> check_gold(r"\frac{1}{2}") is None
+    True
+    >>> check_gold(r"\frac{1}{0}")
+    'a division by zero'
+    """
+    if plain_number(gold) is not None:
+        return None
+    if not gold.strip(" \n\t$.,;{}\\"):
+        return "the answer is empty"
+    return _check_gold(gold)
+
+
+@functools.lru_cache(maxsize=65_536)
+def _check_gold(gold: str) -> str | None:
+    try:
+        trees = readings(gold)
+    except TooMuch as error:
+        return str(error)
+    except Unreadable:
+        return None  # words, or a notation that the last resort may know
+    reason = None
+    for tree in trees:
+        try:
+            build(tree, Algebra())
+        except Unreadable:
+            return None
+        except (TooMuch, ZeroDivisionError) as error:
+            reason = str(error)
+        else:
+            return None
+    return reason
+
+
+def _verdict(right: bool, found: Found, detail: str | None = None) -> Verdict:
+    return Verdict(float(right), "correct" if right else "wrong", *found, detail=detail)
+
+
+_CALCULATED = re.compile(r"[\d+*/!|<>=-]")
+"""What words do not hold, so that a formula which cannot be read equals no other by its letters."""
+_OTHER_CHOICE = re.compile(r"\b(?:or|and)\b|\b[A-J]\b")
+
+
+def _decide(found: list[Found], gold: str, policy: GradingRules) -> Verdict | None:
+    """Grade an answer; "(B) 12" is the choice B, and 12."""
+    verdict = _decide_as_given(found, gold, policy)
+    if verdict is None or verdict.score or (label := labelled(found[0].text)) is None:
+        return verdict
+    letter, rest = label
+    if (right := choice(gold)) is not None:
+        return _verdict(letter == right and not _OTHER_CHOICE.search(rest), found[0])
+    return _decide_as_given([Found(rest, found[0].rule)], gold, policy)
+
+
+def _decide_as_given(found: list[Found], gold: str, policy: GradingRules) -> Verdict | None:
+    """Grade the first reading that is a mathematical answer; else compare words.
+
+    None: the gold answer is in a notation unknown here, or nothing here works it out.
+    """
+    value = plain_number(gold)
+    detail = None
+    stated = list(found)
+    if found[0].text and value is None and compact(found[0].text) == compact(gold):
+        return _verdict(True, found[0])
+    for candidate in found:
+        if value is not None and (number := plain_number(candidate.text)) is not None:
+            return _verdict(number == value, candidate)
+        try:
+            answers = readings(candidate.text)
+            if candidate.rule in LOOSE and unevaluated(answers[0], Algebra()):
+                stated.remove(candidate)
+                continue
+        except (Unreadable, ZeroDivisionError):
+            if candidate.rule == "bare":
+                stated.remove(candidate)
+            continue
+        except TooMuch as error:
+            detail = str(error)
+            continue
+        try:
+            golds = readings(gold)
+        except Unreadable:
+            break
+        try:
+            if _any_same(golds, answers, policy):
+                return _verdict(True, candidate)
+            if unworked(golds[0]) and not unworked(answers[0]):
+                return None
+            return _verdict(False, candidate)
+        except TooMuch as error:
+            detail = str(error)
+        except (Unreadable, ZeroDivisionError):
+            continue
+    words = _gold_words(gold)
+    if words is None:
+        return None if detail is None else _verdict(False, found[0], detail)
+    for candidate in found:
+        said = bare_words(candidate.text)
+        if said is not None and plain_words(said, policy.case) == plain_words(words, policy.case) != "":
+            return _verdict(True, candidate)
+    if not stated and (not words or len(found[0].text.split()) > 3):
+        return Verdict(0.0, "no_answer")
+    return _verdict(False, found[0], detail)
+
+
+def _any_same(golds: list, answers: list, policy: GradingRules) -> bool:
+    problem: Exception | None = None
+    for tree in golds:
+        for other in answers:
+            do = Algebra()
+            try:
+                if Comparison(do, policy).same(build(tree, do), build(other, do)):
+                    return True
+            except (Unreadable, ZeroDivisionError, TooMuch) as error:
+                problem = error
+    if problem is not None:
+        raise problem
+    return False
+
+
+def _gold_words(gold: str) -> str | None:
+    """The gold answer as words, '' for a mathematical one; None if only a last resort may read it."""
+    try:
+        for tree in readings(gold):
+            answer = build(tree, Algebra())
+            if isinstance(answer, Words):
+                return answer.text
+    except (TooMuch, ZeroDivisionError):
+        return ""
+    except Unreadable:
+        return bare_words(gold)
+    words = bare_words(gold) or ""
+    return "" if _CALCULATED.search(words) else words

@@ -1,0 +1,33 @@
+"""The console script: what it lists, what it refuses, and that every command explains itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from llmrl.commands.cli import COMMANDS, main
+
+
+def test_without_a_command_it_lists_them(capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text for name in COMMANDS)
+
+
+def test_an_unknown_command_is_refused_with_the_nearest_name(capsys):
+    assert main(["trian"]) == 2
+    assert "no command is called 'trian'. Did you mean 'train'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("algos", "envs")])
+def test_every_command_has_help_under_its_own_name(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    assert f"usage: llmrl {name}" in capsys.readouterr().out
+
+
+def test_algorithms_and_environments_are_listed(capsys):
+    assert main(["algos", "espo", "dapo"]) == 0
+    assert "arXiv:2512.00499" in capsys.readouterr().out
+    assert main(["envs"]) == 0
+    assert "llmrl/MATH-v0" in capsys.readouterr().out

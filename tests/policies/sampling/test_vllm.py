@@ -1,0 +1,322 @@
+"""The real vLLM in the policy's place: it follows every update, and says what the scorer says.
+
+``make test-vllm`` installs it in an environment of its own and runs this file.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_tokenizer
+from transformers import XGLMConfig, XGLMForCausalLM
+
+from llmrl import keys
+from llmrl.commands.train import main
+from llmrl.policies.policy import Policy, PolicyError
+from llmrl.policies.sampling.vllm import VLLM
+from llmrl.training.config import parse
+from llmrl.training.metrics import read_metrics
+from llmrl.training.session import build, train
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(
+        importlib.util.find_spec("vllm") is None,
+        reason="vLLM is not installed; make test-vllm installs it and runs this",
+    ),
+]
+
+TOLERANCE = 1e-4  # nats, both in float32; about 5e-6 is usual
+PROBLEMS = [
+    "What is $3+4$?",
+    "Find the mean of the numbers $8$, $13$ and $3$.",
+    "Solve for $x$: $2x + 6 = 20$.",
+    "What is the area of a square whose side is $7$?",
+]
+LIMIT = 40
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def nano() -> Policy:
+    policy = Policy.from_pretrained("llmrl/nano", max_response_length=LIMIT, device="cpu")
+    assert policy.model.config.tie_word_embeddings
+    return policy
+
+
+def greedy(policy: Policy, engine: VLLM | None) -> list[list[int]]:
+    """The greedy responses, by an engine or by the policy's own loop."""
+    kept, policy.engine = policy.engine, engine
+    data = policy.generate(PROBLEMS, greedy=True, max_new_tokens=LIMIT)
+    policy.engine = kept
+    return [row[mask].tolist() for row, mask in zip(data[keys.TOKENS], data[keys.MASK], strict=True)]
+
+
+def largest_gap(policy: Policy, data) -> float:
+    with torch.no_grad():
+        scored = policy.score(data)
+    mask = data[keys.MASK]
+    return float((scored[keys.LOG_PROB] - data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
+
+
+def equal(one, two) -> bool:
+    return all(torch.equal(one[key], two[key]) for key in (keys.TOKENS, keys.SAMPLER_LOG_PROB))
+
+
+@pytest.fixture(scope="module")
+def policy():
+    """nano and an engine of its own; tests that change weights put them back."""
+    policy = nano()
+    policy.engine = VLLM(policy.model, max_length=512)
+    yield policy
+    policy.close()
+
+
+@pytest.fixture
+def weights(policy):
+    before = {name: tensor.clone() for name, tensor in policy.model.state_dict().items()}
+    yield policy.model
+    policy.model.load_state_dict(before)
+    policy.sync()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> str:
+    """``llmrl serve`` in a process; its address."""
+    file = tmp_path_factory.mktemp("server") / "log"
+    with file.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "llmrl.policies.sampling.serve", "--port", "0"],
+            stdout=output,
+            stderr=output,
+        )
+    while "http://" not in file.read_text():
+        assert process.poll() is None, file.read_text()
+        time.sleep(0.1)
+    yield "http://" + file.read_text().split("http://")[1].split(";")[0]
+    process.terminate()
+    assert process.wait(60) == 0, file.read_text()
+
+
+def arguments(engine: str, *more: str) -> list[str]:
+    return [
+        "--algo",
+        "tis+dapo",
+        "--policy",
+        "llmrl/nano",
+        "--policy.engine",
+        engine,
+        "--policy.device",
+        "cpu",
+        "--policy.max-response-length",
+        str(LIMIT),
+        "--train.prompts-per-step",
+        "4",
+        "--train.group-size",
+        "4",
+        "--train.learning-rate",
+        "2e-3",
+        "--train.warmup-steps",
+        "1",
+        "--train.steps",
+        "3",
+        "--threads",
+        "1",
+        "--eval.problems",
+        "2",
+        "--eval.samples",
+        "2",
+        "--checkpoint.every",
+        "2",
+        *more,
+    ]
+
+
+def test_greedy_responses_follow_every_step_of_training(tmp_path):
+    """nano's head is tied to its embedding, so that this is also a test of the head."""
+    trainer, held_out = build(parse(arguments("vllm")))
+    try:
+        engine = trainer.policy.engine
+        last = greedy(trainer.policy, engine)
+        assert last == greedy(trainer.policy, None)
+        for step in range(3):
+            metrics, _ = trainer.step()
+            assert metrics["actor/grad_norm"] > 0
+            assert metrics["rollout/mismatch_max"] < TOLERANCE
+            assert engine.version == trainer.policy.version == step + 1
+            now = greedy(trainer.policy, engine)
+            assert now == greedy(trainer.policy, None)
+            assert now != last
+            last = now
+    finally:
+        trainer.policy.close()
+        trainer.environments.close()
+        held_out.close()
+
+
+def test_the_tied_head_follows_too(policy, weights):
+    """Only the embedding changes, turned about in the hidden space where no layer reads it alike."""
+    before = greedy(policy, policy.engine)
+    embedding = weights.get_input_embeddings().weight
+    with torch.no_grad():
+        embedding.add_(0.3 * embedding.std() * torch.randn(embedding.shape, generator=seeded()))
+    policy.sync()
+    now = greedy(policy, policy.engine)
+    assert now == greedy(policy, None)
+    assert now != before
+    assert largest_gap(policy, policy.generate(PROBLEMS * 4, generator=seeded())) < TOLERANCE
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_log_probabilities_are_the_scorers(policy, temperature):
+    policy.temperature = temperature
+    try:
+        data = policy.generate(PROBLEMS * 8, generator=seeded())
+        assert largest_gap(policy, data) < TOLERANCE
+        policy.temperature = temperature + 0.2  # the test would notice
+        assert largest_gap(policy, data) > 100 * TOLERANCE
+    finally:
+        policy.temperature = 1.0
+
+
+def test_greedy_log_probabilities_are_those_of_temperature_1(policy):
+    assert largest_gap(policy, policy.generate(PROBLEMS, greedy=True)) < TOLERANCE
+
+
+def test_samples_have_the_scorers_distribution(policy):
+    """How often each first token comes, against the probabilities of the model."""
+    count = 600
+    data = policy.generate(PROBLEMS[:1] * count, generator=seeded(), max_new_tokens=1)
+    with torch.no_grad():
+        ids = torch.tensor(policy.encode(PROBLEMS[:1]))
+        p = policy.model(input_ids=ids).logits[0, -1].softmax(-1)
+    seen = torch.bincount(data[keys.TOKENS][:, -1], minlength=len(p)) / count
+    spread = (p * (1 - p) / count).sqrt()
+    assert ((seen - p).abs() <= 5 * spread + 1e-2).all()
+    assert p.max() < 0.95, "no test if there is next to no choice"
+
+
+def test_a_seed_reproduces_and_the_next_draw_differs(policy):
+    generator = seeded(7)
+    first = policy.generate(PROBLEMS, generator=generator)
+    state = generator.get_state()
+    second = policy.generate(PROBLEMS, generator=generator)
+    generator.set_state(state)
+    assert equal(second, policy.generate(PROBLEMS, generator=generator))
+    assert not equal(first, second)
+
+
+def test_a_group_is_one_prompt_read_once_and_as_many_different_responses(policy):
+    long = ["Compute the sum. " * 30 + "What is $3+4$?"]
+    tokens = len(policy.encode(long)[0])
+    assert tokens > 64
+    data = policy.generate(long * 6, generator=seeded())
+    responses = [row[mask].tolist() for row, mask in zip(data[keys.TOKENS], data[keys.MASK], strict=True)]
+    assert len({tuple(response) for response in responses}) > 1
+    assert policy.engine.cached_tokens >= 5 * 64  # all but the first row, in whole blocks
+    assert largest_gap(policy, data) < TOLERANCE
+    again = policy.generate(long * 6, generator=seeded())
+    assert equal(data, again)
+
+
+def test_every_end_token_ends_a_response_and_is_kept(policy):
+    ends = set(policy.end_ids)
+    try:
+        policy.end_ids |= {greedy(policy, None)[0][3]}
+        data = policy.generate(PROBLEMS, greedy=True)
+        assert greedy(policy, policy.engine) == greedy(policy, None)
+        assert data["finish_reason"][0] == 0
+        policy.end_ids = set()
+        assert (policy.generate(PROBLEMS, greedy=True)["finish_reason"] == 1).all()
+        assert greedy(policy, policy.engine) == greedy(policy, None)
+    finally:
+        policy.end_ids = ends
+
+
+def test_a_prompt_that_is_too_long_is_refused_and_the_others_are_answered(policy):
+    kept, policy.max_prompt_length = policy.max_prompt_length, 60
+    try:
+        data = policy.generate([PROBLEMS[0], "x " * 200, PROBLEMS[1]], greedy=True)
+        assert data["finish_reason"].tolist()[1] == 2
+        assert not data[keys.MASK][1].any()
+        assert data[keys.MASK][0].any()
+        assert data[keys.MASK][2].any()
+    finally:
+        policy.max_prompt_length = kept
+
+
+def test_the_death_of_the_engine_changes_nothing(policy, weights, caplog):
+    with torch.no_grad():
+        for parameter in weights.parameters():
+            parameter.mul_(1.02)
+    policy.sync()
+    want = policy.generate(PROBLEMS * 2, generator=seeded(5))
+    restarts = policy.engine.restarts
+    policy.engine._process.kill()
+    got = policy.generate(PROBLEMS * 2, generator=seeded(5))
+    assert equal(want, got)
+    assert policy.engine.restarts == restarts + 1
+    assert "The engine died" in caplog.text
+    assert "is started again, and the request repeated" in caplog.text
+
+
+def test_a_run_through_a_server_stops_and_goes_on_bitwise(server, tmp_path, monkeypatch):
+    """From the command line; the weights travel as the body of a request."""
+    assert main(arguments(server, "--output", str(tmp_path / "whole"))) == 0
+    half = arguments(server, "--output", str(tmp_path / "half"))
+    steps = half.index("--train.steps")
+    half[steps + 1] = "2"
+    assert main(half) == 0
+    half[steps + 1] = "3"
+    folder = train(parse([*half, "--resume", "auto"]))
+
+    def untimed(run: Path) -> list[dict]:
+        return [
+            {k: v for k, v in row.items() if not k.startswith(("time/", "perf/"))}
+            for row in read_metrics(run / "metrics.jsonl")
+        ]
+
+    assert untimed(tmp_path / "whole") == untimed(folder)
+    last = "rollouts/step_000003.jsonl"
+    assert (tmp_path / "whole" / last).read_text() == (folder / last).read_text()
+
+
+def test_a_server_that_serves_another_model_says_so(server):
+    VLLM(nano().model, max_length=1024, url=server).close()  # as in the run above
+    with pytest.raises(PolicyError, match="already serves a model with other settings"):
+        VLLM(nano().model, max_length=256, url=server)
+
+
+def test_what_vllm_cannot_serve_is_refused_with_its_reason(tmp_path):
+    config = XGLMConfig(
+        vocab_size=261,
+        d_model=64,
+        num_layers=1,
+        attention_heads=2,
+        ffn_dim=64,
+        max_position_embeddings=128,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+    policy = Policy(XGLMForCausalLM(config), tiny_tokenizer(), max_prompt_length=64, max_response_length=16)
+    with pytest.raises(PolicyError) as caught:
+        VLLM(policy.model, max_length=80)
+    assert str(caught.value) == (
+        "vLLM cannot serve this model: Model architectures ['XGLMModel'] are not supported for now. "
+        "--policy.engine transformers needs no engine."
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can")
+def test_a_processor_cannot_sleep():
+    with pytest.raises(PolicyError, match="Sleeping needs a GPU"):
+        VLLM(nano().model, max_length=64, sleep=True)
