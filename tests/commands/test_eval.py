@@ -15,7 +15,8 @@ from llmrl.commands.compare import CompareOptions
 from llmrl.commands.compare import run as run_compare
 from llmrl.commands.eval import EvalOptions, run
 from llmrl.errors import ConfigError
-from llmrl.evaluation import Evaluation, eval_command, evaluate, running
+from llmrl.commands import eval as eval_command
+from llmrl.evaluation import Evaluation, evaluate, running
 from llmrl.rollouts.collect import Environments
 from llmrl.training.display import Display
 

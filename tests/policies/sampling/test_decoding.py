@@ -17,7 +17,7 @@ from transformers.cache_utils import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from llmrl.policies import decoding as module
+from llmrl.policies.sampling import decoding as module
 from llmrl.policies.sampling.decoding import WORTHWHILE, decoding, product
 from llmrl.policies.sampling.sampler import Sampler
 
