@@ -85,7 +85,7 @@ COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
         "compare two evaluations problem by problem",
         _in("llmrl.commands.compare"),
     ),
-    "serve": ("sample with vLLM for a trainer elsewhere", _in("llmrl.policies.sampling.serve")),
+    "serve": ("sample with vLLM for a trainer elsewhere", _in("llmrl.commands.serve")),
     "report": (
         "write one HTML page of runs: curves, results, rollouts token by token",
         _in("llmrl.commands.report"),

