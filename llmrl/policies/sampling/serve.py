@@ -136,13 +136,15 @@ class Service:
             "/hold": self._hold,
             "/leave": self._leave,
         }
-        return Starlette(
+        application = Starlette(
             routes=[
                 Route("/health", _health, methods=["GET"]),
                 *(Route(path, self._guarded(act), methods=["POST"]) for path, act in routes.items()),
             ],
             exception_handlers={HTTPException: _no_such_path},
         )
+        application.router.redirect_slashes = False
+        return application
 
     def close(self) -> None:
         """End the engine's thread, when it has done what it was asked for."""
