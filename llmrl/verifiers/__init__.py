@@ -27,13 +27,12 @@ def verifier(name: str) -> Verifier:
 
     >>> verifier("math:pi")
     Traceback (most recent call last):
-    llmrl.registry.UnknownName: 'math:pi' is no verifier but of type float. Name a function (responses, golds) ->
-    verdicts.
+    llmrl.registry.UnknownName: 'math:pi' is of type float, no verifier. Name a function (responses, golds) -> verdicts.
     """
     found = VERIFIERS[name]
     if isinstance(found, type) or not callable(found):
         what = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
-        raise UnknownName(f"{name!r} is no verifier but {what}. Name a function (responses, golds) -> verdicts.")
+        raise UnknownName(f"{name!r} is {what}, no verifier. Name a function (responses, golds) -> verdicts.")
     return found
 
 

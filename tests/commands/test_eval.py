@@ -10,12 +10,12 @@ import trivial  # noqa: F401  registers tests/SayA-v0
 from rich.console import Console
 from tiny import tiny_folder, tiny_policy
 
+from llmrl.commands import eval as eval_command
 from llmrl.commands.cli import main
 from llmrl.commands.compare import CompareOptions
 from llmrl.commands.compare import run as run_compare
 from llmrl.commands.eval import EvalOptions, run
 from llmrl.errors import ConfigError
-from llmrl.commands import eval as eval_command
 from llmrl.evaluation import Evaluation, evaluate, running
 from llmrl.rollouts.collect import Environments
 from llmrl.training.display import Display

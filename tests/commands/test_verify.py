@@ -130,7 +130,7 @@ def test_columns_have_other_names_and_other_places(folder):
         (
             '{"answer": "1", "response": "1"}',
             ["--verifier", "their_graders:Verdict"],
-            "'their_graders:Verdict' is no verifier but the class Verdict.",
+            "'their_graders:Verdict' is the class Verdict, no verifier.",
         ),
         (
             '{"answer": "1", "response": "1"}',

@@ -79,7 +79,7 @@ def test_an_installed_package_adds_a_name(installed):
 
 
 def test_an_entry_point_that_is_no_verifier_is_refused(installed):
-    with pytest.raises(UnknownName, match=r"'broken' is no verifier but of type int\. Name a function"):
+    with pytest.raises(UnknownName, match=r"'broken' is of type int, no verifier\. Name a function"):
         verifier("broken")
 
 

@@ -1,0 +1,197 @@
+"""Several ranks: collectives with a time limit, and FSDP2. The only file that uses process groups.
+
+Gradients are summed, not averaged: llmrl's weights are made over the whole optimiser batch, so the sum
+over ranks of what their micro-batches give is the gradient of one process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+
+from llmrl.distributed.world import LostRank, World, WorldConfig
+from llmrl.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Ranks(World):
+    """One of several processes, each with the whole batch and a share of the model.
+
+    Args:
+        options: how the ranks work together.
+        mesh: of one axis, or of two: copies of the model, and the ranks that share one.
+        device: the kind of device, and which one is this rank's.
+    """
+
+    def __init__(self, options: WorldConfig, mesh: DeviceMesh, device: torch.device) -> None:
+        self.options = options
+        self.mesh = mesh
+        self.device = device
+        self.rank = dist.get_rank()
+        self.size = dist.get_world_size()
+        # Objects travel by CPU memory whatever carries the gradients.
+        self.objects = dist.new_group(backend="gloo", timeout=_limit(options))
+
+    @classmethod
+    def join(cls, options: WorldConfig, device: str | None) -> Ranks:
+        """Meet the other ranks that torchrun started.
+
+        Raises:
+            ConfigError: there are more ranks than GPUs on this machine.
+            LostRank: not all ranks came in time.
+        """
+        here = _device_of_rank(device)
+        backend = options.backend if options.backend != "auto" else ("nccl" if here.type == "cuda" else "gloo")
+        if backend == "nccl" and here.type != "cuda":
+            raise ConfigError(f"--world.backend nccl needs GPUs, and the device is {here}. Give --world.backend gloo.")
+        try:
+            dist.init_process_group(backend, timeout=_limit(options))
+        except (dist.DistError, RuntimeError, ValueError) as error:
+            raise LostRank(
+                f"Rank {os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')} did not meet the others at "
+                f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}: {error}"
+            ) from error
+        size, shard = dist.get_world_size(), options.shard
+        if shard is None or shard == size:
+            mesh = init_device_mesh(here.type, (size,), mesh_dim_names=("shard",))
+        else:
+            mesh = init_device_mesh(here.type, (size // shard, shard), mesh_dim_names=("copies", "shard"))
+        return cls(options, mesh, here)
+
+    def local_device(self, device: str | None) -> str | None:
+        """The GPU of this rank, or the CPU."""
+        return str(self.device)
+
+    def share(self, parts: Iterable[T], passes: Callable[[T], int]) -> Iterator[tuple[T, bool]]:
+        """The parts of this rank; see :meth:`World.share`."""
+        kinds: dict[int, list[T]] = {}
+        for part in parts:
+            kinds.setdefault(passes(part), []).append(part)
+        for kind in sorted(kinds):
+            of_kind = kinds[kind]
+            for begin in range(0, len(of_kind), self.size):
+                place = begin + self.rank
+                yield (of_kind[place], True) if place < len(of_kind) else (of_kind[-1], False)
+
+    def gather(self, mine: Sequence[T]) -> list[T]:
+        """What all ranks did, in the order of :meth:`World.mine`."""
+        every: list[Sequence[T]] = self._objects(list(mine))
+        count = sum(map(len, every))
+        return [every[i % self.size][i // self.size] for i in range(count)]
+
+    def sum(self, *tensors: Tensor) -> None:
+        """Add up each tensor over the ranks, in place."""
+        for tensor in tensors:
+            self._reduce(tensor, dist.ReduceOp.SUM)
+
+    def smallest(self, tensor: Tensor) -> None:
+        """The smallest of each element over the ranks, in place."""
+        self._reduce(tensor, dist.ReduceOp.MIN)
+
+    def largest(self, tensor: Tensor) -> None:
+        """The largest of each element over the ranks, in place."""
+        self._reduce(tensor, dist.ReduceOp.MAX)
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is true on any rank."""
+        return any(self._objects(flag))
+
+    def agree(self, error: BaseException | None) -> None:
+        """Raise on every rank what one of them met."""
+        texts = self._objects(None if error is None else f"{type(error).__name__}: {error}")
+        if error is not None:
+            raise error
+        for rank, text in enumerate(texts):
+            if text is not None:
+                raise LostRank(f"Rank {rank} of {self.size} stopped, and so do all. {text}")
+
+    def from_main(self, value: T) -> T:
+        """The value of rank 0, on every rank."""
+        return self._objects(value if self.main else None)[0]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self._objects(None)
+
+    def shard(self, module: torch.nn.Module, blocks: Sequence[torch.nn.Module], entries: Sequence[str]) -> None:
+        """FSDP2: each block, then the root with everything else."""
+        how: dict[str, Any] = {"mesh": self.mesh, "reshard_after_forward": self.options.reshard}
+        half = {p.dtype for p in module.parameters()} & {torch.bfloat16, torch.float16}
+        if half:
+            # The shards are float32, which a step of 1e-6 needs; the passes compute in the smaller type.
+            how["mp_policy"] = MixedPrecisionPolicy(param_dtype=half.pop(), reduce_dtype=torch.float32)
+            module.float()
+        for block in blocks:
+            fully_shard(block, **how)
+        fully_shard(module, **how)
+        for part in module.modules():
+            if isinstance(part, FSDPModule):
+                part.set_gradient_divide_factor(1.0)
+                # Otherwise the factor goes into the collective, which gloo cannot do.
+                part.set_force_sum_reduction_for_comms(True)
+        for entry in entries:
+            register_fsdp_forward_method(module, entry)
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """A parameter or gradient as one tensor; a collective where it is sharded."""
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def weights(self, module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """Every entry of the state dict as a whole tensor, one at a time."""
+        for name, tensor in module.state_dict().items():
+            yield name, self.whole(tensor)
+
+    def close(self) -> None:
+        """Leave the others."""
+        dist.destroy_process_group()
+
+    def _reduce(self, tensor: Tensor, how: Any) -> None:
+        try:
+            dist.all_reduce(tensor, how)
+        except (dist.DistError, RuntimeError) as error:
+            raise self._lost(error) from error
+
+    def _objects(self, mine: Any) -> list[Any]:
+        every: list[Any] = [None] * self.size
+        try:
+            dist.all_gather_object(every, mine, group=self.objects)
+        except (dist.DistError, RuntimeError) as error:
+            raise self._lost(error) from error
+        return every
+
+    def _lost(self, error: Exception) -> LostRank:
+        return LostRank(
+            f"Rank {self.rank} of {self.size} lost another rank: {str(error).splitlines()[0]} The message of the "
+            "rank that ended first says why."
+        )
+
+
+def _limit(options: WorldConfig) -> timedelta:
+    return timedelta(minutes=options.timeout_minutes)
+
+
+def _device_of_rank(device: str | None) -> torch.device:
+    """cpu, or the GPU of this rank on its machine."""
+    kind = torch.device(device).type if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind != "cuda":
+        return torch.device(kind)
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    found = torch.cuda.device_count()
+    if local >= found:
+        raise ConfigError(
+            f"Rank {local} on this machine has no GPU: {os.environ.get('LOCAL_WORLD_SIZE', '?')} ranks were started "
+            f"for {found} GPUs. Give torchrun --nproc-per-node {max(found, 1)}, or --policy.device cpu."
+        )
+    here = torch.device("cuda", local)
+    torch.cuda.set_device(here)
+    return here

@@ -1,0 +1,181 @@
+"""Which of N equal processes this is, and what they do together; one process is the world of this file.
+
+The batch is replicated, the model is sharded, the work is shared. Every rank holds the whole batch and
+computes advantages, weights and segments of it itself. Only sampling, scoring and backward passes are
+shared out. So the result does not depend on the number of ranks.
+
+:class:`World` is one process: every method is the identity, and ``torch.distributed`` is not imported.
+:mod:`llmrl.distributed.ranks` is the same for several.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from llmrl.errors import ConfigError, UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Several processes that train one model; they are started by torchrun."""
+
+    shard: int | None = None
+    """Ranks that share one copy of the model, such as 8 on machines of 8 GPUs; by default all ranks."""
+    backend: Literal["auto", "gloo", "nccl"] = "auto"
+    """What carries tensors between ranks; auto: nccl on GPUs, gloo on CPUs."""
+    timeout_minutes: float = 30.0
+    """How long a rank waits for another one before it gives up."""
+    reshard: bool = True
+    """Free a layer's gathered weights after its forward pass: less memory, one more gather."""
+
+
+class LostRank(UserError, RuntimeError):
+    """Another rank ended or stopped answering; the message names it if it said why."""
+
+    exit_status = 1
+
+
+class World:
+    """One process. What several do together is the identity here."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this rank writes files and prints."""
+        return self.rank == 0
+
+    def local_device(self, device: str | None) -> str | None:
+        """The device of this rank, where the user named a kind of device or none."""
+        return device
+
+    def mine(self, count: int) -> range:
+        """Which of ``count`` things this rank does; every rank gets equally many, or one less.
+
+        >>> World().mine(3)
+        range(0, 3)
+        """
+        return range(self.rank, count, self.size)
+
+    def share(self, parts: Iterable[T], passes: Callable[[T], int]) -> Iterator[tuple[T, bool]]:
+        """The parts that this rank does, each with whether it counts.
+
+        Every pass through a sharded model is a collective, so all ranks must make equally many. In each
+        round, every rank gets a part that takes equally many passes. A rank for which none is left gets one
+        that another rank does, with False: its result must not count.
+
+        Args:
+            parts: the same list on every rank.
+            passes: how many forward passes a part takes.
+
+        >>> list(World().share(["a", "b"], len))
+        [('a', True), ('b', True)]
+        """
+        for part in parts:
+            yield part, True
+
+    def gather(self, mine: Sequence[T]) -> list[T]:
+        """What all ranks did, in the order of :meth:`mine`: item i of the result is thing i."""
+        return list(mine)
+
+    def sum(self, *tensors: Tensor) -> None:
+        """Add up each tensor over the ranks, in place."""
+
+    def smallest(self, tensor: Tensor) -> None:
+        """The smallest of each element over the ranks, in place."""
+
+    def largest(self, tensor: Tensor) -> None:
+        """The largest of each element over the ranks, in place."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is true on any rank."""
+        return flag
+
+    def agree(self, error: BaseException | None) -> None:
+        """Raise on every rank what one of them met, so that none waits for one that has left.
+
+        Raises:
+            BaseException: ``error`` itself on the rank that met it.
+            LostRank: on the others, with its text and rank.
+        """
+        if error is not None:
+            raise error
+
+    def from_main(self, value: T) -> T:
+        """The value of rank 0, on every rank."""
+        return value
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+
+    def shard(self, module: torch.nn.Module, blocks: Sequence[torch.nn.Module], entries: Sequence[str]) -> None:
+        """Spread the parameters of a module over the ranks.
+
+        Args:
+            module: the root; what no block holds (embedding, norm, head) is sharded with it.
+            blocks: the repeated layers, gathered one at a time.
+            entries: names of methods of ``module``, beside forward, that run it.
+        """
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """A parameter or gradient as one tensor; a collective where it is sharded."""
+        return tensor
+
+    def weights(self, module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """Every entry of the state dict as a whole tensor, one at a time. All ranks must go through it."""
+        yield from module.state_dict().items()
+
+    def close(self) -> None:
+        """Leave the others."""
+
+
+def launched() -> int:
+    """How many processes the launcher started; 1 without a launcher.
+
+    >>> launched()
+    1
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"WORLD_SIZE={text!r} must be a number of processes, as torchrun sets it.")
+    return int(text)
+
+
+def join(options: WorldConfig, device: str | None = None) -> World:
+    """The world that the launcher made: one process, or one of several ranks.
+
+    Args:
+        options: how the ranks work together.
+        device: what the user asked for, such as ``"cpu"``; None: a GPU if there is one.
+
+    Raises:
+        ConfigError: the options do not fit the number of ranks or GPUs.
+    """
+    size = launched()
+    if options.shard is not None and (options.shard < 1 or size % options.shard):
+        raise ConfigError(
+            f"--world.shard {options.shard} does not divide the {size} ranks that were started. Give a divisor "
+            f"of {size}, or start another number by torchrun --nproc-per-node."
+        )
+    if not options.timeout_minutes > 0:
+        raise ConfigError(f"--world.timeout-minutes must be greater than 0, got {options.timeout_minutes}.")
+    if size == 1:
+        return World()
+    from llmrl.distributed.ranks import Ranks
+
+    return Ranks.join(options, device)
+
+
+def blocks_of(model: Any) -> list[torch.nn.Module]:
+    """The repeated layers of a Hugging Face model, by the classes that it says must not be split."""
+    names = set(model._no_split_modules or ())
+    return [module for module in model.modules() if type(module).__name__ in names]

@@ -1,0 +1,71 @@
+"""What several ranks do together, on CPU processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ranks import ROOT, launch
+
+from llmrl.distributed.world import World, WorldConfig, join
+from llmrl.errors import ConfigError
+
+CASES = Path(__file__).parents[1] / "helpers" / "world_cases.py"
+
+
+def result(output):
+    """What rank 0 printed."""
+    return json.loads(next(line for line in output.splitlines() if line.startswith("RESULT "))[7:])
+
+
+@pytest.mark.parametrize(("ranks", "shard"), [(2, ()), (3, ()), (4, (2,))])
+def test_ranks_do_together_what_one_process_does_alone(ranks, shard):
+    out = result(launch(CASES, *shard, ranks=ranks).stdout)
+    assert out["size"] == ranks
+    assert out["gathered"] == [f"thing {i}" for i in range(7)]
+    assert len({str(kinds) for kinds in out["kinds"]}) == 1, "ranks make different numbers of passes"
+    assert out["counted"] == ["a", "bb", "cc", "d", "e"]
+    assert out["sum"] == [ranks * (ranks + 1) / 2] * 2
+    assert (out["smallest"], out["largest"]) == ([1.0] * 2, [float(ranks)] * 2)
+    assert out["any"] == [False, True]
+    assert out["from_main"] == "zero"
+    for name in [name for name in out if name.startswith("gradient")]:
+        gap, same = out[name]
+        assert gap < (1e-14 if "float64" in name else 1e-5), name
+        assert same, name
+    assert out["agreed"][1] == "ValueError: no disk"
+    assert out["agreed"][0] == f"LostRank: Rank 1 of {ranks} stopped, and so do all. ValueError: no disk"
+
+
+def test_one_process_imports_no_process_groups():
+    code = (
+        "import sys, llmrl.distributed.world as w; w.join(w.WorldConfig()); "
+        "print('llmrl.distributed.ranks' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert out.stdout.strip() == "False"
+
+
+def test_one_process_is_the_identity():
+    world = join(WorldConfig())
+    assert type(world) is World
+    assert world.gather([1, 2]) == [1, 2]
+    assert list(world.share([1, 2], lambda part: part)) == [(1, True), (2, True)]
+    with pytest.raises(ValueError, match="as it is"):
+        world.agree(ValueError("as it is"))
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "message"),
+    [
+        ({"shard": 3}, "4", "--world.shard 3 does not divide the 4 ranks"),
+        ({"shard": 0}, "4", "does not divide"),
+        ({"timeout_minutes": 0.0}, "1", "--world.timeout-minutes must be greater than 0"),
+        ({}, "two", "WORLD_SIZE='two' must be a number"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(monkeypatch, options, size, message):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(ConfigError, match=message):
+        join(WorldConfig(**options))
