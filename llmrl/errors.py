@@ -14,5 +14,11 @@ class UserError(Exception):
     """2: bad input, nothing was done.  1: something that had begun broke off."""
 
 
+class EngineError(UserError, RuntimeError):
+    """What samples in the policy's place cannot go on; the message says why."""
+
+    exit_status = 1
+
+
 class ConfigError(UserError, ValueError):
     """The settings cannot be used; the message says which one, and what to do."""

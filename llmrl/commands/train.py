@@ -11,9 +11,8 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl train") -> int:
     Returns:
         0 after a run, a dry run or a clean stop; 2 for settings that cannot be used; 1 if training broke off.
     """
-    from llmrl.errors import ConfigError
+    from llmrl.errors import ConfigError, EngineError
     from llmrl.policies.policy import PolicyError
-    from llmrl.policies.sampling.vllm import EngineError
     from llmrl.registry import UnknownName
     from llmrl.training.config import parse
     from llmrl.training.session import train

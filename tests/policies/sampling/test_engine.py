@@ -13,10 +13,10 @@ from tiny import tiny_folder, tiny_model, tiny_policy
 from transformers import AutoModelForCausalLM
 
 from llmrl import keys
-from llmrl.errors import ConfigError
+from llmrl.errors import ConfigError, EngineError
 from llmrl.policies.policy import LoraOptions, PolicyError
 from llmrl.policies.sampling import vllm
-from llmrl.policies.sampling.vllm import VLLM, EngineError
+from llmrl.policies.sampling.vllm import VLLM
 from llmrl.training.config import parse
 
 LENGTH = 144  # of tiny_policy: a prompt of 128, a response of 16

@@ -18,10 +18,11 @@ from malformed import broken_json, nonsense, places, with_value
 from tiny import tiny_model, tiny_policy
 
 from llmrl import keys
+from llmrl.errors import EngineError
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.sampling import servers, vllm, wire
 from llmrl.policies.sampling.folders import token_file, write_private
-from llmrl.policies.sampling.servers import Address, EngineError, Forgotten, Lost, Server, Unreachable, check, token_for
+from llmrl.policies.sampling.servers import Address, Forgotten, Lost, Server, Unreachable, check, token_for
 from llmrl.policies.sampling.vllm import VLLM
 from llmrl.policies.sampling.weights import weights, write_parts
 
