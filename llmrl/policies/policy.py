@@ -39,6 +39,7 @@ from llmrl.policies.sampling.sampler import (
     Sample,
     Sampler,
 )
+from llmrl.policies.saving import usual_mode
 from llmrl.policies.scoring.forward import Reader, Sequences, hidden_before
 from llmrl.policies.scoring.head import Head, score_tokens
 from llmrl.policies.scoring.probing import reader_for
@@ -498,6 +499,7 @@ class Policy(TensorDictModuleBase):
         """
         folder = Path(folder)
         merged(self.model).save_pretrained(folder)
+        usual_mode(*folder.glob("*.safetensors"))
         self.tokenizer.save_pretrained(folder)
         return folder
 
