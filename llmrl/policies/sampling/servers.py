@@ -247,6 +247,11 @@ class Server:
         except TimeoutError as error:
             raise Unreachable(f"it did not answer to {path} within {within:.0f} s") from error
         except httpx2.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise Barred(
+                    f"The certificate of the engine at {self} is not trusted. Set SSL_CERT_FILE to the file of its "
+                    "authority."
+                ) from error
             raise Unreachable(f"nothing answers ({_said(error)})") from error
         except httpx2.TimeoutException as error:
             raise Unreachable(f"it did not answer to {path} in time ({type(error).__name__})") from error

@@ -121,10 +121,9 @@ class VLLM:
             self._identity = self._identified()
             self._loop.spawn(self._beat())
             self._loop.run(self._first())
-        except (EngineError, Lost) as error:
+        except EngineError as error:
             self.close()
-            said = f"vLLM cannot serve this model: {error}." if isinstance(error, Lost) else error
-            raise PolicyError(f"{said} --policy.engine transformers needs no engine.") from error
+            raise PolicyError(f"{error} --policy.engine transformers needs no engine.") from error
         except BaseException:
             self.close()
             raise
@@ -223,8 +222,11 @@ class VLLM:
         trial = self._trial()
 
         async def begin(server: Server) -> None:
-            await self._begin(server, PATIENCE)
-            await server.sample(trial, self._vocab_size)
+            try:
+                await self._begin(server, PATIENCE)
+                await server.sample(trial, self._vocab_size)
+            except Lost as error:
+                raise EngineError(f"{_failure(server, error)}.") from error
 
         async with self._written():
             await _all(begin(server) for server in self._servers)
