@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make run [ALGO=espo] [ARGS='--train.steps 20']   train; see '$(BIN)/llmrl train --help'"
 	@echo "make test     format, lint, types, tests, and the built wheel in an empty folder"
-	@echo "make test-vllm  the tests of the real vLLM on this processor, in an environment of their own"
+	@echo "make test-vllm  the tests of the real vLLM on this CPU, in an environment of their own"
 	@echo "make nano     train the embedded policy anew (about an hour on two cores)"
 	@echo "make docs     write the generated parts of docs/"
 	@echo "make clean    remove the environment and what was built"

@@ -43,6 +43,7 @@ from llmrl.policies.sampling.engine import (
     row_seeds,
 )
 from llmrl.policies.sampling.sampler import Sampler
+from llmrl.policies.saving import usual_mode
 from llmrl.policies.scoring.forward import ForwardPass, hidden_before
 from llmrl.policies.scoring.head import Head, score_tokens
 from llmrl.policies.scoring.probing import forward_pass_for
@@ -409,6 +410,7 @@ class Policy(TensorDictModuleBase):
         """
         folder = Path(folder)
         merged(self.model).save_pretrained(folder)
+        usual_mode(*folder.glob("*.safetensors"))
         self.tokenizer.save_pretrained(folder)
         return folder
 

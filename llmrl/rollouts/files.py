@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.errors import UserError
+from llmrl.policies.saving import write_tensors
 from llmrl.rollouts.collect import Rollouts
 
 _ABOUT = "rollouts"  # the entry of the tensors' file that is text
@@ -44,7 +44,7 @@ def write_rollouts(folder: Path, step: int, rollouts: Rollouts) -> Path:
     tensors = {str(name): value.detach().cpu().clone() for name, value in flat.items()}
     # One entry: the format writes several in any order, and the files of equal runs should be equal.
     about = {_ABOUT: json.dumps({"step": step, "dropped_prompts": rollouts.dropped_prompts})}
-    save_file(tensors, path.with_suffix(".safetensors"), metadata=about)
+    write_tensors(tensors, path.with_suffix(".safetensors"), metadata=about)
     with path.open("w") as file:
         for record in rollouts.records:
             file.write(json.dumps({"step": step, **record}, ensure_ascii=False) + "\n")

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.errors import UserError
+from llmrl.policies.saving import write_tensors
 from llmrl.policies.scoring.forward import ForwardPass, Sequences
 from llmrl.rollouts.collect import Rollouts
 
@@ -140,7 +141,7 @@ def dump(folder: Path, step: int, data: TensorDict, records: Sequence[dict[str, 
     path = folder / (f"{stem}.safetensors" if not same else f"{stem}_{same + 1}.safetensors")
     flat = data.flatten_keys(".")
     try:
-        save_file({name: flat[name].contiguous().cpu() for name in flat.keys()}, path)  # noqa: SIM118
+        write_tensors({name: flat[name].contiguous().cpu() for name in flat.keys()}, path)  # noqa: SIM118
     except SafetensorError as error:
         raise OSError(str(error)) from error
     write_records(path.with_suffix(".jsonl"), step, records)

@@ -45,6 +45,7 @@ BODY_WITHIN = 60.0  # seconds in which the body of a request must have come
 SLOWEST = 1 << 20  # bytes a second at which weights must come in, after the first minute
 HEAD_WITHIN = 10.0  # seconds in which a connection must have named its request
 MAX_CONNECTIONS = 256
+MAX_SILENT = 64  # connections that have not named their request; the oldest makes room
 MAX_WAITING = 64  # requests that wait for the engine
 
 Kind = TypeVar("Kind", bound=wire.Message)
@@ -363,22 +364,34 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 # The process
 
 
-class _Protocol(H11Protocol):
-    """Ends connections that do not say what they want."""
+def _protocol() -> type[H11Protocol]:
+    """HTTP that ends connections which do not say what they want: after a while, or when there are too many."""
+    silent: dict[H11Protocol, None] = {}  # in the order in which they came
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the request."""
-        super().connection_made(transport)
-        self._waits = self.loop.call_later(HEAD_WITHIN, self._end_if_silent)
+    class Protocol(H11Protocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self.waits = self.loop.call_later(HEAD_WITHIN, transport.abort)
+            silent[self] = None
+            if len(silent) > MAX_SILENT:
+                oldest = next(iter(silent))
+                del silent[oldest]
+                oldest.transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It has ended."""
-        self._waits.cancel()
-        super().connection_lost(exc)
+        def handle_events(self) -> None:
+            super().handle_events()
+            if self.cycle is not None:
+                self.has_spoken()
 
-    def _end_if_silent(self) -> None:
-        if self.cycle is None:
-            self.transport.abort()
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.has_spoken()
+            super().connection_lost(exc)
+
+        def has_spoken(self) -> None:
+            self.waits.cancel()
+            silent.pop(self, None)
+
+    return Protocol
 
 
 def own_names() -> set[str]:
@@ -391,7 +404,7 @@ def server(service: Service) -> uvicorn.Server:
     """What answers the requests; ``server(...).run(sockets=[...])`` does so until the process is asked to end."""
     config = uvicorn.Config(
         service.application(),
-        http=_Protocol,
+        http=_protocol(),
         ws="none",
         lifespan="off",
         log_config=None,

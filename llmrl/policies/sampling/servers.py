@@ -247,21 +247,25 @@ class Server:
         except TimeoutError as error:
             raise Unreachable(f"it did not answer to {path} within {within:.0f} s") from error
         except httpx2.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise Barred(
+                    f"The certificate of the engine at {self} is not trusted. Set SSL_CERT_FILE to the file of its "
+                    "authority."
+                ) from error
             raise Unreachable(f"nothing answers ({_said(error)})") from error
         except httpx2.TimeoutException as error:
             raise Unreachable(f"it did not answer to {path} in time ({type(error).__name__})") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise Lost(f"the connection broke off ({_said(error)})") from error
+        self.heard = time.monotonic()
         if content_type != wire.JSON:
             raise Lost(f"it answered with status {status} and {content_type or 'no type'}: something else is there")
         if status != 200:
             self._refused(status, answer)
         try:
-            message = wire.read(kind, answer)
+            return wire.read(kind, answer)
         except wire.Malformed as error:
             raise Lost(f"its answer to {path} cannot be believed: {error}") from error
-        self.heard = time.monotonic()
-        return message
 
     async def _exchange(
         self, path: str, body: bytes | AsyncIterator[bytes], headers: dict[str, str], room: int

@@ -119,11 +119,11 @@ class VLLM:
             with torch.no_grad():
                 self._parts = write_parts(weights(model), self._folder.path)
             self._identity = self._identified()
+            self._loop.spawn(self._beat())
             self._loop.run(self._first())
-        except (EngineError, Lost) as error:
+        except EngineError as error:
             self.close()
-            said = f"vLLM cannot serve this model: {error}." if isinstance(error, Lost) else error
-            raise PolicyError(f"{said} --policy.engine transformers needs no engine.") from error
+            raise PolicyError(f"{error} --policy.engine transformers needs no engine.") from error
         except BaseException:
             self.close()
             raise
@@ -220,12 +220,14 @@ class VLLM:
         trial = self._trial()
 
         async def begin(server: Server) -> None:
-            await self._begin(server, PATIENCE)
-            await server.sample(trial, self._vocab_size)
+            try:
+                await self._begin(server, PATIENCE)
+                await server.sample(trial, self._vocab_size)
+            except Lost as error:
+                raise EngineError(f"{_failure(server, error)}.") from error
 
         async with self._written():
             await _all(begin(server) for server in self._servers)
-        self._loop.spawn(self._beat())
 
     async def _sample(self, asked: wire.Sampling) -> list[wire.Response]:
         """Rows are dealt over the servers; those of one that fails are dealt over the others."""
@@ -294,7 +296,7 @@ class VLLM:
             try:
                 return await ask()
             except Lost as error:
-                failed: Lost | Barred = error
+                failed: Lost | EngineError = error
             except Barred as error:
                 failed = error
                 break
@@ -307,10 +309,10 @@ class VLLM:
                 await self._begin(server, 0.0 if self._others(server) else PATIENCE)
             except Lost as error:  # counts as one more attempt
                 failed = error
-            except Barred as error:
+            except EngineError as error:
                 failed = error
                 break
-        if isinstance(failed, Barred) and not self._others(server):
+        if isinstance(failed, EngineError) and not self._others(server):
             raise failed
         server.away = f"{failed}"
         if self._others(server):
@@ -433,7 +435,7 @@ class _Loop:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Begin a coroutine, and go on."""
-        self._tasks.append(asyncio.ensure_future(work, loop=self._loop))
+        self._tasks.append(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def close(self) -> None:
         """Cancel what runs, and end; safe to call twice."""

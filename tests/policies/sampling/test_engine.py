@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib.util
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from llmrl.errors import ConfigError, EngineError
 from llmrl.policies.policy import LoraOptions, PolicyError
 from llmrl.policies.sampling import vllm
 from llmrl.policies.sampling.engine import SamplingOptions
+from llmrl.policies.sampling.servers import Barred, Forgotten, Server
 from llmrl.policies.sampling.vllm import VLLM
 from llmrl.training.config import parse
 
@@ -237,3 +240,57 @@ def test_the_cache_is_bounded_and_may_be_chosen(stand_in):
 def test_settings_that_make_no_sense(arguments, message):
     with pytest.raises(ConfigError, match=message):
         parse(["--algo", "grpo", *arguments])
+
+
+# The process beside the trainer; what it would import is not needed for these
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch):
+    """A process that serves, and that nobody has started an engine in."""
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "1")
+    child = vllm._Child(tmp_path)
+    child.start()
+    yield child
+    child.end()
+
+
+def test_only_the_trainer_reaches_its_own_engine(child, tmp_path):
+    server = Server(child.address, child.token)
+    with pytest.raises(Forgotten, match="does not work for this run"):
+        asyncio.run(server.hold("a"))
+    with pytest.raises(Barred, match="The token is missing or wrong"):
+        asyncio.run(Server(child.address, TOKEN).hold("a"))
+    environment = Path(f"/proc/{child._process.pid}/environ").read_bytes().split(b"\0")
+    names = {entry.partition(b"=")[0] for entry in environment}
+    assert names.isdisjoint({b"RANK", b"WORLD_SIZE", b"MASTER_ADDR", b"TORCHELASTIC_RUN_ID"})
+    assert child.address.socket.parent == tmp_path
+    assert child.token not in child._process.args
+
+
+def test_the_engine_ends_with_the_trainer_whatever_ends_that(child):
+    """Its end of a pipe is closed then."""
+    with pytest.raises(Forgotten):
+        asyncio.run(Server(child.address, child.token).hold("a"))
+    child._process.stdin.close()
+    assert child._process.wait(20) == 0
+
+
+def test_an_engine_that_ends_before_it_has_begun_leaves_its_last_words(monkeypatch, tmp_path):
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho first\nprintf 'no \\033[2J luck'\nexit 3\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(vllm.sys, "executable", str(script))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(PolicyError, match=r"The engine ended before it had begun: no \?\[2J luck\."):
+        VLLM(tiny_model(), max_length=8)
+
+
+def test_nothing_is_left_of_an_engine_that_was_closed(stand_in):
+    engine = VLLM(tiny_model(), max_length=LENGTH, url=stand_in(StandIn()))
+    folder = engine._folder.path
+    assert [path.name for path in folder.iterdir()] == ["lock"]  # the weights went when they were read
+    engine.close()
+    engine.close()
+    assert not folder.exists()

@@ -404,16 +404,20 @@ def good_request() -> bytes:
     return head.encode() + f"Content-Type: {wire.JSON}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def test_silent_connections_block_nobody_and_are_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(serve, "HEAD_WITHIN", 1.0)
+@pytest.mark.parametrize(("count", "within"), [(20, 1.0), (300, 600.0)])
+def test_silent_connections_block_nobody_and_are_ended(tmp_path, monkeypatch, count, within):
+    """After a while; and at once where there are too many."""
+    monkeypatch.setattr(serve, "HEAD_WITHIN", within)
     with running(StandIn(), tmp_path) as server:
-        silent = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(20)]
-        for line in silent[10:]:
-            line.sendall(b"POST /sample HT")
+        silent = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(count)]
+        for line in silent[count // 2 :]:
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                line.sendall(b"POST /sample HT")
         assert b"200 OK" in exchange(server.port, good_request())
-        for line in silent:
+        for line in silent if within < 10 else silent[: count - serve.MAX_SILENT]:
             with contextlib.suppress(ConnectionResetError):
                 assert line.recv(1) == b""
+        for line in silent:
             line.close()
 
 

@@ -9,6 +9,7 @@ import importlib.util
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -89,13 +90,13 @@ def weights(policy):
     policy.sync()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> str:
+def started(folder: Path) -> Iterator[str]:
     """``llmrl serve`` in a process; its address."""
-    file = tmp_path_factory.mktemp("server") / "log"
+    folder.mkdir()
+    file = folder / "log"
     with file.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "llmrl.policies.sampling.serve", "--port", "0"],
+            [sys.executable, "-m", "llmrl", "serve", "--port", "0"],
             stdout=output,
             stderr=output,
         )
@@ -105,6 +106,18 @@ def server(tmp_path_factory) -> str:
     yield "http://" + file.read_text().split("http://")[1].split(";")[0]
     process.terminate()
     assert process.wait(60) == 0, file.read_text()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[str]:
+    """A server."""
+    yield from started(tmp_path_factory.mktemp("server") / "first")
+
+
+@pytest.fixture(scope="module")
+def second_server(tmp_path_factory) -> Iterator[str]:
+    """Another."""
+    yield from started(tmp_path_factory.mktemp("server") / "second")
 
 
 def arguments(engine: str, *more: str) -> list[str]:
@@ -258,12 +271,12 @@ def test_the_death_of_the_engine_changes_nothing(policy, weights, caplog):
     policy.sync()
     want = policy.generate(PROBLEMS * 2, seeds=seeds_of(PROBLEMS * 2, 5))
     restarts = policy.engine.restarts
-    policy.engine._process.kill()
+    policy.engine._child._process.kill()
     got = policy.generate(PROBLEMS * 2, seeds=seeds_of(PROBLEMS * 2, 5))
     assert equal(want, got)
     assert policy.engine.restarts == restarts + 1
-    assert "The engine died" in caplog.text
-    assert "is started again, and the request repeated" in caplog.text
+    assert "The engine at this machine failed" in caplog.text
+    assert "told everything again, and the request repeated" in caplog.text
 
 
 def test_a_run_through_a_server_stops_and_goes_on_bitwise(server, tmp_path, monkeypatch):
@@ -293,6 +306,32 @@ def test_a_server_that_serves_another_model_says_so(server):
         VLLM(nano().model, max_length=256, url=server)
 
 
+def test_two_servers_sample_from_the_weights_that_were_trained(server, second_server):
+    """They are one process's responses, greedy or not; and one goes on alone, with the same."""
+    policy = nano()
+    policy.engine = VLLM(policy.model, max_length=1024, url=f"{server},{second_server}")
+    before = greedy(policy, policy.engine)
+    assert before == greedy(policy, None)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.mul_(1.02)
+    policy.sync()
+    now = greedy(policy, policy.engine)
+    assert now == greedy(policy, None)
+    assert now != before
+    together = policy.generate(PROBLEMS * 4, generator=seeded(5))
+    assert largest_gap(policy, together) < TOLERANCE
+    policy.engine._servers[1].away = "as if it had died"
+    policy.engine._take_back = nothing
+    alone = policy.generate(PROBLEMS * 4, generator=seeded(5))
+    assert torch.equal(alone[keys.TOKENS], together[keys.TOKENS])
+    policy.close()
+
+
+async def nothing(server) -> None:
+    """What was left out stays out."""
+
+
 def test_what_vllm_cannot_serve_is_refused_with_its_reason(tmp_path):
     config = XGLMConfig(
         vocab_size=261,
@@ -315,6 +354,6 @@ def test_what_vllm_cannot_serve_is_refused_with_its_reason(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can")
-def test_a_processor_cannot_sleep():
+def test_a_cpu_cannot_sleep():
     with pytest.raises(PolicyError, match="Sleeping needs a GPU"):
         VLLM(nano().model, max_length=64, sleep=True)
