@@ -42,7 +42,7 @@ def write_parts(tensors: Iterable[tuple[str, Tensor]], folder: Path, part_bytes:
     digests: list[Future[str]] = []
     part: dict[str, Tensor] = {}
     size = 0
-    with ThreadPoolExecutor(1) as hashing:  # of one part while the next is written
+    with ThreadPoolExecutor(4) as hashing:  # of parts while the next are written
 
         def close() -> None:
             file = folder / part_name(len(digests))
