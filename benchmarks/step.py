@@ -177,7 +177,7 @@ def make_trainer(work: Workload) -> Trainer:
     trainer, _ = session.build(parse(arguments))
     # A micro-batch of so many rows, however long their prompts.
     texts = [problem(i) for i in range(work.prompts * work.steps)]
-    longest = max(map(len, trainer.policy.encode(texts))) + work.tokens
+    longest = max(map(len, trainer.policy.prompts.encode(texts))) + work.tokens
     trainer.config.train.micro_batch_tokens = trainer.memory.budget = work.micro_rows * longest
     if work.full_length:
         trainer.policy.end_ids = set()

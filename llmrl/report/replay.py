@@ -179,7 +179,7 @@ def _score(recipe: Algorithm, batch: TensorDict, policy: Policy, budget: int) ->
     low, high = float("inf"), 0.0
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)  # Clip-Cov draws
-        for rows in micro_batches(batch, budget, policy.reader):
+        for rows in micro_batches(batch, budget, policy.forward_pass):
             part = policy.score(trim(batch[rows]), entropy=keys.ENTROPY in recipe.in_keys)
             out = loss_of(part)
             # A value loss has no gradient in the policy: its critic is not here.

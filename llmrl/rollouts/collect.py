@@ -17,8 +17,10 @@ from tensordict import TensorDict, TensorDictBase
 
 from llmrl import keys
 from llmrl.envs.vector import TextVectorEnv
+from llmrl.policies.episode import pack
 from llmrl.policies.policy import Policy
-from llmrl.policies.scoring.forward import PADDED, Reader, Sequences
+from llmrl.policies.sampling.engine import SamplingOptions
+from llmrl.policies.scoring.forward import PADDED, ForwardPass, Sequences
 from llmrl.rollouts.play import info_rows, play
 
 
@@ -177,15 +179,20 @@ def problem_seed(seed: int, problem_id: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
+def response_seed(seed: int, group: int, member: int, turn: int) -> int:
+    """The seed of one response, from 0 to 2**63 - 1; it depends on its arguments alone."""
+    digest = hashlib.blake2b(f"{seed}/{group}/{member}/{turn}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
 def collect(
     policy: Policy,
     environments: Environments,
     problem_ids: Sequence[int],
     *,
     seed: int,
-    generator: torch.Generator | None = None,
     group_size: int = 1,
-    greedy: bool = False,
+    options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
     first_group: int = 0,
 ) -> Rollouts:
     """Play each problem ``group_size`` times, each time to the end of the episode.
@@ -196,9 +203,8 @@ def collect(
         policy: what answers.
         environments: where the problems and rewards come from.
         problem_ids: one per group.
-        seed: of environments that draw their problem instead of looking it up.
-        generator: of the sampling.
-        greedy: take the likeliest token instead of sampling.
+        seed: of environments that draw their problem instead of looking it up, and of the responses.
+        options: how responses are sampled.
         first_group: the group id of the first problem; the next ones count on.
 
     Returns:
@@ -209,8 +215,12 @@ def collect(
     rows = len(ids)
     env = environments.of_size(rows)
     problems, first = env.reset(seed=[problem_seed(seed, i) for i in ids], options={"problem_id": ids})
-    games = play(policy, env, problems, greedy=greedy, generator=generator)
-    data = policy.pack([game.episode for game in games]).exclude("finish_reason")
+
+    def seed_of(row: int, turn: int) -> int:
+        return response_seed(seed, first_group + row // group_size, row % group_size, turn)
+
+    games = play(policy, env, problems, options=options, seeds=seed_of)
+    data = pack([game.episode for game in games], policy.pad_id).to(policy.device).exclude("finish_reason")
     groups = torch.arange(rows) // group_size + first_group
     data[keys.GROUP] = groups
     data[keys.REWARD] = torch.tensor([[game.reward] for game in games], dtype=torch.float32)
@@ -273,13 +283,13 @@ def _begin(data: TensorDict) -> int:
     return int(sampled[0]) if len(sampled) else data[keys.MASK].shape[1]
 
 
-def micro_batches(data: TensorDict, budget: int, reader: Reader = PADDED) -> list[torch.Tensor]:
-    """Row numbers, in parts of which a reader gives a model at most ``budget`` tokens with their padding.
+def micro_batches(data: TensorDict, budget: int, forward_pass: ForwardPass = PADDED) -> list[torch.Tensor]:
+    """Row numbers, in parts of which a forward pass gives a model at most ``budget`` tokens with their padding.
 
     A single row that is longer than the budget gets a batch of its own.
     """
     sequences = Sequences.of(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK])
-    return [torch.tensor(part, device=data.device) for part in reader.batches(sequences, budget)]
+    return [torch.tensor(part, device=data.device) for part in forward_pass.batches(sequences, budget)]
 
 
 def by_rows(
@@ -287,7 +297,7 @@ def by_rows(
     data: TensorDict,
     names: Sequence[str],
     budget: int,
-    reader: Reader = PADDED,
+    forward_pass: ForwardPass = PADDED,
 ) -> TensorDict:
     """``score`` applied to micro-batches; its entries ``names`` put back in place, [N, T].
 
@@ -296,7 +306,7 @@ def by_rows(
     """
     rows, width = data[keys.ATTENTION].shape
     out: dict[str, torch.Tensor] = {}
-    for index in micro_batches(data, budget, reader):
+    for index in micro_batches(data, budget, forward_pass):
         part = data[index]
         used = part[keys.ATTENTION].any(0).nonzero()
         left, right = int(used[0]), width - int(used[-1]) - 1

@@ -5,16 +5,16 @@ Who speaks when is decided here; the tokens are the policy's, the replies and re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.policies.episode import Episode
 from llmrl.policies.policy import Policy
+from llmrl.policies.sampling.engine import SamplingOptions
 
 
 @dataclass
@@ -55,8 +55,8 @@ def play(
     env: TextVectorEnv,
     problems: Sequence[str],
     *,
-    greedy: bool = False,
-    generator: torch.Generator | None = None,
+    options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
+    seeds: Callable[[int, int], int] | None = None,
 ) -> list[Played]:
     """Play the episodes that ``env.reset`` has begun to their end.
 
@@ -68,8 +68,8 @@ def play(
         policy: what answers.
         env: N environments.
         problems: their N first observations.
-        greedy: take the likeliest token instead of sampling.
-        generator: of the sampling.
+        options: how responses are sampled.
+        seeds: the seed of a row's turn, as a function of both; None: drawn from torch's global generator.
 
     Returns:
         N finished episodes.  Where a prompt is longer than the policy allows, the row of tokens is
@@ -79,7 +79,11 @@ def play(
     said = [[problem] for problem in problems]
     live = list(range(len(games)))
     while live:
-        responses = policy.respond([games[row].episode for row in live], greedy=greedy, generator=generator)
+        responses = policy.respond(
+            [games[row].episode for row in live],
+            options,
+            seeds=None if seeds is None else [seeds(row, len(games[row].turns)) for row in live],
+        )
         actions: list[str | None] = [None] * len(games)
         for row, response in zip(live, responses, strict=True):
             actions[row] = response
@@ -99,7 +103,7 @@ def play(
             game.terminated, game.truncated = bool(terminated[row]), bool(truncated[row])
             if not (game.terminated or game.truncated):
                 said[row].append(replies[row])
-                cut[row] = not policy.hear(game.episode, said[row])
+                cut[row] = not policy.append_reply(game.episode, said[row])
         env.truncate(cut)
         live = [row for row in live if not (terminated[row] or truncated[row] or cut[row])]
     return games

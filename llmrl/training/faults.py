@@ -21,7 +21,7 @@ from tensordict import TensorDict
 from llmrl import keys
 from llmrl.errors import UserError
 from llmrl.policies.saving import write_tensors
-from llmrl.policies.scoring.forward import Reader, Sequences
+from llmrl.policies.scoring.forward import ForwardPass, Sequences
 from llmrl.rollouts.collect import Rollouts
 
 T = TypeVar("T")
@@ -61,14 +61,14 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def sized(data: TensorDict, reader: Reader) -> Iterator[None]:
+def sized(data: TensorDict, forward_pass: ForwardPass) -> Iterator[None]:
     """Work on one micro-batch: running out of memory becomes :class:`TooLarge`, with its size."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        rows, length = reader.extent(Sequences.of(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK]))
+        rows, length = forward_pass.extent(Sequences.of(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK]))
         raise TooLarge(rows, length) from error
 
 

@@ -309,13 +309,12 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
     )
     for rule in trainer.problems.rules:
         display.note(f"choice     {rule}")
-    generator = torch.Generator(device=policy.device).manual_seed(config.seed)
-    probe = collect(policy, trainer.environments, range(8), seed=config.seed, generator=generator, group_size=1)
+    probe = collect(policy, trainer.environments, range(8), seed=config.seed, group_size=1)
     if not len(probe):
         raise ConfigError(
             f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."
         )
-    first = policy.encode([probe.records[0]["problem"]])[0]
+    first = policy.prompts.encode([probe.records[0]["problem"]])[0]
     display.panel("first prompt, as the model reads it", str(policy.tokenizer.decode(first)))
     record = probe.records[0]
     _refuse_broken(trainer.environments.env_id, probe, display)

@@ -102,9 +102,6 @@ class Trainer:
             weight_decay=train.weight_decay,
             fused=True,
         )
-        # Sampling and the order of rows draw from a generator each, so that a change of batch sizes
-        # leaves the other alone.
-        self.sampling = torch.Generator(device=self.policy.device).manual_seed(self.config.seed)
         self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
         self.memory = Memory(train.micro_batch_tokens, lambda text: self.note(text))
         self.past_rewards = PastRewards()
@@ -164,7 +161,6 @@ class Trainer:
                     self.environments,
                     self.next_problems(missing),
                     seed=self.config.seed,
-                    generator=self.sampling,
                     group_size=train.group_size,
                     first_group=self.counters.groups,
                 )
@@ -288,13 +284,13 @@ class Trainer:
 
     def by_rows(self, score: Callable[[TensorDict], TensorDict], data: TensorDict, names: Sequence[str]) -> TensorDict:
         """:func:`rollout.by_rows` in micro-batches that fit into memory."""
-        reader = self.policy.reader
+        forward_pass = self.policy.forward_pass
 
         def measured(part: TensorDict) -> TensorDict:
-            with sized(part, reader):
+            with sized(part, forward_pass):
                 return score(part)
 
-        return self.memory.fit(lambda budget: by_rows(measured, data, names, budget, reader))
+        return self.memory.fit(lambda budget: by_rows(measured, data, names, budget, forward_pass))
 
     def update(self, data: TensorDict, metrics: dict[str, float]) -> None:
         """Optimiser steps on minibatches of the rows, each in micro-batches."""
@@ -371,13 +367,13 @@ class Trainer:
 
         From zero, since a backward pass that broke off has reached some of the weights and not others.
         """
-        noted, reader = self.noted_scores(), self.policy.reader
+        noted, forward_pass = self.noted_scores(), self.policy.forward_pass
         for parameter in (*self.parameters, *self.masters, *self.critic_parameters):
             parameter.grad = None
         sums: dict[str, float] = {}
-        for rows in micro_batches(batch, budget, reader):
+        for rows in micro_batches(batch, budget, forward_pass):
             part = trim(batch[rows])
-            with sized(part, reader):
+            with sized(part, forward_pass):
                 part = self.policy.score(part, entropy=keys.ENTROPY in noted)
                 put_back(part, data, part[ROW], noted)
                 if self.critic is not None:
@@ -481,7 +477,6 @@ class Trainer:
             # Where the checkpoint's own weights are rounded or merged, the exact ones are kept here.
             "masters": [m.detach() for m in self.masters] if self.keeps_masters else None,
             "critic": None if self.critic is None else self.critic.state_dict(),
-            "sampling": self.sampling.get_state(),
             "shuffling": self.shuffling.get_state(),
             "random": randomness.state(self.environments),
             "micro_batch_tokens": self.memory.budget,
@@ -506,7 +501,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
-        self.sampling.set_state(state["sampling"])
         self.shuffling.set_state(state["shuffling"])
         randomness.load(state["random"], self.environments)
         self.memory.budget = state["micro_batch_tokens"]

@@ -93,7 +93,7 @@ def steps(trainer: Trainer, count: int) -> list[Any]:
 def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
     config = parse(arguments(tiny, "--algo", name, "--train.packing"))
     whole, _ = session.build(config)
-    assert whole.policy.reader is PACKED
+    assert whole.policy.forward_pass is PACKED
     varied(whole)
     steps(whole, 2)
     with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as metrics:
@@ -117,7 +117,7 @@ def test_a_step_is_the_padded_step_to_rounding(name, way, tiny):
         trainer, _ = session.build(parse(arguments(tiny, "--algo", name, switch)))
         varied(trainer)
         metrics, rollouts = trainer.step()
-        assert trainer.policy.reader is {"p": PACKED, "s": SHARED, "n": PADDED}[switch[8]]
+        assert trainer.policy.forward_pass is {"p": PACKED, "s": SHARED, "n": PADDED}[switch[8]]
         if switch == "--train.packing":
             lengths = rollouts.data[keys.ATTENTION].sum(1)
             assert lengths.unique().numel() > 2

@@ -11,6 +11,7 @@ from tiny import tiny_folder
 
 from llmrl import keys
 from llmrl.errors import ConfigError
+from llmrl.policies.episode import pack
 from llmrl.training import session
 from llmrl.training.config import parse
 from llmrl.training.trainer import Trainer
@@ -118,14 +119,13 @@ def test_entropy_and_mismatch_are_those_of_the_first_updates_rows(tiny):
 
 def test_a_sampler_that_is_off_shows_in_the_mismatch(tiny, monkeypatch):
     trainer = make(tiny, "--algo", "grpo", "--train.no-rescore")
-    pack = trainer.policy.pack
 
-    def off(episodes: Any) -> Any:
-        data = pack(episodes)
+    def off(episodes: Any, pad_id: int) -> Any:
+        data = pack(episodes, pad_id)
         data[keys.SAMPLER_LOG_PROB] -= 0.25 * data[keys.MASK]
         return data
 
-    monkeypatch.setattr(trainer.policy, "pack", off)
+    monkeypatch.setattr("llmrl.rollouts.collect.pack", off)
     metrics = trainer.step()[0]
     assert metrics["rollout/mismatch_kl"] == pytest.approx(-0.25, abs=1e-4)
     assert metrics["rollout/mismatch_max"] == pytest.approx(0.25, abs=1e-4)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -165,7 +166,8 @@ def test_a_sampler_that_disagrees_with_the_scorer_is_found_before_training(tiny,
     from llmrl.policies.policy import Policy
 
     respond = Policy.respond
-    monkeypatch.setattr(Policy, "respond", lambda self, *a, **k: respond(self, *a, **{**k, "temperature": 0.5}))
+    off = {"temperature": 0.5}
+    monkeypatch.setattr(Policy, "respond", lambda self, e, o, **k: respond(self, e, replace(o, **off), **k))
     with pytest.raises(ConfigError, match="log-probabilities differ from the scorer's"):
         session.train(parse(arguments(tiny, tmp_path / "run", "--dry-run")))
 
