@@ -319,11 +319,11 @@ def test_two_servers_sample_from_the_weights_that_were_trained(server, second_se
     now = greedy(policy, policy.engine)
     assert now == greedy(policy, None)
     assert now != before
-    together = policy.generate(PROBLEMS * 4, generator=seeded(5))
+    together = policy.generate(PROBLEMS * 4, seeds=seeds_of(PROBLEMS * 4, 5))
     assert largest_gap(policy, together) < TOLERANCE
     policy.engine._servers[1].away = "as if it had died"
     policy.engine._take_back = nothing
-    alone = policy.generate(PROBLEMS * 4, generator=seeded(5))
+    alone = policy.generate(PROBLEMS * 4, seeds=seeds_of(PROBLEMS * 4, 5))
     assert torch.equal(alone[keys.TOKENS], together[keys.TOKENS])
     policy.close()
 
