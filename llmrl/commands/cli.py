@@ -77,7 +77,10 @@ def run(module: str, arguments: list[str], prog: str) -> int:
     except OSError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
-        return _fail("Left at once. What was finished is kept; train --resume auto, or the same eval command, goes on.", INTERRUPTED)
+        return _fail(
+            "Left at once. What was finished is kept; train --resume auto, or the same eval command, goes on.",
+            INTERRUPTED,
+        )
 
 
 def _fail(text: str, status: int) -> int:
