@@ -20,8 +20,8 @@ from llmrl.envs.text import FreeText
 from llmrl.evaluation import evaluate
 from llmrl.policies.policy import PolicyError
 from llmrl.rollouts.collect import Environments, collect, concatenate, trim
-from llmrl.training.config import parse
-from llmrl.training.session import build
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 
 
 class Chat(gymnasium.Env[str, str]):

@@ -7,8 +7,8 @@ import trivial  # noqa: F401  registers tests/SayA-v0
 from tiny import tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
-from llmrl.training.config import parse
-from llmrl.training.session import build
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 
 COMPOSED = ("erc+gspo", "erc+gppo")
 
