@@ -12,6 +12,7 @@ import torch
 
 from llmrl import keys
 from llmrl.policies.policy import Policy
+from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.sampling.vllm import VLLM
 
 PROMPT = "Find the mean of the numbers {}, 13 and 3, and explain every step that you take."
@@ -22,7 +23,11 @@ def rate(policy: Policy, prompts: list[str], tokens: int) -> float:
     rates = []
     for seed in range(2):
         began = time.perf_counter()
-        data = policy.generate(prompts, max_new_tokens=tokens, generator=torch.Generator().manual_seed(seed))
+        data = policy.generate(
+            prompts,
+            SamplingOptions(max_new_tokens=tokens),
+            seeds=range(seed * len(prompts), (seed + 1) * len(prompts)),
+        )
         rates.append(int(data[keys.MASK].sum()) / (time.perf_counter() - began))
     return max(rates)
 

@@ -19,12 +19,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmrl import keys
 from llmrl.policies.policy import Policy
-from llmrl.policies.scoring.forward import PACKED, PADDED, Reader, Sequences
+from llmrl.policies.scoring.forward import PACKED, PADDED, ForwardPass
 from llmrl.policies.scoring.sharing import SHARED
-from llmrl.rollouts.collect import micro_batches, trim
+from llmrl.rollouts.batch import Batch
 
 LIMIT = 512
-READERS: dict[str, Reader] = {"padded": PADDED, "packed": PACKED, "shared": SHARED}
+FORWARD_PASSES: dict[str, ForwardPass] = {"padded": PADDED, "packed": PACKED, "shared": SHARED}
 
 
 def model_30m() -> LlamaForCausalLM:
@@ -60,24 +60,23 @@ def batch(response: torch.Tensor, vocabulary: int, prompts: tuple[int, int], gro
     return TensorDict(entries, batch_size=[len(response)])
 
 
-def read(data: TensorDict, budget: int, reader: Reader) -> int:
+def read(data: TensorDict, budget: int, forward_pass: ForwardPass) -> int:
     """How many tokens are read."""
     tokens = 0
-    for rows in micro_batches(data, budget, reader):
-        some = (data[key][rows] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK))
-        count, each = reader.extent(Sequences.of(*some))
+    for part in Batch.of(data).micro_batches(budget, forward_pass):
+        count, each = part.extent(forward_pass)
         tokens += count * each
     return tokens
 
 
-def seconds(policy: Policy, data: TensorDict, budget: int, reader: Reader) -> float:
+def seconds(policy: Policy, data: TensorDict, budget: int, forward_pass: ForwardPass) -> float:
     """Of scoring with entropies and the backward pass, over all micro-batches."""
-    policy.reader = reader
+    policy.forward_pass = forward_pass
     gpu = policy.device.type == "cuda"
     clock = time.perf_counter if gpu else time.process_time
     began = clock()
-    for rows in micro_batches(data, budget, reader):
-        scored = policy.score(trim(data[rows]), entropy=True)
+    for part in Batch.of(data).micro_batches(budget, forward_pass):
+        scored = policy.score(part.data, entropy=True)
         scored[keys.LOG_PROB].sum().backward()
     if gpu:
         torch.cuda.synchronize()
@@ -97,7 +96,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=["nano", "30M"], default=["nano", "30M"])
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    names = list(READERS)
+    names = list(FORWARD_PASSES)
     print(f"| model | lengths | tokens read: {' | '.join(names)} | seconds: {' | '.join(names)} |")
     print(f"| --- | --- |{' --- |' * 2 * len(names)}")
     for model in args.models:
@@ -106,11 +105,11 @@ def main() -> None:
             policy = Policy(model_30m().to(args.device), policy.tokenizer)
         for lengths in ("skewed", "uniform", "equal"):
             data = batch(drawn(lengths, args.rows), policy.vocab_size, tuple(args.prompts), args.group).to(args.device)
-            tokens = {name: read(data, args.budget, READERS[name]) for name in names}
+            tokens = {name: read(data, args.budget, FORWARD_PASSES[name]) for name in names}
             best = dict.fromkeys(names, float("inf"))
             for _ in range(args.repeats):  # in turn, so that a busy machine slows all
                 for name in names:
-                    took = seconds(policy, data, args.budget, READERS[name])
+                    took = seconds(policy, data, args.budget, FORWARD_PASSES[name])
                     best[name] = min(best[name], took)
             cells = [f"{tokens[name]:,}" for name in names]
             cells += [f"{best[name]:.2f} ({best[name] / best['padded']:.2f})" for name in names]

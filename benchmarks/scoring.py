@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from llmrl.policies.scoring.head import Head, score_logits, score_tokens
+from llmrl.policies.scoring.head import Head, score_tokens
 
 
 def main() -> None:
@@ -82,7 +82,9 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         hidden.grad = weight.grad = None
         if options.way == "dense":
             logits = torch.nn.functional.linear(hidden, weight)
-            log_prob, entropy = score_logits(logits, targets, entropy=True)
+            log_p = logits.float().log_softmax(-1)
+            log_prob = log_p.gather(-1, targets[:, None]).squeeze(-1)
+            entropy = -(log_p.exp() * log_p).sum(-1)
         else:
             log_prob, entropy = score_tokens(hidden, targets, Head(weight=weight), entropy=True)
         assert entropy is not None

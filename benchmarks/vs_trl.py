@@ -69,8 +69,8 @@ def run_trl(work: Workload) -> dict[str, Any]:
 
     policy = Policy.from_pretrained(work.policy)
     texts = [problem(i) for i in range(work.prompts * work.steps)]
-    prompts = [policy.render(text) for text in texts]
-    if policy.tokenizer(prompts)["input_ids"] != policy.encode(texts):
+    prompts = [policy.prompts.render(text) for text in texts]
+    if policy.tokenizer(prompts)["input_ids"] != policy.prompts.encode(texts):
         raise SystemExit(f"TRL would read other prompt tokens than llmrl with {work.policy}.")
     accumulate = work.rows // work.updates // work.micro_rows
     with tempfile.TemporaryDirectory() as folder:

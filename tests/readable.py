@@ -23,7 +23,7 @@ from transformers import (
 from llmrl import keys
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
-from llmrl.policies.scoring.forward import PADDED, Reader, hidden_before
+from llmrl.policies.scoring.forward import PADDED, ForwardPass, Sequences, hidden_before
 from llmrl.policies.scoring.head import Head, score_tokens
 
 SIZES = {
@@ -112,6 +112,16 @@ def close(first: Any, second: Any, tolerance: float) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=tolerance * scale)
 
 
+def scored_in_parts(policy: Policy, data: TensorDict, budget: int | None) -> Any:
+    """Scores and entropies, of at most so many tokens at a time."""
+    if budget is None:
+        return policy.score(data, entropy=True)
+    sequences = Sequences.of(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK])
+    parts = policy.forward_pass.batches(sequences, budget)
+    scored = torch.cat([policy.score(data[part], entropy=True) for part in parts])
+    return scored[torch.tensor([row for part in parts for row in part]).argsort()]
+
+
 # What is read together must be what is read alone.
 
 
@@ -129,7 +139,7 @@ def compare_with_alone(together: Policy, alone: Policy, data: TensorDict, budget
     def total(scored: Any, at: slice) -> Tensor:
         return (factor[at] * (scored[keys.LOG_PROB] + 0.5 * scored[keys.ENTROPY])).sum()
 
-    got = together.score(data, entropy=True, micro_batch_tokens=budget)
+    got = scored_in_parts(together, data, budget)
     total(got, slice(None)).backward()
     got_grad = gradients(together.model)
     want = []
@@ -144,17 +154,17 @@ def compare_with_alone(together: Policy, alone: Policy, data: TensorDict, budget
     assert (got[keys.LOG_PROB][~data[keys.MASK]] == 0).all()
 
 
-def compare_in_float64(model: Any, data: TensorDict, reader: Reader, tolerance: float) -> None:
+def compare_in_float64(model: Any, data: TensorDict, forward_pass: ForwardPass, tolerance: float) -> None:
     """Scores and entropies to 1e-10, gradients to a tolerance."""
     tokens, attention, mask = (data[key] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK))
 
-    def score(rows: Tensor, way: Reader) -> tuple[Tensor, ...]:
+    def score(rows: Tensor, way: ForwardPass) -> tuple[Tensor, ...]:
         (row, column), hidden = hidden_before(model.get_decoder(), way, tokens[rows], attention[rows], mask[rows])
         values = score_tokens(hidden, tokens[rows][row, column], Head.of(model), entropy=True)
         (values[0].sum() + 0.3 * values[1].square().sum()).backward()
         return tuple(value.detach() for value in values)
 
-    got = score(torch.arange(len(data)), reader)
+    got = score(torch.arange(len(data)), forward_pass)
     got_grad = gradients(model)
     parts = [score(torch.tensor([i]), PADDED) for i in range(len(data))]
     close(got, [torch.cat(part) for part in zip(*parts, strict=True)], 1e-10)
@@ -167,7 +177,7 @@ def compare_critic(critic: Critic, data: TensorDict) -> None:
     got = critic(data)[keys.VALUE]
     got.square().sum().backward()
     got_grad = gradients(critic)
-    critic.reader = PADDED
+    critic.forward_pass = PADDED
     want = torch.cat([critic(data[i : i + 1])[keys.VALUE] for i in range(len(data))])
     want.square().sum().backward()
     close([got.detach()], [want.detach()], 1e-5)

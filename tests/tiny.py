@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 
 import torch
@@ -89,3 +90,8 @@ def tiny_policy(
         max_response_length=max_response_length,
         packing=packing,
     )
+
+
+def seeds_of(rows: Sized, seed: int = 0) -> list[int]:
+    """A seed for each row."""
+    return [1000 * seed + row for row in range(len(rows))]

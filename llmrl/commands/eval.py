@@ -29,7 +29,7 @@ from llmrl.evaluation.running import count_problems, evaluate
 from llmrl.evaluation.tables import show_summaries
 from llmrl.policies.policy import Policy, PolicyError, local_folder
 from llmrl.registry import UnknownName, suggest
-from llmrl.rollouts.collect import Environments
+from llmrl.rollouts.environments import Environments
 from llmrl.training.config import PolicyConfig, env_class
 from llmrl.training.display import Display
 from llmrl.training.session import held_out_environments

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from llmrl.errors import ConfigError
-from llmrl.evaluation.outcomes import Evaluation, Record, count_votes
+from llmrl.evaluation.outcomes import Evaluation, count_votes
 from llmrl.policies.policy import Policy
-from llmrl.rollouts.collect import Environments, ProblemStream, collect, problem_seed
+from llmrl.policies.sampling.engine import SamplingOptions
+from llmrl.rollouts.collect import collect
+from llmrl.rollouts.environments import Environments
+from llmrl.rollouts.records import Record
+from llmrl.rollouts.stream import ProblemStream
 
 PROBLEM_ORDER = 0
 """Seed of the choice among finitely many problems: the same for all policies and all seeds."""
@@ -69,9 +71,9 @@ def evaluate(
                 ids[begin:end],
                 seed=seed,
                 group_size=group,
-                greedy=greedy,
-                generator=torch.Generator(policy.device).manual_seed(problem_seed(seed, begin)),
+                options=SamplingOptions(greedy=greedy),
                 first_group=begin,
+                stream="evaluation",
             )
             new = [{**record, "greedy": greedy} for record in part.records]
             if not greedy:

@@ -2,6 +2,7 @@
 
 from llmrl.policies.critic import Critic
 from llmrl.policies.loading import LoraOptions, PolicyError
-from llmrl.policies.policy import Policy
+from llmrl.policies.policy import Policy, PolicyOptions
+from llmrl.policies.sampling.engine import SamplingOptions
 
-__all__ = ["Critic", "LoraOptions", "Policy", "PolicyError"]
+__all__ = ["Critic", "LoraOptions", "Policy", "PolicyError", "PolicyOptions", "SamplingOptions"]

@@ -11,27 +11,27 @@ from torch import nn
 
 from llmrl import keys
 from llmrl.policies.policy import Policy
-from llmrl.policies.scoring.forward import PADDED, Reader, hidden_before
+from llmrl.policies.scoring.forward import PADDED, ForwardPass, hidden_before
 
 
 class Critic(TensorDictModuleBase):
     """A copy of a language model's body with a scalar head.
 
-    Reads the tokens and masks of :mod:`llmrl.keys`; writes ``"value"`` [N, T] float32: at a sampled
-    token, the prediction from everything before that token; 0 elsewhere.
+    Reads the tokens and masks of :mod:`llmrl.keys`; writes ``"value"`` [N, T], float32, or float64 where the body is:
+    at a sampled token, the prediction from everything before that token; 0 elsewhere.
 
     Args:
         body: a transformer that maps ids to ``last_hidden_state``; it is owned, not shared.
         hidden_size: width of its hidden states.
-        reader: how the body reads the responses.
+        forward_pass: how the body reads the responses.
     """
 
-    def __init__(self, body: nn.Module, hidden_size: int, *, reader: Reader = PADDED) -> None:
+    def __init__(self, body: nn.Module, hidden_size: int, *, forward_pass: ForwardPass = PADDED) -> None:
         super().__init__()
         self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
         self.out_keys = [keys.VALUE]
         self.body = body
-        self.reader = reader
+        self.forward_pass = forward_pass
         self.head = nn.Linear(hidden_size, 1)
         # Zero at first: before it has learned anything, the critic's baseline is no worse than none.
         nn.init.zeros_(self.head.weight)
@@ -42,15 +42,17 @@ class Critic(TensorDictModuleBase):
         """Start from the policy's own weights; read as there, since the body is the same."""
         body = copy.deepcopy(policy.model.get_decoder())
         width = policy.model.config.get_text_config().hidden_size
-        critic = cls(body, width, reader=policy.reader)
-        return critic.to(device=policy.device, dtype=torch.float32)
+        critic = cls(body, width, forward_pass=policy.forward_pass)
+        return critic.to(device=policy.device, dtype=torch.promote_types(policy.dtype, torch.float32))
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Score a batch; returns a new TensorDict with ``"value"`` added."""
         tokens, attention, mask = (tensordict[key] for key in self.in_keys)
-        value = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
+        value = tokens.new_zeros(tokens.shape, dtype=self.head.weight.dtype)
         rows = mask.any(1).nonzero().squeeze(1)
         if len(rows):
-            (row, column), hidden = hidden_before(self.body, self.reader, tokens[rows], attention[rows], mask[rows])
-            value = value.index_put((rows[row], column), self.head(hidden.float()).squeeze(-1))
+            (row, column), hidden = hidden_before(
+                self.body, self.forward_pass, tokens[rows], attention[rows], mask[rows]
+            )
+            value = value.index_put((rows[row], column), self.head(hidden.to(value.dtype)).squeeze(-1))
         return tensordict.copy().set(keys.VALUE, value)

@@ -1,23 +1,19 @@
-"""Episodes as they grow: a prompt, then responses that were sampled and replies that were read.
+"""Episodes as they grow: a prompt, then responses that were sampled and replies to them.
 
-Owns which token is whose, and how a reply is written behind a response.  Tokens are only ever added:
-what was sampled is never turned into text and back, so the sampler's log-probabilities stay true.
+Owns which token is whose, and how episodes become rows of tensors. Tokens are only ever added: what was sampled is
+never turned into text and back, so the sampler's log-probabilities stay true.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from llmrl.policies.loading import PolicyError
-from llmrl.policies.sampling.sampler import FINISH_END, FINISH_LENGTH, FINISH_REFUSED, Sample
+import torch
+from tensordict import TensorDict
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-STAND_IN = "<think>\nfirst\n</think>\n\nthen"
-"""Stands for a response in a rendered history: templates that rewrite responses change this one too."""
+from llmrl import keys
+from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, FINISH_REFUSED, Sample
 
 
 @dataclass
@@ -26,7 +22,7 @@ class Episode:
 
     >>> episode = Episode([7, 8])
     >>> episode.add(Sample([5, 1], [-0.5, -0.1], FINISH_END))
-    >>> episode.read([9])
+    >>> episode.append([9])
     >>> episode.context, episode.sampled
     ([7, 8, 5, 1, 9], [True, True, False])
     """
@@ -64,53 +60,47 @@ class Episode:
         self.log_probs += response.log_probs
         self.finish_reason = response.finish_reason
 
-    def read(self, ids: Sequence[int]) -> None:
-        """Append what the policy reads but did not say."""
+    def append(self, ids: Sequence[int]) -> None:
+        """Append what the policy reads and did not sample."""
         self.tokens += ids
         self.sampled += [False] * len(ids)
         self.log_probs += [0.0] * len(ids)
 
 
-def written_behind(before: str, whole: str) -> str:
-    """What a template writes between a response and the next one.
+def pack(episodes: Sequence[Episode], pad_id: int) -> TensorDict:
+    """Episodes as rows: prompts left-padded, the rest right-padded, both to the longest.
 
     Args:
-        before: the rendered history in front of the response.
-        whole: the rendered history with :data:`STAND_IN` as the response, and the reply to it.
+        episodes: N of them; one whose prompt was refused becomes a row of padding.
+        pad_id: what fills the rest.
 
-    Raises:
-        PolicyError: the second does not begin with the first and the response.
+    Returns:
+        A TensorDict [N] on the CPU with tokens, attention, mask and the sampler's log-probabilities [N, T] of
+        :mod:`llmrl.keys`, and ``"finish_reason"`` [N] uint8.
 
-    >>> written_behind("Q: 2+2 A: ", f"Q: 2+2 A: {STAND_IN}<end>Q: 3+3 A: ")
-    '<end>Q: 3+3 A: '
+    >>> rows = pack([Episode([7, 8]), Episode([5], tokens=[6], sampled=[True], log_probs=[-1.0])], pad_id=0)
+    >>> rows["tokens", "full"].tolist()
+    [[7, 8, 0], [0, 5, 6]]
     """
-    begin = before + STAND_IN
-    if not whole.startswith(begin):
-        raise PolicyError(
-            "The chat template rewrites what came before: with a reply behind it, the history that "
-            f"the model has read and written as {_end_of(begin)!r} is rendered as "
-            f"{_end_of(whole)!r}. An episode of several turns is one row that only grows. Give "
-            "--policy.chat-template a Jinja file that leaves earlier turns as they were (reasoning "
-            "in <think> included)."
-        )
-    return whole[len(begin) :]
-
-
-def continuation(tokenizer: PreTrainedTokenizerBase, text: str, end: int) -> list[int]:
-    """The ids of ``text`` behind a response that closed with the token ``end``.
-
-    Templates close a response themselves: that token is there already and is not written again.
-    """
-    close = str(tokenizer.decode([end]))
-    if end in tokenizer.added_tokens_decoder:  # else it may be how the reply's own words begin
-        blank, found, rest = text.partition(close)
-        text = rest if found and not blank.strip() else text
-    # Read behind the end token, as some tokenizers treat the beginning of a text in a way of its own.
-    ids = tokenizer(close + text, add_special_tokens=False)["input_ids"]
-    if end in ids[:2]:
-        return ids[ids.index(end) + 1 :]
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-def _end_of(text: str, length: int = 240) -> str:
-    return text if len(text) <= length else "..." + text[-length:]
+    prompts = [[] if episode.refused else episode.prompt for episode in episodes]
+    left = max((len(prompt) for prompt in prompts), default=0)
+    right = max((len(episode.tokens) for episode in episodes), default=0)
+    tokens, attention, mask, log_probs = [], [], [], []
+    for prompt, episode in zip(prompts, episodes, strict=True):
+        before, after = left - len(prompt), right - len(episode.tokens)
+        real = len(prompt) + len(episode.tokens)
+        tokens.append([pad_id] * before + prompt + episode.tokens + [pad_id] * after)
+        attention.append([False] * before + [True] * real + [False] * after)
+        mask.append([False] * left + episode.sampled + [False] * after)
+        log_probs.append([0.0] * left + episode.log_probs + [0.0] * after)
+    size = (len(episodes), left + right)
+    return TensorDict(
+        {
+            keys.TOKENS: torch.tensor(tokens, dtype=torch.long).reshape(size),
+            keys.ATTENTION: torch.tensor(attention, dtype=torch.bool).reshape(size),
+            keys.MASK: torch.tensor(mask, dtype=torch.bool).reshape(size),
+            keys.SAMPLER_LOG_PROB: torch.tensor(log_probs, dtype=torch.float32).reshape(size),
+            "finish_reason": torch.tensor([episode.finish_reason for episode in episodes], dtype=torch.uint8),
+        },
+        batch_size=[len(episodes)],
+    )

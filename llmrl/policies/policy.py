@@ -1,14 +1,15 @@
 """The policy: a language model as a TorchRL actor that generates, scores and hands over its weights.
 
-Owns prompts and templates, the layout of TensorDicts, and which positions are scored.  The sampling
-loop is the sampler's; log-probabilities from hidden states are scoring's; what counts as a good
-response is the environment's.
+Owns the layout of TensorDicts, and which positions are scored. Prompts are those of
+:mod:`llmrl.policies.prompts`, the sampling loop is the sampler's, log-probabilities from hidden states are scoring's;
+what counts as a good response is the environment's.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.policies.episode import STAND_IN, Episode, continuation, written_behind
+from llmrl.policies.episode import Episode, pack
 from llmrl.policies.loading import (
     DTYPES,
     LoraOptions,
@@ -31,93 +32,121 @@ from llmrl.policies.loading import (
     local_folder,
     merged,
 )
-from llmrl.policies.sampling.sampler import (
+from llmrl.policies.prompts import Prompts
+from llmrl.policies.sampling.engine import (
     FINISH_END,
     FINISH_LENGTH,
     FINISH_REFUSED,
     Engine,
     Sample,
-    Sampler,
+    SamplingOptions,
+    row_seeds,
 )
+from llmrl.policies.sampling.sampler import Sampler
 from llmrl.policies.saving import usual_mode
-from llmrl.policies.scoring.forward import Reader, Sequences, hidden_before
+from llmrl.policies.scoring.forward import ForwardPass, hidden_before
 from llmrl.policies.scoring.head import Head, score_tokens
-from llmrl.policies.scoring.probing import reader_for
+from llmrl.policies.scoring.probing import forward_pass_for
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["LoraOptions", "Policy", "PolicyError", "local_folder"]
+__all__ = ["LoraOptions", "Policy", "PolicyError", "PolicyOptions", "local_folder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions:
+    """What a policy does with its model.
+
+    >>> PolicyOptions(instruction="Put the final answer in \\\\boxed{}.").temperature
+    1.0
+    """
+
+    temperature: float = 1.0
+    """Of sampling; scores are taken at the same temperature."""
+    max_prompt_length: int = 1024
+    """Longer prompts are refused, never cut; less where the model's own context leaves no room for a response behind
+    such a prompt."""
+    max_response_length: int = 256
+    """Limit of all that follows the prompt: one response, or the responses and replies of an episode of several
+    turns."""
+    chat_template: str | None = "auto"
+    """``"auto"``: the tokenizer's if it has one; None: ``prompt_template``; else the name of one of the tokenizer's
+    templates, or the path of a Jinja file."""
+    prompt_template: str = "{problem}"
+    """What a prompt looks like without a chat template."""
+    system_prompt: str | None = None
+    """The message in front of the first problem; needs a chat template."""
+    instruction: str | None = None
+    """Written behind each problem, after an empty line, such as: Put the final answer in \\\\boxed{}."""
+    template_arguments: Mapping[str, Any] | None = None
+    """Given to the chat template, such as ``{"enable_thinking": False}``."""
+    packing: bool = False
+    """Score several responses in one row, without padding; a model that cannot keep them apart is refused."""
+    share_prompts: bool = True
+    """Score the responses to a prompt behind one pass over it, if the model can and where that saves enough; not
+    together with packing or gradient checkpointing."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise PolicyError(f"temperature must be greater than 0, got {self.temperature}.")
 
 
 class Policy(TensorDictModuleBase):
     """A causal language model and its tokenizer.
 
     As a module it is :meth:`score`: it reads tokens and masks and writes ``"log_prob"``, so that
-    ``TensorDictSequential(policy, loss)`` composes.  Dropout is switched off for good.
+    ``TensorDictSequential(policy, loss)`` composes. Dropout is switched off for as long as the model lives.
+
+    Scoring reads the weights within :meth:`score` and :meth:`get_dist` alone, so a sharded policy has these two entry
+    points.
 
     Args:
         model: a Hugging Face causal language model.
         tokenizer: its tokenizer.
-        temperature: of sampling; scores are taken at the same temperature.
-        max_prompt_length: longer prompts are refused, never cut; less where the model's own context
-            leaves no room for a response behind such a prompt.
-        max_response_length: limit of all that follows the prompt: one response, or the responses and
-            replies of an episode of several turns.
-        chat_template: ``"auto"``: the tokenizer's if it has one; None: ``prompt_template``; else the
-            path of a Jinja file.
-        prompt_template: what a prompt looks like without a chat template.
-        packing: score several responses in one row, without padding; a model that cannot keep them
-            apart is refused.
-        share_prompts: score the responses to a prompt behind one reading of it, if the model can and where
-            that saves enough; not together with packing or gradient checkpointing.
+        options: the fields of :class:`PolicyOptions`.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        temperature: float = 1.0,
-        max_prompt_length: int = 1024,
-        max_response_length: int = 256,
-        chat_template: str | None = "auto",
-        prompt_template: str = "{problem}",
-        packing: bool = False,
-        share_prompts: bool = True,
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
         super().__init__()
         self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
         self.out_keys = [keys.LOG_PROB]
-        if not temperature > 0:
-            raise PolicyError(f"temperature must be greater than 0, got {temperature}.")
-        if "{problem}" not in prompt_template:
-            raise PolicyError(f"prompt_template must contain {{problem}}, got {prompt_template!r}.")
+        self.options = PolicyOptions(**options)
+        self.prompts = Prompts(
+            tokenizer,
+            chat_template=self.options.chat_template,
+            prompt_template=self.options.prompt_template,
+            system_prompt=self.options.system_prompt,
+            instruction=self.options.instruction,
+            template_arguments=self.options.template_arguments,
+        )
         disable_dropout(model)
         check_head(model)
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.temperature = temperature
-        self.max_response_length = max_response_length
-        self.max_prompt_length = _room(model, max_prompt_length, max_response_length)
-        self.prompt_template = prompt_template
-        self.chat_template = _chat_template(tokenizer, chat_template)
+        self.temperature = self.options.temperature
+        self.max_response_length = self.options.max_response_length
+        self.max_prompt_length = _room(model, self.options.max_prompt_length, self.max_response_length)
         self.vocab_size = int(Head.of(model).weight.shape[0])
         self.end_ids = _end_ids(model, tokenizer)
         pad = tokenizer.pad_token_id
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.version = 0
         self.engine: Engine | None = None
-        self._ways = {"packing": packing, "share_prompts": share_prompts}
-        if packing:
-            _ = self.reader  # a model that cannot is refused now
+        if self.options.packing:
+            _ = self.forward_pass  # a model that cannot is refused now
 
     @cached_property
-    def reader(self) -> Reader:
-        """How responses are read to be scored; tried out when it is first asked for, which sampling does not."""
+    def forward_pass(self) -> ForwardPass:
+        """How responses pass through the model to be scored; tried when it is first asked for."""
         name = f"{type(self.model).__name__} {self.model.config.name_or_path}".rstrip()
-        return reader_for(self.model.get_decoder(), name, **self._ways)
+        return forward_pass_for(
+            self.model.get_decoder(),
+            name,
+            packing=self.options.packing,
+            share_prompts=self.options.share_prompts,
+        )
 
     @classmethod
     def from_pretrained(
@@ -126,16 +155,10 @@ class Policy(TensorDictModuleBase):
         *,
         dtype: str | torch.dtype = "float32",
         device: str | torch.device | None = None,
-        temperature: float = 1.0,
-        max_prompt_length: int = 1024,
-        max_response_length: int = 256,
-        chat_template: str | None = "auto",
-        prompt_template: str = "{problem}",
-        packing: bool = False,
-        share_prompts: bool = True,
         lora: LoraOptions | None = None,
         attn_implementation: str | None = None,
         gradient_checkpointing: bool = False,
+        **options: Any,
     ) -> Policy:
         """Load a checkpoint.
 
@@ -146,8 +169,7 @@ class Policy(TensorDictModuleBase):
             lora: train low-rank adapters only.
             attn_implementation: as in transformers; None leaves the choice to it.
             gradient_checkpointing: recompute activations in the backward pass.
-
-        The others are those of the class.
+            options: the fields of :class:`PolicyOptions`.
 
         Raises:
             PolicyError: there is no such model, or it cannot be used as asked.
@@ -164,17 +186,7 @@ class Policy(TensorDictModuleBase):
             model.gradient_checkpointing_enable({"use_reentrant": False})
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(
-            model.to(device),
-            tokenizer,
-            temperature=temperature,
-            max_prompt_length=max_prompt_length,
-            max_response_length=max_response_length,
-            chat_template=chat_template,
-            prompt_template=prompt_template,
-            packing=packing,
-            share_prompts=share_prompts,
-        )
+        return cls(model.to(device), tokenizer, **options)
 
     @property
     def device(self) -> torch.device:
@@ -186,68 +198,23 @@ class Policy(TensorDictModuleBase):
         """Type of the weights."""
         return self.model.dtype
 
-    # Prompts
-
-    def render(self, problem: str, *replies: str) -> str:
-        """The prompt as text, special tokens visible.
-
-        Args:
-            problem: what is asked.
-            replies: what is said later on; a stand-in takes the place of the responses between.
-        """
-        if self.chat_template is None:
-            turns = [self.prompt_template.replace("{problem}", text) for text in (problem, *replies)]
-            return STAND_IN.join(turns)
-        messages = [{"role": "user", "content": problem}]
-        for reply in replies:
-            messages += [
-                {"role": "assistant", "content": STAND_IN},
-                {"role": "user", "content": reply},
-            ]
-        return self.tokenizer.apply_chat_template(  # type: ignore[return-value]
-            messages,
-            chat_template=self.chat_template,
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-
-    def encode(self, problems: Sequence[str]) -> list[list[int]]:
-        """The ids of each rendered prompt; nothing is cut, whatever the length."""
-        if not problems:
-            return []
-        # A chat template writes the special tokens itself.
-        rendered = [self.render(problem) for problem in problems]
-        special = self.chat_template is None
-        contexts = self.tokenizer(rendered, add_special_tokens=special)["input_ids"]
-        end = self.tokenizer.eos_token_id
-        if special and end is not None:  # some tokenizers close every text: no response could begin
-            bare = self.tokenizer(rendered, add_special_tokens=False)["input_ids"]
-            contexts = [
-                ids[:-1] if ids and ids[-1] == end and plain[-1:] != [end] else ids
-                for ids, plain in zip(contexts, bare, strict=True)
-            ]
-        return contexts
-
     # Acting
 
     def generate(
         self,
         prompts: Sequence[str] | TensorDictBase,
+        options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
         *,
-        greedy: bool = False,
-        temperature: float | None = None,
-        generator: torch.Generator | None = None,
-        max_new_tokens: int | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> TensorDict:
-        """Sample one response for each prompt; equal prompts are read once.
+        """Sample one response for each prompt; equal prompts are computed once.
 
         Args:
             prompts: N problems; or a TensorDict with ``("text", "prompt")``, or with
                 ``("tokens", "prompt")`` and ``("masks", "prompt")`` [N, P].
-            greedy: take the likeliest token.
-            temperature: another one than the policy's.
-            generator: where random numbers come from; None: torch's global generator.
-            max_new_tokens: another limit than the policy's.
+            options: how to sample.
+            seeds: one for each prompt; a row's draws depend on its seed alone. None: drawn from torch's global
+                generator.
 
         Returns:
             A TensorDict [N] with tokens, attention, mask and the sampler's log-probabilities [N, T]
@@ -256,51 +223,42 @@ class Policy(TensorDictModuleBase):
             than ``max_prompt_length``, and the row is empty.
         """
         episodes = [Episode(ids) for ids in self._contexts(prompts)]
-        texts = self.respond(
-            episodes,
-            greedy=greedy,
-            temperature=temperature,
-            generator=generator,
-            max_new_tokens=max_new_tokens,
-        )
-        out = self.pack(episodes)
+        texts = self.respond(episodes, options, seeds=seeds)
+        out = pack(episodes, self.pad_id).to(self.device)
         if texts:
             out["text", "response"] = NonTensorStack(*texts)
         return out
 
     def begin(self, problems: Sequence[str]) -> list[Episode]:
-        """An episode for each problem, its prompt read and nothing said yet."""
-        return [Episode(ids) for ids in self.encode(problems)]
+        """An episode for each problem: its prompt, and no response yet."""
+        return [Episode(ids) for ids in self.prompts.encode(problems)]
 
     def respond(
         self,
         episodes: Sequence[Episode],
+        options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
         *,
-        greedy: bool = False,
-        temperature: float | None = None,
-        generator: torch.Generator | None = None,
-        max_new_tokens: int | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[str]:
-        """Sample the next response of each episode, and add it there.
+        """Sample the next response of each episode, and append it there.
 
         Args:
             episodes: each needs room for a response; one whose prompt is too long is marked so.
-            greedy: take the likeliest token.
-            temperature: another one than the policy's.
-            generator: where random numbers come from; None: torch's global generator.
-            max_new_tokens: another limit of all that follows a prompt than the policy's.
+            options: how to sample.
+            seeds: one for each episode; see :meth:`generate`.
 
         Returns:
             The responses as text, without special tokens.
         """
-        limit = self.max_response_length if max_new_tokens is None else max_new_tokens
+        limit = self.max_response_length if options.max_new_tokens is None else options.max_new_tokens
         fits = [i for i, e in enumerate(episodes) if len(e.prompt) <= self.max_prompt_length]
         contexts = [episodes[i].context for i in fits]
+        given = None if options.greedy else row_seeds(len(episodes), seeds)
         how: dict[str, Any] = {
             "max_new_tokens": [limit - len(episodes[i].tokens) for i in fits],
-            "temperature": self.temperature if temperature is None else temperature,
-            "greedy": greedy,
-            "generator": generator,
+            "temperature": self.temperature if options.temperature is None else options.temperature,
+            "greedy": options.greedy,
+            "seeds": None if given is None else [given[i] for i in fits],
         }
         if self.engine is None:
             drawn = Sampler(self.model, self.end_ids, self.pad_id).sample(contexts, **how)
@@ -313,8 +271,8 @@ class Policy(TensorDictModuleBase):
             episode.add(sample)
         return self.tokenizer.batch_decode([s.tokens for s in samples], skip_special_tokens=True)
 
-    def hear(self, episode: Episode, said: Sequence[str]) -> bool:
-        """Add the newest reply to an episode.
+    def append_reply(self, episode: Episode, said: Sequence[str]) -> bool:
+        """Append the newest reply to an episode.
 
         Args:
             episode: its last response ended by itself, or nothing can follow.
@@ -328,96 +286,57 @@ class Policy(TensorDictModuleBase):
         """
         if episode.finish_reason != FINISH_END:
             return False
-        text = written_behind(self.render(*said[:-1]), self.render(*said))
-        ids = continuation(self.tokenizer, text, episode.tokens[-1])
+        ids = self.prompts.reply(said, episode.tokens[-1])
         if len(episode.tokens) + len(ids) >= self.max_response_length:
             episode.finish_reason = FINISH_LENGTH
             return False
-        episode.read(ids)
+        episode.append(ids)
         return True
 
     def _contexts(self, prompts: Sequence[str] | TensorDictBase) -> list[list[int]]:
         if not isinstance(prompts, TensorDictBase):
             if isinstance(prompts, str):
                 raise TypeError("generate takes a list of problems, got one str. Put it in a list.")
-            return self.encode(list(prompts))
+            return self.prompts.encode(list(prompts))
         found = prompts.keys(include_nested=True)
         if ("tokens", "prompt") in found:
             tokens, mask = prompts["tokens", "prompt"], prompts["masks", "prompt"].bool()
             return [ids[real].tolist() for ids, real in zip(tokens, mask, strict=True)]
         if ("text", "prompt") in found:
-            return self.encode(list(prompts["text", "prompt"]))
+            return self.prompts.encode(list(prompts["text", "prompt"]))
         raise KeyError(
             "generate needs ('text', 'prompt'), or ('tokens', 'prompt') and ('masks', 'prompt'), in "
             f"its TensorDict; it holds {sorted(map(str, found))}."
         )
 
-    def pack(self, episodes: Sequence[Episode]) -> TensorDict:
-        """Episodes as rows: prompts left-padded, the rest right-padded, both to the longest.
-
-        Returns:
-            What :meth:`generate` returns, without the texts.
-        """
-        prompts = [[] if episode.refused else episode.prompt for episode in episodes]
-        left = max((len(prompt) for prompt in prompts), default=0)
-        right = max((len(episode.tokens) for episode in episodes), default=0)
-        tokens, attention, mask, log_probs = [], [], [], []
-        for prompt, episode in zip(prompts, episodes, strict=True):
-            before, after = left - len(prompt), right - len(episode.tokens)
-            real = len(prompt) + len(episode.tokens)
-            tokens.append([self.pad_id] * before + prompt + episode.tokens + [self.pad_id] * after)
-            attention.append([False] * before + [True] * real + [False] * after)
-            mask.append([False] * left + episode.sampled + [False] * after)
-            log_probs.append([0.0] * left + episode.log_probs + [0.0] * after)
-        size = (len(episodes), left + right)
-        return TensorDict(
-            {
-                keys.TOKENS: torch.tensor(tokens, dtype=torch.long).reshape(size),
-                keys.ATTENTION: torch.tensor(attention, dtype=torch.bool).reshape(size),
-                keys.MASK: torch.tensor(mask, dtype=torch.bool).reshape(size),
-                keys.SAMPLER_LOG_PROB: torch.tensor(log_probs, dtype=torch.float32).reshape(size),
-                "finish_reason": torch.tensor([episode.finish_reason for episode in episodes], dtype=torch.uint8),
-            },
-            batch_size=[len(episodes)],
-        ).to(self.device)
-
     # Scoring
 
-    def score(
-        self,
-        tensordict: TensorDictBase,
-        *,
-        entropy: bool = False,
-        micro_batch_tokens: int | None = None,
-    ) -> TensorDictBase:
+    def score(self, tensordict: TensorDictBase, *, entropy: bool = False) -> TensorDictBase:
         """Teacher-forced log-probabilities of the sampled tokens, at the sampling temperature.
 
         Args:
             tensordict: tokens, attention and mask [N, T].
             entropy: whether to write ``"entropy"`` too, exact over the whole vocabulary.
-            micro_batch_tokens: read the rows in groups of at most so many tokens, padding included.
 
         Returns:
-            A new TensorDict with ``"log_prob"`` [N, T] float32, at each sampled token the
-            log-probability given everything before it, 0 elsewhere, differentiable where gradients
-            are enabled; ``"entropy"`` [N, T] likewise; ``"max_entropy"`` [N, 1].
+            A new TensorDict with ``"log_prob"`` [N, T], at each sampled token the log-probability given everything
+            before it, 0 elsewhere, differentiable where gradients are enabled; ``"entropy"`` [N, T] in the same form;
+            ``"max_entropy"`` [N, 1]. They are float32, or float64 where the weights are.
         """
-        tokens, attention, mask = self._read(tensordict)
-        log_prob = torch.zeros(tokens.shape, dtype=torch.float32, device=tokens.device)
-        entropies = torch.zeros_like(log_prob) if entropy else None
+        where, hidden, targets = self._hidden(tensordict)
         head = Head.of(self.model)
-        for rows in self._row_groups(tokens, attention, mask, micro_batch_tokens):
-            where, hidden, targets = self._hidden(rows, tokens[rows], attention[rows], mask[rows])
-            values, spread = score_tokens(hidden, targets, head, temperature=self.temperature, entropy=entropy)
-            log_prob = log_prob.index_put(where, values.float())
-            if entropies is not None and spread is not None:
-                entropies = entropies.index_put(where, spread.float())
+        tokens = tensordict[keys.TOKENS]
+        log_prob = tokens.new_zeros(tokens.shape, dtype=torch.promote_types(head.weight.dtype, torch.float32))
         out = tensordict.copy()
-        out[keys.LOG_PROB] = log_prob
-        top = log_prob.new_full((len(tokens), 1), math.log(self.vocab_size))
-        out[keys.MAX_ENTROPY] = top
-        if entropies is not None:
-            out[keys.ENTROPY] = entropies
+        out[keys.MAX_ENTROPY] = log_prob.new_full((len(tokens), 1), math.log(self.vocab_size))
+        spread = None
+        if hidden is not None:
+            values, spread = score_tokens(hidden, targets, head, temperature=self.temperature, entropy=entropy)
+            out[keys.LOG_PROB] = log_prob.index_put(where, values)
+        else:
+            out[keys.LOG_PROB] = log_prob
+        if entropy:
+            out[keys.ENTROPY] = log_prob if spread is None else log_prob.index_put(where, spread)
         return out
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
@@ -436,38 +355,30 @@ class Policy(TensorDictModuleBase):
         """
         from torchrl.modules.distributions import LLMMaskedCategorical
 
-        tokens, attention, mask = self._read(tensordict)
+        where, hidden, _ = self._hidden(tensordict)
+        tokens = tensordict[keys.TOKENS]
         logits = torch.zeros((*tokens.shape, self.vocab_size), device=tokens.device)
-        head = Head.of(self.model)
-        for rows in self._row_groups(tokens, attention, mask, None):
-            where, hidden, _ = self._hidden(rows, tokens[rows], attention[rows], mask[rows])
-            logits = logits.index_put(where, head.logits(hidden) / self.temperature)
-        return LLMMaskedCategorical(logits=logits, mask=mask)
+        if hidden is not None:
+            logits = logits.index_put(where, Head.of(self.model).logits(hidden) / self.temperature)
+        return LLMMaskedCategorical(logits=logits, mask=tensordict[keys.MASK])
 
-    def _read(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
+    def _hidden(self, tensordict: TensorDictBase) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
+        """Hidden states [M, H] that the sampled tokens are predicted from; None where there are none.
+
+        Returns:
+            Rows and columns of the sampled tokens in the batch, the hidden states, the tokens [M].
+        """
         tokens, attention, mask = (tensordict[key] for key in self.in_keys)
         if (mask & ~attention).any():
             raise ValueError("A sampled token is hidden from attention: mask must imply attention.")
-        return tokens, attention, mask
-
-    def _hidden(
-        self, rows: Tensor, tokens: Tensor, attention: Tensor, mask: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
-        """Hidden states [M, H] that the sampled tokens are predicted from.
-
-        Returns:
-            Rows and columns of the sampled tokens in the whole batch, the hidden states, the tokens.
-        """
-        (row, column), hidden = hidden_before(self.model.get_decoder(), self.reader, tokens, attention, mask)
-        return (rows[row], column), hidden, tokens[row, column]
-
-    def _row_groups(self, tokens: Tensor, attention: Tensor, mask: Tensor, budget: int | None) -> list[Tensor]:
-        """Numbers of the rows that have something to score, in groups within the budget."""
         rows = mask.any(1).nonzero().squeeze(1)
-        if budget is None or len(rows) == 0:
-            return [rows] if len(rows) else []
-        sequences = Sequences.of(tokens[rows], attention[rows], mask[rows])
-        return [rows[part] for part in self.reader.batches(sequences, budget)]
+        if not len(rows):
+            return (rows, rows), None, rows
+        (row, column), hidden = hidden_before(
+            self.model.get_decoder(), self.forward_pass, tokens[rows], attention[rows], mask[rows]
+        )
+        where = (rows[row], column)
+        return where, hidden, tokens[where]
 
     # Weights
 
@@ -515,19 +426,6 @@ def _room(model: Any, prompt: int, response: int) -> int:
             f"{limit} tokens. Give at most {limit // 2}."
         )
     return min(prompt, limit - response)
-
-
-def _chat_template(tokenizer: PreTrainedTokenizerBase, choice: str | None) -> str | None:
-    if choice is None:
-        return None
-    if choice == "auto":
-        return tokenizer.get_chat_template() if tokenizer.chat_template else None
-    try:
-        return Path(choice).read_text()
-    except OSError as error:
-        raise PolicyError(
-            f"The chat template {choice!r} cannot be read ({error}). Give 'auto', None or the path of a Jinja file."
-        ) from error
 
 
 def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.policies.scoring.forward import PADDED, Reader, Sequences
+from llmrl.policies.scoring.forward import PADDED, ForwardPass, Sequences
 
 LAYOUT = (keys.TOKENS, keys.ATTENTION, keys.MASK)
 
@@ -78,8 +78,8 @@ class Batch:
         """The same rows with other entries; those of the layout must not change."""
         return replace(self, data=data)
 
-    def micro_batches(self, budget: int, reader: Reader = PADDED) -> Iterator[Batch]:
-        """Parts of which a reader gives a model at most ``budget`` tokens, with their padding.
+    def micro_batches(self, budget: int, forward_pass: ForwardPass = PADDED) -> Iterator[Batch]:
+        """Parts of which a forward pass gives a model at most ``budget`` tokens, with their padding.
 
         A single row that is longer than the budget gets a part of its own. Rows without a sampled token are in
         none: they have nothing to score and no gradient.
@@ -87,12 +87,12 @@ class Batch:
         live = self.layout[keys.MASK].any(1).nonzero().squeeze(1)
         layout = self.layout[live]
         sequences = Sequences.of(*(layout[key] for key in LAYOUT))
-        for part in reader.batches(sequences, budget) if len(live) else []:
+        for part in forward_pass.batches(sequences, budget) if len(live) else []:
             yield self.take(live[torch.tensor(part)])
 
-    def extent(self, reader: Reader) -> tuple[int, int]:
+    def extent(self, forward_pass: ForwardPass) -> tuple[int, int]:
         """Rows, and tokens of each on the average, that a model reads of them together."""
-        return reader.extent(Sequences.of(*(self.layout[key] for key in LAYOUT)))
+        return forward_pass.extent(Sequences.of(*(self.layout[key] for key in LAYOUT)))
 
     def put_back(self, values: TensorDictBase | Mapping[Key, Tensor], names: Mapping[Key, Key]) -> None:
         """Write entries [n, t] to where their sampled tokens are in ``whole``, entries [n, 1] to their rows.
@@ -121,10 +121,10 @@ class Batch:
         scorer: Callable[[Batch], TensorDictBase],
         names: Mapping[Key, Key],
         budget: int,
-        reader: Reader = PADDED,
+        forward_pass: ForwardPass = PADDED,
     ) -> None:
         """Apply ``scorer`` to micro-batches and put the entries ``names`` back."""
-        for part in self.micro_batches(budget, reader):
+        for part in self.micro_batches(budget, forward_pass):
             part.put_back(scorer(part), names)
 
 

@@ -13,11 +13,13 @@ import torch
 from tensordict import TensorDict
 
 from llmrl import keys
+from llmrl.policies.episode import pack
 from llmrl.policies.policy import Policy
+from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.play import info_rows, play
 from llmrl.rollouts.records import Record
-from llmrl.rollouts.stream import problem_seed
+from llmrl.rollouts.stream import problem_seed, row_seed
 
 
 @dataclass
@@ -44,10 +46,10 @@ def collect(
     problem_ids: Sequence[int],
     *,
     seed: int,
-    generator: torch.Generator | None = None,
     group_size: int = 1,
-    greedy: bool = False,
+    options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
     first_group: int = 0,
+    stream: str = "train",
 ) -> Rollouts:
     """Play each problem ``group_size`` times, each time to the end of the episode.
 
@@ -57,10 +59,10 @@ def collect(
         policy: what answers.
         environments: where the problems and rewards come from.
         problem_ids: one per group.
-        seed: of environments that draw their problem instead of looking it up.
-        generator: of the sampling.
-        greedy: take the likeliest token instead of sampling.
+        seed: of environments that draw their problem instead of looking it up, and of the responses.
+        options: how responses are sampled.
         first_group: the group id of the first problem; the next ones count on.
+        stream: what the responses are for; groups of another stream are sampled with other random numbers.
 
     Returns:
         One row per episode, the rows of a group together. Problems whose prompt is longer than the
@@ -70,8 +72,12 @@ def collect(
     rows = len(ids)
     env = environments.of_size(rows)
     problems, first = env.reset(seed=[problem_seed(seed, i) for i in ids], options={"problem_id": ids})
-    trajectories = play(policy, env, problems, greedy=greedy, generator=generator)
-    data = policy.pack([t.episode for t in trajectories]).exclude("finish_reason")
+
+    def seed_of(row: int, turn: int) -> int:
+        return row_seed(seed, stream, first_group + row // group_size, row % group_size, turn)
+
+    trajectories = play(policy, env, problems, options=options, seeds=seed_of)
+    data = pack([t.episode for t in trajectories], policy.pad_id).to(policy.device).exclude("finish_reason")
     groups = torch.arange(rows) // group_size + first_group
     data[keys.GROUP] = groups
     data[keys.REWARD] = torch.tensor([[t.reward] for t in trajectories], dtype=torch.float32)

@@ -5,16 +5,16 @@ Owns whose turn it is. The policy owns the tokens, the environment the replies a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.policies.episode import Episode
 from llmrl.policies.policy import Policy
+from llmrl.policies.sampling.engine import SamplingOptions
 
 
 @dataclass
@@ -55,31 +55,35 @@ def play(
     env: TextVectorEnv,
     problems: Sequence[str],
     *,
-    greedy: bool = False,
-    generator: torch.Generator | None = None,
+    options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
+    seeds: Callable[[int, int], int] | None = None,
 ) -> list[Trajectory]:
     """Play the episodes that ``env.reset`` has begun to their end.
 
     An episode ends when the environment says so, when a response is cut off at the policy's limit, or
-    when the reply leaves no room for another response; the last two count as cut.  A row that has ended
+    when the reply leaves no room for another response; the last two count as cut. A row that has ended
     is neither stepped nor sampled for again.
 
     Args:
         policy: what answers.
         env: N environments.
         problems: their N first observations.
-        greedy: take the likeliest token instead of sampling.
-        generator: of the sampling.
+        options: how responses are sampled.
+        seeds: the seed of a row's turn, as a function of both; None: drawn from torch's global generator.
 
     Returns:
-        N finished episodes.  Where a prompt is longer than the policy allows, the row of tokens is
+        N finished episodes. Where a prompt is longer than the policy allows, the row of tokens is
         empty and the only response is the empty text.
     """
     trajectories = [Trajectory(episode) for episode in policy.begin(problems)]
     heard = [[problem] for problem in problems]
     live = list(range(len(trajectories)))
     while live:
-        responses = policy.respond([trajectories[row].episode for row in live], greedy=greedy, generator=generator)
+        responses = policy.respond(
+            [trajectories[row].episode for row in live],
+            options,
+            seeds=None if seeds is None else [seeds(row, len(trajectories[row].turns)) for row in live],
+        )
         actions: list[str | None] = [None] * len(trajectories)
         for row, response in zip(live, responses, strict=True):
             actions[row] = response
@@ -99,7 +103,7 @@ def play(
             trajectory.terminated, trajectory.truncated = bool(terminated[row]), bool(truncated[row])
             if not (trajectory.terminated or trajectory.truncated):
                 heard[row].append(replies[row])
-                cut[row] = not policy.hear(trajectory.episode, heard[row])
+                cut[row] = not policy.append_reply(trajectory.episode, heard[row])
         env.truncate(cut)
         live = [row for row in live if not (terminated[row] or truncated[row] or cut[row])]
     return trajectories

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ PassRates = Sequence[tuple[int, float]]
 class Rule(Protocol):
     """Decides which problems of a stream are asked; see :mod:`llmrl.training.curriculum`."""
 
-    name: str
+    name: ClassVar[str]
     """What a checkpoint calls it; no two rules of a stream have the same."""
 
     def admits(self, problem_id: int, position: int) -> bool:

@@ -28,7 +28,8 @@ from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.report.plots import plot_run
-from llmrl.rollouts.collect import Environments, Rollouts, collect
+from llmrl.rollouts.collect import Rollouts, collect
+from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
 from llmrl.training import checkpoint, faults, randomness
 from llmrl.training.config import Config, env_class
@@ -294,7 +295,7 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
     """
     config, policy = trainer.config, trainer.policy
     size = sum(p.numel() for p in policy.model.parameters())
-    trained = sum(p.numel() for p in trainer.parameters)
+    trained = sum(p.numel() for p in trainer.learner.parameters)
     rows = config.train.prompts_per_step * config.train.group_size
     display.panel("algorithm", str(trainer.algorithm))
     display.settings(config)
@@ -309,13 +310,12 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
     )
     for rule in trainer.problems.rules:
         display.note(f"choice     {rule}")
-    generator = torch.Generator(device=policy.device).manual_seed(config.seed)
-    probe = collect(policy, trainer.environments, range(8), seed=config.seed, generator=generator, group_size=1)
+    probe = collect(policy, trainer.environments, range(8), seed=config.seed, group_size=1)
     if not len(probe):
         raise ConfigError(
             f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."
         )
-    first = policy.encode([probe.records[0]["problem"]])[0]
+    first = policy.prompts.encode([probe.records[0]["problem"]])[0]
     display.panel("first prompt, as the model reads it", str(policy.tokenizer.decode(first)))
     record = probe.records[0]
     _refuse_broken(trainer.environments.env_id, probe, display)

@@ -17,7 +17,7 @@ from llmrl.commands.compare import run as run_compare
 from llmrl.commands.eval import EvalOptions, run
 from llmrl.errors import ConfigError
 from llmrl.evaluation import Evaluation, evaluate, running
-from llmrl.rollouts.collect import Environments
+from llmrl.rollouts.environments import Environments
 from llmrl.training.display import Display
 
 MATH = {"source": "generated", "split": "test", "levels": [1]}
@@ -172,7 +172,7 @@ def test_dropped_prompts_are_counted_and_left_out():
     environments = Environments("llmrl/MATH-v0", MATH)
     policy = tiny_policy(max_response_length=2, sharpness=1.0, max_prompt_length=90)
     asked = environments.of_size(12).reset(options={"problem_id": list(range(12))})[0]
-    fitting = sum(len(ids) <= 90 for ids in policy.encode(list(asked)))
+    fitting = sum(len(ids) <= 90 for ids in policy.prompts.encode(list(asked)))
     assert 0 < fitting < 12
     result = evaluate(policy, environments, 12, samples=2, batch=4)
     assert result.summary()["problems"] == fitting

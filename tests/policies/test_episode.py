@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from tiny import END, MODEL, STOP, USER, tiny_policy
 
-from llmrl.policies.episode import STAND_IN, Episode, continuation, written_behind
+from llmrl.policies.episode import Episode
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.policy import Policy
-from llmrl.policies.sampling.sampler import FINISH_END, FINISH_LENGTH, Sample
+from llmrl.policies.prompts import STAND_IN, continuation, written_behind
+from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +22,8 @@ def test_nano_reads_a_reply_as_if_the_whole_conversation_were_read_at_once(nano)
     response = nano.tokenizer("Add: $2+2=4$.", add_special_tokens=False)["input_ids"]
     (episode,) = nano.begin(["What is $2+2$?"])
     episode.add(Sample([*response, end], [-1.0] * (len(response) + 1), FINISH_END))
-    assert nano.hear(episode, ["What is $2+2$?", "That is not right. Try again."])
-    whole = nano.render("What is $2+2$?", "That is not right. Try again.")
+    assert nano.append_reply(episode, ["What is $2+2$?", "That is not right. Try again."])
+    whole = nano.prompts.render("What is $2+2$?", "That is not right. Try again.")
     whole = whole.replace(STAND_IN, "Add: $2+2=4$.")
     assert episode.context == nano.tokenizer(whole, add_special_tokens=False)["input_ids"]
     assert nano.tokenizer.decode(episode.context).count("<|end|>") == 1
@@ -52,10 +53,10 @@ def test_an_end_that_was_sampled_is_not_written_twice(text, end, want):
 
 def test_a_reply_without_a_template_is_the_prompt_template_again():
     policy = tiny_policy(chat=False)
-    policy.prompt_template = "Q: {problem} A: "
+    policy.prompts.prompt_template = "Q: {problem} A: "
     (episode,) = policy.begin(["1+1"])
     episode.add(Sample([50, 1], [-0.5, -0.5], FINISH_END))
-    assert policy.hear(episode, ["1+1", "no"])
+    assert policy.append_reply(episode, ["1+1", "no"])
     assert policy.tokenizer.decode(episode.tokens[2:]) == "Q: no A: "
 
 
@@ -65,7 +66,7 @@ def test_a_reply_needs_room_for_one_more_token():
         policy = tiny_policy(max_response_length=limit)
         (episode,) = policy.begin(said[:1])
         episode.add(Sample([50, 51, 52, 1], [-0.5] * 4, FINISH_END))
-        assert policy.hear(episode, said) == fits
+        assert policy.append_reply(episode, said) == fits
         assert episode.cut == (not fits)
         assert len(episode.tokens) == (8 if fits else 4)
 
@@ -73,7 +74,7 @@ def test_a_reply_needs_room_for_one_more_token():
 def test_behind_a_response_that_was_cut_off_nothing_is_read():
     policy = tiny_policy()
     episode = Episode([5], finish_reason=FINISH_LENGTH)
-    assert not policy.hear(episode, ["1+1", "no"])
+    assert not policy.append_reply(episode, ["1+1", "no"])
     assert episode.tokens == []
 
 

@@ -15,6 +15,7 @@ from tiny import (
     MODEL,
     STOP,
     USER,
+    seeds_of,
     tiny_folder,
     tiny_model,
     tiny_policy,
@@ -37,7 +38,7 @@ from transformers import (
 from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.policies.policy import LoraOptions, Policy, PolicyError
-from llmrl.policies.scoring.forward import PADDED
+from llmrl.policies.sampling.engine import SamplingOptions
 
 PROBLEMS = ["1+1", "What is seven times eight?", "x", "1+1", "Solve $x^2=4$."]
 
@@ -82,7 +83,7 @@ def test_sampler_and_scorer_agree_on_every_token(temperature, pad, more_ends):
     """With pad and end the same, with several end tokens, with left padding of mixed lengths."""
     policy = tiny_policy(temperature=temperature, pad=pad)
     policy.end_ids |= set(more_ends)
-    data = policy.generate(PROBLEMS * 4, generator=seeded())
+    data = policy.generate(PROBLEMS * 4, seeds=seeds_of(PROBLEMS * 4))
     lengths = data[keys.MASK].sum(1)
     assert lengths.min() < 16 or not more_ends
     assert_scores_are_exact(policy, data)
@@ -91,8 +92,8 @@ def test_sampler_and_scorer_agree_on_every_token(temperature, pad, more_ends):
 def test_the_layout():
     policy = tiny_policy()
     policy.end_ids |= set(range(30, 50))
-    data = policy.generate(PROBLEMS * 3, generator=seeded())
-    contexts = policy.encode(PROBLEMS * 3)
+    data = policy.generate(PROBLEMS * 3, seeds=seeds_of(PROBLEMS * 3))
+    contexts = policy.prompts.encode(PROBLEMS * 3)
     width = max(map(len, contexts))
     assert data.batch_size == (15,)
     for row, context in enumerate(contexts):
@@ -117,7 +118,7 @@ def test_the_end_token_is_trained_where_pad_and_end_are_the_same():
     assert policy.pad_id == end
     with torch.no_grad():  # an end token is likely, but not at once
         policy.model.get_output_embeddings().weight[end] *= 3
-    data = policy.generate(PROBLEMS * 8, generator=seeded(1))
+    data = policy.generate(PROBLEMS * 8, seeds=seeds_of(PROBLEMS * 8, 1))
     ended = data["finish_reason"] == 0
     assert 0 < ended.sum() < len(data)
     mask, tokens = data[keys.MASK], data[keys.TOKENS]
@@ -133,7 +134,7 @@ def test_a_pad_token_sampled_in_mid_response_stays():
     policy = tiny_policy()
     with torch.no_grad():
         policy.model.get_output_embeddings().weight[policy.pad_id].normal_(generator=seeded())
-    data = policy.generate(PROBLEMS * 8, generator=seeded())
+    data = policy.generate(PROBLEMS * 8, seeds=seeds_of(PROBLEMS * 8))
     sampled_pad = data[keys.MASK] & (data[keys.TOKENS] == policy.pad_id)
     assert sampled_pad.any()
     assert (data[keys.MASK].sum(1)[data["finish_reason"] == 1] == policy.max_response_length).all()
@@ -143,46 +144,24 @@ def test_a_pad_token_sampled_in_mid_response_stays():
 def test_scores_do_not_depend_on_padding_or_batch():
     policy = tiny_policy()
     policy.end_ids |= set(range(30, 130))
-    data = policy.generate(PROBLEMS, generator=seeded())
+    data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS))
     together = policy.score(data, entropy=True)
     wider = data.exclude("text").apply(lambda x: torch.nn.functional.pad(x, (5, 3)) if x.ndim == 2 else x)
     garbage = wider[keys.TOKENS]
     garbage[~wider[keys.ATTENTION]] = torch.randint(0, 261, garbage.shape)[~wider[keys.ATTENTION]]
     padded = policy.score(wider, entropy=True)
-    in_groups = policy.score(data, entropy=True, micro_batch_tokens=40)
     for key in (keys.LOG_PROB, keys.ENTROPY):
         torch.testing.assert_close(padded[key][:, 5:-3], together[key], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(in_groups[key], together[key], atol=1e-5, rtol=1e-5)
         for row in range(len(data)):
             alone = policy.score(data[row : row + 1], entropy=True)[key][0]
             torch.testing.assert_close(alone, together[key][row], atol=1e-5, rtol=1e-5)
 
 
-def test_micro_batches_stay_within_the_budget(monkeypatch):
-    policy = tiny_policy()
-    policy.reader = PADDED
-    data = policy.generate(PROBLEMS * 4, generator=seeded())
-    seen = []
-    forward = policy.model.model.forward
-    monkeypatch.setattr(
-        policy.model.model,
-        "forward",
-        lambda *args, **kw: seen.append(kw["input_ids"].shape) or forward(*args, **kw),
-    )
-    policy.score(data, micro_batch_tokens=150)
-    assert len(seen) > 1
-    assert sum(rows for rows, _ in seen) == 20
-    assert all(rows * width <= 150 for rows, width in seen)
-    # A row that is alone longer than the budget is read all the same.
-    assert policy.score(data, micro_batch_tokens=1)[keys.LOG_PROB].isfinite().all()
-
-
-@pytest.mark.parametrize("micro_batch_tokens", [None, 60])
-def test_the_gradient_of_score_is_that_of_the_dense_computation(micro_batch_tokens):
+def test_the_gradient_of_score_is_that_of_the_dense_computation():
     policy = tiny_policy(temperature=0.8)
-    data = policy.generate(PROBLEMS, generator=seeded())
+    data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS))
     factor = torch.randn(data[keys.MASK].shape, generator=seeded(1))
-    scored = policy.score(data, entropy=True, micro_batch_tokens=micro_batch_tokens)
+    scored = policy.score(data, entropy=True)
     (factor * (scored[keys.LOG_PROB] + 0.3 * scored[keys.ENTROPY])).sum().backward()
     got = {name: p.grad.clone() for name, p in policy.model.named_parameters()}
     policy.model.zero_grad()
@@ -214,7 +193,7 @@ def test_several_turns_in_a_row_are_scored_by_the_mask():
 
 def test_rows_without_sampled_tokens_cost_nothing_and_break_nothing():
     policy = tiny_policy(max_prompt_length=20)
-    data = policy.generate(["1", "much too long a problem for this policy", "2"], generator=seeded())
+    data = policy.generate(["1", "much too long a problem for this policy", "2"], seeds=[0, 1, 2])
     assert data["finish_reason"].tolist() == [1, 2, 1]
     assert not data[keys.ATTENTION][1].any()
     assert list(data["text", "response"])[1] == ""
@@ -232,7 +211,7 @@ def test_rows_without_sampled_tokens_cost_nothing_and_break_nothing():
 def test_bfloat16():
     policy = tiny_policy()
     policy.model.to(torch.bfloat16)
-    data = policy.generate(PROBLEMS * 4, generator=seeded())
+    data = policy.generate(PROBLEMS * 4, seeds=seeds_of(PROBLEMS * 4))
     scored = policy.score(data, entropy=True)
     mask = data[keys.MASK]
     gap = (scored[keys.LOG_PROB] - data[keys.SAMPLER_LOG_PROB])[mask].abs()
@@ -269,7 +248,7 @@ def test_other_kinds_of_models(kind):
         model.get_output_embeddings().weight.mul_(20 if kind != "untied" else 1)
     policy = Policy(model, tiny_tokenizer(), max_prompt_length=64, max_response_length=12, temperature=0.9)
     policy.train()  # dropout would show
-    data = policy.generate(PROBLEMS, generator=seeded())
+    data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS))
     scored = policy.score(data, entropy=True)
     policy.eval()
     assert_scores_are_exact(policy, data, tolerance=1e-4)
@@ -295,36 +274,37 @@ def test_a_head_that_is_not_understood_is_refused():
 
 def test_greedy_is_greedy_and_seeds_decide():
     policy = tiny_policy()
-    first = policy.generate(PROBLEMS, greedy=True)
+    first = policy.generate(PROBLEMS, SamplingOptions(greedy=True))
     torch.manual_seed(99)
-    assert torch.equal(first[keys.TOKENS], policy.generate(PROBLEMS, greedy=True)[keys.TOKENS])
-    a, b, c = (policy.generate(PROBLEMS, generator=seeded(s))[keys.TOKENS] for s in (1, 1, 2))
+    again = policy.generate(PROBLEMS, SamplingOptions(greedy=True))
+    assert torch.equal(first[keys.TOKENS], again[keys.TOKENS])
+    a, b, c = (policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS, s))[keys.TOKENS] for s in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
 
 def test_overrides_of_one_call():
     policy = tiny_policy(temperature=1.0)
-    data = policy.generate(PROBLEMS, max_new_tokens=3, temperature=0.05, generator=seeded())
+    data = policy.generate(PROBLEMS, SamplingOptions(max_new_tokens=3, temperature=0.05), seeds=seeds_of(PROBLEMS))
     assert data[keys.MASK].sum(1).tolist() == [3] * 5
     assert data[keys.SAMPLER_LOG_PROB][data[keys.MASK]].exp().mean() > 0.5
     with pytest.raises(ValueError, match="max_new_tokens must be at least 1, got 0"):
-        policy.generate(PROBLEMS, max_new_tokens=0)
+        policy.generate(PROBLEMS, SamplingOptions(max_new_tokens=0))
 
 
 def test_a_tensordict_of_prompts():
     policy = tiny_policy()
-    want = policy.generate(PROBLEMS, generator=seeded())
+    want = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS))
     texts = TensorDict(batch_size=[5])
     texts["text", "prompt"] = NonTensorStack(*PROBLEMS)
-    got = policy.generate(texts, generator=seeded())
+    got = policy.generate(texts, seeds=seeds_of(texts))
     assert torch.equal(got[keys.TOKENS], want[keys.TOKENS])
-    contexts = policy.encode(PROBLEMS)
+    contexts = policy.prompts.encode(PROBLEMS)
     width = max(map(len, contexts))
     ids = torch.tensor([[9] * (width - len(c)) + c for c in contexts])
     real = torch.tensor([[False] * (width - len(c)) + [True] * len(c) for c in contexts])
     tokens = TensorDict({("tokens", "prompt"): ids, ("masks", "prompt"): real}, [5])
-    got = policy.generate(tokens, generator=seeded())
+    got = policy.generate(tokens, seeds=seeds_of(tokens))
     assert torch.equal(got[keys.TOKENS], want[keys.TOKENS])
     with pytest.raises(KeyError, match="generate needs"):
         policy.generate(TensorDict({"x": torch.zeros(2)}, [2]))
@@ -334,38 +314,38 @@ def test_a_tensordict_of_prompts():
 
 def test_prompts_use_the_chat_template_if_there_is_one(tmp_path):
     policy = tiny_policy()
-    assert policy.render("{2}") == f"{USER}{{2}}{MODEL}"
-    first = policy.encode(["ab"])[0]
+    assert policy.prompts.render("{2}") == f"{USER}{{2}}{MODEL}"
+    first = policy.prompts.encode(["ab"])[0]
     user, model = policy.tokenizer.convert_tokens_to_ids([USER, MODEL])
     assert first[0] == user
     assert first[-1] == model
     assert len(first) == 4  # the special tokens are one token each, and there is no other
     args = policy.model, policy.tokenizer
     plain = Policy(*args, chat_template=None, prompt_template="Q: {problem} \\boxed{} A:")
-    assert plain.render("{2}") == "Q: {2} \\boxed{} A:"
-    assert Policy(args[0], tiny_tokenizer(chat=False)).render("2") == "2"
+    assert plain.prompts.render("{2}") == "Q: {2} \\boxed{} A:"
+    assert Policy(args[0], tiny_tokenizer(chat=False)).prompts.render("2") == "2"
     (tmp_path / "own.jinja").write_text(CHAT_TEMPLATE.replace(USER, STOP))
     own = Policy(*args, chat_template=str(tmp_path / "own.jinja"))
-    assert own.render("2") == f"{STOP}2{MODEL}"
-    assert policy.encode([]) == []
+    assert own.prompts.render("2") == f"{STOP}2{MODEL}"
+    assert policy.prompts.encode([]) == []
 
 
 def test_a_tokenizer_that_closes_every_text_does_not_end_the_prompt():
     tokenizer = tiny_tokenizer(chat=False)
-    want = Policy(tiny_model(), tokenizer).encode(["ab", f"ab{END}"])
+    want = Policy(tiny_model(), tokenizer).prompts.encode(["ab", f"ab{END}"])
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"$A {END}", special_tokens=[(END, tokenizer.eos_token_id)]
     )
     policy = Policy(tiny_model(), tokenizer)
-    assert policy.encode(["ab"]) == want[:1]
+    assert policy.prompts.encode(["ab"]) == want[:1]
 
 
 def test_special_tokens_are_written_once():
     """A tokenizer that begins every text with a token does so without a chat template only."""
     tokenizer = tiny_tokenizer()
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{STOP} $A", special_tokens=[(STOP, 2)])
-    assert 2 not in Policy(tiny_model(), tokenizer).encode(["ab"])[0]
-    plain = Policy(tiny_model(), tokenizer, chat_template=None).encode(["ab"])[0]
+    assert 2 not in Policy(tiny_model(), tokenizer).prompts.encode(["ab"])[0]
+    plain = Policy(tiny_model(), tokenizer, chat_template=None).prompts.encode(["ab"])[0]
     assert plain[0] == 2
     assert plain.count(2) == 1
 
@@ -399,7 +379,7 @@ def test_bad_settings(settings, message):
 
 def test_bad_masks_are_refused():
     policy = tiny_policy()
-    data = policy.generate(PROBLEMS, generator=seeded()).exclude("text")
+    data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS)).exclude("text")
     hidden = data.clone()
     hidden[keys.ATTENTION][0, -1] = False
     with pytest.raises(ValueError, match="mask must imply attention"):
@@ -411,7 +391,7 @@ def test_bad_masks_are_refused():
 
 def test_score_leaves_its_input_alone_and_composes():
     policy = tiny_policy()
-    data = policy.generate(PROBLEMS, generator=seeded())
+    data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS))
     before = set(data.keys(include_nested=True, leaves_only=True))
     policy.score(data, entropy=True)
     assert set(data.keys(include_nested=True, leaves_only=True)) == before
@@ -434,7 +414,7 @@ def test_torchrl_reads_the_distribution():
 
     policy = tiny_policy(temperature=0.8)
     policy.end_ids |= set(range(30, 130))
-    data = policy.generate(PROBLEMS, generator=seeded())
+    data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS))
     dist = policy.get_dist(data)
     scored = policy.score(data, entropy=True)
     mask = data[keys.MASK]
@@ -458,12 +438,12 @@ def test_torchrl_reads_the_distribution():
 
 def test_sync_counts_versions_and_new_weights_are_sampled_at_once():
     policy = tiny_policy()
-    before = policy.generate(PROBLEMS, greedy=True)[keys.TOKENS]
+    before = policy.generate(PROBLEMS, SamplingOptions(greedy=True))[keys.TOKENS]
     with torch.no_grad():
         policy.model.model.layers[0].mlp.down_proj.weight.mul_(-2)
     assert policy.version == 0
     assert policy.sync() == policy.version == 1
-    data = policy.generate(PROBLEMS, greedy=True)
+    data = policy.generate(PROBLEMS, SamplingOptions(greedy=True))
     assert not torch.equal(data[keys.TOKENS], before)
     assert_scores_are_exact(policy, data)
 
@@ -481,7 +461,7 @@ def test_save_and_load(tmp_path):
     assert again.end_ids == {1, 2}
     assert again.pad_id == policy.pad_id
     policy.end_ids = again.end_ids
-    x, y = policy.generate(PROBLEMS, greedy=True), again.generate(PROBLEMS, greedy=True)
+    x, y = (p.generate(PROBLEMS, SamplingOptions(greedy=True)) for p in (policy, again))
     assert torch.equal(x[keys.TOKENS], y[keys.TOKENS])
 
 
@@ -490,7 +470,7 @@ def test_a_copy_is_a_policy_of_its_own():
     reference = copy.deepcopy(policy).requires_grad_(False)
     with torch.no_grad():
         policy.model.model.norm.weight.mul_(2)
-    data = policy.generate(PROBLEMS, generator=seeded())
+    data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS))
     assert not torch.equal(policy.score(data)[keys.LOG_PROB], reference.score(data)[keys.LOG_PROB])
 
 
@@ -502,7 +482,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path):
         policy = Policy.from_pretrained(folder, gradient_checkpointing=checkpointing, **options)
         policy.train()
         assert policy.model.is_gradient_checkpointing == checkpointing
-        data = policy.generate(PROBLEMS, generator=seeded())
+        data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS))
         policy.score(data)[keys.LOG_PROB].sum().backward()
         gradients.append([p.grad for p in policy.model.parameters()])
     for a, b in zip(*gradients, strict=True):
@@ -528,7 +508,7 @@ def test_low_rank_adapters(tmp_path, targets):
         for name, p in policy.model.named_parameters():
             if "lora_B" in name:
                 p.normal_(std=0.2, generator=seeded())
-    data = policy.generate(PROBLEMS, generator=seeded())
+    data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS))
     assert_scores_are_exact(policy, data, tolerance=1e-4)
     policy.score(data)[keys.LOG_PROB].sum().backward()
     for name, p in policy.model.named_parameters():

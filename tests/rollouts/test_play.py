@@ -19,7 +19,9 @@ from llmrl.credit.credit import GAE
 from llmrl.envs.text import FreeText
 from llmrl.evaluation import evaluate
 from llmrl.policies.policy import PolicyError
-from llmrl.rollouts.collect import Environments, collect, concatenate, trim
+from llmrl.rollouts.batch import Batch
+from llmrl.rollouts.collect import collect, concatenate
+from llmrl.rollouts.environments import Environments
 from llmrl.training.config import parse
 from llmrl.training.session import build
 
@@ -84,8 +86,7 @@ def chatty(*, chat: bool = True, max_response_length: int = 200):
 
 def play_some(policy, rows: int = 6, **options: Any):
     environments = Environments("tests/Chat-v0", options)
-    generator = torch.Generator().manual_seed(0)
-    rollouts = collect(policy, environments, range(rows), seed=0, generator=generator, group_size=2)
+    rollouts = collect(policy, environments, range(rows), seed=0, group_size=2)
     heard = [env.unwrapped.heard for env in environments.of_size(2 * rows).envs]
     return rollouts, heard
 
@@ -150,7 +151,7 @@ def test_scores_of_rows_with_holes_are_those_of_one_dense_forward_pass(chat):
     policy = chatty(chat=chat)
     data = play_some(policy)[0].data
     with torch.no_grad():
-        scored = policy.score(data, entropy=True, micro_batch_tokens=150)
+        scored = policy.score(data, entropy=True)
         for row, (tokens, mask) in enumerate(real_rows(data)):
             log_p = policy.model(input_ids=tokens[None]).logits[0].float().log_softmax(-1)
             at = mask.nonzero().squeeze(1)
@@ -168,7 +169,7 @@ def test_joining_and_trimming_keep_the_holes():
     short, _ = play_some(policy, rows=1)
     long, _ = play_some(policy, rows=3)
     joined = concatenate([short, long])
-    for data in (joined.data, trim(joined.data)):
+    for data in (joined.data, Batch.of(joined.data).data):
         got = [(t.tolist(), m.tolist()) for t, m in real_rows(data)]
         want = [(t.tolist(), m.tolist()) for part in (short, long) for t, m in real_rows(part.data)]
         assert got == want
@@ -192,7 +193,7 @@ def test_the_length_limit_ends_an_episode():
 
 def test_a_prompt_that_is_too_long_plays_no_second_turn():
     policy = chatty()
-    policy.max_prompt_length = len(policy.encode(["question 1?"])[0])
+    policy.max_prompt_length = len(policy.prompts.encode(["question 1?"])[0])
     rollouts, heard = play_some(policy, rows=3, turns=2)
     assert rollouts.dropped_prompts == 1
     assert [record["problem_id"] for record in rollouts.records] == [0, 0, 1, 1]
@@ -201,7 +202,7 @@ def test_a_prompt_that_is_too_long_plays_no_second_turn():
 
 def test_a_template_that_rewrites_earlier_turns_is_refused():
     policy = chatty()
-    policy.chat_template = policy.chat_template.replace(
+    policy.prompts.chat_template = policy.prompts.chat_template.replace(
         "{{ m['content'] }}", "{{ m['content'].split('</think>')[-1] }}"
     )
     assert play_some(policy, turns=1)[0].records
@@ -275,6 +276,8 @@ def test_reward_rises_where_only_the_second_turn_tells_what_to_say(tmp_path):
         [
             "--algo",
             "grpo",
+            "--seed",
+            "1",
             "--policy",
             str(tiny_folder(tmp_path, sharpness=1.0)),
             "--env",

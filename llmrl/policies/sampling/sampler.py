@@ -7,7 +7,7 @@ once; rows that have ended leave the batch.  Text, templates and TensorDicts are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,68 +15,11 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from llmrl.policies.sampling.decoding import Product, decoding
+from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample, row_limits, row_seeds, uniform
 from llmrl.policies.scoring.head import Head
 
-FINISH_END, FINISH_LENGTH, FINISH_REFUSED = 0, 1, 2
 GROWTH = 16  # tokens by which the cache grows
 DROP_SHARE = 0.125  # ended rows leave when they are this share of the batch
-
-
-class Sample(NamedTuple):
-    """One response."""
-
-    tokens: list[int]
-    """Sampled ids, the end token included."""
-    log_probs: list[float]
-    """Of each token under the distribution that it was drawn from."""
-    finish_reason: int
-    """``FINISH_END``: an end token was sampled; ``FINISH_LENGTH``: the limit was reached."""
-
-
-class Engine(Protocol):
-    """What samples in the policy's place, from weights of its own."""
-
-    def sample(
-        self,
-        contexts: Sequence[Sequence[int]],
-        *,
-        end_ids: Iterable[int],
-        version: int,
-        max_new_tokens: int | Sequence[int],
-        temperature: float,
-        greedy: bool,
-        generator: torch.Generator | None,
-    ) -> list[Sample]:
-        """One response for each context; refused if the weights are not of that version."""
-
-    def push(self, model: Any, version: int) -> None:
-        """Take the model's weights."""
-
-    def pause(self) -> None:
-        """Nothing is sampled until the next push: memory may be freed."""
-
-    def close(self) -> None:
-        """End it; safe to call twice."""
-
-
-def row_limits(
-    contexts: Sequence[Sequence[int]], *, max_new_tokens: int | Sequence[int], temperature: float
-) -> list[int]:
-    """The limit of each response; refuses what nothing could be sampled for."""
-    if not temperature > 0:
-        raise ValueError(f"temperature must be greater than 0, got {temperature}.")
-    if isinstance(max_new_tokens, int):
-        limits = [max_new_tokens] * len(contexts)
-    else:
-        limits = list(max_new_tokens)
-    if len(limits) != len(contexts):
-        raise ValueError(f"Got {len(limits)} max_new_tokens for {len(contexts)} contexts.")
-    if limits and min(limits) < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {min(limits)}.")
-    empty = [row for row, context in enumerate(contexts) if len(context) == 0]
-    if empty:
-        raise ValueError(f"A context needs at least one token; empty: rows {empty[:8]}.")
-    return limits
 
 
 class Sampler:
@@ -111,26 +54,22 @@ class Sampler:
         max_new_tokens: int | Sequence[int],
         temperature: float = 1.0,
         greedy: bool = False,
-        generator: torch.Generator | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[Sample]:
         """One response for each context, in their order.
 
-        A row's random numbers depend on the generator and on the row's place alone, so neither the
-        other rows nor the size of the batches matter to what it draws.
+        A row's random numbers depend on its seed alone: neither the other rows nor their order nor the size of
+        the batches matter to what it draws.
 
         Args:
             contexts: token ids, at least one each; equal ones are read once.
             max_new_tokens: limit of every response, or one for each.
             temperature: what logits are divided by, also where ``greedy`` records log-probabilities.
             greedy: take the likeliest token.
-            generator: where random numbers come from; None: torch's global generator.
+            seeds: one for each row, from 0 to 2**63 - 1; None: drawn from torch's global generator.
         """
         limits = row_limits(contexts, max_new_tokens=max_new_tokens, temperature=temperature)
-        uniform = None
-        if not greedy:
-            device = self.model.device if generator is None else generator.device
-            size = (len(contexts), max(limits, default=0))
-            uniform = torch.rand(size, generator=generator, device=device).to(self.model.device)
+        keys = None if greedy else torch.tensor(row_seeds(len(contexts), seeds), device=self.model.device)
         # Equal contexts side by side, long ones first: little padding, and nothing is read twice.
         order = sorted(range(len(contexts)), key=lambda i: (-len(contexts[i]), list(contexts[i]), i))
         was_training = self.model.training
@@ -145,7 +84,7 @@ class Sampler:
                 decoder = self.model.get_decoder()
                 with decoding(decoder, rows=len(rows), tokens=max(lengths)) as product:
                     batch = _Batch(self, [contexts[i] for i in rows], lengths, temperature, product)
-                    drawn = batch.run(None if uniform is None else uniform[rows])
+                    drawn = batch.run(None if keys is None else keys[rows])
                 samples |= dict(zip(rows, drawn, strict=True))
         finally:
             self.model.train(was_training)
@@ -174,8 +113,8 @@ class _Batch:
         self.max_new_tokens = max(limits)
         self.temperature = temperature
 
-    def run(self, uniform: Tensor | None) -> list[Sample]:
-        """Sample until every row has ended; ``uniform`` [B, max_new_tokens], None: greedy."""
+    def run(self, seeds: Tensor | None) -> list[Sample]:
+        """Sample until every row has ended; ``seeds`` [B], None: greedy."""
         device, size, limit = self.model.device, len(self.contexts), self.max_new_tokens
         hidden, attention, cache = self._prefill()
         tokens = torch.full((size, limit), self.pad_id, device=device)
@@ -186,9 +125,10 @@ class _Batch:
         position = attention.sum(1)
         live = torch.ones(size, dtype=torch.bool, device=device)
         width = attention.shape[1] - limit
+        numbers = None if seeds is None else uniform(seeds, 0, limit)
         for step in range(limit):
             log_p = (self.head.finish(self.project(hidden)) / self.temperature).log_softmax(-1)
-            token = log_p.argmax(1) if uniform is None else _draw(log_p.exp(), uniform[rows, step])
+            token = log_p.argmax(1) if numbers is None else _draw(log_p.exp(), numbers[rows, step])
             chosen = log_p.gather(1, token[:, None]).squeeze(1)
             tokens[rows, step] = torch.where(live, token, self.pad_id)
             log_probs[rows, step] = torch.where(live, chosen, 0.0)

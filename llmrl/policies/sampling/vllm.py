@@ -30,8 +30,8 @@ import llmrl
 from llmrl.errors import EngineError
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.sampling import wire
+from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample, row_limits, row_seeds
 from llmrl.policies.sampling.folders import PrivateFolder
-from llmrl.policies.sampling.sampler import FINISH_END, FINISH_LENGTH, Sample, row_limits
 from llmrl.policies.sampling.servers import (
     Address,
     Barred,
@@ -137,12 +137,11 @@ class VLLM:
         max_new_tokens: int | Sequence[int],
         temperature: float = 1.0,
         greedy: bool = False,
-        generator: torch.Generator | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[Sample]:
         """One response for each context, in their order; equal ones are read once.
 
-        A row's random numbers depend on the generator and on the row's place alone, and not on the server that
-        samples it.
+        A row's random numbers depend on its seed alone, and not on the server that samples it.
 
         Args:
             contexts: token ids, at least one each.
@@ -151,7 +150,7 @@ class VLLM:
             max_new_tokens: limit of every response, or one for each.
             temperature: what logits are divided by.
             greedy: take the likeliest token; log-probabilities are then those of temperature 1.
-            generator: where random numbers come from; None: torch's global generator.
+            seeds: one for each row, from 0 to 2**63 - 1; None: drawn from torch's global generator.
 
         Raises:
             EngineError: the weights are old, or no engine could sample this batch.
@@ -170,12 +169,11 @@ class VLLM:
                 f"A prompt and its response may have {self.max_length} tokens together in this engine, "
                 f"got {context} + {limit}. Make the policy with larger limits."
             )
-        seeds = None if greedy else _seeds(len(contexts), generator)
         asked = wire.Sampling.model_construct(
             run=self.run,
             weights=self._identity,
             contexts=[list(context) for context in contexts],
-            seeds=seeds,
+            seeds=None if greedy else row_seeds(len(contexts), seeds),
             limits=limits,
             temperature=float(temperature),
             end_ids=sorted(end_ids),
@@ -598,8 +596,3 @@ def _settings(
         cache_bytes=wanted if cache_gib is None else int(cache_gib * GIB),
         sleep=sleep,
     )
-
-
-def _seeds(count: int, generator: torch.Generator | None) -> list[int]:
-    device = None if generator is None else generator.device
-    return torch.randint(1 << 62, (count,), generator=generator, device=device).tolist()

@@ -91,7 +91,7 @@ class Sequences:
         return sequence, step
 
 
-class Reader(Protocol):
+class ForwardPass(Protocol):
     """A way to have a model read sequences."""
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
@@ -114,13 +114,13 @@ class Reader(Protocol):
 
 
 def hidden_before(
-    decoder: Any, reader: Reader, tokens: Tensor, attention: Tensor, mask: Tensor
+    decoder: Any, forward_pass: ForwardPass, tokens: Tensor, attention: Tensor, mask: Tensor
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The hidden states that the sampled tokens are predicted from, differentiable.
 
     Args:
         decoder: maps ids and positions to ``last_hidden_state``, without a head.
-        reader: how it reads them.
+        forward_pass: how it reads them.
         tokens: [N, T] int64.
         attention: [N, T] bool, the tokens that are no padding.
         mask: [N, T] bool, the sampled tokens; at least one in each row.
@@ -133,14 +133,14 @@ def hidden_before(
     """
     sequences = Sequences.of(tokens, attention, mask)
     sequence, step = sequences.before_sampled()
-    return (sequence, sequences.columns[sequence, step + 1]), reader.hidden(decoder, sequences)
+    return (sequence, sequences.columns[sequence, step + 1]), forward_pass.hidden(decoder, sequences)
 
 
 class Padded:
     """Each sequence in a row of its own, padded to the longest."""
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
-        """See :class:`Reader`."""
+        """See :class:`ForwardPass`."""
         layout = Layout.one_each(sequences.lengths)
         return _read(decoder, sequences, layout)
 
@@ -155,7 +155,7 @@ class Padded:
         return batches
 
     def extent(self, sequences: Sequences) -> tuple[int, int]:
-        """See :class:`Reader`."""
+        """See :class:`ForwardPass`."""
         return len(sequences), sequences.width
 
 
@@ -167,7 +167,7 @@ class Packed:
     """
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
-        """See :class:`Reader`."""
+        """See :class:`ForwardPass`."""
         return _read(decoder, sequences, Layout.packed(sequences.lengths))
 
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
@@ -186,7 +186,7 @@ class Packed:
         return batches
 
     def extent(self, sequences: Sequences) -> tuple[int, int]:
-        """See :class:`Reader`."""
+        """See :class:`ForwardPass`."""
         layout = Layout.packed(sequences.lengths)
         return layout.rows, layout.width
 

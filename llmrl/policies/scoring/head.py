@@ -7,7 +7,6 @@ tokens and vocabulary.  Which tokens are scored, and their hidden states, is the
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,27 +63,6 @@ class Head:
         """Logits [..., V] in float32 of ``hidden @ weight.T + bias``."""
         z = product.float() * self.scale
         return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
-
-
-def score_logits(
-    logits: Tensor, targets: Tensor, *, temperature: float = 1.0, entropy: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """The same as :func:`score_tokens` from logits that are there already.
-
-        log p_i = z_iy - logsumexp(z_i),   H_i = -sum_v p_iv log p_iv,   z = logits / temperature
-
-    Args:
-        logits: [M, V].
-        targets: [M] int64.
-        temperature: what logits are divided by.
-        entropy: whether to compute the entropy.
-
-    Returns:
-        Log-probabilities [M] and entropies [M] (or None) in nats, float32.
-    """
-    log_p = (logits.float() / temperature).log_softmax(-1)
-    log_prob = log_p.gather(-1, targets[:, None]).squeeze(-1)
-    return log_prob, -(log_p.exp() * log_p).sum(-1) if entropy else None
 
 
 def score_tokens(
@@ -281,12 +259,3 @@ def _tiles(
     inner = scale / (temperature if softcap is None else softcap)
     outer = None if softcap is None else softcap / temperature
     return _Tiles(hidden.to(work) * inner, weight, bias, inner, outer)
-
-
-def max_entropy(vocabulary: int) -> float:
-    """Entropy in nats of the uniform distribution, the largest there is.
-
-    >>> round(max_entropy(512), 3)
-    6.238
-    """
-    return math.log(vocabulary)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from llmrl.policies.loading import PolicyError
-from llmrl.policies.scoring.forward import PACKED, PADDED, Reader, hidden_before
+from llmrl.policies.scoring.forward import PACKED, PADDED, ForwardPass, hidden_before
 from llmrl.policies.scoring.sharing import SHARED
 
 PROBE_LENGTH = 48
@@ -29,7 +29,7 @@ TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 0.1}
 logger = logging.getLogger(__name__)
 
 
-def reader_for(decoder: Any, name: str, *, packing: bool, share_prompts: bool) -> Reader:
+def forward_pass_for(decoder: Any, name: str, *, packing: bool, share_prompts: bool) -> ForwardPass:
     """The way that is asked for.
 
     The model reads a few made-up sequences that way and each alone; hidden states and gradients must agree.
@@ -71,7 +71,7 @@ def reader_for(decoder: Any, name: str, *, packing: bool, share_prompts: bool) -
     return PADDED
 
 
-def _gap(decoder: Any, reader: Reader, shares: Sequence[float], prompt: float) -> tuple[float, float]:
+def _gap(decoder: Any, forward_pass: ForwardPass, shares: Sequence[float], prompt: float) -> tuple[float, float]:
     """How far hidden states and gradients of sequences read together are off, and how far they may be.
 
     Args:
@@ -94,7 +94,7 @@ def _gap(decoder: Any, reader: Reader, shares: Sequence[float], prompt: float) -
     attention = place <= (torch.tensor(shares) * longest).long()[:, None]
     mask = attention & (place >= common)
     tokens, attention, mask = tokens.to(device), attention.to(device), mask.to(device)
-    together, together_back = _probe(decoder, embedding, reader, tokens, attention, mask)
+    together, together_back = _probe(decoder, embedding, forward_pass, tokens, attention, mask)
     parts = [
         _probe(decoder, embedding, PADDED, tokens[i], attention[i], mask[i])
         for i in torch.arange(len(shares), device=device)[:, None]
@@ -106,7 +106,7 @@ def _gap(decoder: Any, reader: Reader, shares: Sequence[float], prompt: float) -
 
 
 def _probe(
-    decoder: Any, embedding: Any, reader: Reader, tokens: Tensor, attention: Tensor, mask: Tensor
+    decoder: Any, embedding: Any, forward_pass: ForwardPass, tokens: Tensor, attention: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Hidden states [M, H] before the sampled tokens; and the gradient of a sum of them in the embeddings, added
     up for each token of the vocabulary [PROBE_VOCABULARY, H]."""
@@ -119,7 +119,7 @@ def _probe(
     hook = embedding.register_forward_hook(keep)
     try:
         with torch.enable_grad():
-            _, hidden = hidden_before(decoder, reader, tokens, attention, mask)
+            _, hidden = hidden_before(decoder, forward_pass, tokens, attention, mask)
             signs = torch.linspace(-1, 1, hidden.shape[1], device=hidden.device)
             leaves = torch.autograd.grad((hidden * signs).sum(), [leaf for _, leaf in read])
     finally:

@@ -29,7 +29,7 @@ class Shared:
     """
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
-        """See :class:`llmrl.policies.scoring.forward.Reader`.
+        """See :class:`llmrl.policies.scoring.forward.ForwardPass`.
 
         Raises:
             RuntimeError: gradient checkpointing is on, which leaves the cache out.
@@ -70,7 +70,7 @@ class Shared:
         return min(ways, key=lambda parts: sum(_tokens(sequences, part) for part in parts))
 
     def extent(self, sequences: Sequences) -> tuple[int, int]:
-        """See :class:`llmrl.policies.scoring.forward.Reader`."""
+        """See :class:`llmrl.policies.scoring.forward.ForwardPass`."""
         count = len(sequences)
         tokens = _tokens(sequences, range(count))
         return count, -(-tokens // max(count, 1))

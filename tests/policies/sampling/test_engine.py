@@ -18,6 +18,7 @@ from llmrl import keys
 from llmrl.errors import ConfigError, EngineError
 from llmrl.policies.policy import LoraOptions, PolicyError
 from llmrl.policies.sampling import vllm
+from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.sampling.servers import Barred, Forgotten, Server
 from llmrl.policies.sampling.vllm import VLLM
 from llmrl.training.config import parse
@@ -66,8 +67,8 @@ def with_engine(host: StandIn, stand_in, **options):
 def test_what_the_engine_samples_is_what_generate_returns(stand_in):
     host = StandIn()
     policy = with_engine(host, stand_in)
-    data = policy.generate(["ab", "c", "x" * 200], generator=torch.Generator().manual_seed(0))
-    contexts = policy.encode(["ab", "c"])
+    data = policy.generate(["ab", "c", "x" * 200])
+    contexts = policy.prompts.encode(["ab", "c"])
     assert [r.contexts for r in host.requests] == [contexts]  # the long one is refused here
     mask = data[keys.MASK]
     repeated = [response(context, policy.max_response_length, []).tokens for context in contexts]
@@ -80,17 +81,18 @@ def test_what_the_engine_samples_is_what_generate_returns(stand_in):
     assert host.requests[-1].limits == [policy.max_response_length] * 2
 
 
-def test_seeds_are_the_generators_and_greedy_has_none(stand_in):
+def test_seeds_are_those_given_or_the_global_generators_and_greedy_has_none(stand_in):
     host = StandIn()
     policy = with_engine(host, stand_in)
-    generator = torch.Generator().manual_seed(3)
-    state = generator.get_state()
-    policy.generate(["a"] * 4, generator=generator)
-    policy.generate(["a"] * 4, generator=generator)
-    generator.set_state(state)
-    policy.generate(["a"] * 4, generator=generator)
-    policy.generate(["a"] * 4, greedy=True, generator=generator)
-    first, second, again, greedy = (request.seeds for request in host.requests)
+    torch.manual_seed(3)
+    policy.generate(["a"] * 4)
+    policy.generate(["a"] * 4)
+    torch.manual_seed(3)
+    policy.generate(["a"] * 4)
+    policy.generate(["a"] * 4, SamplingOptions(greedy=True), seeds=range(4))
+    policy.generate(["a", "x" * 200, "a"], seeds=[5, 6, 7])
+    first, second, again, greedy, given = (request.seeds for request in host.requests)
+    assert given == [5, 7]  # the row between is refused here
     assert len({*first, *second}) == 8
     assert first == again
     assert greedy is None
@@ -155,7 +157,7 @@ def test_a_server_that_comes_back_without_memory_is_told_everything_again(stand_
     host = StandIn(fails)
     policy = with_engine(host, stand_in)
     policy.sync()
-    data = policy.generate(["ab"] * 3, generator=torch.Generator().manual_seed(0))
+    data = policy.generate(["ab"] * 3)
     assert len(data) == 3
     assert len(host.requests) == 1
     assert host.weights.step == 1
@@ -200,9 +202,9 @@ def test_without_vllm_the_error_is_the_line_that_installs_it(monkeypatch, gpu, e
 def test_a_response_that_the_engine_has_no_room_for(stand_in):
     policy = with_engine(StandIn(), stand_in)
     with pytest.raises(ValueError, match=r"may have 144 tokens together in this engine, got 4 \+ 200"):
-        policy.generate(["ab"], max_new_tokens=200)
+        policy.generate(["ab"], SamplingOptions(max_new_tokens=200))
     with pytest.raises(ValueError, match="temperature must be greater than 0"):
-        policy.generate(["ab"], temperature=0.0)
+        policy.generate(["ab"], SamplingOptions(temperature=0.0))
 
 
 def test_it_sleeps_only_if_told_to(stand_in):

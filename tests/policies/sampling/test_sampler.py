@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import tiny_model
+from tiny import seeds_of, tiny_model
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
-from llmrl.policies.sampling.sampler import FINISH_END, FINISH_LENGTH, Sampler, _draw, _stay
+from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH
+from llmrl.policies.sampling.sampler import Sampler, _draw, _stay
 
 CONTEXTS = [[7, 8, 9], [20], [30, 31, 32, 33, 34, 35, 36], [7, 8, 9], [50, 51]]
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def forced_log_probs(model, context, tokens, temperature):
@@ -28,7 +25,9 @@ def forced_log_probs(model, context, tokens, temperature):
 @pytest.mark.parametrize("end_ids", [[], [1], list(range(1, 200))])
 def test_recorded_log_probs_are_those_of_the_distribution_sampled_from(temperature, end_ids):
     model = tiny_model()
-    samples = Sampler(model, end_ids, 0).sample(CONTEXTS, max_new_tokens=9, temperature=temperature, generator=seeded())
+    samples = Sampler(model, end_ids, 0).sample(
+        CONTEXTS, max_new_tokens=9, temperature=temperature, seeds=seeds_of(CONTEXTS)
+    )
     for context, sample in zip(CONTEXTS, samples, strict=True):
         want = forced_log_probs(model, context, sample.tokens, temperature)
         torch.testing.assert_close(torch.tensor(sample.log_probs), want, atol=1e-4, rtol=1e-4)
@@ -36,7 +35,7 @@ def test_recorded_log_probs_are_those_of_the_distribution_sampled_from(temperatu
 
 def test_a_response_stops_at_the_first_end_token_and_holds_it():
     end_ids = list(range(1, 60))
-    samples = Sampler(tiny_model(), end_ids, 0).sample(CONTEXTS * 6, max_new_tokens=12, generator=seeded())
+    samples = Sampler(tiny_model(), end_ids, 0).sample(CONTEXTS * 6, max_new_tokens=12, seeds=seeds_of(CONTEXTS * 6))
     assert {s.finish_reason for s in samples} == {FINISH_END, FINISH_LENGTH}
     for sample in samples:
         assert not set(sample.tokens[:-1]) & set(end_ids)
@@ -56,21 +55,22 @@ def test_an_end_token_at_the_limit_is_an_end():
 def test_rows_do_not_depend_on_the_batches(max_cache_tokens):
     model, end_ids = tiny_model(), list(range(1, 60))
     contexts = CONTEXTS * 5
-    want = Sampler(model, end_ids, 0).sample(contexts, max_new_tokens=12, generator=seeded())
+    want = Sampler(model, end_ids, 0).sample(contexts, max_new_tokens=12, seeds=seeds_of(contexts))
     got = Sampler(model, end_ids, 0, max_cache_tokens=max_cache_tokens).sample(
-        contexts, max_new_tokens=12, generator=seeded()
+        contexts, max_new_tokens=12, seeds=seeds_of(contexts)
     )
     assert [s.tokens for s in got] == [s.tokens for s in want]
 
 
-def test_one_generator_state_one_result_and_the_next_draw_differs():
-    sampler, generator = Sampler(tiny_model(), [1], 0), seeded(3)
-    first = sampler.sample(CONTEXTS, max_new_tokens=8, generator=generator)
-    second = sampler.sample(CONTEXTS, max_new_tokens=8, generator=generator)
-    again = sampler.sample(CONTEXTS, max_new_tokens=8, generator=seeded(3))
-    assert first == again
-    assert first != second
+def test_a_row_depends_on_its_seed_alone():
+    sampler, seeds = Sampler(tiny_model(), list(range(1, 30)), 0), seeds_of(CONTEXTS, 3)
+    first = sampler.sample(CONTEXTS, max_new_tokens=8, seeds=seeds)
+    assert sampler.sample(CONTEXTS, max_new_tokens=8, seeds=seeds) == first
+    assert sampler.sample(CONTEXTS, max_new_tokens=8, seeds=seeds_of(CONTEXTS, 4)) != first
     assert first[0].tokens != first[3].tokens  # the same context, another row
+    for rows in ([2], [4, 1], [3, 0, 0]):  # alone, in another order, twice
+        some = sampler.sample([CONTEXTS[i] for i in rows], max_new_tokens=6, seeds=[seeds[i] for i in rows])
+        assert [sample.tokens for sample in some] == [first[i].tokens[:6] for i in rows]
 
 
 def test_the_global_generator_is_the_default():
@@ -142,9 +142,7 @@ def test_ended_rows_leave_the_batch(monkeypatch):
         "forward",
         lambda *args, **kw: sizes.append(len(kw["input_ids"])) or forward(*args, **kw),
     )
-    samples = Sampler(model, range(1, 60), 0).sample(
-        [[i + 60] for i in range(40)], max_new_tokens=30, generator=seeded()
-    )
+    samples = Sampler(model, range(1, 60), 0).sample([[i + 60] for i in range(40)], max_new_tokens=30, seeds=range(40))
     lengths = [len(s.tokens) for s in samples]
     assert len(sizes) == max(lengths)
     for step, size in enumerate(sizes[1:], start=1):
@@ -157,7 +155,7 @@ def test_the_frequencies_are_those_of_the_model():
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([[7, 8, 9]])).logits[0, -1]
     want = (logits / 0.5).softmax(-1)
-    samples = Sampler(model, [], 0).sample([[7, 8, 9]] * 20_000, max_new_tokens=1, temperature=0.5, generator=seeded())
+    samples = Sampler(model, [], 0).sample([[7, 8, 9]] * 20_000, max_new_tokens=1, temperature=0.5, seeds=range(20_000))
     counts = torch.bincount(torch.tensor([s.tokens[0] for s in samples]), minlength=261)
     error = (counts / 20_000 - want).abs()
     assert (error <= 5 * (want * (1 - want) / 20_000).sqrt() + 1e-4).all()
@@ -207,8 +205,8 @@ def test_no_contexts_no_samples():
 def test_each_response_has_a_limit_of_its_own():
     """A row is what it would be with the largest limit, cut at its own."""
     model, end_ids, limits = tiny_model(), list(range(1, 20)), [3, 12, 1, 7, 12] * 4
-    want = Sampler(model, end_ids, 0).sample(CONTEXTS * 4, max_new_tokens=12, generator=seeded())
-    got = Sampler(model, end_ids, 0).sample(CONTEXTS * 4, max_new_tokens=limits, generator=seeded())
+    want = Sampler(model, end_ids, 0).sample(CONTEXTS * 4, max_new_tokens=12, seeds=seeds_of(CONTEXTS * 4))
+    got = Sampler(model, end_ids, 0).sample(CONTEXTS * 4, max_new_tokens=limits, seeds=seeds_of(CONTEXTS * 4))
     for limit, whole, sample in zip(limits, want, got, strict=True):
         assert sample.tokens == whole.tokens[:limit]
         ended = sample.tokens[-1] in end_ids

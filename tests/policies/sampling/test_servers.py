@@ -390,7 +390,7 @@ def urls(running_servers) -> str:
 
 
 def sampled(policy, prompts=("a", "bb", "ccc", "dddd")):
-    data = policy.generate([p for p in prompts for _ in range(3)], generator=torch.Generator().manual_seed(0))
+    data = policy.generate([p for p in prompts for _ in range(3)], seeds=range(3 * len(prompts)))
     return data[keys.TOKENS][data[keys.MASK]].tolist()
 
 

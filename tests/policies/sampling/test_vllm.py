@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_tokenizer
+from tiny import seeds_of, tiny_tokenizer
 from transformers import XGLMConfig, XGLMForCausalLM
 
 from llmrl import keys
 from llmrl.commands.train import main
 from llmrl.policies.policy import Policy, PolicyError
+from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.sampling.vllm import VLLM
 from llmrl.training.config import parse
 from llmrl.training.metrics import read_metrics
@@ -56,7 +57,7 @@ def nano() -> Policy:
 def greedy(policy: Policy, engine: VLLM | None) -> list[list[int]]:
     """The greedy responses, by an engine or by the policy's own loop."""
     kept, policy.engine = policy.engine, engine
-    data = policy.generate(PROBLEMS, greedy=True, max_new_tokens=LIMIT)
+    data = policy.generate(PROBLEMS, SamplingOptions(greedy=True, max_new_tokens=LIMIT))
     policy.engine = kept
     return [row[mask].tolist() for row, mask in zip(data[keys.TOKENS], data[keys.MASK], strict=True)]
 
@@ -185,14 +186,14 @@ def test_the_tied_head_follows_too(policy, weights):
     now = greedy(policy, policy.engine)
     assert now == greedy(policy, None)
     assert now != before
-    assert largest_gap(policy, policy.generate(PROBLEMS * 4, generator=seeded())) < TOLERANCE
+    assert largest_gap(policy, policy.generate(PROBLEMS * 4, seeds=seeds_of(PROBLEMS * 4))) < TOLERANCE
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_log_probabilities_are_the_scorers(policy, temperature):
     policy.temperature = temperature
     try:
-        data = policy.generate(PROBLEMS * 8, generator=seeded())
+        data = policy.generate(PROBLEMS * 8, seeds=seeds_of(PROBLEMS * 8))
         assert largest_gap(policy, data) < TOLERANCE
         policy.temperature = temperature + 0.2  # the test would notice
         assert largest_gap(policy, data) > 100 * TOLERANCE
@@ -201,15 +202,15 @@ def test_log_probabilities_are_the_scorers(policy, temperature):
 
 
 def test_greedy_log_probabilities_are_those_of_temperature_1(policy):
-    assert largest_gap(policy, policy.generate(PROBLEMS, greedy=True)) < TOLERANCE
+    assert largest_gap(policy, policy.generate(PROBLEMS, SamplingOptions(greedy=True))) < TOLERANCE
 
 
 def test_samples_have_the_scorers_distribution(policy):
     """How often each first token comes, against the probabilities of the model."""
     count = 600
-    data = policy.generate(PROBLEMS[:1] * count, generator=seeded(), max_new_tokens=1)
+    data = policy.generate(PROBLEMS[:1] * count, SamplingOptions(max_new_tokens=1), seeds=range(count))
     with torch.no_grad():
-        ids = torch.tensor(policy.encode(PROBLEMS[:1]))
+        ids = torch.tensor(policy.prompts.encode(PROBLEMS[:1]))
         p = policy.model(input_ids=ids).logits[0, -1].softmax(-1)
     seen = torch.bincount(data[keys.TOKENS][:, -1], minlength=len(p)) / count
     spread = (p * (1 - p) / count).sqrt()
@@ -218,25 +219,22 @@ def test_samples_have_the_scorers_distribution(policy):
 
 
 def test_a_seed_reproduces_and_the_next_draw_differs(policy):
-    generator = seeded(7)
-    first = policy.generate(PROBLEMS, generator=generator)
-    state = generator.get_state()
-    second = policy.generate(PROBLEMS, generator=generator)
-    generator.set_state(state)
-    assert equal(second, policy.generate(PROBLEMS, generator=generator))
+    first = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS, 7))
+    second = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS, 8))
+    assert equal(second, policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS, 8)))
     assert not equal(first, second)
 
 
 def test_a_group_is_one_prompt_read_once_and_as_many_different_responses(policy):
     long = ["Compute the sum. " * 30 + "What is $3+4$?"]
-    tokens = len(policy.encode(long)[0])
+    tokens = len(policy.prompts.encode(long)[0])
     assert tokens > 64
-    data = policy.generate(long * 6, generator=seeded())
+    data = policy.generate(long * 6, seeds=seeds_of(long * 6))
     responses = [row[mask].tolist() for row, mask in zip(data[keys.TOKENS], data[keys.MASK], strict=True)]
     assert len({tuple(response) for response in responses}) > 1
     assert policy.engine.cached_tokens >= 5 * 64  # all but the first row, in whole blocks
     assert largest_gap(policy, data) < TOLERANCE
-    again = policy.generate(long * 6, generator=seeded())
+    again = policy.generate(long * 6, seeds=seeds_of(long * 6))
     assert equal(data, again)
 
 
@@ -244,11 +242,11 @@ def test_every_end_token_ends_a_response_and_is_kept(policy):
     ends = set(policy.end_ids)
     try:
         policy.end_ids |= {greedy(policy, None)[0][3]}
-        data = policy.generate(PROBLEMS, greedy=True)
+        data = policy.generate(PROBLEMS, SamplingOptions(greedy=True))
         assert greedy(policy, policy.engine) == greedy(policy, None)
         assert data["finish_reason"][0] == 0
         policy.end_ids = set()
-        assert (policy.generate(PROBLEMS, greedy=True)["finish_reason"] == 1).all()
+        assert (policy.generate(PROBLEMS, SamplingOptions(greedy=True))["finish_reason"] == 1).all()
         assert greedy(policy, policy.engine) == greedy(policy, None)
     finally:
         policy.end_ids = ends
@@ -257,7 +255,7 @@ def test_every_end_token_ends_a_response_and_is_kept(policy):
 def test_a_prompt_that_is_too_long_is_refused_and_the_others_are_answered(policy):
     kept, policy.max_prompt_length = policy.max_prompt_length, 60
     try:
-        data = policy.generate([PROBLEMS[0], "x " * 200, PROBLEMS[1]], greedy=True)
+        data = policy.generate([PROBLEMS[0], "x " * 200, PROBLEMS[1]], SamplingOptions(greedy=True))
         assert data["finish_reason"].tolist()[1] == 2
         assert not data[keys.MASK][1].any()
         assert data[keys.MASK][0].any()
@@ -271,10 +269,10 @@ def test_the_death_of_the_engine_changes_nothing(policy, weights, caplog):
         for parameter in weights.parameters():
             parameter.mul_(1.02)
     policy.sync()
-    want = policy.generate(PROBLEMS * 2, generator=seeded(5))
+    want = policy.generate(PROBLEMS * 2, seeds=seeds_of(PROBLEMS * 2, 5))
     restarts = policy.engine.restarts
     policy.engine._child._process.kill()
-    got = policy.generate(PROBLEMS * 2, generator=seeded(5))
+    got = policy.generate(PROBLEMS * 2, seeds=seeds_of(PROBLEMS * 2, 5))
     assert equal(want, got)
     assert policy.engine.restarts == restarts + 1
     assert "The engine at this machine failed" in caplog.text

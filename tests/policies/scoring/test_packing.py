@@ -28,7 +28,7 @@ from llmrl.policies.critic import Critic
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.policy import Policy
 from llmrl.policies.scoring.forward import PACKED, PADDED, Layout, Sequences
-from llmrl.policies.scoring.probing import TOLERANCE, reader_for
+from llmrl.policies.scoring.probing import TOLERANCE, forward_pass_for
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_the_critic_is_packed_like_the_policy(widths):
     data = batch(LENGTHS)
     scorer = policy(make("llama"), packing=True)
     critic = Critic.from_policy(scorer)
-    assert critic.reader is PACKED
+    assert critic.forward_pass is PACKED
     widths.clear()
     compare_critic(critic, data)
     assert widths[0][0] < len(data)
@@ -114,7 +114,7 @@ def test_gradient_checkpointing_and_adapters_are_packed_too(tmp_path):
     )
     scorer.train()
     grads, values = [], []
-    for scorer.reader in (PACKED, PADDED):
+    for scorer.forward_pass in (PACKED, PADDED):
         scored = scorer.score(data)[keys.LOG_PROB]
         scored.sum().backward()
         values.append(scored.detach())
@@ -171,12 +171,12 @@ def test_positions_that_do_not_begin_anew_are_refused_though_attention_is_right(
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_a_model_that_can_is_not_refused_for_its_rounding(name, dtype):
     decoder = make(name, dtype).get_decoder()
-    assert reader_for(decoder, name, packing=True, share_prompts=False) is PACKED
+    assert forward_pass_for(decoder, name, packing=True, share_prompts=False) is PACKED
 
 
 def test_a_short_context_is_not_overrun_by_the_check():
     policy_of_9 = Policy(tiny_model(max_position_embeddings=9), tiny_tokenizer(), max_response_length=4, packing=True)
-    assert policy_of_9.reader is PACKED
+    assert policy_of_9.forward_pass is PACKED
 
 
 # The layout.

@@ -28,9 +28,10 @@ from llmrl import keys
 from llmrl.policies.critic import Critic
 from llmrl.policies.loading import LoraOptions
 from llmrl.policies.policy import Policy
+from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.scoring import sharing
 from llmrl.policies.scoring.forward import PADDED, Sequences
-from llmrl.policies.scoring.probing import TOLERANCE, reader_for
+from llmrl.policies.scoring.probing import TOLERANCE, forward_pass_for
 from llmrl.policies.scoring.sharing import SHARED, worthwhile
 
 # Three prompts, one of them with the beginning of another; the longest response last.
@@ -70,7 +71,7 @@ def test_scores_and_gradients_are_those_of_one_response_at_a_time(name, budget, 
     data = groups()
     model = make(name)
     shared, alone = policy(model), policy(model, share_prompts=False)
-    assert (shared.reader, alone.reader) == (SHARED, PADDED)
+    assert (shared.forward_pass, alone.forward_pass) == (SHARED, PADDED)
     shapes.clear()
     compare_with_alone(shared, alone, data, budget)
     assert shapes
@@ -108,7 +109,7 @@ def test_one_token_of_a_prompt_may_differ_and_what_is_equal_is_still_read_once(s
     data = groups()
     data[keys.TOKENS][1, 12 - 3] = 7  # the third token before the response
     scorer = policy(make("llama"))
-    assert scorer.reader is SHARED
+    assert scorer.forward_pass is SHARED
     shapes.clear()
     got = scorer.score(data)[keys.LOG_PROB]
     assert shapes == [(4, 8)]  # three prompts and this one
@@ -119,7 +120,7 @@ def test_one_token_of_a_prompt_may_differ_and_what_is_equal_is_still_read_once(s
 def test_the_critic_reads_like_the_policy(shapes):
     data = groups()
     critic = Critic.from_policy(policy(make("llama")))
-    assert critic.reader is SHARED
+    assert critic.forward_pass is SHARED
     shapes.clear()
     compare_critic(critic, data)
     assert len(shapes) == 1
@@ -133,7 +134,7 @@ def test_adapters_are_read_so_too(tmp_path, shapes):
     scorer.train()
     grads, values = [], []
     shapes.clear()
-    for scorer.reader in (SHARED, PADDED):
+    for scorer.forward_pass in (SHARED, PADDED):
         scored = scorer.score(data)[keys.LOG_PROB]
         scored.sum().backward()
         values.append(scored.detach())
@@ -149,7 +150,7 @@ def test_adapters_are_read_so_too(tmp_path, shapes):
 def test_prompts_that_differ_are_read_as_ever(shapes):
     data = batch(GROUPS)
     scorer = policy(make("llama"))
-    assert scorer.reader is SHARED
+    assert scorer.forward_pass is SHARED
     shapes.clear()
     scorer.score(data)
     assert not shapes
@@ -158,7 +159,7 @@ def test_prompts_that_differ_are_read_as_ever(shapes):
 def test_long_responses_to_a_short_prompt_are_read_as_ever(shapes):
     data = batch([(3, 28), (3, 30), (3, 2)], same=[0, 0, 0])
     scorer = policy(make("llama"))
-    assert scorer.reader is SHARED
+    assert scorer.forward_pass is SHARED
     shapes.clear()
     scorer.score(data)
     assert not shapes
@@ -178,9 +179,9 @@ def test_it_is_worthwhile_when_an_eighth_is_saved(prompt, rest, count, data):
 def test_gradient_checkpointing_reads_as_ever(tmp_path):
     folder = tiny_folder(tmp_path)
     scorer = Policy.from_pretrained(folder, device="cpu", gradient_checkpointing=True)
-    assert scorer.reader is PADDED
+    assert scorer.forward_pass is PADDED
     scorer = Policy.from_pretrained(folder, device="cpu")
-    assert scorer.reader is SHARED
+    assert scorer.forward_pass is SHARED
     scorer.model.gradient_checkpointing_enable()
     scorer.train()
     with pytest.raises(RuntimeError, match=r"switched on after.*gradient_checkpointing=True"):
@@ -190,17 +191,17 @@ def test_gradient_checkpointing_reads_as_ever(tmp_path):
 def test_a_model_without_such_a_cache_is_read_as_ever_and_a_warning_says_so(caplog):
     with caplog.at_level(logging.WARNING):
         scorer = policy(mamba())
-    assert scorer.reader is PADDED
+    assert scorer.forward_pass is PADDED
     assert "MambaForCausalLM: a prompt is read once for each response to it" in caplog.text
     assert "--train.no-share-prompts" in caplog.text
     caplog.clear()
-    assert policy(mamba(), share_prompts=False).reader is PADDED
+    assert policy(mamba(), share_prompts=False).forward_pass is PADDED
     assert not caplog.text
 
 
 def test_a_policy_that_only_samples_tries_nothing(monkeypatch):
-    monkeypatch.setattr("llmrl.policies.policy.reader_for", lambda *args, **ways: pytest.fail("tried"))
-    assert len(policy(make("llama")).generate(["hello"], max_new_tokens=3)) == 1
+    monkeypatch.setattr("llmrl.policies.policy.forward_pass_for", lambda *args, **ways: pytest.fail("tried"))
+    assert len(policy(make("llama")).generate(["hello"], SamplingOptions(max_new_tokens=3))) == 1
 
 
 def test_a_cache_that_cuts_the_gradient_is_noticed(monkeypatch, caplog):
@@ -216,7 +217,7 @@ def test_a_cache_that_cuts_the_gradient_is_noticed(monkeypatch, caplog):
         return out
 
     monkeypatch.setattr(attention, "forward", cut)
-    assert policy(model).reader is PADDED
+    assert policy(model).forward_pass is PADDED
     assert "hidden states or gradients would be off by" in caplog.text
 
 
@@ -224,7 +225,7 @@ def test_positions_that_begin_anew_behind_the_cache_are_noticed(monkeypatch, cap
     model = make("gpt2")
     embed = model.get_decoder().wpe.forward
     monkeypatch.setattr(model.get_decoder().wpe, "forward", lambda p: embed(torch.arange(p.shape[1]).expand_as(p)))
-    assert policy(model).reader is PADDED
+    assert policy(model).forward_pass is PADDED
     assert "would be off by" in caplog.text
 
 
@@ -232,12 +233,12 @@ def test_positions_that_begin_anew_behind_the_cache_are_noticed(monkeypatch, cap
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_a_model_that_can_is_not_refused_for_its_rounding(name, dtype):
     decoder = make(name, dtype).get_decoder()
-    assert reader_for(decoder, name, packing=False, share_prompts=True) is SHARED
+    assert forward_pass_for(decoder, name, packing=False, share_prompts=True) is SHARED
 
 
 def test_a_short_context_is_not_overrun_by_the_try():
     model = tiny_model(max_position_embeddings=9)
-    assert Policy(model, tiny_tokenizer(), max_response_length=4).reader is SHARED
+    assert Policy(model, tiny_tokenizer(), max_response_length=4).forward_pass is SHARED
 
 
 # Which are read together.

@@ -1,0 +1,206 @@
+"""Prompts: from a problem to the token ids that a model reads, and from a reply to those that follow a response.
+
+Owns templates, the system prompt, the instruction and the special tokens. Limits are the policy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+
+from llmrl.policies.loading import PolicyError
+from llmrl.registry import suggest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+STAND_IN = "<think>\nfirst\n</think>\n\nthen"
+"""Stands for a response in a rendered history: templates that rewrite responses change this one too."""
+
+
+class Prompts:
+    """Writes prompts for one tokenizer.
+
+    Args:
+        tokenizer: of the model; its chat template is used where ``chat_template`` is ``"auto"``.
+        chat_template: ``"auto"``: the tokenizer's if it has one; None: ``prompt_template``; else the name of one of
+            the tokenizer's templates, or the path of a Jinja file.
+        prompt_template: what a prompt looks like without a chat template.
+        system_prompt: the message in front of the first problem; needs a chat template.
+        instruction: written behind each problem, after an empty line.
+        template_arguments: given to the chat template, such as ``{"enable_thinking": False}``.
+
+    Raises:
+        PolicyError: a template cannot be used.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        chat_template: str | None = "auto",
+        prompt_template: str = "{problem}",
+        system_prompt: str | None = None,
+        instruction: str | None = None,
+        template_arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        if "{problem}" not in prompt_template:
+            raise PolicyError(f"prompt_template must contain {{problem}}, got {prompt_template!r}.")
+        self.tokenizer = tokenizer
+        self.chat_template = _chat_template(tokenizer, chat_template)
+        self.prompt_template = prompt_template
+        self.system_prompt = system_prompt
+        self.instruction = instruction
+        self.template_arguments = dict(template_arguments or {})
+        if self.chat_template is None:
+            for name, given in (("system_prompt", system_prompt), ("template_arguments", template_arguments)):
+                if given:
+                    raise PolicyError(
+                        f"{name} needs a chat template, and this policy has none. Write the text into prompt_template, "
+                        "or give the path of a Jinja file as chat_template."
+                    )
+            if prompt_template == "{problem}" and not tokenizer("a")["input_ids"]:
+                raise PolicyError("The tokenizer writes no token for the text 'a': it is not the model's tokenizer.")
+        elif prompt_template != "{problem}":
+            raise PolicyError(
+                "prompt_template is used only without a chat template, and this policy has one. Give chat_template "
+                "None (--policy.chat-template None) besides, or use instruction and system_prompt."
+            )
+        self.render("1 + 1")  # a template that raises is refused now
+
+    def render(self, problem: str, *replies: str) -> str:
+        """The prompt as text, special tokens visible.
+
+        Args:
+            problem: what is asked.
+            replies: what is said later on; :data:`STAND_IN` takes the place of the responses between.
+        """
+        if self.instruction:
+            problem = f"{problem}\n\n{self.instruction}"
+        if self.chat_template is None:
+            turns = [self.prompt_template.replace("{problem}", text) for text in (problem, *replies)]
+            return STAND_IN.join(turns)
+        messages = [{"role": "system", "content": self.system_prompt}] if self.system_prompt else []
+        messages += [{"role": "user", "content": problem}]
+        for reply in replies:
+            messages += [
+                {"role": "assistant", "content": STAND_IN},
+                {"role": "user", "content": reply},
+            ]
+        try:
+            return self.tokenizer.apply_chat_template(  # type: ignore[return-value]
+                messages,
+                chat_template=self.chat_template,
+                add_generation_prompt=True,
+                tokenize=False,
+                **self.template_arguments,
+            )
+        except (TemplateError, TypeError, ValueError, KeyError) as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise PolicyError(
+                f"The chat template cannot render messages with the roles {roles}: {error}. Leave out what it does not "
+                "know (a system prompt, template arguments), or give --policy.chat-template a Jinja file that does."
+            ) from error
+
+    def encode(self, problems: Sequence[str]) -> list[list[int]]:
+        """The ids of each rendered prompt; nothing is cut, whatever the length."""
+        if not problems:
+            return []
+        # A chat template writes the special tokens itself.
+        rendered = [self.render(problem) for problem in problems]
+        special = self.chat_template is None
+        contexts = self.tokenizer(rendered, add_special_tokens=special)["input_ids"]
+        end = self.tokenizer.eos_token_id
+        if special and end is not None:  # some tokenizers close every text: no response could begin
+            bare = self.tokenizer(rendered, add_special_tokens=False)["input_ids"]
+            contexts = [
+                ids[:-1] if ids and ids[-1] == end and plain[-1:] != [end] else ids
+                for ids, plain in zip(contexts, bare, strict=True)
+            ]
+        return contexts
+
+    def reply(self, said: Sequence[str], end: int) -> list[int]:
+        """The ids that follow a response: what closes it, the newest reply, and what opens the next response.
+
+        Args:
+            said: the problem and all replies so far.
+            end: the token that ended the response.
+
+        Raises:
+            PolicyError: the chat template rewrites earlier turns.
+        """
+        text = written_behind(self.render(*said[:-1]), self.render(*said))
+        return continuation(self.tokenizer, text, end)
+
+
+def written_behind(before: str, whole: str) -> str:
+    """What a template writes between a response and the next one.
+
+    Args:
+        before: the rendered history in front of the response.
+        whole: the rendered history with :data:`STAND_IN` as the response, and the reply to it.
+
+    Raises:
+        PolicyError: the second does not begin with the first and the response.
+
+    >>> written_behind("Q: 2+2 A: ", f"Q: 2+2 A: {STAND_IN}<end>Q: 3+3 A: ")
+    '<end>Q: 3+3 A: '
+    """
+    begin = before + STAND_IN
+    if not whole.startswith(begin):
+        raise PolicyError(
+            "The chat template rewrites what came before: with a reply behind it, the history that "
+            f"the model has read and written as {_end_of(begin)!r} is rendered as "
+            f"{_end_of(whole)!r}. An episode of several turns is one row that only grows. Give "
+            "--policy.chat-template a Jinja file that leaves earlier turns as they were (reasoning "
+            "in <think> included)."
+        )
+    return whole[len(begin) :]
+
+
+def continuation(tokenizer: PreTrainedTokenizerBase, text: str, end: int) -> list[int]:
+    """The ids of ``text`` behind a response that closed with the token ``end``.
+
+    Templates close a response themselves: that token is there already and is not written again.
+    """
+    close = str(tokenizer.decode([end]))
+    if end in tokenizer.added_tokens_decoder:  # else it may be how the reply's own words begin
+        blank, found, rest = text.partition(close)
+        text = rest if found and not blank.strip() else text
+    # Encoded behind the end token, as some tokenizers treat the beginning of a text in a way of its own.
+    ids = tokenizer(close + text, add_special_tokens=False)["input_ids"]
+    if end in ids[:2]:
+        return ids[ids.index(end) + 1 :]
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _end_of(text: str, length: int = 240) -> str:
+    return text if len(text) <= length else "..." + text[-length:]
+
+
+def _chat_template(tokenizer: PreTrainedTokenizerBase, choice: str | None) -> str | None:
+    if choice is None:
+        return None
+    own = tokenizer.chat_template
+    if choice == "auto":
+        if not own:
+            return None
+        if isinstance(own, dict) and "default" not in own:
+            raise PolicyError(
+                f"The tokenizer has several chat templates and none is called default: {', '.join(sorted(own))}. "
+                "Give one of these names (--policy.chat-template NAME)."
+            )
+        return tokenizer.get_chat_template()
+    if isinstance(own, dict) and choice in own:
+        return own[choice]
+    try:
+        return Path(choice).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        named = f" The tokenizer's own: {suggest(choice, own)}" if isinstance(own, dict) else ""
+        raise PolicyError(
+            f"The chat template {choice!r} cannot be read ({error}). Give 'auto', None or the path of a Jinja file."
+            f"{named}"
+        ) from error
