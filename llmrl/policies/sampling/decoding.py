@@ -1,4 +1,4 @@
-"""One token per row, quickly on a processor: repacked weights, and attention that does not copy its cache.
+"""One token per row, quickly on a CPU: repacked weights, and attention that does not copy its cache.
 
 Both compute what the model computes, to rounding.  Elsewhere, and for other types of weights, nothing is changed.
 When to decode, and what becomes of the hidden states, is the sampler's business.

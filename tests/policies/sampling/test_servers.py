@@ -270,6 +270,12 @@ def test_an_answer_that_drips_is_waited_for_no_longer_than_is_allowed(liar, monk
         asyncio.run(liar.server.sample(ASKED, VOCABULARY))
 
 
+def test_an_answer_is_read_no_further_than_one_could_be_long(liar):
+    liar.answer = http(json.dumps(GOOD).encode() + b" " * 100_000)
+    with pytest.raises(Lost, match="its answer to /sample is longer than"):
+        asyncio.run(liar.server.sample(ASKED, VOCABULARY))
+
+
 def test_a_server_without_a_sign_of_life_is_given_up(liar, monkeypatch):
     monkeypatch.setattr(wire, "SILENCE", 0.5)
     liar.answer, liar.pause = b"H" * (1 << 18), 5.0
