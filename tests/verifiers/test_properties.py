@@ -1,5 +1,7 @@
 """Properties of grading: no string is right for two values, order does not matter, nothing written is ungraded."""
 
+from itertools import pairwise
+
 import pytest
 
 from llmrl.verifiers import MathVerifier, grade_answer
@@ -189,7 +191,7 @@ def test_an_undefined_gold_is_refused(text):
 def test_each_gold_is_its_own_answer_alone():
     for gold in GOLDS:
         assert grade_answer(gold, gold).score
-    for first, second in zip(GOLDS, GOLDS[1:], strict=False):
+    for first, second in pairwise(GOLDS):
         assert not grade_answer(first, second).score
         assert not grade_answer(second, first).score
 

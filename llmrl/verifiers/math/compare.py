@@ -24,8 +24,8 @@ from llmrl.verifiers.math.answers import (
     Words,
 )
 from llmrl.verifiers.math.line import as_pieces
-from llmrl.verifiers.math.texts import plain_words
 from llmrl.verifiers.math.rules import GradingRules
+from llmrl.verifiers.math.texts import plain_words
 from llmrl.verifiers.math.values import PI, Exponent, Value, number, proportion, single
 
 _BASES = (

@@ -24,8 +24,8 @@ from llmrl.verifiers.math.exact import plain_number
 from llmrl.verifiers.math.extract import Found, find_answer
 from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
 from llmrl.verifiers.math.parsing.tree import unworked
-from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings
 from llmrl.verifiers.math.rules import GradingRules
+from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings
 from llmrl.verifiers.pool import WorkerPool
 from llmrl.verifiers.verdict import Verdict
 
