@@ -13,6 +13,7 @@ from tiny import tiny_folder
 from llmrl import keys
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.errors import ConfigError
+from llmrl.rollouts.collect import collect
 from llmrl.training import faults, session
 from llmrl.training.config import parse
 from llmrl.training.faults import Memory, TooLarge, TrainingError, load_batch
@@ -291,6 +292,20 @@ def test_an_environment_that_always_raises_stops_the_run_after_some_steps(tiny):
     ):
         trainer.step()
     assert same(before, weights(trainer))
+
+
+def test_a_verifier_that_never_answers_stops_the_run_after_some_steps(tiny, monkeypatch):
+    def silent(*args, **options):
+        rollouts = collect(*args, **options)
+        for record in rollouts.records:
+            record |= {"valid": False, "verdict": "timeout"}
+        return rollouts
+
+    monkeypatch.setattr("llmrl.training.trainer.collect", silent)
+    trainer, _ = make(tiny, "--train.max-lost-steps", "2")
+    trainer.step()
+    with pytest.raises(TrainingError, match=r"No response of 2 steps in a row .*: timeout 12\. Try the verifier"):
+        trainer.step()
 
 
 def test_a_run_with_an_environment_that_raises_at_times_comes_to_its_end(tiny, tmp_path, capsys):
