@@ -27,7 +27,7 @@ from llmrl.evaluation.running import count_problems, evaluate
 from llmrl.evaluation.tables import show_summaries
 from llmrl.policies.policy import Policy, local_folder
 from llmrl.registry import suggest
-from llmrl.rollouts.collect import Environments
+from llmrl.rollouts.environments import Environments
 from llmrl.training.build import held_out_environments
 from llmrl.training.command_line import env_class
 from llmrl.training.config import PolicyConfig

@@ -13,7 +13,7 @@ from llmrl.algorithms import Algorithm, algorithm
 from llmrl.errors import ConfigError
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
-from llmrl.rollouts.collect import Environments
+from llmrl.rollouts.environments import Environments
 from llmrl.training.command_line import env_class
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
 from llmrl.training.trainer import Trainer

@@ -8,7 +8,8 @@ import torch
 
 from llmrl import keys
 from llmrl.errors import ConfigError
-from llmrl.rollouts.collect import Environments, Rollouts, collect
+from llmrl.rollouts.collect import Rollouts, collect
+from llmrl.rollouts.environments import Environments
 from llmrl.training import faults
 from llmrl.training.display import Display
 from llmrl.training.trainer import Trainer
@@ -26,7 +27,7 @@ def introduce(trainer: Trainer, display: Display) -> None:
     """
     config, policy = trainer.config, trainer.policy
     size = sum(p.numel() for p in policy.model.parameters())
-    trained = sum(p.numel() for p in trainer.parameters)
+    trained = sum(p.numel() for p in trainer.learner.parameters)
     rows = config.train.prompts_per_step * config.train.group_size
     display.panel("algorithm", str(trainer.algorithm))
     display.settings(config)

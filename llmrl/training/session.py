@@ -12,7 +12,8 @@ from transformers.utils import logging as transformers_logging
 
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.policy import Policy
-from llmrl.rollouts.collect import Environments, Rollouts
+from llmrl.rollouts.collect import Rollouts
+from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
 from llmrl.training import checkpoint, faults, folder, randomness
 from llmrl.training.build import Given, build

@@ -18,7 +18,7 @@ from llmrl.commands.eval import EvalOptions
 from llmrl.commands.eval import evaluate_policy as run
 from llmrl.errors import ConfigError
 from llmrl.evaluation import Evaluation, evaluate, running
-from llmrl.rollouts.collect import Environments
+from llmrl.rollouts.environments import Environments
 from llmrl.training.display import Display
 
 MATH = {"source": "generated", "split": "test", "levels": [1]}

@@ -1,7 +1,6 @@
 """Runs as a user starts them."""
 
 from llmrl.commands.cli import main
-from llmrl.training import session
 
 
 def train(arguments):

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import yaml
+
 from llmrl.errors import ConfigError
 from llmrl.training.command_line import SUGGESTIONS, parse
 

@@ -5,9 +5,10 @@ import signal
 
 import pytest
 from command import train
+from trivial import SAY_A, SMALL
+
 from llmrl.training.stopping import SIGNALS, Stop, StopAsked
 from llmrl.training.trainer import Trainer
-from trivial import SAY_A, SMALL
 
 
 @pytest.mark.parametrize("number", SIGNALS)
