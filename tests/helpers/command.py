@@ -1,6 +1,7 @@
 """Runs as a user starts them."""
 
 from llmrl.commands.cli import main
+from llmrl.training import session
 
 
 def train(arguments):

@@ -9,7 +9,6 @@ import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_folder
 
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
@@ -54,11 +53,6 @@ class Levels(TextEnv):
 
 if "tests/Levels-v0" not in gymnasium.registry:
     gymnasium.register("tests/Levels-v0", entry_point=Levels)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:

@@ -9,7 +9,6 @@ import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
-from tiny import tiny_folder
 
 from llmrl import keys
 from llmrl.envs.vector import TextVectorEnv
@@ -22,11 +21,6 @@ from llmrl.training.faults import Memory, TooLarge, TrainingError, load_batch
 from llmrl.training.metrics import read_metrics
 
 EASY = "".join(map(chr, range(ord("0"), ord("z"))))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,6 @@ import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
-from tiny import tiny_folder
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmrl.errors import ConfigError
@@ -17,12 +16,6 @@ from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.metrics import read_metrics
 from llmrl.training.trainer import Trainer, TrainingError
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
-
 
 # Half of what a random model says is rewarded, so that every step has something to learn from.
 EASY = "".join(map(chr, range(ord("0"), ord("z"))))

@@ -8,18 +8,12 @@ from pathlib import Path
 import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
-from tiny import tiny_folder
 
 from llmrl.errors import ConfigError
 from llmrl.training import sinks
 from llmrl.training.command_line import parse
 from llmrl.training.metrics import METRICS, read_metrics
 from llmrl.training.sinks import renamed
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
