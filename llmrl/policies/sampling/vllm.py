@@ -40,7 +40,6 @@ from llmrl.policies.sampling.servers import (
     Server,
     Unreachable,
     addresses,
-    token_for,
 )
 from llmrl.policies.sampling.weights import weights, write_parts
 from llmrl.policies.scoring.head import Head
@@ -112,7 +111,7 @@ class VLLM:
             self._child = _Child(self._folder.path)
             self._servers = [Server(self._child.address, self._child.token)]
         else:
-            self._servers = [Server(place, token_for(place)) for place in places]
+            self._servers = [Server(place) for place in places]
         self._loop = _Loop()
         self._closed = False
         try:
