@@ -345,9 +345,11 @@ class VLLM:
             try:
                 done = await server.start(self._settings)
                 break
-            except Unreachable as error:
+            except Lost as error:
                 if self._child is not None:
                     raise EngineError(f"The engine ended before it had begun: {self._child.last_words()}.") from error
+                if not isinstance(error, Unreachable):
+                    raise
                 if time.monotonic() >= deadline:
                     raise Unreachable(f"{error}. {_how_to_start(server)}") from error
             except Held as error:  # perhaps by a run that was killed, and is forgotten soon
