@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
-from llmrl.errors import ConfigError, UserError
+from llmrl.errors import ConfigError
 
 
 @dataclass(kw_only=True)
@@ -33,14 +32,9 @@ class ServeOptions:
     """Other host names under which this machine is reached, such as that of a Kubernetes service."""
 
 
-def main(arguments: list[str] | None = None, prog: str = "llmrl serve") -> int:
-    """Parse and serve; returns the exit status if it could not begin."""
-    options = tyro.cli(ServeOptions, args=arguments, prog=prog)
-    try:
-        return run(options)
-    except UserError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        return error.exit_status
+def parse(arguments: list[str], prog: str) -> ServeOptions:
+    """The options of a command line."""
+    return tyro.cli(ServeOptions, args=arguments, prog=prog)
 
 
 def run(options: ServeOptions) -> int:

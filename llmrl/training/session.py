@@ -28,7 +28,8 @@ from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.report.plots import plot_run
-from llmrl.rollouts.collect import Environments, Rollouts, collect
+from llmrl.rollouts.collect import Rollouts, collect
+from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
 from llmrl.training import checkpoint, faults, randomness
 from llmrl.training.config import Config, env_class
@@ -294,7 +295,7 @@ def introduce(trainer: Trainer, held_out: Environments, display: Display) -> Non
     """
     config, policy = trainer.config, trainer.policy
     size = sum(p.numel() for p in policy.model.parameters())
-    trained = sum(p.numel() for p in trainer.parameters)
+    trained = sum(p.numel() for p in trainer.learner.parameters)
     rows = config.train.prompts_per_step * config.train.group_size
     display.panel("algorithm", str(trainer.algorithm))
     display.settings(config)

@@ -13,7 +13,7 @@ from tiny import tiny_folder
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
 from llmrl.errors import ConfigError
-from llmrl.rollouts.collect import NoProblemLeft, ProblemStream
+from llmrl.rollouts.stream import NoProblemLeft, ProblemStream
 from llmrl.training import session
 from llmrl.training.config import parse
 from llmrl.training.curriculum import (
@@ -239,11 +239,11 @@ def test_prompts_that_are_too_long_are_counted_and_never_cut(tiny, tmp_path):
 def test_a_step_whose_prompts_are_all_too_long_is_counted_and_teaches_nothing(tiny, tmp_path):
     trainer, _ = session.build(parse(arguments(tiny, tmp_path / "a")))
     trainer.policy.max_prompt_length = 3
-    before = [p.clone() for p in trainer.parameters]
+    before = [p.clone() for p in trainer.learner.parameters]
     metrics, rollouts = trainer.step()
     assert len(rollouts) == 0
     assert metrics["prompt_length/dropped"] == 4
-    assert all((a == b).all() for a, b in zip(before, trainer.parameters, strict=True))
+    assert all((a == b).all() for a, b in zip(before, trainer.learner.parameters, strict=True))
 
 
 def test_a_run_stops_when_the_filter_leaves_nothing(tiny, tmp_path):

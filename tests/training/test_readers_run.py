@@ -18,7 +18,7 @@ from llmrl import keys
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.scoring.forward import PACKED, PADDED
 from llmrl.policies.scoring.sharing import SHARED
-from llmrl.rollouts.collect import micro_batches, trim
+from llmrl.rollouts.batch import Batch
 from llmrl.training import checkpoint, session
 from llmrl.training.config import parse
 from llmrl.training.faults import TooLarge, sized
@@ -104,7 +104,10 @@ def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
     varied(resumed)
     resumed.load(checkpoint.load_state(saved))
     assert steps(resumed, 2) == expected
-    for one, other in ((whole.masters, resumed.masters), (whole.critic_parameters, resumed.critic_parameters)):
+    for one, other in (
+        (whole.learner.masters, resumed.learner.masters),
+        (whole.learner.critic_parameters, resumed.learner.critic_parameters),
+    ):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -121,7 +124,7 @@ def test_a_step_is_the_padded_step_to_rounding(name, way, tiny):
         if switch == "--train.packing":
             lengths = rollouts.data[keys.ATTENTION].sum(1)
             assert lengths.unique().numel() > 2
-        results.append((metrics, rollouts, [*trainer.masters, *trainer.critic_parameters]))
+        results.append((metrics, rollouts, [*trainer.learner.masters, *trainer.learner.critic_parameters]))
     (one, first, packed), (two, second, padded) = results
     assert [r["response"] for r in first.records] == [r["response"] for r in second.records]
     for key in (keys.OLD_LOG_PROB, keys.OLD_ENTROPY, keys.LOG_PROB, keys.ADVANTAGE):
@@ -142,16 +145,16 @@ def rows_of(lengths: list[int]) -> TensorDict:
 
 
 def test_packed_micro_batches_hold_more_rows_within_the_same_budget():
-    data = rows_of([41, 5, 5, 5, 5, 5, 5, 5, 5, 21, 21])
-    parts = micro_batches(data, 80, PACKED)
-    assert sorted(torch.cat(parts).tolist()) == list(range(11))
+    batch = Batch.of(rows_of([41, 5, 5, 5, 5, 5, 5, 5, 5, 21, 21]))
+    parts = list(batch.micro_batches(80, PACKED))
+    assert sorted(torch.cat([part.rows for part in parts]).tolist()) == list(range(11))
     assert len(parts) == 2
-    assert len(micro_batches(data, 80)) == 3
+    assert len(list(batch.micro_batches(80))) == 3
 
 
 def test_memory_that_runs_out_is_counted_in_packed_rows():
     # As padded rows these would be 11 of 41, and half of that is more than there was.
-    part = trim(rows_of([41, 5, 5, 5, 5, 5, 5, 5, 5, 21, 21]))
+    part = Batch.of(rows_of([41, 5, 5, 5, 5, 5, 5, 5, 5, 21, 21]))
     with pytest.raises(TooLarge) as caught, sized(part, PACKED):
         raise MemoryError
     assert (caught.value.rows, caught.value.length) == (3, 40)

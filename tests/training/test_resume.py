@@ -117,8 +117,8 @@ def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_pa
     resumed, _ = session.build(config, saved)
     resumed.load(checkpoint.load_state(saved))
     assert steps(resumed, 2) == expected
-    assert same_weights(whole.parameters, resumed.parameters)
-    assert same_weights(whole.critic_parameters, resumed.critic_parameters)
+    assert same_weights(whole.learner.parameters, resumed.learner.parameters)
+    assert same_weights(whole.learner.critic_parameters, resumed.learner.critic_parameters)
 
 
 @pytest.mark.parametrize("option", ["--policy.dtype=bfloat16", "--policy.lora-rank=2"])
@@ -131,7 +131,7 @@ def test_weights_that_the_model_files_do_not_hold_exactly_come_back_exactly(opti
     resumed, _ = session.build(config, saved)
     resumed.load(checkpoint.load_state(saved))
     assert steps(resumed, 2) == expected
-    assert same_weights(whole.masters, resumed.masters)
+    assert same_weights(whole.learner.masters, resumed.learner.masters)
 
 
 def program(*args: str) -> subprocess.CompletedProcess[str]:
@@ -146,7 +146,7 @@ def program(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 KILLED_IN = {
-    "a step": ("llmrl.rollouts.collect:trim", 8),
+    "a step": ("llmrl.training.learner:total_loss", 8),
     "the writing of a checkpoint": ("llmrl.training.checkpoint:_write_sums", 3),
     "the moment before latest": ("llmrl.training.checkpoint:_link", 3),
 }

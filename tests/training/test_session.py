@@ -176,7 +176,7 @@ def test_an_update_without_a_finite_gradient_is_skipped_and_stops_the_run_in_the
     config = parse(arguments(tiny, tmp_path / "run", "--train.max-bad-steps", "3"))
     trainer, _ = session.build(config)
     before = {name: p.clone() for name, p in trainer.policy.model.named_parameters()}
-    trainer.parameters[0].register_hook(lambda gradient: gradient * float("nan"))
+    trainer.learner.parameters[0].register_hook(lambda gradient: gradient * float("nan"))
     metrics, _ = trainer.step()
     assert metrics["actor/skipped_updates"] == 2
     assert all(torch.equal(before[n], p) for n, p in trainer.policy.model.named_parameters())
@@ -190,7 +190,7 @@ def test_micro_batches_change_nothing_but_rounding(tiny, tmp_path):
         config = parse(arguments(tiny, tmp_path / budget, "--train.micro-batch-tokens", budget))
         trainer, _ = session.build(config)
         metrics, _ = trainer.step()
-        results.append((metrics, [p.detach().clone() for p in trainer.parameters]))
+        results.append((metrics, [p.detach().clone() for p in trainer.learner.parameters]))
     (one, first), (two, second) = results
     for a, b in zip(first, second, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-5)

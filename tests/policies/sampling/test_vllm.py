@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from command import train as train_command
 from tiny import seeds_of, tiny_tokenizer
 from transformers import XGLMConfig, XGLMForCausalLM
 
 from llmrl import keys
-from llmrl.commands.train import main
 from llmrl.policies.policy import Policy, PolicyError
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.sampling.vllm import VLLM
@@ -287,11 +287,11 @@ def test_the_death_of_the_engine_changes_nothing(policy, weights, caplog):
 
 def test_a_run_through_a_server_stops_and_goes_on_bitwise(server, tmp_path, monkeypatch):
     """From the command line; the weights travel as the body of a request."""
-    assert main(arguments(server, "--output", str(tmp_path / "whole"))) == 0
+    assert train_command(arguments(server, "--output", str(tmp_path / "whole"))) == 0
     half = arguments(server, "--output", str(tmp_path / "half"))
     steps = half.index("--train.steps")
     half[steps + 1] = "2"
-    assert main(half) == 0
+    assert train_command(half) == 0
     half[steps + 1] = "3"
     folder = train(parse([*half, "--resume", "auto"]))
 
