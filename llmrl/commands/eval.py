@@ -12,7 +12,6 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,19 +19,19 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 import yaml
-from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import Evaluation
 from llmrl.evaluation.running import count_problems, evaluate
 from llmrl.evaluation.tables import show_summaries
-from llmrl.policies.policy import Policy, PolicyError, local_folder
-from llmrl.registry import UnknownName, suggest
-from llmrl.rollouts.collect import Environments
-from llmrl.training.config import PolicyConfig, env_class
+from llmrl.policies.policy import Policy, local_folder
+from llmrl.registry import suggest
+from llmrl.rollouts.environments import Environments
+from llmrl.training.build import held_out_environments
+from llmrl.training.command_line import env_class
+from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
-from llmrl.training.session import held_out_environments
 
 DEFAULT_ENV = "llmrl/MATH-v0"
 
@@ -78,29 +77,18 @@ class EvalOptions:
     """Throw away what the folder holds if its settings are others."""
 
 
-def main(arguments: list[str], prog: str = "llmrl eval") -> int:
-    """Parse, evaluate and show; returns the exit status, as ``llmrl train`` does."""
-    return report_errors(lambda: run(tyro.cli(EvalOptions, args=arguments, prog=prog)))
+def parse(arguments: list[str], prog: str) -> EvalOptions:
+    """The options of a command line."""
+    return tyro.cli(EvalOptions, args=arguments, prog=prog)
 
 
-def report_errors(action: Callable[[], object]) -> int:
-    """Turn errors that the user can mend into one message, and the outcome into an exit status."""
-    console = Console(stderr=True)
-    try:
-        action()
-    except (ConfigError, UnknownName, PolicyError) as error:
-        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    except OSError as error:
-        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on.")
-        return 130
+def run(options: EvalOptions) -> int:
+    """Evaluate and show; the same command again goes on with an evaluation that was stopped."""
+    evaluate_policy(options)
     return 0
 
 
-def run(options: EvalOptions, display: Display | None = None) -> Path:
+def evaluate_policy(options: EvalOptions, display: Display | None = None) -> Path:
     """Evaluate as the options say; returns the folder with the files.
 
     Raises:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ WIDTH = 48
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class VerifyOptions:
     """Grade a file of responses against the gold answers beside them.
 
     FILE holds JSON Lines (also .gz, .json, .parquet, or a folder of such files), one row per response, such as
@@ -78,19 +77,21 @@ class Row(NamedTuple):
     response: str
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status that :class:`Options` explains."""
-    options = tyro.cli(Options, args=arguments, prog="llmrl verify")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # module:function reaches the current folder
-    try:
-        return _golds(options) if options.golds else _grade(options)
-    except (DataError, OSError) as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
-        return 2
+def parse(arguments: list[str], prog: str) -> VerifyOptions:
+    """The options of a command line."""
+    return tyro.cli(VerifyOptions, args=arguments, prog=prog)
 
 
-def _grade(options: Options) -> int:
+def run(options: VerifyOptions) -> int:
+    """Grade or check; returns the exit status that :class:`VerifyOptions` explains.
+
+    Raises:
+        DataError: a file cannot be read or a grader not be used.
+    """
+    return _golds(options) if options.golds else _grade(options)
+
+
+def _grade(options: VerifyOptions) -> int:
     _check(options)
     first = verifier(options.verifier)
     second = None if options.audit is None else (options.audit, verifier(options.audit))
@@ -113,7 +114,7 @@ def _grade(options: Options) -> int:
     return status
 
 
-def _check(options: Options) -> None:
+def _check(options: VerifyOptions) -> None:
     if options.batch < 1:
         raise DataError(f"--batch must be at least 1, got {options.batch}.")
     for flag, path in (("output", options.output), ("disagreements", options.disagreements)):
@@ -177,7 +178,7 @@ def wilson(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def _audit(
-    options: Options,
+    options: VerifyOptions,
     auditor: str,
     table: Sequence[Row],
     verdicts: Sequence[Verdict],
@@ -225,7 +226,7 @@ def _audit(
     return 1
 
 
-def _golds(options: Options) -> int:
+def _golds(options: VerifyOptions) -> int:
     total, bad = 0, []
     for name, place, row in _places(options.file):
         total += 1

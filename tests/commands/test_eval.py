@@ -14,10 +14,11 @@ from llmrl.commands import eval as eval_command
 from llmrl.commands.cli import main
 from llmrl.commands.compare import CompareOptions
 from llmrl.commands.compare import run as run_compare
-from llmrl.commands.eval import EvalOptions, run
+from llmrl.commands.eval import EvalOptions
+from llmrl.commands.eval import evaluate_policy as run
 from llmrl.errors import ConfigError
 from llmrl.evaluation import Evaluation, evaluate, running
-from llmrl.rollouts.collect import Environments
+from llmrl.rollouts.environments import Environments
 from llmrl.training.display import Display
 
 MATH = {"source": "generated", "split": "test", "levels": [1]}
@@ -223,4 +224,4 @@ def test_the_commands_report_mistakes_without_a_traceback(tiny, tmp_path, capsys
     assert main(["eval", "--policy", str(tiny), "--k", "9"]) == 2
     monkeypatch.setattr(eval_command, "run", lambda options: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(["eval", "--policy", str(tiny)]) == 130
-    assert "The same command goes on" in capsys.readouterr().err
+    assert "the same eval command, goes on" in capsys.readouterr().err

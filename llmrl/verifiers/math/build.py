@@ -138,6 +138,8 @@ def _items(nodes: tuple[Node, ...], do: Algebra) -> tuple[Answer, ...]:
 
 def _list(node: Node, do: Algebra) -> Answer:
     items, joiners = node.args
+    if not items:
+        raise Unreadable("nothing is there")
     built = _items(items, do)
     joiner = "or" if "or" in joiners else "and" if set(joiners) == {"and"} else ","
     sets = [item for item in built if isinstance(item, Pieces)]

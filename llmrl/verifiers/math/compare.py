@@ -1,4 +1,4 @@
-"""When two answers are the same answer, under a policy.  The first argument is always the gold one."""
+"""When two answers are the same answer, under given rules.  The first argument is always the gold one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from llmrl.verifiers.math.answers import (
     Words,
 )
 from llmrl.verifiers.math.line import as_pieces
-from llmrl.verifiers.math.reading import plain_words
 from llmrl.verifiers.math.rules import GradingRules
+from llmrl.verifiers.math.texts import plain_words
 from llmrl.verifiers.math.values import PI, Exponent, Value, number, proportion, single
 
 _BASES = (
@@ -60,9 +60,9 @@ class Comparison:
     True
     """
 
-    def __init__(self, do: Algebra, policy: GradingRules) -> None:
+    def __init__(self, do: Algebra, rules: GradingRules) -> None:
         self.do = do
-        self.policy = policy
+        self.rules = rules
 
     def same(self, gold: Answer, answer: Answer) -> bool:
         """Whether the answer says what the gold answer says."""
@@ -114,18 +114,18 @@ class Comparison:
         return numeric.agree(self.do, gold, answer)
 
     def _scalars(self, gold: Scalar, answer: Scalar) -> bool:
-        if self.policy.case and gold.word in tuple("ABCDE") and answer.word == gold.word.lower():
+        if self.rules.case and gold.word in tuple("ABCDE") and answer.word == gold.word.lower():
             return True  # a choice
         if gold.word and answer.word and min(len(gold.word), len(answer.word)) > 1:
-            words = [plain_words(word, self.policy.case) for word in (gold.word, answer.word)]
+            words = [plain_words(word, self.rules.case) for word in (gold.word, answer.word)]
             if words[0] == words[1] or len(gold.word) > 2 or not (gold.word + answer.word).islower():
                 return words[0] == words[1]
-        if not self.policy.unreduced and not answer.reduced:
+        if not self.rules.unreduced and not answer.reduced:
             return False
         a, b = gold.value, answer.value
         if self.equal(a, b):
             return True
-        if self.policy.units:
+        if self.rules.units:
             if self._letters_for_units(a, b):
                 return True
             bare_a, bare_b = self._bare(a), self._bare(b)
@@ -147,7 +147,7 @@ class Comparison:
         return self.do.replace(value, "u")
 
     def _percents(self, gold: Scalar, answer: Scalar, a: Value, b: Value) -> bool:
-        if not self.policy.percent or gold.percent == answer.percent:
+        if not self.rules.percent or gold.percent == answer.percent:
             return False
         hundred = number(100)
         a = self.do.product(a, hundred) if gold.percent else a
@@ -156,7 +156,7 @@ class Comparison:
 
     def _rounded(self, gold: Scalar, answer: Scalar) -> bool:
         """A gold answer that was itself rounded: ``1.732`` for an answer of exactly the root of 3."""
-        if not self.policy.rounded_gold or not gold.decimals or answer.decimals is not None:
+        if not self.rules.rounded_gold or not gold.decimals or answer.decimals is not None:
             return False
         target = gold.value.rational()
         if target is None or len(gold.digits.strip("-").replace(".", "").strip("0")) < 3:
@@ -175,7 +175,7 @@ class Comparison:
         words = [_as_words(item) for item in (gold, answer)]
         if words[0] is None or words[1] is None:
             return False
-        first, second = (plain_words(text, self.policy.case) for text in words if text is not None)
+        first, second = (plain_words(text, self.rules.case) for text in words if text is not None)
         return first == second and first != ""
 
     def _based(self, gold: Answer, answer: Answer) -> bool:
@@ -183,7 +183,7 @@ class Comparison:
             return (gold.digits, _base(gold.base)) == (answer.digits, _base(answer.base))
         based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
         return (
-            self.policy.units
+            self.rules.units
             and isinstance(based, Based)
             and isinstance(other, Scalar)
             and (other.digits.lstrip("0") or other.word) == based.digits
@@ -203,7 +203,7 @@ class Comparison:
             (a, b), *rest = pairs
             return all(self.equal(self.do.product(a, d), self.do.product(b, c)) for c, d in rest)
         ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
-        if isinstance(ratio, Ratio) and ratio.half and len(ratio.items) == 1 and self.policy.units:
+        if isinstance(ratio, Ratio) and ratio.half and len(ratio.items) == 1 and self.rules.units:
             return self.same(ratio.items[0], other)
         if not isinstance(ratio, Ratio) or not isinstance(other, Scalar):
             return False
@@ -213,7 +213,7 @@ class Comparison:
         return a is not None and b is not None and bool(b.num) and self.equal(self.do.quotient(a, b), other.value)
 
     def _times_of_day(self, gold: Ratio, answer: Ratio) -> bool:
-        if gold.half != answer.half and ((gold.half and answer.half) or not self.policy.units):
+        if gold.half != answer.half and ((gold.half and answer.half) or not self.rules.units):
             return False
         zero = Scalar(number(0))
         times = [(*time.items, zero)[: max(2, len(time.items))] for time in (gold, answer)]
@@ -232,8 +232,8 @@ class Comparison:
                 return False  # an open interval is not a closed one
             return self._in_order(gold.items, answer.items)
         if "tuple" in kinds:
-            return "list" in kinds and self.policy.tuple_parens and self._in_order(gold.items, answer.items)
-        if kinds == ("list", "list") and not self.policy.any_order:
+            return "list" in kinds and self.rules.tuple_parens and self._in_order(gold.items, answer.items)
+        if kinds == ("list", "list") and not self.rules.any_order:
             return self._in_order(gold.items, answer.items)
         return self._matched(gold.items, answer.items)
 
@@ -257,7 +257,7 @@ class Comparison:
             return False
         if first.variable and second.variable and first.variable != second.variable:
             return False
-        if not self.policy.relations and (first.variable is None) != (second.variable is None):
+        if not self.rules.relations and (first.variable is None) != (second.variable is None):
             return False
         return _each_has_a_partner(first.pieces, second.pieces, self._piece)
 
@@ -292,7 +292,7 @@ class Comparison:
             return self._proportional(gold, answer)
         if isinstance(gold, Equation):
             assigned = self._assigned(gold, strict=True)
-            return self.policy.assignments and assigned is not None and self.same(assigned[1], answer)
+            return self.rules.assignments and assigned is not None and self.same(assigned[1], answer)
         assert isinstance(answer, Equation)
         assigned = self._assigned(answer, strict=False)
         return assigned is not None and self.same(gold, assigned[1])

@@ -19,6 +19,8 @@ def call(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     >>> call(Algebra(), "binom", (number(5), number(2))).rational()
     Fraction(10, 1)
     """
+    if not arguments or len(arguments) > _MOST_ARGUMENTS.get(name, len(arguments)):
+        raise Unreadable(f"{name} of {len(arguments)} values")
     if name in ("root", "log", "ln", "lg", "exp", "binom", "power") or name in _INTEGER:
         return _SPECIAL[name](do, name, arguments)
     if name in _TRIG and len(arguments) == 1:
@@ -115,6 +117,8 @@ def _logarithm(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     if len(arguments) == 2:
         return do.quotient(_logarithm(do, "ln", arguments[:1]), _logarithm(do, "ln", arguments[1:]))
     (value,) = arguments
+    if not value.num:
+        raise ZeroDivisionError("the logarithm of zero")
     if name == "lg":
         return _logarithm(do, "log", (value, number(10)))
     if name == "ln" and value.num == {((EULER, 1),): 1}:
@@ -156,6 +160,8 @@ def _exponential(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
 
 
 def _binomial(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
+    if len(arguments) != 2:
+        raise Unreadable("a binomial coefficient of one value")
     n, k = (value.rational() for value in arguments)
     if n is not None and k is not None and n.denominator == k.denominator == 1 and 0 <= k <= n <= MAX_FACTORIAL:
         return number(math.comb(int(n), int(k)))
@@ -189,7 +195,9 @@ def _integer_function(do: Algebra, name: str, arguments: tuple[Value, ...]) -> V
         return _magnitude(do, arguments[0]) if name == "abs" else do.opaque("f", name, *arguments)
     first = known[0]
     if name == "factorial":
-        if first.denominator != 1 or first < 0 or first > MAX_FACTORIAL:
+        if first.denominator == 1 and first < 0:
+            raise ZeroDivisionError("the factorial of a negative number")
+        if first.denominator != 1 or first > MAX_FACTORIAL:
             return do.opaque("f", name, *arguments)
         return number(math.factorial(int(first)))
     if name in ("gcd", "lcm"):
@@ -219,6 +227,9 @@ def _magnitude(do: Algebra, value: Value) -> Value:
     return do.power(squares, number(Fraction(1, 2)))
 
 
+_MOST_ARGUMENTS = {"root": 2, "log": 2, "ln": 1, "lg": 1, "exp": 1, "binom": 2, "power": 2, "mod": 2} | dict.fromkeys(
+    ("floor", "ceil", "abs", "factorial", "sign"), 1
+)
 _INTEGER = ("floor", "ceil", "abs", "factorial", "gcd", "lcm", "min", "max", "sign")
 _SPECIAL = {
     "root": _root,

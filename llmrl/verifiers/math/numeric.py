@@ -47,8 +47,9 @@ def agree(do: Algebra, a: Value, b: Value) -> bool:
                 x, y = (evaluation.value(v) for v in (a, b))
                 if turn >= POINTS and evaluation.unreal:
                     break  # roots of negative numbers have several values
-                gap = abs(x - y)
-                if gap > context.mpf(10) ** -digits * max(abs(x), abs(y)):
+                if not (context.isfinite(x) and context.isfinite(y)):
+                    return False  # a logarithm of zero is no number, and so equal to nothing
+                if not abs(x - y) <= context.mpf(10) ** -digits * max(abs(x), abs(y)):
                     return False
             except (ArithmeticError, ValueError, TypeError):
                 return False
@@ -89,7 +90,8 @@ def approximate(do: Algebra, value: Value) -> float | None:
     context.dps = 40
     try:
         number = Evaluation(do, context, {}).value(value)
-        return float(number.real) if not abs(getattr(number, "imag", 0)) else None
+        real = context.isfinite(number) and not abs(getattr(number, "imag", 0))
+        return float(number.real) if real else None
     except (ArithmeticError, ValueError, TypeError):
         return None
 

@@ -1,4 +1,4 @@
-"""Decoding on a processor: the same values as without repacked weights and copied caches, and everything put back."""
+"""Decoding on a CPU: the same values as without repacked weights and copied caches, and everything put back."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_product_is_that_of_a_linear_layer(shape, has_bias):
         torch.testing.assert_close(multiply(x).double(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_processor_of_this_kind_repacks():
+def test_a_cpu_of_this_kind_repacks():
     """Else the other tests would compare the plain way with itself."""
     assert module._packs(torch.zeros(2, 2)) == torch.backends.mkldnn.is_available()
 
