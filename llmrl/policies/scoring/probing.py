@@ -44,7 +44,13 @@ def forward_pass_for(decoder: Any, name: str, *, packing: bool, share_prompts: b
         PolicyError: packing is asked for, and the model cannot.
     """
     if packing:
-        gap, tolerance = _gap(decoder, PACKED, (1, 1 / 2, 1 / 3), prompt=0)  # two fit into one row
+        try:
+            gap, tolerance = _gap(decoder, PACKED, (1, 1 / 2, 1 / 3), prompt=0)  # two fit into one row
+        except Exception as error:  # whatever a model that knows no such positions makes of them
+            raise PolicyError(
+                f"{name} cannot be scored with packing (--train.packing): {type(error).__name__}: {error} Train it "
+                "with --train.no-packing."
+            ) from error
         if not gap <= tolerance:
             raise PolicyError(
                 f"{name} cannot be scored with packing (--train.packing): two responses in one row change each "
