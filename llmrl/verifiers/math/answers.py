@@ -101,6 +101,8 @@ class Ratio:
     items: tuple[Answer, ...]
     half: str = ""
     """``timeam`` or ``timepm``."""
+    clock: bool = False
+    """Whether they are written as a time of the day is."""
 
 
 @dataclass(frozen=True, slots=True)

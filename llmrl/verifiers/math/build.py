@@ -108,8 +108,18 @@ def _words(node: Node, do: Algebra) -> Answer:
 def _ratio(node: Node, do: Algebra) -> Answer:
     first, *rest = node.args[0]
     if first.kind in ("text", "word") and len(first.args[0].strip("*")) > 2 and len(rest) == 1:
-        return build(rest[0], do)  # "Area: 5"
-    return Ratio(tuple(build(item, do) for item in node.args[0]), node.args[1])
+        label = first.args[0].strip("* :").lower()  # "Area: 5"
+        return Equation((Words(label), build(rest[0], do)), (label, None))
+    return Ratio(tuple(build(item, do) for item in node.args[0]), node.args[1], _clock(node.args[0]))
+
+
+def _clock(items: tuple[Node, ...]) -> bool:
+    """Whether the numbers are written as a time of the day is: 9:05, 12:30:00."""
+    written = [item.args[1] if item.kind == "num" else "" for item in items]
+    hours, *rest = written
+    if not rest or len(rest) > 2 or not (hours.isdigit() and len(hours) <= 2 and int(hours) <= 24):
+        return False
+    return all(part.isdigit() and len(part) == 2 and int(part) < 60 for part in rest)
 
 
 def _based(node: Node, do: Algebra) -> Answer:
@@ -117,6 +127,10 @@ def _based(node: Node, do: Algebra) -> Answer:
     if digits.isdigit() and base.isdigit() and int(max(digits)) >= int(base):
         raise Unreadable(f"the digits {digits} in base {base}")
     return Based(digits, base)
+
+
+def _date(node: Node, do: Algebra) -> Answer:
+    return Words("date " + " ".join(map(str, node.args)))
 
 
 def _dots(node: Node, do: Algebra) -> Answer:
@@ -257,6 +271,7 @@ _BUILDERS: dict[str, Callable[[Node, Algebra], Answer]] = {
     "ratio": _ratio,
     "based": _based,
     "ellipsis": _dots,
+    "date": _date,
     "where": _where,
     "sets": _sets,
     "rel": _relation,

@@ -24,6 +24,7 @@ from llmrl.verifiers.math.answers import (
     Words,
 )
 from llmrl.verifiers.math.line import as_pieces
+from llmrl.verifiers.math.parsing.units import droppable
 from llmrl.verifiers.math.rules import GradingRules
 from llmrl.verifiers.math.texts import plain_words
 from llmrl.verifiers.math.values import PI, Exponent, Value, number, proportion, single
@@ -144,7 +145,9 @@ class Comparison:
         return bool(letters) and self.equal(self.do.replace(a, "u", letters), self.do.replace(b, "u", letters))
 
     def _bare(self, value: Value) -> Value:
-        return self.do.replace(value, "u")
+        """The value without the units that may be left out; other words are part of the answer."""
+        names = {key for kind, key in value.atoms() if kind == "u"}
+        return self.do.replace(value, "u", {name: number(1) for name in names if droppable(name)}) if names else value
 
     def _percents(self, gold: Scalar, answer: Scalar, a: Value, b: Value) -> bool:
         if not self.rules.percent or gold.percent == answer.percent:
@@ -191,7 +194,7 @@ class Comparison:
 
     def _ratios(self, gold: Answer, answer: Answer) -> bool:
         if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-            if gold.half or answer.half:
+            if gold.half or answer.half or gold.clock or answer.clock:
                 return self._times_of_day(gold, answer)
             pairs = [
                 (self._bare(a.value), self._bare(b.value))
@@ -207,7 +210,7 @@ class Comparison:
             return self.same(ratio.items[0], other)
         if not isinstance(ratio, Ratio) or not isinstance(other, Scalar):
             return False
-        if len(ratio.items) != 2 or ratio.half:
+        if len(ratio.items) != 2 or ratio.half or ratio.clock:
             return False
         a, b = (item.value if isinstance(item, Scalar) else None for item in ratio.items)  # type: ignore[assignment]
         return a is not None and b is not None and bool(b.num) and self.equal(self.do.quotient(a, b), other.value)
@@ -362,19 +365,19 @@ def _base(text: str) -> str:
 
 
 def _clash(a: Value, b: Value) -> bool:
-    """Whether both have units, known ones, and not the same."""
+    """Whether both have units, and not the same."""
     units = [_dimension(value) for value in (a, b)]
-    return (
-        bool(units[0] and units[1])
-        and units[0] != units[1]
-        and not any("?" in name for dimension in units for name, _ in dimension)
-    )
+    return bool(units[0] and units[1]) and units[0] != units[1]
 
 
 def _dimension(value: Value) -> set[tuple[str, Exponent]]:
     """The units of a value with their exponents."""
-    above = {(atom[1], e) for monomial in value.num for atom, e in monomial if atom[0] == "u"}
-    return above | {(atom[1], -e) for m in value.den for atom, e in m if atom[0] == "u"}
+    above = {(_singular(atom[1]), e) for monomial in value.num for atom, e in monomial if atom[0] == "u"}
+    return above | {(_singular(atom[1]), -e) for m in value.den for atom, e in m if atom[0] == "u"}
+
+
+def _singular(name: str) -> str:
+    return name[:-1] if name.startswith("?") and name.endswith("s") else name
 
 
 def _terminates(value: Fraction) -> bool:

@@ -8,10 +8,21 @@ import re
 from llmrl.verifiers.math.parsing.limits import check_size
 from llmrl.verifiers.math.parsing.notation import to_latex
 from llmrl.verifiers.math.parsing.parser import parse
-from llmrl.verifiers.math.parsing.tree import Node
+from llmrl.verifiers.math.parsing.tree import Node, integer
 from llmrl.verifiers.math.parsing.vocabulary import STYLE
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d{2}(?!\d)\s*")
+_DATE = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{4})/(\d{1,2})/(\d{1,2})|(\d{1,2})/(\d{1,2})/(\d{4})|(\d{1,2})\.(\d{1,2})\.(\d{4})"
+)
+"""Dates in digits, which are no differences or quotients."""
+NUMBER_WORDS = {
+    word: value
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+        " eighteen nineteen twenty".split()
+    )
+}
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
@@ -27,7 +38,7 @@ _CHOICE = re.compile(rf"\$?(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
 
 
 @functools.lru_cache(maxsize=65_536)
-def readings(text: str, decimal_comma: bool = True) -> list[Node]:
+def readings(text: str, decimal_comma: bool = True) -> tuple[Node, ...]:
     """The trees that a text may stand for: one, or two where a comma is ambiguous.
 
     >>> len(readings("1,000")), len(readings("1,000 or 2,000"))
@@ -35,6 +46,10 @@ def readings(text: str, decimal_comma: bool = True) -> list[Node]:
     """
     text = clean(text)
     check_size(text)
+    if (date := _DATE.fullmatch(text)) is not None:
+        return (Node("date", tuple(int(part) for part in date.groups() if part)),)
+    if (count := NUMBER_WORDS.get(text.lower().strip(". "))) is not None:
+        return (integer(count),)
     trees = [parse(text)]
     if "," in text and _GROUPED.search(text) and not _THOUSANDS.fullmatch(text):
         other = parse(text, thousands=False)
@@ -42,7 +57,7 @@ def readings(text: str, decimal_comma: bool = True) -> list[Node]:
             trees.append(other)
     if decimal_comma and _DECIMAL_COMMA.fullmatch(text):
         trees.append(parse(text.replace(",", ".")))
-    return trees
+    return tuple(trees)
 
 
 def clean(text: str) -> str:
