@@ -36,7 +36,7 @@ def build(node: Node, do: Algebra) -> Answer:
     >>> [type(build(parse(text), Algebra())).__name__ for text in ("2x", "(1, 2]", "x = 3", "1, 2")]
     ['Scalar', 'Pieces', 'Equation', 'Sequence']
     """
-    if has_pm(node) and node.kind != "list":
+    if has_pm(node) and node.kind not in ("list", "set"):
         both = [build(choose(node, sign), do) for sign in (1, -1)]
         return both[0] if both[0] == both[1] else Sequence("list", tuple(both), joiner="pm")
     return _BUILDERS.get(node.kind, _value)(node, do)
@@ -49,7 +49,7 @@ def _value(node: Node, do: Algebra) -> Answer:
     if node.kind in ("mul", "div", "neg") and (scaled := _scaled(node, do)) is not None:
         return scaled
     if node.kind == "mul" and _point(node):
-        return build(node.args[1], do)
+        return build(Node("rel", (("=",), node.args)), do)
     return _scalar(node, do)
 
 
@@ -155,14 +155,24 @@ def _list(node: Node, do: Algebra) -> Answer:
     if not items:
         raise Unreadable("nothing is there")
     built = _items(items, do)
-    joiner = "or" if "or" in joiners else "and" if set(joiners) == {"and"} else ","
-    sets = [item for item in built if isinstance(item, Pieces)]
-    if len(sets) == len(built):
-        if joiner == "or":
+    joiner = next((sign for sign in ("lor", "or") if sign in joiners), None)
+    joiner = joiner or (joiners[0] if len(set(joiners)) == 1 else ",")
+    sets = [_as_set(item, joiner) for item in built]
+    if any(isinstance(item, Pieces) for item in built) and None not in sets:
+        sets = [item for item in sets if item is not None]
+        if joiner in ("or", "lor"):
             return Pieces(tuple(piece for item in sets for piece in item.pieces))
         if (common := meet(sets, do)) is not None:
             return common
     return Sequence("list", built, joiner=joiner)
+
+
+def _as_set(item: Answer, joiner: str) -> Pieces | None:
+    """An item of a list as a set of reals: ``x = 1`` is one beside others that "or" joins to it."""
+    if isinstance(item, Equation) and joiner in ("or", "lor") and len(item.sides) == 2 and item.names[1] is None:
+        points = as_pieces(Sequence("set", item.sides[1:]))
+        return None if points is None else Pieces(points.pieces, item.names[0])
+    return item if isinstance(item, Pieces) else None
 
 
 def _set(node: Node, do: Algebra) -> Answer:

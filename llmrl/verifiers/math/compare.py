@@ -95,7 +95,7 @@ class Comparison:
         if isinstance(gold, Combined) and isinstance(answer, Combined):
             return gold.operation == answer.operation and (
                 self._matched(gold.operands, answer.operands)
-                if gold.operation == "cap"
+                if gold.operation in ("cap", "cup")
                 else self._in_order(gold.operands, answer.operands)
             )
         if isinstance(gold, Inequality) and isinstance(answer, Inequality):
@@ -230,13 +230,15 @@ class Comparison:
         if any(isinstance(item, Dots) for item in gold.items):
             return self._in_order(gold.items, answer.items)
         kinds = gold.kind, answer.kind
+        if not _one_connective(gold, answer):
+            return False
         if kinds == ("tuple", "tuple"):
             if len(gold.items) == 2 and {gold.brackets, answer.brackets} == {"()", "[]"}:
                 return False  # an open interval is not a closed one
             return self._in_order(gold.items, answer.items)
         if "tuple" in kinds:
             return "list" in kinds and self.rules.tuple_parens and self._in_order(gold.items, answer.items)
-        if kinds == ("list", "list") and not self.rules.any_order:
+        if kinds == ("list", "list") and (not self.rules.any_order or _labelled(gold) != _labelled(answer)):
             return self._in_order(gold.items, answer.items)
         return self._matched(gold.items, answer.items)
 
@@ -324,6 +326,22 @@ class Comparison:
                 return False
             gaps.append(self.do.minus(*values))
         return self._factor(gaps[0], gaps[1]) is not None
+
+
+def _one_connective(gold: Sequence, answer: Sequence) -> bool:
+    """Whether statements are joined in the same way: "p and q" is not "p or q"; for values both list them."""
+    joined = [{"land": "and", "lor": "or"}.get(item.joiner, item.joiner) for item in (gold, answer)]
+    if joined[0] == joined[1]:
+        return True
+    if {"land", "lor"} & {gold.joiner, answer.joiner}:
+        return False
+    stated = all(isinstance(item, Scalar) and item.word for item in (*gold.items, *answer.items))
+    return not (stated and set(joined) == {"and", "or"})
+
+
+def _labelled(answer: Sequence) -> bool:
+    """Whether each item has a name."""
+    return all(isinstance(item, Equation) for item in answer.items)
 
 
 def _one_name(a: str, b: str) -> bool:

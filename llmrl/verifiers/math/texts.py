@@ -23,6 +23,22 @@ NUMBER_WORDS = {
         " eighteen nineteen twenty".split()
     )
 }
+_IS_ANSWER = re.compile(r"\\text\s?\{\s*is the (?:final |correct )?answer\.?\s*\}$")
+_FOR_ALL = re.compile(
+    r",?(?:\\[,;: ]|\s)*\(?(?:\\text\s?\{)?[\s,(]*for (?:all|any|every|each)(?: real)?(?: numbers?| values of)?\s*\}?"
+    r"(?:\\[,; ]|\s)*\$?[a-z]\$?(?:\s*\\in\s*\\mathbb\s*\{?R\}?)?\s*\)?\s*\}?$"
+)
+"""A remark that says of which values a formula holds: of all."""
+_ABOUT = re.compile(
+    r"(?:\\[,;: ]|\s)*(?:\\text\s?\{)?\s*\(\s*(?:\\text\s?\{)?\s*(?:about|approximately|approx\.?|roughly|\\approx)\s*\}?\s*"
+    r"\$?(\d+(?:\.\d+)?)\$?\s*\)\s*\}?$"
+)
+"""A remark that gives the size of an exact value; it must be right."""
+_FAMILY = re.compile(
+    r"(?:\\[,;: ]|\\q?quad|[\s,(]|\\text\s?\{\s*,?\s*\(?(?:where|for|with|for (?:any|all|some|every))?(?: an?)?(?: integers?)?\s*\}"
+    r"|where|for(?: any| all| some| every)?|with)+\$?([a-z])\$?\s*\\in\s*(?:\\mathbb\s*\{?|\\mathbf\s*\{?|)([ZN])\s*\}?\s*\)?\$?$"
+)
+"""Of which numbers a parameter is one, behind a family of values."""
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
@@ -34,7 +50,7 @@ _MARKUP = re.compile(
 
 
 _LABEL = re.compile(rf"(?:{STYLE}\s*\{{)?\s*\(?([A-J])(?:\)[.:]?|[.:])\s*\}}?(?:[\s~]|\\[,;: ]|\\quad)*(?=[^\s}}])")
-_CHOICE = re.compile(rf"\$?(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
+_CHOICE = re.compile(rf"(?i:option|choice|answer)?[\s:]*\$?(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -73,6 +89,10 @@ def clean(text: str) -> str:
         text = inside.group(1)
     while text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1].rstrip()
+    text = _IS_ANSWER.sub("", text)
+    text = _FOR_ALL.sub("", text)
+    text = _ABOUT.sub(r" \\approx \1", text)
+    text = _FAMILY.sub(r", \1 \\in \\mathbb{\2}", text)
     if open_end := _OPEN_END.fullmatch(text):
         opening = "(" if open_end.group(1) == "]" else "["
         return f"{opening}{open_end.group(2)})"

@@ -152,6 +152,7 @@ def _verdict(right: bool, found: Found, detail: str | None = None) -> Verdict:
 
 _CALCULATED = re.compile(r"[\d+*/!|<>=-]")
 """What words do not hold, so that a formula which cannot be read equals no other by its letters."""
+_NAMES_CHOICE = re.compile(r"\s*(?:option|choice)\b", re.IGNORECASE)
 _OTHER_CHOICE = re.compile(r"\b(?:or|and)\b|\b[A-J]\b")
 
 
@@ -168,13 +169,32 @@ def _guarded(found: list[Found], gold: str, rules: GradingRules) -> Verdict | No
 
 def _decide(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:
     """Grade an answer; "(B) 12" is the choice B, and 12."""
+    found = [Found(choice(text) or text, rule) if _NAMES_CHOICE.match(text) else Found(text, rule) for text, rule in found]
     verdict = _decide_as_given(found, gold, rules)
-    if verdict is None or verdict.score or (label := labelled(found[0].text)) is None:
+    if verdict is not None and verdict.score:
+        return verdict
+    label, expected = labelled(found[0].text), labelled(gold)
+    if expected is not None:
+        return _against_choice(found, label, *expected, rules)
+    if verdict is None or label is None:
         return verdict
     letter, rest = label
     if (right := choice(gold)) is not None:
         return _verdict(letter == right and not _OTHER_CHOICE.search(rest), found[0])
     return _decide_as_given([Found(rest, found[0].rule)], gold, rules)
+
+
+def _against_choice(
+    found: list[Found], label: tuple[str, str] | None, letter: str, value: str, rules: GradingRules
+) -> Verdict | None:
+    """Grade against a gold answer such as "(B) 4": the letter, the value, or both count."""
+    if label is not None:
+        if label[0] != letter:
+            return _verdict(False, found[0])
+        return _decide_as_given([Found(label[1], found[0].rule)], value, rules)
+    if (said := choice(found[0].text)) is not None:
+        return _verdict(said == letter, found[0])
+    return _decide_as_given(found, value, rules)
 
 
 def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from llmrl.verifiers.math.parsing.limits import Unreadable
-from llmrl.verifiers.math.parsing.vocabulary import BIG
+from llmrl.verifiers.math.parsing.vocabulary import BIG, FUNCTIONS
 
 
 class Node(NamedTuple):
@@ -168,7 +168,12 @@ def name(node: Node) -> str | None:
     if node.kind == "word":
         return node.args[0].strip("*")
     if node.kind == "call" and (len(node.args[0]) == 1 or "_" in node.args[0] or all(map(name_like, node.args[1]))):
-        return f"{node.args[0]}()"
+        if node.args[0] in FUNCTIONS:
+            return str(node)
+        inner = node.args[1]
+        return f"{node.args[0]}()" if all(part.kind == "sym" for part in inner) else f"{node.args[0]}{inner}"
+    if node.kind == "div" and all(part.kind == "word" for part in node.args):
+        return str(node)
     if node.kind in ("mul", "ratio", "pow") and name_like(node) and not plain(node):
         return str(node)
     if node.kind == "tuple" and all(part.kind in ("sym", "const") for part in node.args[0]):

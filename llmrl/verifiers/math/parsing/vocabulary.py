@@ -68,10 +68,10 @@ JOINERS = {
     ";": ";",
     "and": "and",
     "or": "or",
-    "land": "and",
-    "wedge": "and",
-    "lor": "or",
-    "vee": "or",
+    "land": "land",
+    "wedge": "land",
+    "lor": "lor",
+    "vee": "lor",
     "newline": ",",
 }
 MODULO = ("pmod", "bmod", "mod", "pod")
