@@ -8,6 +8,7 @@ from llmrl.verifiers.math.algebra import Algebra
 from llmrl.verifiers.math.answers import (
     Answer,
     Based,
+    Builder,
     Combined,
     Dots,
     Equation,
@@ -21,11 +22,12 @@ from llmrl.verifiers.math.answers import (
 from llmrl.verifiers.math.evaluate import evaluate, is_reduced, is_rounding
 from llmrl.verifiers.math.line import LINE, as_pieces, between, inequality, infinite, meet, outside
 from llmrl.verifiers.math.parsing.limits import Unreadable
-from llmrl.verifiers.math.parsing.tree import Node, children, choose, has_pm, name, name_like, plain, unsigned
+from llmrl.verifiers.math.parsing.tree import Node, children, choose, has_pm, name, name_like, plain, rename, symbols, unsigned
 from llmrl.verifiers.math.values import number
 
 _EVERYTHING = ("all real numbers", "all reals", "all real number", "real numbers", "reals")
 _NOTHING = ("no solution", "no solutions", "no real solutions", "no real solution", "empty set")
+_INTEGERS = Node("const", ("bbZ",))
 _REALS = (Node("const", ("bbR",)), Node("sym", ("R",)))
 
 
@@ -154,6 +156,8 @@ def _list(node: Node, do: Algebra) -> Answer:
     items, joiners = node.args
     if not items:
         raise Unreadable("nothing is there")
+    if (family := _family(items, do)) is not None:
+        return family
     built = _items(items, do)
     joiner = next((sign for sign in ("lor", "or") if sign in joiners), None)
     joiner = joiner or (joiners[0] if len(set(joiners)) == 1 else ",")
@@ -222,9 +226,49 @@ def _scaled(node: Node, do: Algebra) -> Matrix | None:
 
 def _where(node: Node, do: Algebra) -> Answer:
     first, condition = node.args
-    if first.kind == "rel" and first.args[1][-1] not in _REALS:
-        raise Unreadable("a set of numbers that are not the reals")
-    return build(condition, do)
+    domain: tuple[Node, ...] = ()
+    if first.kind == "rel" and first.args[0] == ("in",) and first.args[1][0].kind == "sym":
+        domain = () if first.args[1][1] in _REALS else (first,)
+        first = first.args[1][0]
+    if first.kind == "sym" and not domain and symbols(condition) == [first.args[0]]:
+        built = build(condition, do)
+        if isinstance(built, Pieces):
+            return Pieces(built.pieces)
+        if isinstance(built, Equation) and built.names[:1] == first.args and len(built.sides) == 2:
+            return Sequence("set", built.sides[1:])
+    if condition.kind == "list":
+        return _builder(first, (*domain, *condition.args[0]), do)
+    return _builder(first, (*domain, condition), do)
+
+
+def _builder(element: Node, conditions: tuple[Node, ...], do: Algebra) -> Answer:
+    """An element and what its parameters meet; the names of the parameters do not count."""
+    bound = [name for name in symbols(element) if name in symbols(conditions)]
+    if not bound:
+        raise Unreadable("a set whose condition says nothing of its element")
+    names = {name: f"#{place}" for place, name in enumerate(bound, 1)}
+    whole = len(bound) == 1 and conditions == (Node("rel", (("in",), (Node("sym", (bound[0],)), _INTEGERS))),)
+    return Builder(
+        build(rename(element, names), do), tuple(_condition(rename(part, names), do) for part in conditions), whole
+    )
+
+
+def _condition(node: Node, do: Algebra) -> Answer:
+    """A condition with both its sides: of ``k in Z`` the domain alone would forget the k."""
+    if node.kind == "rel" and node.args[0] == ("in",):
+        return Equation((Words("in"), *(build(side, do) for side in node.args[1])), ("in", None, None))
+    return build(node, do)
+
+
+def _family(items: tuple[Node, ...], do: Algebra) -> Answer | None:
+    """``k pi, k in Z``: a value for each of its parameter's."""
+    last = items[-1]
+    if len(items) != 2 or last.kind != "rel" or last.args[0] != ("in",) or last.args[1][0].kind != "sym":
+        return None
+    element = items[0]
+    if element.kind == "rel" and element.args[0] == ("=",) and element.args[1][0].kind == "sym":
+        element = element.args[1][-1]  # x = k pi
+    return _builder(element, items[1:], do) if last.args[1][0].args[0] in symbols(element) else None
 
 
 def _sets(node: Node, do: Algebra) -> Answer:

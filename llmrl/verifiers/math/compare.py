@@ -11,6 +11,7 @@ from llmrl.verifiers.math.algebra import Algebra
 from llmrl.verifiers.math.answers import (
     Answer,
     Based,
+    Builder,
     Combined,
     Dots,
     Equation,
@@ -76,6 +77,8 @@ class Comparison:
             and all(self.same(gold, item) for item in answer.items)
         ):
             return True  # one value in several notations
+        if isinstance(gold, Builder) or isinstance(answer, Builder):
+            return self._builders(gold, answer)
         if isinstance(gold, Pieces) or isinstance(answer, Pieces):
             return self._sets_of_reals(gold, answer)
         if isinstance(answer, Sequence) and len(answer.items) == 1 and not isinstance(gold, Sequence):
@@ -266,6 +269,18 @@ class Comparison:
             return False
         return _each_has_a_partner(first.pieces, second.pieces, self._piece)
 
+    def _builders(self, gold: Answer, answer: Answer) -> bool:
+        if isinstance(gold, Builder) and isinstance(answer, Builder):
+            return self.same(gold.element, answer.element) and self._in_order(gold.conditions, answer.conditions)
+        builder, other = (gold, answer) if isinstance(gold, Builder) else (answer, gold)
+        if not isinstance(builder, Builder) or not builder.whole or not isinstance(other, Scalar):
+            return False
+        letters = {key for kind, key in other.value.atoms() if kind == "s"}
+        if len(letters) != 1 or not letters <= set("kmnlj"):
+            return False  # of a family such as k pi it need not be said that k is whole
+        value = self.do.replace(other.value, "s", dict.fromkeys(letters, single(("s", "#1"))))
+        return self.same(builder.element, Scalar(value))
+
     def _piece(self, gold: Piece, answer: Piece) -> bool:
         return (
             gold.low_closed == answer.low_closed
@@ -340,8 +355,9 @@ def _one_connective(gold: Sequence, answer: Sequence) -> bool:
 
 
 def _labelled(answer: Sequence) -> bool:
-    """Whether each item has a name."""
-    return all(isinstance(item, Equation) for item in answer.items)
+    """Whether each item has a name of its own."""
+    names = [item.names[0] for item in answer.items if isinstance(item, Equation)]
+    return len(set(names)) == len(answer.items)
 
 
 def _one_name(a: str, b: str) -> bool:

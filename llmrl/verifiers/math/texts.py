@@ -39,6 +39,7 @@ _FAMILY = re.compile(
     r"|where|for(?: any| all| some| every)?|with)+\$?([a-z])\$?\s*\\in\s*(?:\\mathbb\s*\{?|\\mathbf\s*\{?|)([ZN])\s*\}?\s*\)?\$?$"
 )
 """Of which numbers a parameter is one, behind a family of values."""
+_NO_DECIMAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)|,\d{3}(?!\d)|\d,\d+,|[()\[\]{}]")
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
@@ -74,6 +75,18 @@ def readings(text: str, decimal_comma: bool = True) -> tuple[Node, ...]:
     if decimal_comma and _DECIMAL_COMMA.fullmatch(text):
         trees.append(parse(text.replace(",", ".")))
     return tuple(trees)
+
+
+def with_decimal_commas(text: str) -> tuple[Node, ...]:
+    """The tree of a text whose commas are all decimal ones; none if there are others.
+
+    >>> len(with_decimal_commas("1,5 + 2,25 = 3,75")), len(with_decimal_commas("1, 5"))
+    (1, 0)
+    """
+    text = clean(text)
+    if "," not in text or "." in text or _NO_DECIMAL_COMMA.search(text):
+        return ()
+    return readings(text.replace(",", "."))
 
 
 def clean(text: str) -> str:

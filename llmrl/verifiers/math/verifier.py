@@ -23,9 +23,9 @@ from llmrl.verifiers.math.evaluate import unevaluated
 from llmrl.verifiers.math.exact import plain_number
 from llmrl.verifiers.math.extract import Found, find_answer
 from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
-from llmrl.verifiers.math.parsing.tree import unworked
+from llmrl.verifiers.math.parsing.tree import Node, unworked
 from llmrl.verifiers.math.rules import GradingRules
-from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings
+from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings, with_decimal_commas
 from llmrl.verifiers.pool import WorkerPool
 from llmrl.verifiers.verdict import Verdict
 
@@ -211,7 +211,9 @@ def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verd
         if value is not None and (number := plain_number(candidate.text)) is not None:
             return _verdict(number == value, candidate)
         try:
-            answers = readings(candidate.text)
+            answers = readings(candidate.text, rules.decimal_comma)
+            if rules.decimal_comma and value is not None and "." in gold:
+                answers = (*answers, *with_decimal_commas(candidate.text))
             if candidate.rule in LOOSE and unevaluated(answers[0], Algebra()):
                 stated.remove(candidate)
                 continue
@@ -223,7 +225,7 @@ def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verd
             detail = str(error)
             continue
         try:
-            golds = readings(gold)
+            golds = readings(gold, rules.decimal_comma)
         except Unreadable:
             break
         try:
@@ -248,7 +250,7 @@ def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verd
     return _verdict(False, found[0], detail)
 
 
-def _any_same(golds: list, answers: list, rules: GradingRules) -> bool:
+def _any_same(golds: tuple[Node, ...], answers: tuple[Node, ...], rules: GradingRules) -> bool:
     problem: Exception | None = None
     for tree in golds:
         for other in answers:

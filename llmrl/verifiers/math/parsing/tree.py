@@ -181,6 +181,40 @@ def name(node: Node) -> str | None:
     return "" if name_like(node) and not plain(node) else None
 
 
+# Bound variables
+
+
+def rename(part: Any, names: dict[str, str]) -> Any:
+    """The tree with other names for some symbols.
+
+    >>> rename(letter("k"), {"k": "#1"}) == Node("sym", ("#1",))
+    True
+    """
+    if not isinstance(part, Node):
+        return tuple(rename(inner, names) for inner in part) if isinstance(part, tuple) else part
+    if part.kind == "sym":
+        return Node("sym", (names.get(part.args[0], part.args[0]),))
+    if part.kind == "word":
+        letters = rename(part.args[1], names)
+        return part if letters == part.args[1] else Node("word", ("*", letters))
+    return Node(part.kind, rename(part.args, names))
+
+
+def symbols(part: Any) -> list[str]:
+    """The names of the symbols in a tree, in the order of their first places.
+
+    >>> symbols(Node("mul", (letter("b"), letter("a"))))
+    ['b', 'a']
+    """
+    if not isinstance(part, Node):
+        found = [name for inner in part for name in symbols(inner)] if isinstance(part, tuple) else []
+    elif part.kind == "sym":
+        found = [part.args[0]]
+    else:
+        found = symbols(part.args[1] if part.kind == "word" else part.args)
+    return list(dict.fromkeys(found))
+
+
 # Plus-minus
 
 
