@@ -22,7 +22,18 @@ from llmrl.verifiers.math.answers import (
 from llmrl.verifiers.math.evaluate import evaluate, is_reduced, is_rounding
 from llmrl.verifiers.math.line import LINE, as_pieces, between, inequality, infinite, meet, outside
 from llmrl.verifiers.math.parsing.limits import Unreadable
-from llmrl.verifiers.math.parsing.tree import Node, children, choose, has_pm, name, name_like, plain, rename, symbols, unsigned
+from llmrl.verifiers.math.parsing.tree import (
+    Node,
+    children,
+    choose,
+    has_pm,
+    name,
+    name_like,
+    plain,
+    rename,
+    symbols,
+    unsigned,
+)
 from llmrl.verifiers.math.values import number
 
 _EVERYTHING = ("all real numbers", "all reals", "all real number", "real numbers", "reals")
@@ -126,6 +137,8 @@ def _clock(items: tuple[Node, ...]) -> bool:
 
 def _based(node: Node, do: Algebra) -> Answer:
     digits, base = node.args
+    if base.isdigit() and not 2 <= int(base[:4]) <= 36:
+        raise Unreadable(f"the base {base}")
     if digits.isdigit() and base.isdigit() and int(max(digits)) >= int(base):
         raise Unreadable(f"the digits {digits} in base {base}")
     return Based(digits, base)
@@ -161,9 +174,8 @@ def _list(node: Node, do: Algebra) -> Answer:
     built = _items(items, do)
     joiner = next((sign for sign in ("lor", "or") if sign in joiners), None)
     joiner = joiner or (joiners[0] if len(set(joiners)) == 1 else ",")
-    sets = [_as_set(item, joiner) for item in built]
-    if any(isinstance(item, Pieces) for item in built) and None not in sets:
-        sets = [item for item in sets if item is not None]
+    sets = [pieces for item in built if (pieces := _as_set(item, joiner)) is not None]
+    if any(isinstance(item, Pieces) for item in built) and len(sets) == len(built):
         if joiner in ("or", "lor"):
             return Pieces(tuple(piece for item in sets for piece in item.pieces))
         if (common := meet(sets, do)) is not None:
@@ -256,7 +268,7 @@ def _builder(element: Node, conditions: tuple[Node, ...], do: Algebra) -> Answer
 def _condition(node: Node, do: Algebra) -> Answer:
     """A condition with both its sides: of ``k in Z`` the domain alone would forget the k."""
     if node.kind == "rel" and node.args[0] == ("in",):
-        return Equation((Words("in"), *(build(side, do) for side in node.args[1])), ("in", None, None))
+        return Combined("in", tuple(build(side, do) for side in node.args[1]))
     return build(node, do)
 
 

@@ -309,6 +309,8 @@ class Comparison:
             a, b = self._assigned(gold, strict=True), self._assigned(answer, strict=True)
             if a and b and _one_name(a[0], b[0]) and self.same(a[1], b[1]):
                 return True
+            if a and b and a[0] == b[0] != "" and a[0].endswith("()") and self._of_one_variable(a[1], b[1]):
+                return True
             return self._proportional(gold, answer)
         if isinstance(gold, Equation):
             assigned = self._assigned(gold, strict=True)
@@ -316,6 +318,16 @@ class Comparison:
         assert isinstance(answer, Equation)
         assigned = self._assigned(answer, strict=False)
         return assigned is not None and self.same(gold, assigned[1])
+
+    def _of_one_variable(self, gold: Answer, answer: Answer) -> bool:
+        """Whether two functions of one variable are equal, whose variables have different names."""
+        values = []
+        for side in (gold, answer):
+            letters = {key for kind, key in side.value.atoms() if kind == "s"} if isinstance(side, Scalar) else set()
+            if not isinstance(side, Scalar) or len(letters) != 1 or side.value.opaque():
+                return False
+            values.append(self.do.replace(side.value, "s", dict.fromkeys(letters, single(("s", "#1")))))
+        return self.equal(*values)
 
     def _assigned(self, equation: Equation, *, strict: bool) -> tuple[str, Answer] | None:
         """Name and value of ``x = 2 + 3 = 5``; None if the sides differ or nothing is named."""

@@ -61,7 +61,10 @@ _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
 _ESCAPED_END = re.compile(r"\\boxed\s{0,4}\{([^{}\\]{1,200})\\\}(?![^{}]*\\boxed)")
 """A box whose closing brace has a backslash by mistake."""
 _EMPTY = re.compile(r"(?:[\s$~{}]|\\(?:[,;:! \\]|quad))*")
-_WRONG = r"(?:wrong|incorrect|false|mistaken|invalid|(?:a|an|my)\s+(?:mistake|error)|not\s+(?:\w+\s+){0,2}(?:right|correct|true|valid))"
+_WRONG = (
+    r"(?:wrong|incorrect|false|mistaken|invalid|(?:a|an|my)\s+(?:mistake|error)"
+    r"|not\s+(?:\w+\s+){0,2}(?:right|correct|true|valid))"
+)
 _DENIES = re.compile(
     r"(?:\b(?:not|never|cannot\s+be|rather\s+than|instead\s+of|other\s+than)|n['’]t(?:\s+be)?)"
     r"(?:\s+(?:equal(?:\s+to)?|exactly|simply|just|be))?[\s:$*(\\\[]*$"
@@ -426,6 +429,8 @@ def _last_of(text: str) -> Iterator[Found]:
         start, end = formula_around(text, start, end)
         content = text[start:end]
     if not is_result(text, start, end) or not is_result(text, *last.span()):
+        return
+    if _DENIES.search(text[max(0, start - 200) : start]):
         return
     if not _ALTERNATIVE.search(text[max(0, start - 20) : start]) and not _asked(text, last):
         if rule == "math" and _CONCLUDES.search(text[max(0, start - 40) : start]):

@@ -152,7 +152,11 @@ def _linear(signs: tuple[str, ...], sides: list[Value], do: Algebra) -> Pieces |
         return None
     gap = do.minus(sides[0], sides[1])
     slopes = [monomial for monomial in gap.num if monomial]
-    if gap.den != {(): 1} or len(slopes) != 1 or (variable := _symbol(Value({slopes[0]: Fraction(1)}, gap.den))) is None:
+    if (
+        gap.den != {(): 1}
+        or len(slopes) != 1
+        or (variable := _symbol(Value({slopes[0]: Fraction(1)}, gap.den))) is None
+    ):
         return None
     slope = gap.num[slopes[0]]
     sign = signs[0] if slope > 0 else _TURNED[signs[0]]

@@ -16,13 +16,10 @@ _DATE = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{4})/(\d{1,2})/(\d{1,2})|(\d{1,2})/(\d{1,2})/(\d{4})|(\d{1,2})\.(\d{1,2})\.(\d{4})"
 )
 """Dates in digits, which are no differences or quotients."""
-NUMBER_WORDS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
-        " eighteen nineteen twenty".split()
-    )
-}
+_COUNT = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty"""
+NUMBER_WORDS = {word: value for value, word in enumerate(_COUNT.split())}
+"""Numbers in words, up to twenty."""
 _IS_ANSWER = re.compile(r"\\text\s?\{\s*is the (?:final |correct )?answer\.?\s*\}$")
 _FOR_ALL = re.compile(
     r",?(?:\\[,;: ]|\s)*\(?(?:\\text\s?\{)?[\s,(]*for (?:all|any|every|each)(?: real)?(?: numbers?| values of)?\s*\}?"
@@ -30,16 +27,21 @@ _FOR_ALL = re.compile(
 )
 """A remark that says of which values a formula holds: of all."""
 _ABOUT = re.compile(
-    r"(?:\\[,;: ]|\s)*(?:\\text\s?\{)?\s*\(\s*(?:\\text\s?\{)?\s*(?:about|approximately|approx\.?|roughly|\\approx)\s*\}?\s*"
+    r"(?:\\[,;: ]|\s)*(?:\\text\s?\{)?\s*\(\s*(?:\\text\s?\{)?\s*(?:about|approximately|approx\.?|roughly"
+    r"|\\approx)\s*\}?\s*"
     r"\$?(\d+(?:\.\d+)?)\$?\s*\)\s*\}?$"
 )
 """A remark that gives the size of an exact value; it must be right."""
 _FAMILY = re.compile(
-    r"(?:\\[,;: ]|\\q?quad|[\s,(]|\\text\s?\{\s*,?\s*\(?(?:where|for|with|for (?:any|all|some|every))?(?: an?)?(?: integers?)?\s*\}"
-    r"|where|for(?: any| all| some| every)?|with)+\$?([a-z])\$?\s*\\in\s*(?:\\mathbb\s*\{?|\\mathbf\s*\{?|)([ZN])\s*\}?\s*\)?\$?$"
+    r"(?:\\[,;: ]|\\q?quad|[\s,(]|\\text\s?\{\s*,?\s*\(?(?:where|for|with|for (?:any|all|some|every))?(?:"
+    r" an?)?(?: integers?)?\s*\}"
+    r"|where|for(?: any| all| some| every)?|with)+\$?([a-z])\$?\s*\\in\s*(?:\\mathbb\s*\{?|\\mathbf\s*\{?"
+    r"|)([ZN])\s*\}?\s*\)?\$?$"
 )
 """Of which numbers a parameter is one, behind a family of values."""
 _NO_DECIMAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)|,\d{3}(?!\d)|\d,\d+,|[()\[\]{}]")
+_RUPEES = re.compile(r"(?<![A-Za-z])Rs\.?\s*(?=\d)")
+_DIGITS_IN_BASE = re.compile(r"(\d[0-9A-F]*[A-F][0-9A-F]*)_\{?(1[1-9]|2\d|3[0-6])\}?")
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
@@ -102,6 +104,9 @@ def clean(text: str) -> str:
         text = inside.group(1)
     while text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1].rstrip()
+    text = _RUPEES.sub(r"\\rupee ", text)
+    if (based := _DIGITS_IN_BASE.fullmatch(text)) is not None:
+        text = rf"\text{{{based.group(1)}}}_{{{based.group(2)}}}"
     text = _IS_ANSWER.sub("", text)
     text = _FOR_ALL.sub("", text)
     text = _ABOUT.sub(r" \\approx \1", text)

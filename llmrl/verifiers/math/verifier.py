@@ -169,7 +169,9 @@ def _guarded(found: list[Found], gold: str, rules: GradingRules) -> Verdict | No
 
 def _decide(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:
     """Grade an answer; "(B) 12" is the choice B, and 12."""
-    found = [Found(choice(text) or text, rule) if _NAMES_CHOICE.match(text) else Found(text, rule) for text, rule in found]
+    found = [
+        Found(choice(text) or text, rule) if _NAMES_CHOICE.match(text) else Found(text, rule) for text, rule in found
+    ]
     verdict = _decide_as_given(found, gold, rules)
     if verdict is not None and verdict.score:
         return verdict

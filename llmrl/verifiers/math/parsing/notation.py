@@ -143,8 +143,9 @@ _MEASURES = {
     **{"平方米": "square m", "平方厘米": "square cm", "立方米": "cubic m", "立方厘米": "cubic cm"},
 }
 """Chinese measure words and units."""
+_LONGEST_FIRST = "|".join(sorted(_MEASURES, key=len, reverse=True))
 _MEASURE = re.compile(
-    rf"(?<=[\d}})])\s*(?:\\text\s?\{{\s*)?({'|'.join(sorted(_MEASURES, key=len, reverse=True))})(?:\s*\}})?(?=\s*(?:$|[,;，。.$}}]))"
+    rf"(?<=[\d}})])\s*(?:\\text\s?\{{\s*)?({_LONGEST_FIRST})(?:\s*\}})?(?=\s*(?:$|[,;，。.$}}]))",
 )
 _STYLED = re.compile("[\U0001d400-\U0001d7ff\uff01-\uff5e]")
 

@@ -301,7 +301,7 @@ class Parser(Cursor):
         """A value with the signs after it: factorials, percent, degrees, primes."""
         for _ in range(MAX_POSTFIX):
             token = self.peek()
-            if token.text == "!" and token.kind == "op" and self.peek(1).text != "=":
+            if token.text == "!" and token.kind == "op" and (self.peek(1).text != "=" or self.peek(1).spaced):
                 double = self.peek(1).text == "!" and not self.peek(1).spaced
                 self.place += double
                 node = Node("call", ("doublefactorial" if double else "factorial", (node,)))

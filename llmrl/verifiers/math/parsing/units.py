@@ -68,7 +68,9 @@ WORDS = frozenset(CANONICAL) | {"mph", "kph", "kmph", "kmh"} | frozenset(_COUNTE
 """Words that follow a number without being factors."""
 
 
-_CHANGES = frozenset("plus minus less loss losses increases decreases gains profits positives negatives evens odds".split())
+_CHANGED = "plus minus less loss losses increases decreases gains profits positives negatives evens odds"
+_CHANGES = frozenset(_CHANGED.split())
+"""Plurals that say more than what is counted."""
 
 
 def droppable(name: str) -> bool:
