@@ -6,7 +6,7 @@ from tiny import tiny_folder
 
 from llmrl import keys
 from llmrl.rollouts.batch import Batch
-from llmrl.training.config import parse
+from llmrl.training.command_line import parse
 from llmrl.training.metrics import Sums
 from llmrl.training.session import build
 from llmrl.training.trainer import Trainer
