@@ -168,6 +168,6 @@ def test_memory_that_runs_out_is_counted_in_packed_rows():
 def test_a_model_that_cannot_is_refused_before_anything_is_written(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", lambda position_ids: None)
     output = ["--output", str(tmp_path / "run")]
-    with pytest.raises(PolicyError, match=rf"LlamaForCausalLM {tiny} cannot be read with packing"):
+    with pytest.raises(PolicyError, match=rf"LlamaForCausalLM {tiny} cannot be scored with packing"):
         trained(parse(arguments(tiny, "--train.packing", *output)))
     assert not (tmp_path / "run").exists()
