@@ -21,7 +21,6 @@ from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
-from llmrl.credit.history import PastRewards
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.collect import (
@@ -41,6 +40,7 @@ from llmrl.training.config import Config
 from llmrl.training.curriculum import pass_rates, rules_of
 from llmrl.training.faults import Memory, TrainingError, sized
 from llmrl.training.metrics import MetricsFile
+from llmrl.training.past_rewards import PastRewards
 
 ROW = "row"
 """Where a row of a minibatch stands among the step's records; no loss reads it."""
