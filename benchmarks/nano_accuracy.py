@@ -12,7 +12,7 @@ import tyro
 from llmrl.envs.generated.template import LEVELS, SUBJECTS
 from llmrl.evaluation import evaluate
 from llmrl.policies.policy import Policy
-from llmrl.rollouts.collect import Environments
+from llmrl.rollouts.environments import Environments
 
 
 @dataclass

@@ -19,9 +19,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from llmrl import keys
 from llmrl.policies.policy import Policy
-from llmrl.policies.scoring.forward import PACKED, PADDED, ForwardPass, Sequences
+from llmrl.policies.scoring.forward import PACKED, PADDED, ForwardPass
 from llmrl.policies.scoring.sharing import SHARED
-from llmrl.rollouts.collect import micro_batches, trim
+from llmrl.rollouts.batch import Batch
 
 LIMIT = 512
 FORWARD_PASSES: dict[str, ForwardPass] = {"padded": PADDED, "packed": PACKED, "shared": SHARED}
@@ -63,9 +63,8 @@ def batch(response: torch.Tensor, vocabulary: int, prompts: tuple[int, int], gro
 def read(data: TensorDict, budget: int, forward_pass: ForwardPass) -> int:
     """How many tokens are read."""
     tokens = 0
-    for rows in micro_batches(data, budget, forward_pass):
-        some = (data[key][rows] for key in (keys.TOKENS, keys.ATTENTION, keys.MASK))
-        count, each = forward_pass.extent(Sequences.of(*some))
+    for part in Batch.of(data).micro_batches(budget, forward_pass):
+        count, each = part.extent(forward_pass)
         tokens += count * each
     return tokens
 
@@ -76,8 +75,8 @@ def seconds(policy: Policy, data: TensorDict, budget: int, forward_pass: Forward
     gpu = policy.device.type == "cuda"
     clock = time.perf_counter if gpu else time.process_time
     began = clock()
-    for rows in micro_batches(data, budget, forward_pass):
-        scored = policy.score(trim(data[rows]), entropy=True)
+    for part in Batch.of(data).micro_batches(budget, forward_pass):
+        scored = policy.score(part.data, entropy=True)
         scored[keys.LOG_PROB].sum().backward()
     if gpu:
         torch.cuda.synchronize()

@@ -36,9 +36,9 @@ from llmrl.envs.math import math_problems
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import TextVectorEnv, vector_of
-from llmrl.rollouts.collect import micro_batches, trim
-from llmrl.training import session
-from llmrl.training.config import parse
+from llmrl.rollouts.batch import Batch
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.trainer import Trainer
 from llmrl.verifiers import Verdict
 
@@ -174,7 +174,7 @@ def make_trainer(work: Workload) -> Trainer:
         arguments += [f"--{name}", str(value)]
     if work.no_rescore:
         arguments.append("--train.no-rescore")
-    trainer, _ = session.build(parse(arguments))
+    trainer, _ = build(parse(arguments))
     # A micro-batch of so many rows, however long their prompts.
     texts = [problem(i) for i in range(work.prompts * work.steps)]
     longest = max(map(len, trainer.policy.prompts.encode(texts))) + work.tokens
@@ -232,8 +232,8 @@ class Bare:
             batch = data[rows]
             total = float(batch[keys.MASK].sum())
             self.optimizer.zero_grad()
-            for index in micro_batches(batch, self.train.micro_batch_tokens):
-                part = trim(batch[index])
+            for micro_batch in Batch.of(batch).micro_batches(self.train.micro_batch_tokens):
+                part = micro_batch.data
                 tokens, mask = part[keys.TOKENS], part[keys.MASK][:, 1:]
                 logits = self.model(
                     input_ids=tokens, attention_mask=part[keys.ATTENTION].long(), use_cache=False

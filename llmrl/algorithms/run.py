@@ -5,6 +5,6 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    from llmrl.commands.train import main
+    from llmrl.commands.cli import run
 
-    sys.exit(main(prog="python -m llmrl.algorithms.run"))
+    sys.exit(run("llmrl.commands.train", sys.argv[1:], "python -m llmrl.algorithms.run"))

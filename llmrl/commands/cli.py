@@ -1,103 +1,104 @@
-"""The console script ``llmrl``: one word for what to do, then that command's own options."""
+"""The console script ``llmrl``: one word for what to do, then that command's own options.
+
+The one door: every command is a module with ``parse(arguments, prog)``, which makes its options, and
+``run(options)``, which returns the exit status. What goes wrong with either becomes one sentence here.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
+from llmrl.errors import UserError
+from llmrl.registry import suggest
+from llmrl.terminal import Terminal
 
-from llmrl.registry import UnknownName, suggest
+INTERRUPTED = 130
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Dispatch ``llmrl COMMAND ...``; returns the exit status."""
+class Command(NamedTuple):
+    """A command: where it is, and what it does in a few words."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "train": Command("llmrl.commands.train", "train a policy against a verifier"),
+    "eval": Command("llmrl.commands.eval", "measure the accuracy of a policy on environments"),
+    "compare": Command("llmrl.commands.compare", "compare two evaluations problem by problem"),
+    "serve": Command("llmrl.commands.serve", "sample with vLLM for a trainer elsewhere"),
+    "report": Command("llmrl.commands.report", "write one HTML page of runs: curves, results, rollouts token by token"),
+    "replay": Command("llmrl.commands.replay", "score saved rollouts under several algorithms, side by side"),
+    "verify": Command("llmrl.commands.verify", "grade a file of responses, audit a grader, check gold answers"),
+    "algos": Command("llmrl.commands.algos", "show algorithms as compositions of their components"),
+    "envs": Command("llmrl.commands.envs", "list the environments, or show one with its options"),
+}
+
+
+def main(arguments: list[str] | None = None, prog: str = "llmrl") -> int:
+    """Run ``llmrl COMMAND ...``.
+
+    Args:
+        arguments: what follows ``llmrl``; None: the command line of this process.
+        prog: what the help calls the program.
+
+    Returns:
+        The exit status: 0 if all went well; 2 for input that cannot be used, with nothing done; 1 if
+        something that had begun broke off; 130 after Ctrl-C. A command may have more of its own.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return 0
+    if arguments[0] in ("-V", "--version"):
+        from llmrl import __version__
+
+        print(f"llmrl {__version__}")
+        return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        Console(stderr=True).print(f"error: no command is called {name!r}. {suggest(name, COMMANDS)}", markup=False)
-        return 2
+        return _fail(f"No command is called {name!r}. {suggest(name, COMMANDS)}", UserError.exit_status)
+    return run(COMMANDS[name].module, rest, f"{prog} {name}")
+
+
+def run(module: str, arguments: list[str], prog: str) -> int:
+    """Run one command; the place where errors become one sentence and an exit status."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # module:name reaches the current folder
     try:
-        return COMMANDS[name][1](rest)
-    except UnknownName as error:
-        Console(stderr=True).print(f"error: {error}", markup=False)
-        return 2
+        command: Any = importlib.import_module(module)
+        return command.run(command.parse(arguments, prog))
+    except UserError as error:
+        return _fail(str(error), error.exit_status)
+    except OSError as error:
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail(
+            "Left at once. What was finished is kept; train --resume auto, or the same eval command, goes on.",
+            INTERRUPTED,
+        )
+
+
+def _fail(text: str, status: int) -> int:
+    Terminal(stderr=True).say(f"error: {text}", style="red")
+    return status
 
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {text}" for name, (text, _) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: llmrl COMMAND [options]",
             "",
-            *lines,
+            *(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()),
             "",
-            "llmrl COMMAND --help explains its options.",
+            "llmrl COMMAND --help explains its options. llmrl --version shows the version.",
         ]
     )
 
 
-def _in(module: str) -> Callable[[list[str]], int]:
-    """The ``main`` of a module that is imported when the command is given, and not before."""
-
-    def run(rest: list[str]) -> int:
-        return importlib.import_module(module).main(rest)
-
-    return run
-
-
-def _algos(rest: list[str]) -> int:
-    from llmrl.algorithms import ALGORITHMS, algorithm
-
-    console = Console()
-    for name in rest or ALGORITHMS:
-        console.print(str(algorithm(name)), markup=False, highlight=False)
-        console.print()
-    return 0
-
-
-def _envs(rest: list[str]) -> int:
-    import gymnasium
-
-    import llmrl  # noqa: F401  registers
-
-    table = Table("id", "made by", title="environments")
-    for env_id, spec in sorted(gymnasium.registry.items()):
-        if env_id.startswith("llmrl/"):
-            table.add_row(env_id, str(spec.entry_point))
-    Console().print(table)
-    return 0
-
-
-COMMANDS: dict[str, tuple[str, Callable[[list[str]], int]]] = {
-    "train": ("train a policy against a verifier", _in("llmrl.commands.train")),
-    "eval": (
-        "measure the accuracy of a policy on environments",
-        _in("llmrl.commands.eval"),
-    ),
-    "compare": (
-        "compare two evaluations problem by problem",
-        _in("llmrl.commands.compare"),
-    ),
-    "serve": ("sample with vLLM for a trainer elsewhere", _in("llmrl.commands.serve")),
-    "report": (
-        "write one HTML page of runs: curves, results, rollouts token by token",
-        _in("llmrl.commands.report"),
-    ),
-    "replay": (
-        "score saved rollouts under several algorithms, side by side",
-        _in("llmrl.commands.replay"),
-    ),
-    "verify": (
-        "grade a file of responses, audit a grader, check gold answers",
-        _in("llmrl.commands.verify"),
-    ),
-    "algos": ("show algorithms as compositions of their parts; names narrow it down", _algos),
-    "envs": ("list the environments", _envs),
-}
+if __name__ == "__main__":
+    sys.exit(main())

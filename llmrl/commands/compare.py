@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
-from llmrl.commands.eval import report_errors
 from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import Evaluation
 from llmrl.evaluation.pairs import DifferentProblems, compare
 from llmrl.evaluation.tables import show_comparison
+from llmrl.terminal import Terminal
 
 
 @dataclass
@@ -33,12 +32,12 @@ class CompareOptions:
     """Also write the numbers to this JSON file."""
 
 
-def main(arguments: list[str], prog: str = "llmrl compare") -> int:
-    """Parse, compare and show; returns the exit status."""
-    return report_errors(lambda: run(tyro.cli(CompareOptions, args=arguments, prog=prog)))
+def parse(arguments: list[str], prog: str) -> CompareOptions:
+    """The options of a command line."""
+    return tyro.cli(CompareOptions, args=arguments, prog=prog)
 
 
-def run(options: CompareOptions, console: Console | None = None) -> None:
+def run(options: CompareOptions, console: Terminal | None = None) -> int:
     """Compare as the options say.
 
     Raises:
@@ -60,10 +59,11 @@ def run(options: CompareOptions, console: Console | None = None) -> None:
             results[name] = compare(first[name], second[name])
         except DifferentProblems as error:
             raise ConfigError(f"{name}: {error}") from error
-        show_comparison(console or Console(), name, results[name])
+        show_comparison(console or Terminal(), name, results[name])
     if options.output is not None:
         content = {name: result.to_dict() for name, result in results.items()}
         options.output.write_text(json.dumps(content, indent=2) + "\n")
+    return 0
 
 
 def _read(path: Path) -> dict[str, Evaluation]:

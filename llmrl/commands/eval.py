@@ -12,7 +12,6 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,19 +19,20 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 import yaml
-from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import Evaluation
 from llmrl.evaluation.running import count_problems, evaluate
 from llmrl.evaluation.tables import show_summaries
-from llmrl.policies.policy import Policy, PolicyError, local_folder
-from llmrl.registry import UnknownName, suggest
-from llmrl.rollouts.collect import Environments
-from llmrl.training.config import PolicyConfig, env_class
+from llmrl.policies.policy import Policy, local_folder
+from llmrl.registry import suggest
+from llmrl.rollouts.environments import Environments
+from llmrl.text import one_line
+from llmrl.training.build import held_out_environments
+from llmrl.training.command_line import env_class, read_tree
+from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
-from llmrl.training.session import held_out_environments
 
 DEFAULT_ENV = "llmrl/MATH-v0"
 
@@ -72,35 +72,27 @@ class EvalOptions:
     """Responses generated at once; the unit that a stopped evaluation loses."""
     seed: int = 0
     """Seed of the sampling."""
+    allow_code: bool = False
+    """Use code and addresses that the policy's own files name: an environment of the run's own module, a data set of
+    the hub. A folder from elsewhere could name any."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the evaluation; by default evals/POLICY."""
     force: bool = False
     """Throw away what the folder holds if its settings are others."""
 
 
-def main(arguments: list[str], prog: str = "llmrl eval") -> int:
-    """Parse, evaluate and show; returns the exit status, as ``llmrl train`` does."""
-    return report_errors(lambda: run(tyro.cli(EvalOptions, args=arguments, prog=prog)))
+def parse(arguments: list[str], prog: str) -> EvalOptions:
+    """The options of a command line."""
+    return tyro.cli(EvalOptions, args=arguments, prog=prog)
 
 
-def report_errors(action: Callable[[], object]) -> int:
-    """Turn errors that the user can mend into one message, and the outcome into an exit status."""
-    console = Console(stderr=True)
-    try:
-        action()
-    except (ConfigError, UnknownName, PolicyError) as error:
-        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 2
-    except OSError as error:
-        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("Stopped. The same command goes on.")
-        return 130
+def run(options: EvalOptions) -> int:
+    """Evaluate and show; the same command again goes on with an evaluation that was stopped."""
+    evaluate_policy(options)
     return 0
 
 
-def run(options: EvalOptions, display: Display | None = None) -> Path:
+def evaluate_policy(options: EvalOptions, display: Display | None = None) -> Path:
     """Evaluate as the options say; returns the folder with the files.
 
     Raises:
@@ -180,8 +172,8 @@ def _trained_with(policy: str) -> dict[str, Any]:
     if folder is None:
         return {}
     for file in (folder / "training.yaml", folder.resolve().parent / "config.yaml"):
-        tree = yaml.safe_load(file.read_text()) if file.is_file() else None
-        if isinstance(tree, dict) and {"policy", "env"} & tree.keys():
+        tree = read_tree(file) if file.is_file() else {}
+        if {"policy", "env"} & tree.keys():
             return tree
     return {}
 
@@ -189,7 +181,9 @@ def _trained_with(policy: str) -> dict[str, Any]:
 def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The options of each environment: those of training for its own one, then the command's."""
     home = dict(trained.get("env", {}))
-    home_id = home.pop("id", DEFAULT_ENV)
+    home_id = str(home.pop("id", DEFAULT_ENV))
+    if not options.allow_code:
+        _refuse_foreign(options, home_id, home)
     given: dict[str, Any] = {}
     for text in options.env_options:
         name, equals, value = text.partition("=")
@@ -209,6 +203,27 @@ def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str,
     return chosen
 
 
+def _refuse_foreign(options: EvalOptions, home_id: str, home: dict[str, Any]) -> None:
+    """What the files beside a policy may not choose: code to import and addresses to open.
+
+    Raises:
+        ConfigError: they name some, and the command does not.
+    """
+    trust = "Give --allow-code if you trust where the policy comes from"
+    if ":" in home_id and not options.env:
+        raise ConfigError(
+            f"The files of {options.policy} name the environment {one_line(home_id)}, which is code. {trust}, or --env."
+        )
+    for name, value in home.items():
+        if name == "verifier" and ":" in str(value):
+            raise ConfigError(f"The files of {options.policy} name the verifier {one_line(str(value))}. {trust}.")
+        if name == "source" and str(value) not in ("auto", "generated") and not Path(str(value)).exists():
+            raise ConfigError(
+                f"The files of {options.policy} name the source {one_line(str(value))}, which is not on this machine. "
+                f"{trust}, or --env-options source=..."
+            )
+
+
 def _load(options: EvalOptions, trained: dict[str, Any]) -> Policy:
     defaults = PolicyConfig()
     settings = {}
@@ -222,7 +237,7 @@ def _load(options: EvalOptions, trained: dict[str, Any]) -> Policy:
 def _settings(options: EvalOptions, policy: Policy, opened: dict[str, Environments]) -> dict[str, Any]:
     """Everything that the responses depend on."""
     plain = dataclasses.asdict(options)
-    for name in ("k", "device", "output", "force", "env_options"):
+    for name in ("k", "device", "output", "force", "env_options", "allow_code"):
         del plain[name]
     settings = plain | {
         "env": {env_id: environments.options for env_id, environments in opened.items()},

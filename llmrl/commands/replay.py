@@ -1,12 +1,11 @@
 """``llmrl replay``: saved rollouts under several algorithms as tables, a JSON file and a picture.
 
-What is compared, and how, is the business of :mod:`llmrl.report.replay`.
+:mod:`llmrl.report.replay` computes what is compared.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +20,21 @@ import torch
 import tyro
 import yaml
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from llmrl.algorithms import Algorithm, algorithm
-from llmrl.policies.policy import Policy, PolicyError
-from llmrl.registry import UnknownName
+from llmrl.policies.policy import Policy
 from llmrl.report.replay import FRACTIONS, Replay, ReplayError, replay
-from llmrl.rollouts.files import RolloutsError, find_rollouts, read_rollouts
+from llmrl.rollouts.files import find_rollouts, read_rollouts
+from llmrl.terminal import Terminal
 
 SAME_POLICY = 1e-4
 """Below this many nats all log-ratios are rounding."""
 
 _DESCRIPTION = """Score one saved set of rollouts under several algorithms and show them side by side.
 
-Every algorithm gets the same responses, rewards and old scores, and the same policy, scored anew with gradients; then
+Every algorithm gets the same responses, rewards and old scores, and the same policy, scored again with gradients; then
 loss, gradient, what its clip and gates hold back, and how far its gradient points where the others' do.
 
     llmrl replay runs/espo-0 --algo dapo,gspo,espo,erc
@@ -46,7 +44,7 @@ sampled: else every ratio is 1, nothing is clipped, and algorithms differ in adv
 
 
 @dataclass
-class Options:
+class ReplayOptions:
     """What to score, under which algorithms, by which policy."""
 
     rollouts: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROLLOUTS")]
@@ -66,31 +64,26 @@ class Options:
     micro_batch_tokens: int = 8192
     """Rows times padded length per forward pass; affects memory and speed, not the result."""
     threads: int | None = None
-    """Processor threads for torch; by default all cores."""
+    """CPU threads of torch; by default all cores."""
 
 
-def main(arguments: list[str] | None = None, prog: str = "llmrl replay") -> int:
-    """Parse, score, show and write.
+def parse(arguments: list[str], prog: str) -> ReplayOptions:
+    """The options of a command line."""
+    return tyro.cli(ReplayOptions, args=arguments, prog=prog, description=_DESCRIPTION)
 
-    Returns:
-        0; 2 for rollouts, names or a policy that cannot be used; 1 if a file cannot be written.
+
+def run(options: ReplayOptions) -> int:
+    """Score, show and write.
+
+    Raises:
+        UserError: the rollouts, a name or the policy cannot be used.
     """
-    options = tyro.cli(Options, args=arguments, prog=prog, description=_DESCRIPTION)
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # module:name reaches the current folder
-    try:
-        run(options, Console())
-    except (RolloutsError, ReplayError, UnknownName, PolicyError) as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, style="red")
-        return 2
-    except OSError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, style="red")
-        return 1
+    replay_rollouts(options, Terminal())
     return 0
 
 
-def run(options: Options, console: Console) -> Replay:
-    """Do what the options say."""
+def replay_rollouts(options: ReplayOptions, console: Terminal) -> Replay:
+    """Do what the options say; returns what was measured."""
     transformers_logging.disable_progress_bar()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -125,7 +118,7 @@ def run(options: Options, console: Console) -> Replay:
             soft_wrap=True,
         )
     for file in write(result, options.output or folder / "replay", path.stem, about):
-        console.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"wrote {file}")
     return result
 
 
@@ -152,7 +145,7 @@ def _newest_checkpoint(folder: Path) -> str:
     return str(latest)
 
 
-def show(result: Replay, console: Console) -> None:
+def show(result: Replay, console: Terminal) -> None:
     """Three tables: what each algorithm does, how wide its clips are, and the cosines."""
     table = _table("algorithm", "loss", "grad norm", "clip low", "clip high", "zero grad", "gate")
     widths = _table("clip width", "side or group", "mean", "from", "to")
@@ -211,7 +204,7 @@ def plot(result: Replay, path: Path, title: str = "") -> Path:
     axes[2].set_xticks(places, names, rotation=30)
     axes[2].set_yticks(places, names)
     axes[2].set_title("cosine between gradients", fontsize=10)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a name with a dollar sign is no formula
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

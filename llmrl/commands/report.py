@@ -1,4 +1,4 @@
-"""``llmrl report RUN [RUN...]``: its options, and errors as one message."""
+"""``llmrl report RUN [RUN...]``: one HTML page of runs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
-from llmrl.registry import UnknownName
 from llmrl.report.page import write_page
 from llmrl.report.rollouts import Choice
 from llmrl.report.runs import ReportError, read_runs
+from llmrl.terminal import Terminal
 
 
 @dataclass(kw_only=True)
-class Options:
+class ReportOptions:
     """Write one HTML page of finished or running runs: results, curves, and rollouts token by token.
 
     Runs whose settings differ in their seed alone become one curve with a band. The page needs no
@@ -37,35 +36,48 @@ class Options:
     """Tokens of a response that are in the page."""
     plots: bool = False
     """Write the figures as PNG and SVG files too, into a folder beside the page."""
+    allow_code: bool = False
+    """Import the module that a run's config.yaml names as its algorithm. A run from elsewhere could name any."""
 
 
-def main(arguments: list[str] | None = None, prog: str = "llmrl report") -> int:
-    """Returns 0, or 2 where no page can be made."""
-    options = tyro.cli(Options, args=arguments, prog=prog)
-    console = Console(stderr=True)
-    try:
-        _check(options)
-        choice = Choice(
-            steps=options.steps if options.rollouts else 0,
-            per_step=options.rollouts,
-            max_tokens=options.max_tokens,
-        )
-        names = [name.strip() for name in options.algo.split(",") if name.strip()]
-        plots = options.output.with_name(f"{options.output.stem}_plots") if options.plots else None
-        notes = write_page(options.output, read_runs(options.runs), algorithms=names, choice=choice, plots=plots)
-    except (ReportError, UnknownName, OSError) as error:
-        console.print(f"error: {error}", markup=False, highlight=False, style="red")
-        return 2
+def parse(arguments: list[str], prog: str) -> ReportOptions:
+    """The options of a command line."""
+    return tyro.cli(ReportOptions, args=arguments, prog=prog)
+
+
+def run(options: ReportOptions) -> int:
+    """Write the page.
+
+    Raises:
+        ReportError: no page can be made of these runs.
+    """
+    console = Terminal(stderr=True)
+    _check(options)
+    choice = Choice(
+        steps=options.steps if options.rollouts else 0,
+        per_step=options.rollouts,
+        max_tokens=options.max_tokens,
+    )
+    names = [name.strip() for name in options.algo.split(",") if name.strip()]
+    plots = options.output.with_name(f"{options.output.stem}_plots") if options.plots else None
+    notes = write_page(
+        options.output,
+        read_runs(options.runs),
+        algorithms=names,
+        choice=choice,
+        plots=plots,
+        allow_code=options.allow_code,
+    )
     for note in notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.say(f"note: {note}")
     megabytes = options.output.stat().st_size / 1e6
-    Console().print(f"report: {options.output} ({megabytes:.1f} MB)", markup=False, highlight=False)
+    Terminal().say(f"report: {options.output} ({megabytes:.1f} MB)")
     if plots is not None:
-        Console().print(f"plots: {plots}", markup=False, highlight=False)
+        Terminal().say(f"plots: {plots}")
     return 0
 
 
-def _check(options: Options) -> None:
+def _check(options: ReportOptions) -> None:
     if not options.runs:
         raise ReportError("No run is given. Give the folders of runs: llmrl report runs/espo-0.")
     for name in ("steps", "rollouts", "max_tokens"):

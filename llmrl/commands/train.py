@@ -1,32 +1,32 @@
-"""``python -m llmrl.algorithms.run --algo espo``: train from the command line."""
+"""``llmrl train``, also ``python -m llmrl.algorithms.run``: train a policy against a verifier."""
 
 from __future__ import annotations
 
-from rich.console import Console
+from llmrl.terminal import Terminal
+from llmrl.training.config import Config
+
+STOPPED = 3
+"""Exit status of a run that a signal stopped, with a checkpoint to go on from."""
 
 
-def main(arguments: list[str] | None = None, prog: str = "llmrl train") -> int:
-    """Parse, train, and turn errors that the user can mend into one message.
+def parse(arguments: list[str], prog: str) -> Config:
+    """The settings of a command line and of the files that it names."""
+    from llmrl.training.command_line import parse
 
-    Returns:
-        0 after a run, a dry run or a clean stop; 2 for settings that cannot be used; 1 if training broke off.
-    """
-    from llmrl.errors import ConfigError, EngineError
-    from llmrl.policies.policy import PolicyError
-    from llmrl.registry import UnknownName
-    from llmrl.training.config import parse
+    return parse(arguments, prog=prog)
+
+
+def run(config: Config) -> int:
+    """Train, then plot; 0 after a whole run or a dry run, 3 after one that a signal stopped."""
+    from llmrl.report.plots import plot_run
     from llmrl.training.session import train
-    from llmrl.training.trainer import TrainingError
 
-    try:
-        train(parse(arguments, prog=prog))
-    except (ConfigError, UnknownName, PolicyError) as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, style="red")
-        return 2
-    except (TrainingError, EngineError, OSError) as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, style="red")
-        return 1
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Left at once; the last checkpoint is intact.")
-        return 130
+    done = train(config)
+    if done is None:
+        return 0
+    if not done.finished:
+        return STOPPED
+    console = Terminal()
+    for path in [*(f"plot: {path}" for path in plot_run(done.folder)), f"model: {done.folder / 'latest'}"]:
+        console.say(path)
     return 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from llmrl.envs.files import COLUMNS, DataError, files_of_split, last_box, rows
 from llmrl.registry import suggest
+from llmrl.terminal import Terminal
 from llmrl.verifiers import STATUSES, Verdict, Verifier, check_gold, verifier
 
 ID_COLUMNS = ("problem_id", "id", "unique_id", "problem_idx")
@@ -32,7 +31,7 @@ WIDTH = 48
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class VerifyOptions:
     """Grade a file of responses against the gold answers beside them.
 
     FILE holds JSON Lines (also .gz, .json, .parquet, or a folder of such files), one row per response, such as
@@ -78,19 +77,21 @@ class Row(NamedTuple):
     response: str
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status that :class:`Options` explains."""
-    options = tyro.cli(Options, args=arguments, prog="llmrl verify")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # module:function reaches the current folder
-    try:
-        return _golds(options) if options.golds else _grade(options)
-    except (DataError, OSError) as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False)
-        return 2
+def parse(arguments: list[str], prog: str) -> VerifyOptions:
+    """The options of a command line."""
+    return tyro.cli(VerifyOptions, args=arguments, prog=prog)
 
 
-def _grade(options: Options) -> int:
+def run(options: VerifyOptions) -> int:
+    """Grade or check; returns the exit status that :class:`VerifyOptions` explains.
+
+    Raises:
+        DataError: a file cannot be read or a grader not be used.
+    """
+    return _golds(options) if options.golds else _grade(options)
+
+
+def _grade(options: VerifyOptions) -> int:
     _check(options)
     first = verifier(options.verifier)
     second = None if options.audit is None else (options.audit, verifier(options.audit))
@@ -102,9 +103,9 @@ def _grade(options: Options) -> int:
         raise DataError(f"{options.file} holds no rows.")
     verdicts = grade(table, first, options.verifier, options.batch)
     _write(options.output, (_line(row, v) for row, v in zip(table, verdicts, strict=True)))
-    console = Console()
+    console = Terminal()
     console.print(summary(verdicts))
-    console.print(f"The verdicts are in {options.output}.", markup=False, highlight=False)
+    console.say(f"The verdicts are in {options.output}.")
     status = int(not all(verdict.valid for verdict in verdicts))
     if second is not None:
         name, grader = second
@@ -113,7 +114,7 @@ def _grade(options: Options) -> int:
     return status
 
 
-def _check(options: Options) -> None:
+def _check(options: VerifyOptions) -> None:
     if options.batch < 1:
         raise DataError(f"--batch must be at least 1, got {options.batch}.")
     for flag, path in (("output", options.output), ("disagreements", options.disagreements)):
@@ -127,7 +128,7 @@ def grade(table: Sequence[Row], grader: Verifier, name: str, batch: int = 256) -
     Raises:
         DataError: the grader did not return one verdict per response.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     verdicts: list[Verdict] = []
     for begin in track(range(0, len(table), batch), f"{name}:", console=console, disable=not console.is_terminal):
         part = table[begin : begin + batch]
@@ -177,12 +178,12 @@ def wilson(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
 
 
 def _audit(
-    options: Options,
+    options: VerifyOptions,
     auditor: str,
     table: Sequence[Row],
     verdicts: Sequence[Verdict],
     others: Sequence[Verdict],
-    console: Console,
+    console: Terminal,
 ) -> int:
     """Show and write the rows whose reward or validity differs; returns the exit status."""
     differing = [
@@ -221,18 +222,18 @@ def _audit(
         shown.add_row(*(Text(visible(cell)) for cell in cells))
     console.print(shown)
     more = f" The other {len(differing) - SHOWN} are there too." if len(differing) > SHOWN else ""
-    console.print(f"They are in {options.disagreements}.{more}", markup=False, highlight=False)
+    console.say(f"They are in {options.disagreements}.{more}")
     return 1
 
 
-def _golds(options: Options) -> int:
+def _golds(options: VerifyOptions) -> int:
     total, bad = 0, []
     for name, place, row in _places(options.file):
         total += 1
         gold = _gold(row, options.gold, place)
         if (reason := check_gold(gold)) is not None:
             bad.append((name, gold, reason))
-    console = Console()
+    console = Terminal()
     if bad:
         table = Table("id", "gold answer", "why", title="gold answers that cannot be parsed")
         for cells in bad:

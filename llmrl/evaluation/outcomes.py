@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from llmrl.evaluation.estimators import Estimate, estimate, majority_at_k, pass_at_k
-
-Record = dict[str, Any]
+from llmrl.rollouts.records import Record, is_correct
 
 
 @dataclass
@@ -153,11 +152,6 @@ class Evaluation:
             )
             cells[value] = {**greedy[1], "problems": len(problems), **dict(others)}
         return cells
-
-
-def is_correct(record: Record) -> bool:
-    """By the verdict where there is one, so that shaped rewards do not count as accuracy."""
-    return record["verdict"] == "correct" if "verdict" in record else record["reward"] >= 1
 
 
 def count_votes(records: Sequence[Record], same: Callable[[str, str], bool]) -> list[int | None]:

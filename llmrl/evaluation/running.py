@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmrl.errors import ConfigError
-from llmrl.evaluation.outcomes import Evaluation, Record, count_votes
+from llmrl.evaluation.outcomes import Evaluation, count_votes
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
-from llmrl.rollouts.collect import Environments, ProblemStream, collect
+from llmrl.rollouts.collect import collect
+from llmrl.rollouts.environments import Environments
+from llmrl.rollouts.records import Record
+from llmrl.rollouts.stream import ProblemStream
 
 PROBLEM_ORDER = 0
 """Seed of the choice among finitely many problems: the same for all policies and all seeds."""
@@ -70,6 +73,7 @@ def evaluate(
                 group_size=group,
                 options=SamplingOptions(greedy=greedy),
                 first_group=begin,
+                stream="evaluation",
             )
             new = [{**record, "greedy": greedy} for record in part.records]
             if not greedy:

@@ -21,7 +21,10 @@ from llmrl.errors import UserError
 from llmrl.keys import Key, describe
 from llmrl.losses import LossComponents, PolicyLoss
 from llmrl.policies.policy import Policy
-from llmrl.rollouts.collect import Rollouts, micro_batches, trim
+from llmrl.rollouts.batch import Batch
+from llmrl.rollouts.collect import Rollouts
+from llmrl.training.learner import total_loss
+from llmrl.training.metrics import Sums
 
 FRACTIONS = ("clip_fraction_low", "clip_fraction_high", "zero_grad_fraction", "gate_fraction")
 MEANS = (*FRACTIONS, "ratio_mean", "kl_approx_k3")
@@ -173,32 +176,28 @@ def _score(recipe: Algorithm, batch: TensorDict, policy: Policy, budget: int) ->
     loss_of = recipe.loss().to(policy.device)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     gradient = [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
-    tokens, total = int(batch[keys.MASK].sum()), 0.0
-    sums = dict.fromkeys(MEANS, 0.0)
-    low, high = float("inf"), 0.0
+    whole, sums = Batch.of(batch), Sums()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)  # Clip-Cov draws
-        for rows in micro_batches(batch, budget, policy.forward_pass):
-            part = policy.score(trim(batch[rows]), entropy=keys.ENTROPY in recipe.in_keys)
-            out = loss_of(part)
+        for part in whole.micro_batches(budget, policy.forward_pass):
+            out = loss_of(policy.score(part.data, entropy=keys.ENTROPY in recipe.in_keys))
             # A value loss has no gradient in the policy: its critic is not here.
-            loss = sum(v for k, v in out.items() if k.startswith("loss_") and v.requires_grad)
-            for own, more in zip(gradient, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+            own = out.exclude("loss_value")
+            loss = total_loss(own)
+            for sum_, more in zip(gradient, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
                 if more is not None:
-                    own += more
-            total += float(loss.detach())
-            for name in MEANS:
-                sums[name] += float(out[name]) * int(out["tokens"]) / tokens
-            low, high = min(low, float(out["ratio_min"])), max(high, float(out["ratio_max"]))
+                    sum_ += more
+            sums.add(own, part.tokens)
+    found = sums.result()
     score = Score(
-        loss=total,
+        loss=found["actor/loss"],
         grad_norm=_dot(gradient, gradient) ** 0.5,
-        tokens=tokens,
+        tokens=whole.tokens,
         zero_advantage_fraction=float((batch[keys.ADVANTAGE][batch[keys.MASK]] == 0).float().mean()),
-        ratio_min=low,
-        ratio_max=high,
+        ratio_min=found["actor/ratio_min"],
+        ratio_max=found["actor/ratio_max"],
         clip_width=clip_width(recipe, batch),
-        **sums,
+        **{name: found[f"actor/{name}"] for name in MEANS},
     )
     return score, gradient
 

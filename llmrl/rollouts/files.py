@@ -1,15 +1,14 @@
 """Rollouts on disk: a line of text per response, and beside it the tensors that were trained on.
 
 ``rollouts/step_000012.jsonl`` is for people, ``rollouts/step_000012.safetensors`` for programs; their
-rows are in the same order.  A tensor is called as its entry of :mod:`llmrl.keys`, nested names joined
-by a dot: ``tokens.full``, ``old_log_prob``.  What the entries mean is the table's business.
+rows are in the same order. A tensor is called as its entry of :mod:`llmrl.keys`, nested names joined
+by a dot: ``tokens.full``, ``old_log_prob``. The table says what the entries mean.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from tensordict import TensorDict
@@ -18,6 +17,7 @@ from llmrl import keys
 from llmrl.errors import UserError
 from llmrl.policies.saving import write_tensors
 from llmrl.rollouts.collect import Rollouts
+from llmrl.rollouts.records import Record
 
 _ABOUT = "rollouts"  # the entry of the tensors' file that is text
 
@@ -30,7 +30,7 @@ def write_rollouts(folder: Path, step: int, rollouts: Rollouts) -> Path:
     """Write the two files of one step.
 
     Args:
-        folder: where the files of all steps are, such as ``runs/espo-0/rollouts``; made if need be.
+        folder: where the files of all steps are, such as ``runs/espo-0/rollouts``; made if it is not there.
         step: part of the names.
         rollouts: what ``Trainer.step`` returned, or any batch of the same rows and records.
 
@@ -89,7 +89,7 @@ def find_rollouts(path: str | Path) -> Path:
 
 
 def read_rollouts(path: str | Path) -> Rollouts:
-    """What :func:`write_rollouts` wrote, on the processor.
+    """What :func:`write_rollouts` wrote, on the CPU.
 
     Args:
         path: either file of a step; a folder of steps or of a run, meaning its newest step.
@@ -124,9 +124,7 @@ def read_rollouts(path: str | Path) -> Rollouts:
     return Rollouts(data, records, about.get("dropped_prompts", 0))
 
 
-def _check_pair(
-    text: Path, file: Path, records: list[dict[str, Any]], groups: list[int], about: dict[str, int]
-) -> None:
+def _check_pair(text: Path, file: Path, records: list[Record], groups: list[int], about: dict[str, int]) -> None:
     """Rows of the same number, groups and step: files of two runs may have the same name."""
     advice = "Put back the file that belongs to the other, or give another step."
     if len(records) != len(groups):
@@ -145,7 +143,7 @@ def _check_pair(
             )
 
 
-def _records(text: Path) -> list[dict[str, Any]]:
+def _records(text: Path) -> list[Record]:
     records = []
     for number, line in enumerate(text.read_text().splitlines(), 1):
         try:

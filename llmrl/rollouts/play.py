@@ -1,6 +1,6 @@
 """Play: all episodes of a batch at once, turn by turn, from the first prompt to the last reward.
 
-Who speaks when is decided here; the tokens are the policy's, the replies and rewards the environment's.
+Owns whose turn it is. The policy owns the tokens, the environment the replies and rewards.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from llmrl.policies.sampling.engine import SamplingOptions
 
 
 @dataclass
-class Played:
-    """One finished episode."""
+class Trajectory:
+    """One finished episode: its tokens, its turns, and what the environment reported."""
 
     episode: Episode
     """Its tokens."""
@@ -40,7 +40,7 @@ class Played:
         return sum(turn["reward"] for turn in self.turns)
 
     def take(self, turn: dict[str, Any], info: dict[str, Any]) -> None:
-        """Record a turn and what the environment said about it."""
+        """Record a turn and what the environment reported."""
         self.turns.append(turn)
         parts, new = self.info.get("reward_parts"), info.get("reward_parts")
         if parts and new:
@@ -57,11 +57,11 @@ def play(
     *,
     options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
     seeds: Callable[[int, int], int] | None = None,
-) -> list[Played]:
+) -> list[Trajectory]:
     """Play the episodes that ``env.reset`` has begun to their end.
 
     An episode ends when the environment says so, when a response is cut off at the policy's limit, or
-    when the reply leaves no room for another response; the last two count as cut.  A row that has ended
+    when the reply leaves no room for another response; the last two count as cut. A row that has ended
     is neither stepped nor sampled for again.
 
     Args:
@@ -72,41 +72,41 @@ def play(
         seeds: the seed of a row's turn, as a function of both; None: drawn from torch's global generator.
 
     Returns:
-        N finished episodes.  Where a prompt is longer than the policy allows, the row of tokens is
+        N finished episodes. Where a prompt is longer than the policy allows, the row of tokens is
         empty and the only response is the empty text.
     """
-    games = [Played(episode) for episode in policy.begin(problems)]
-    said = [[problem] for problem in problems]
-    live = list(range(len(games)))
+    trajectories = [Trajectory(episode) for episode in policy.begin(problems)]
+    heard = [[problem] for problem in problems]
+    live = list(range(len(trajectories)))
     while live:
         responses = policy.respond(
-            [games[row].episode for row in live],
+            [trajectories[row].episode for row in live],
             options,
-            seeds=None if seeds is None else [seeds(row, len(games[row].turns)) for row in live],
+            seeds=None if seeds is None else [seeds(row, len(trajectories[row].turns)) for row in live],
         )
-        actions: list[str | None] = [None] * len(games)
+        actions: list[str | None] = [None] * len(trajectories)
         for row, response in zip(live, responses, strict=True):
             actions[row] = response
         replies, rewards, terminated, truncated, infos = env.step(actions)
-        told = info_rows(infos, len(games))
-        cut = np.zeros(len(games), dtype=bool)
+        reported = info_rows(infos, len(trajectories))
+        cut = np.zeros(len(trajectories), dtype=bool)
         for row, response in zip(live, responses, strict=True):
-            game = games[row]
-            before = sum(turn["tokens"] for turn in game.turns)
+            trajectory = trajectories[row]
+            before = sum(turn["tokens"] for turn in trajectory.turns)
             turn = {
-                "observation": said[row][-1],
+                "observation": heard[row][-1],
                 "response": response,
                 "reward": float(rewards[row]),
-                "tokens": sum(game.episode.sampled) - before,
+                "tokens": sum(trajectory.episode.sampled) - before,
             }
-            game.take(turn, told[row])
-            game.terminated, game.truncated = bool(terminated[row]), bool(truncated[row])
-            if not (game.terminated or game.truncated):
-                said[row].append(replies[row])
-                cut[row] = not policy.append_reply(game.episode, said[row])
+            trajectory.take(turn, reported[row])
+            trajectory.terminated, trajectory.truncated = bool(terminated[row]), bool(truncated[row])
+            if not (trajectory.terminated or trajectory.truncated):
+                heard[row].append(replies[row])
+                cut[row] = not policy.append_reply(trajectory.episode, heard[row])
         env.truncate(cut)
         live = [row for row in live if not (terminated[row] or truncated[row] or cut[row])]
-    return games
+    return trajectories
 
 
 def info_rows(infos: dict[str, Any], rows: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Which problems of the stream are asked: easy levels first, and none that has nothing to teach.
+"""Which problems of the stream are asked: easy levels first, and none whose groups have no advantage.
 
 A rule answers for one problem at a time, learns from pass rates, and keeps its state in the checkpoint.
 Without rules every problem is asked.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from llmrl.errors import ConfigError
-from llmrl.evaluation.outcomes import is_correct
-from llmrl.rollouts.collect import Environments, PassRates, Rule, problem_seed
+from llmrl.rollouts.environments import Environments
+from llmrl.rollouts.records import Record, is_correct
+from llmrl.rollouts.stream import PassRates, Rule, problem_seed
 from llmrl.training.config import Config, CurriculumConfig, FilterConfig
 
 PROBED = 512
@@ -74,6 +75,8 @@ class LevelCurriculum:
         admitted: how many of them are asked at the start.
     """
 
+    name: ClassVar[str] = "levels"
+
     level_of: Callable[[int], int]
     levels: Sequence[int]
     schedule: Callable[[Progress], bool]
@@ -116,7 +119,7 @@ class LevelCurriculum:
 
 @dataclass
 class PassRateFilter:
-    """Skip problems whose pass rate was 0 or 1 in each of their last visits: they teach nothing.
+    """Skip problems whose pass rate was 0 or 1 in each of their last visits: their groups have no advantage.
 
     A group of equal rewards has no advantage.  Since the policy changes, such a problem is asked again
     now and then.  Whether it is depends on the seed and the position in the stream alone.
@@ -126,6 +129,8 @@ class PassRateFilter:
         revisit: chance that such a problem is asked all the same.
         seed: of that chance.
     """
+
+    name: ClassVar[str] = "pass_rates"
 
     visits: int
     revisit: float
@@ -139,7 +144,7 @@ class PassRateFilter:
         return f"skip after {self.visits} visits in a row with pass rate 0 or 1, but for {100 * self.revisit:g} %"
 
     def admits(self, problem_id: int, position: int) -> bool:
-        """Whether the problem may still teach something, or its turn has come."""
+        """Whether the problem may still give an advantage, or is asked again by chance."""
         if self.streaks.get(problem_id, 0) < self.visits:
             return True
         drawn = problem_seed(self.seed, position) / 2**31 < self.revisit
@@ -216,7 +221,7 @@ def _level_curriculum(settings: CurriculumConfig, environments: Environments) ->
     return LevelCurriculum(level_of, levels, schedule, admitted)
 
 
-def pass_rates(records: Sequence[dict[str, Any]]) -> PassRates:
+def pass_rates(records: Sequence[Record]) -> PassRates:
     """For each group its problem and the share of correct responses among those with a verdict.
 
     >>> said = [(0, 7, "correct"), (0, 7, "wrong"), (1, 9, "wrong"), (1, 9, "timeout")]

@@ -1,7 +1,7 @@
 """What goes wrong while training and need not end it: too little memory, a bad batch, a broken environment.
 
 Owns how each is recognised, what is kept of it for whoever looks into it, and how training goes on
-without it.  When to give up is the trainer's business.
+without it.  The trainer decides when to stop.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tensordict import TensorDict
 
-from llmrl import keys
 from llmrl.errors import UserError
 from llmrl.policies.saving import write_tensors
-from llmrl.policies.scoring.forward import ForwardPass, Sequences
+from llmrl.policies.scoring.forward import ForwardPass
+from llmrl.rollouts.batch import Batch
 from llmrl.rollouts.collect import Rollouts
+from llmrl.rollouts.records import Record
 
 T = TypeVar("T")
 
 MAX_DUMPS = 20
 """Files of bad batches in one run; they are large, and the first ones tell most."""
-# The processor's allocator has no exception of its own; which text it uses depends on the platform.
+# The CPU's allocator has no exception of its own; which text it uses depends on the platform.
 _CPU_ALLOCATOR = ("not enough memory", "can't allocate memory")
 
 
@@ -48,7 +49,7 @@ class TooLarge(Exception):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on a processor.
+    """Whether an error says that memory ran out, on a GPU or on a CPU.
 
     >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to ..."))
     True
@@ -61,14 +62,14 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 @contextmanager
-def sized(data: TensorDict, forward_pass: ForwardPass) -> Iterator[None]:
+def sized(batch: Batch, forward_pass: ForwardPass) -> Iterator[None]:
     """Work on one micro-batch: running out of memory becomes :class:`TooLarge`, with its size."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        rows, length = forward_pass.extent(Sequences.of(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK]))
+        rows, length = batch.extent(forward_pass)
         raise TooLarge(rows, length) from error
 
 
@@ -85,11 +86,11 @@ class Memory:
         self.note = note
 
     def fit(self, work: Callable[[int], T]) -> T:
-        """``work(budget)``, begun anew with micro-batches of half the size until they fit.
+        """``work(budget)``, from the beginning with micro-batches of half the size until they fit.
 
         Args:
             work: cuts its rows into micro-batches of the budget, raises :class:`TooLarge` where one
-                does not fit, and can be begun anew: what it had done by then, it undoes first.
+                does not fit, and can be begun again: it first undoes what it had done.
 
         Raises:
             TrainingError: a single row does not fit.
@@ -119,7 +120,7 @@ class Memory:
         return done
 
 
-def dump(folder: Path, step: int, data: TensorDict, records: Sequence[dict[str, Any]]) -> Path | None:
+def dump(folder: Path, step: int, data: TensorDict, records: Sequence[Record]) -> Path | None:
     """Write ``step_000012.safetensors`` and ``.jsonl``: a batch to replay, and its texts.
 
     Args:
@@ -155,7 +156,7 @@ def load_batch(path: Path) -> TensorDict:
     return TensorDict(tensors, batch_size=[rows]).unflatten_keys(".")
 
 
-def write_records(path: Path, step: int, records: Sequence[dict[str, Any]]) -> None:
+def write_records(path: Path, step: int, records: Sequence[Record]) -> None:
     """One line per record, behind those that are there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -163,10 +164,10 @@ def write_records(path: Path, step: int, records: Sequence[dict[str, Any]]) -> N
             file.write(json.dumps({"step": step, **record}, ensure_ascii=False) + "\n")
 
 
-def split_faults(rollouts: Rollouts) -> tuple[Rollouts, list[dict[str, Any]]]:
+def split_faults(rollouts: Rollouts) -> tuple[Rollouts, list[Record]]:
     """Leave out every group in which an environment raised.
 
-    A group without some of its rows would be compared with another baseline than its fellows.
+    A group without some of its rows would be compared with another baseline than the others.
 
     Returns:
         The whole groups, and the records of the rows that raised.

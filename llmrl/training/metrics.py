@@ -9,10 +9,24 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Reduce(Enum):
+    """How a metric adds up over the micro-batches and the updates of a step."""
+
+    STEP = "one number a step"
+    TOKENS = "mean over tokens"
+    UPDATES = "sum over micro-batches, mean over updates"
+    SMALLEST = "smallest"
+    LARGEST = "largest"
 
 
 class Metric(NamedTuple):
@@ -23,6 +37,8 @@ class Metric(NamedTuple):
     meaning: str
     trl: str | None = None
     """What TRL calls it."""
+    reduce: Reduce = Reduce.STEP
+    """How it adds up."""
 
 
 METRICS: tuple[Metric, ...] = (
@@ -70,7 +86,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("prompt_length/dropped", "problems", "left out because their prompt is too long"),
     Metric("curriculum/level", "level", "highest level that is asked"),
-    Metric("filter/skipped", "problems", "passed over in this step: they had nothing to teach"),
+    Metric("filter/skipped", "problems", "passed over in this step: their groups had no advantage"),
     Metric("filter/problems", "problems", "with pass rate 0 or 1 in each of their last visits"),
     Metric("prompt_length/mean", "tokens", "tokens of the prompt, before the first response"),
     Metric("turns/mean", "turns", "responses per episode"),
@@ -82,46 +98,50 @@ METRICS: tuple[Metric, ...] = (
         "",
         "the loss that was minimised, all terms; about 0 on-policy by construction",
         "loss",
+        reduce=Reduce.UPDATES,
     ),
     Metric("actor/entropy", "nats", "exact entropy per sampled token before the update", "entropy"),
-    Metric("actor/grad_norm", "", "length of the gradient before clipping", "grad_norm"),
+    Metric("actor/grad_norm", "", "length of the gradient before clipping", "grad_norm", reduce=Reduce.UPDATES),
     Metric("actor/learning_rate", "", "of the last update of the step", "learning_rate"),
     Metric(
         "actor/clip_fraction_low",
         "share",
         "tokens clipped at the lower bound",
         "clip_ratio/low_mean",
+        reduce=Reduce.TOKENS,
     ),
     Metric(
         "actor/clip_fraction_high",
         "share",
         "tokens clipped at the upper bound",
         "clip_ratio/high_mean",
+        reduce=Reduce.TOKENS,
     ),
-    Metric("actor/zero_grad_fraction", "share", "tokens with an advantage that get no gradient"),
-    Metric("actor/gate_fraction", "share", "tokens that every gate lets teach"),
-    Metric("actor/kl_approx_k1", "nats", "mean of old minus new log-probability"),
-    Metric("actor/kl_approx_k3", "nats", "mean of r - 1 - log r, never negative"),
-    Metric("actor/ratio_mean", "", "importance ratio as the algorithm defines it"),
-    Metric("actor/ratio_min", "", "smallest"),
-    Metric("actor/ratio_max", "", "largest"),
+    Metric("actor/zero_grad_fraction", "share", "tokens with an advantage that get no gradient", reduce=Reduce.TOKENS),
+    Metric("actor/gate_fraction", "share", "tokens that pass every gate", reduce=Reduce.TOKENS),
+    Metric("actor/kl_approx_k1", "nats", "mean of old minus new log-probability", reduce=Reduce.TOKENS),
+    Metric("actor/kl_approx_k3", "nats", "mean of r - 1 - log r, never negative", reduce=Reduce.TOKENS),
+    Metric("actor/ratio_mean", "", "importance ratio as the algorithm defines it", reduce=Reduce.TOKENS),
+    Metric("actor/ratio_min", "", "smallest", reduce=Reduce.SMALLEST),
+    Metric("actor/ratio_max", "", "largest", reduce=Reduce.LARGEST),
     Metric(
         "actor/segment*_share",
         "share",
         "tokens in segment *, of like entropy, 0 the lowest entropy",
+        reduce=Reduce.TOKENS,
     ),
-    Metric("actor/segment*_clip_fraction", "share", "of the tokens of that segment, clipped"),
-    Metric("actor/segment*_entropy", "nats", "mean old entropy of that segment's tokens"),
-    Metric("actor/segment*_clip_width", "", "mean width of the clip in that segment"),
+    Metric("actor/segment*_clip_fraction", "share", "of the tokens of that segment, clipped", reduce=Reduce.TOKENS),
+    Metric("actor/segment*_entropy", "nats", "mean old entropy of that segment's tokens", reduce=Reduce.TOKENS),
+    Metric("actor/segment*_clip_width", "", "mean width of the clip in that segment", reduce=Reduce.TOKENS),
     Metric(
         "actor/skipped_updates",
         "updates",
         "updates left out since the start: loss or gradient not finite",
     ),
-    Metric("critic/loss", "", "value loss"),
-    Metric("critic/grad_norm", "", "length of the critic's gradient before clipping"),
-    Metric("critic/clip_fraction", "share", "tokens whose clipped value error is the larger one"),
-    Metric("actor/kl_to_ref", "nats", "estimated divergence from the reference policy", "kl"),
+    Metric("critic/loss", "", "value loss", reduce=Reduce.UPDATES),
+    Metric("critic/grad_norm", "", "length of the critic's gradient before clipping", reduce=Reduce.UPDATES),
+    Metric("critic/clip_fraction", "share", "tokens whose clipped value error is the larger one", reduce=Reduce.TOKENS),
+    Metric("actor/kl_to_ref", "nats", "estimated divergence from the reference policy", "kl", reduce=Reduce.TOKENS),
     Metric(
         "critic/explained_variance",
         "share",
@@ -150,6 +170,88 @@ def find_metric(name: str) -> Metric | None:
     'share'
     """
     return KNOWN.get(re.sub(r"segment\d+_", "segment*_", name))
+
+
+def metric_name(output: str) -> str:
+    """What an output of a loss module is called in the registry.
+
+    >>> metric_name("loss_objective"), metric_name("loss_value"), metric_name("ratio_max")
+    ('actor/loss', 'critic/loss', 'actor/ratio_max')
+    """
+    if output == "loss_value":
+        return "critic/loss"
+    if output.startswith("loss_"):
+        return "actor/loss"
+    owner, _, rest = output.partition("_")
+    return f"critic/{rest}" if owner in ("critic", "value") else f"actor/{output}"
+
+
+class Sums:
+    """Metrics of an update or of several, each added up as its row of the registry says.
+
+    Values stay on the device until :meth:`fetch`.
+
+    >>> sums = Sums()
+    >>> sums.add({"ratio_mean": torch.tensor(1.0), "ratio_max": torch.tensor(2.0)}, tokens=3)
+    >>> sums.add({"ratio_mean": torch.tensor(2.0), "ratio_max": torch.tensor(1.5)}, tokens=1)
+    >>> sums.result()
+    {'actor/ratio_mean': 1.25, 'actor/ratio_max': 2.0}
+    """
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.updates = 1
+        self.skipped = False
+        """Whether the update left the weights as they were, since it was not finite."""
+        self._waiting: list[tuple[str, Tensor, int]] = []
+        self._totals: dict[str, float] = {}
+
+    def add(self, outputs: Mapping[str, Tensor], tokens: int) -> None:
+        """Add the outputs of a loss module for one micro-batch of ``tokens`` sampled tokens."""
+        for name, value in outputs.items():
+            if name != "tokens":
+                self._waiting.append((metric_name(name), value.detach(), tokens))
+        self.tokens += tokens
+
+    def note(self, metric: str, value: Tensor) -> None:
+        """Add a number of the whole update."""
+        self._waiting.append((metric, value.detach(), 1))
+
+    def fetch(self) -> Mapping[str, float]:
+        """The totals so far; one transfer from the device where something was added since the last call."""
+        if self._waiting:
+            values = torch.cat([value.reshape(1).double() for _, value, _ in self._waiting]).tolist()
+            for (name, _, tokens), value in zip(self._waiting, values, strict=True):
+                self._total(name, value * tokens if _reduce(name) is Reduce.TOKENS else value)
+            self._waiting = []
+        return self._totals
+
+    def join(self, other: Sums) -> None:
+        """Add the totals of another update."""
+        for name, value in other.fetch().items():
+            self._total(name, value)
+        self.tokens += other.tokens
+        self.updates += other.updates
+
+    def result(self) -> dict[str, float]:
+        """The metrics."""
+        over = {Reduce.TOKENS: max(self.tokens, 1), Reduce.UPDATES: self.updates}
+        return {name: total / over.get(_reduce(name), 1) for name, total in self.fetch().items()}
+
+    def _total(self, name: str, value: float) -> None:
+        if name not in self._totals:
+            self._totals[name] = value
+        elif _reduce(name) in (Reduce.SMALLEST, Reduce.LARGEST):
+            pick = min if _reduce(name) is Reduce.SMALLEST else max
+            self._totals[name] = pick(self._totals[name], value)
+        else:
+            self._totals[name] += value
+
+
+def _reduce(name: str) -> Reduce:
+    found = find_metric(name)
+    # A metric of somebody's own loss module is a mean over its tokens, as those of all loss modules.
+    return Reduce.TOKENS if found is None else found.reduce
 
 
 @contextmanager

@@ -1,49 +1,42 @@
 """The trainer: one step after the other, read from top to bottom.
 
-It owns the order of things and the state that a checkpoint holds.  What an algorithm is, it asks the
-recipe; what a model is, the policy; what is right, the environment.
+Owns the order of things and the state that a checkpoint holds. The learner owns the gradients.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from tensordict import TensorDict
+from tensordict import TensorDict, TensorDictBase
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
+from llmrl.errors import ConfigError
+from llmrl.keys import Key
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
-from llmrl.rollouts.collect import (
-    Environments,
-    NoProblemLeft,
-    ProblemStream,
-    Rollouts,
-    by_rows,
-    collect,
-    concatenate,
-    micro_batches,
-    put_back,
-    trim,
-)
+from llmrl.rollouts.batch import Batch
+from llmrl.rollouts.collect import Rollouts, collect, concatenate
+from llmrl.rollouts.environments import Environments
+from llmrl.rollouts.records import Record
+from llmrl.rollouts.stream import NoProblemLeft, ProblemStream
 from llmrl.training import checkpoint, faults, randomness
 from llmrl.training.config import Config
 from llmrl.training.curriculum import pass_rates, rules_of
 from llmrl.training.faults import Memory, TrainingError, sized
-from llmrl.training.metrics import MetricsFile
+from llmrl.training.learner import Learner
+from llmrl.training.measures import Measures, credited, describe, fetch, first_advantage, mismatch
+from llmrl.training.metrics import MetricsFile, Sums
 from llmrl.training.past_rewards import PastRewards
-
-ROW = "row"
-"""Where a row of a minibatch stands among the step's records; no loss reads it."""
 
 
 @dataclass
@@ -84,35 +77,27 @@ class Trainer:
     note: Callable[[str], object] = logging.getLogger(__name__).warning
     faults: Path | None = None
 
+    learner: Learner = field(init=False)
+    memory: Memory = field(init=False)
+    problems: ProblemStream = field(init=False)
+    shuffling: torch.Generator = field(init=False)
+    """The order of rows."""
+    past_rewards: PastRewards = field(init=False, default_factory=PastRewards)
+    records: list[Record] = field(init=False, default_factory=list)
+    """Of the step's rows, for reports of bad updates."""
+    last_fault: str | None = field(init=False, default=None)
+    seconds: dict[str, float] = field(init=False, default_factory=dict)
+
     def __post_init__(self) -> None:
         train = self.config.train
-        self.loss = self.algorithm.loss().to(self.policy.device)
-        self.parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
-        # A step of 1e-6 is lost in bfloat16, so the optimiser works on float32 copies of such weights.
-        self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.parameters]
-        self.critic_parameters = [] if self.critic is None else list(self.critic.parameters())
-        groups = [{"params": self.masters, "peak": train.learning_rate}]
-        if self.critic_parameters:
-            groups.append({"params": self.critic_parameters, "peak": train.critic_learning_rate})
-        # Fused: one pass over each weight and its moments, several times faster than one per operation.
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=train.learning_rate,
-            betas=train.adam_betas,
-            weight_decay=train.weight_decay,
-            fused=True,
-        )
-        self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
         self.memory = Memory(train.micro_batch_tokens, lambda text: self.note(text))
-        self.past_rewards = PastRewards()
-        self.last_fault: str | None = None
-        self.records: list[dict[str, Any]] = []
+        self.learner = Learner(self.policy, self.algorithm.loss(), train, self.memory, self.critic)
+        self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
         self.problems = ProblemStream(
             self.config.seed,
             self.environments.num_problems(),
             rules=rules_of(self.config, self.environments),
         )
-        self.seconds: dict[str, float] = {}
 
     # The step, in the order of docs/architecture.md.
 
@@ -127,10 +112,7 @@ class Trainer:
         self.policy.eval()
         rollouts, metrics = self.gather()
         if len(rollouts):
-            self.records = rollouts.records
-            data = self.before_update(rollouts, metrics)
-            self.update(data, metrics)
-            rollouts.data.update(data.select(keys.LOG_PROB, keys.ENTROPY, strict=False))
+            self.update(self.before_update(rollouts, metrics), metrics)
         with self.timed("sync"):
             self.policy.sync()
         self.counters.step += 1
@@ -178,9 +160,9 @@ class Trainer:
                     kept.append(rollouts.select(keep))
                     missing -= int(rollouts.data[keys.GROUP][keep].unique().numel())
         everything = concatenate(sampled)
-        self.stop_if_all_is_lost(len(everything))
+        self.stop_if_nothing_is_graded(everything.records)
         self.counters.tokens += int(everything.data[keys.MASK].sum())
-        metrics = describe(everything)
+        metrics = fetch(describe(everything))
         for rule in self.problems.rules:
             metrics |= rule.metrics()
         metrics["dynamic_sampling/rounds"] = float(rounds)
@@ -209,17 +191,30 @@ class Trainer:
             self.last_fault = first["fault"]
         return whole
 
-    def stop_if_all_is_lost(self, rows: int) -> None:
-        """Count the steps in a row that an environment's errors left without a response."""
-        counters = self.counters
-        lost = rows == 0 and self.last_fault is not None
-        counters.lost_in_a_row = counters.lost_in_a_row + 1 if lost else 0
-        if counters.lost_in_a_row >= self.config.train.max_lost_steps:
+    def stop_if_nothing_is_graded(self, records: Sequence[Record]) -> None:
+        """Count the steps in a row without a single verdict, and stop after too many.
+
+        Raises:
+            TrainingError: there is nothing to learn from.
+        """
+        counters, env_id = self.counters, self.environments.env_id
+        asked = len(records) > 0 or self.last_fault is not None
+        graded = any(record.get("valid", True) for record in records)
+        counters.lost_in_a_row = counters.lost_in_a_row + 1 if asked and not graded else 0
+        if counters.lost_in_a_row < self.config.train.max_lost_steps:
+            return
+        steps = f"{counters.lost_in_a_row} steps in a row (up to step {counters.step + 1})"
+        if self.last_fault is not None:
             raise TrainingError(
-                f"The environment {self.environments.env_id} raised an error in every group of "
-                f"{counters.lost_in_a_row} steps in a row (up to step {counters.step + 1}), so there is nothing "
-                f"to learn from. The last error:\n{self.last_fault}"
+                f"The environment {env_id} raised an error in every group of {steps}, so there is nothing to learn "
+                f"from. The last error:\n{self.last_fault}"
             )
+        reasons = Counter(str(record.get("verdict", "none")) for record in records)
+        raise TrainingError(
+            f"No response of {steps} got a verdict from the verifier of {env_id}, so there is nothing to learn from. "
+            f"In the last step: {', '.join(f'{name} {count}' for name, count in reasons.most_common())}. Try the "
+            "verifier on a response of your own with llmrl verify, and give it more time where it timed out."
+        )
 
     @contextmanager
     def unless_disk_is_full(self) -> Iterator[None]:
@@ -240,90 +235,82 @@ class Trainer:
         except NoProblemLeft as error:
             raise TrainingError(f"{error} Give --filter.revisit above 0, or other problems.") from error
 
-    def before_update(self, rollouts: Rollouts, metrics: dict[str, float]) -> TensorDict:
+    def before_update(self, rollouts: Rollouts, metrics: dict[str, float]) -> Batch:
         """Everything that is fixed during the update: old scores, values, advantages."""
-        data = trim(rollouts.data)
-        needs = self.algorithm.in_keys
+        batch = Batch.of(rollouts.data)
+        data = batch.whole
+        measures: Measures = {}
         with self.timed("score"), torch.no_grad():
             if self.config.train.rescore:
-                names = [keys.LOG_PROB, keys.ENTROPY, keys.MAX_ENTROPY]
+                old: dict[Key, Key] = {
+                    keys.LOG_PROB: keys.OLD_LOG_PROB,
+                    keys.ENTROPY: keys.OLD_ENTROPY,
+                    keys.MAX_ENTROPY: keys.MAX_ENTROPY,
+                }
                 # The entropy costs little here and is the first thing that anyone looks at.
-                old = self.by_rows(lambda part: self.policy.score(part, entropy=True), data, names)
-                data[keys.OLD_LOG_PROB] = old[keys.LOG_PROB]
-                data[keys.OLD_ENTROPY] = old[keys.ENTROPY]
-                data[keys.MAX_ENTROPY] = old[keys.MAX_ENTROPY]
-                metrics |= entropy_and_mismatch(data, old)
+                self.score(batch, lambda part: self.policy.score(part, entropy=True), old)
+                measures |= mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
             else:
                 data[keys.OLD_LOG_PROB] = data[keys.SAMPLER_LOG_PROB]
             if self.reference is not None:
-                reference = self.by_rows(self.reference.score, data, [keys.LOG_PROB])
-                data[keys.REF_LOG_PROB] = reference[keys.LOG_PROB]
+                self.score(batch, self.reference.score, {keys.LOG_PROB: keys.REF_LOG_PROB})
             if self.critic is not None:
-                data[keys.VALUE] = self.by_rows(self.critic, data, [keys.VALUE])[keys.VALUE]
+                self.score(batch, self.critic, {keys.VALUE: keys.VALUE})
                 data[keys.OLD_VALUE] = data[keys.VALUE]
-        if keys.PAST_REWARDS in needs:
+        if keys.PAST_REWARDS in self.algorithm.in_keys:
             ids = [record["problem_id"] for record in rollouts.records]
             data[keys.PAST_REWARDS] = self.past_rewards.recall(ids, data)
         data = self.algorithm.credit.advantage(data)
-        mask = data[keys.MASK]
-        advantage = data[keys.ADVANTAGE][mask]
-        metrics |= {
-            "advantage/mean": float(advantage.mean()),
-            "advantage/std": float(advantage.std(correction=0)),
-            "groups/zero_std": _zero_std(data),
-        }
-        if keys.VALUE_TARGET in data.keys():  # noqa: SIM118  a TensorDict is no mapping
-            target, value = data[keys.VALUE_TARGET][mask], data[keys.VALUE][mask]
-            left = float((target - value).var(correction=0) / target.var(correction=0).clamp_min(1e-12))
-            metrics["critic/explained_variance"] = 1 - left
-        for record, first in zip(rollouts.records, _first_advantage(data), strict=True):
-            record["advantage"] = first
-        rollouts.data = data
-        wanted = {keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, *needs}
-        return data.select(*wanted, strict=False)
+        metrics |= fetch({**measures, **credited(data)})
+        for record, advantage in zip(rollouts.records, first_advantage(data), strict=True):
+            record["advantage"] = advantage
+        self.records = rollouts.records
+        batch = Batch.of(data)
+        rollouts.data = batch.whole
+        return batch
 
-    def by_rows(self, score: Callable[[TensorDict], TensorDict], data: TensorDict, names: Sequence[str]) -> TensorDict:
-        """:func:`rollout.by_rows` in micro-batches that fit into memory."""
+    def score(self, batch: Batch, scorer: Callable[[TensorDict], TensorDictBase], names: Mapping[Key, Key]) -> None:
+        """Score a batch in micro-batches that fit into memory; ``names`` of the scores and of their entries."""
         forward_pass = self.policy.forward_pass
 
-        def measured(part: TensorDict) -> TensorDict:
+        def measured(part: Batch) -> TensorDictBase:
             with sized(part, forward_pass):
-                return score(part)
+                return scorer(part.data)
 
-        return self.memory.fit(lambda budget: by_rows(measured, data, names, budget, forward_pass))
+        self.memory.fit(lambda budget: batch.score(measured, names, budget, forward_pass))
 
-    def update(self, data: TensorDict, metrics: dict[str, float]) -> None:
-        """Optimiser steps on minibatches of the rows, each in micro-batches."""
-        train = self.config.train
+    def update(self, batch: Batch, metrics: dict[str, float]) -> None:
+        """Optimiser steps on mini-batches of the rows, each in micro-batches."""
+        train, wanted = self.config.train, self.loss_keys()
         self.policy.pause()
-        for name in self.noted_scores():
-            data[name] = torch.zeros_like(data[keys.OLD_LOG_PROB])
+        notes: dict[Key, Key] = {name: name for name in self.noted_scores()}
+        for name in notes:
+            batch.whole[name] = torch.zeros_like(batch.whole[keys.OLD_LOG_PROB])
+        done: Sums | None = None
         with self.timed("update"):
             self.policy.train()
-            data = data.set(ROW, torch.arange(len(data), device=data.device))
-            totals: dict[str, float] = {}
-            unscored = not train.rescore  # until the first rows are, with the weights that sampled
             for _ in range(train.epochs):
-                order = torch.randperm(len(data), generator=self.shuffling)
+                order = torch.randperm(len(batch), generator=self.shuffling)
                 for rows in order.tensor_split(train.updates_per_step):
-                    if len(rows):
-                        rows = rows.to(data.device)
-                        batch = self.algorithm.weigh(trim(data[rows]))
-                        self.update_once(batch, data, totals)
-                        if unscored:
-                            metrics |= entropy_and_mismatch(data[rows], data[rows])
-                            unscored = False
+                    part = batch.take(rows)
+                    part = part.having(self.algorithm.weigh(part.data.select(*wanted, strict=False)))
+                    sums = self.learner.update(part, self.counters.step, notes)
+                    self.note_update(sums, part)
+                    if done is None:
+                        done = sums
+                        if not train.rescore:  # these rows were scored with the weights that sampled
+                            scored = batch.whole[rows.to(batch.whole[keys.MASK].device)]
+                            metrics |= fetch(mismatch(scored, scored[keys.LOG_PROB], scored[keys.ENTROPY]))
+                    else:
+                        done.join(sums)
             self.policy.eval()
-        tokens, updates = max(totals.pop("tokens", 0.0), 1.0), max(totals.pop("updates", 0.0), 1.0)
-        ratio_min, ratio_max = totals.pop("ratio_min", 1.0), totals.pop("ratio_max", 1.0)
-        for name, total in totals.items():
-            per = updates if name in ("loss", "grad_norm", "critic_loss", "critic_grad_norm") else tokens
-            metrics[_metric_name(name)] = total / per
-        metrics |= {
-            "actor/ratio_min": ratio_min,
-            "actor/ratio_max": ratio_max,
-            "actor/learning_rate": self.optimizer.param_groups[0]["lr"],
-        }
+        if done is not None:
+            metrics |= done.result()
+        metrics["actor/learning_rate"] = self.learner.learning_rate
+
+    def loss_keys(self) -> set[Key]:
+        """The entries that an update reads."""
+        return {keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, *self.algorithm.in_keys}
 
     def keeps_rollouts(self, step: int) -> bool:
         """Whether the rollouts of a step (1, 2, ...) are written down: the first, the last, every so many."""
@@ -343,94 +330,23 @@ class Trainer:
         )
         return [keys.LOG_PROB, *([keys.ENTROPY] * entropy)]
 
-    def update_once(self, batch: TensorDict, data: TensorDict, totals: dict[str, float]) -> None:
-        """One optimiser step: the gradients of the micro-batches are summed, clipped and applied.
-
-        Args:
-            batch: rows of ``data``, trimmed and weighed.
-            data: all rows; the scores of those that are trained on are written into it.
-            totals: what the metrics are added to.
-        """
-        sums = self.memory.fit(lambda budget: self.accumulate(batch, data, budget))
-        if not self.apply_gradient(sums):
+    def note_update(self, sums: Sums, batch: Batch) -> None:
+        """Count an update; report one that was skipped."""
+        if sums.skipped:
+            self.counters.skipped_updates += 1
+            self.counters.bad_in_a_row += 1
             self.report_bad_update(batch)
-        for name, amount in sums.items():
-            if name in ("ratio_min", "ratio_max"):
-                pick = min if name == "ratio_min" else max
-                totals[name] = pick(totals.get(name, amount), amount)
-            else:
-                totals[name] = totals.get(name, 0.0) + amount
-        totals["updates"] = totals.get("updates", 0.0) + 1
+        elif sums.tokens:
+            self.counters.bad_in_a_row = 0
 
-    def accumulate(self, batch: TensorDict, data: TensorDict, budget: int) -> dict[str, float]:
-        """Add up the gradients of all micro-batches, from zero; returns the sums of the metrics.
-
-        From zero, since a backward pass that broke off has reached some of the weights and not others.
-        """
-        noted, forward_pass = self.noted_scores(), self.policy.forward_pass
-        for parameter in (*self.parameters, *self.masters, *self.critic_parameters):
-            parameter.grad = None
-        sums: dict[str, float] = {}
-        for rows in micro_batches(batch, budget, forward_pass):
-            part = trim(batch[rows])
-            with sized(part, forward_pass):
-                part = self.policy.score(part, entropy=keys.ENTROPY in noted)
-                put_back(part, data, part[ROW], noted)
-                if self.critic is not None:
-                    part = self.critic(part)
-                out = self.loss(part)
-                loss = sum(value for name, value in out.items() if name.startswith("loss_"))
-                loss.backward()
-            tokens = float(part[keys.MASK].sum())
-            for name, value in out.items():
-                amount = float(value.detach())
-                if name in ("ratio_min", "ratio_max"):
-                    pick = min if name == "ratio_min" else max
-                    sums[name] = pick(sums.get(name, amount), amount)
-                elif name == "loss_value":
-                    sums["critic_loss"] = sums.get("critic_loss", 0.0) + amount
-                elif name.startswith("loss_"):
-                    sums["loss"] = sums.get("loss", 0.0) + amount
-                elif name != "tokens":
-                    # The loss modules report means over the call's sampled tokens.
-                    sums[name] = sums.get(name, 0.0) + amount * tokens
-            sums["tokens"] = sums.get("tokens", 0.0) + tokens
-        return sums
-
-    def apply_gradient(self, sums: dict[str, float]) -> bool:
-        """Clip and step; False, and no step, if the loss or the gradient is not finite."""
-        train, counters = self.config.train, self.counters
-        warm = min((counters.step + 1) / max(train.warmup_steps, 1), 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * warm
-        if self.critic_parameters and counters.step < train.critic_warmup_steps:
-            self.optimizer.param_groups[0]["lr"] = 0.0
-        for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if master is not parameter and parameter.grad is not None:
-                master.grad, parameter.grad = parameter.grad.float(), None
-        norms = [torch.nn.utils.clip_grad_norm_(self.masters, train.max_grad_norm)]
-        if self.critic_parameters:
-            norms.append(torch.nn.utils.clip_grad_norm_(self.critic_parameters, train.max_grad_norm))
-        for name, norm in zip(("grad_norm", "critic_grad_norm"), norms, strict=False):
-            sums[name] = float(norm)
-        judged = ("loss", "critic_loss", "grad_norm", "critic_grad_norm")
-        if all(math.isfinite(sums[name]) for name in judged if name in sums):
-            self.optimizer.step()
-            self.adopt_masters()
-            counters.bad_in_a_row = 0
-            return True
-        counters.skipped_updates += 1
-        counters.bad_in_a_row += 1
-        return False
-
-    def report_bad_update(self, data: TensorDict) -> None:
+    def report_bad_update(self, batch: Batch) -> None:
         """Keep the batch of an update that was left out; stop after too many in a row."""
         counters, step = self.counters, self.counters.step + 1
         where = ""
         if self.faults is not None:
             with self.unless_disk_is_full():
-                records = [self.records[row] for row in data[ROW].tolist()]
-                path = faults.dump(self.faults, step, data, records)
+                records = [self.records[row] for row in batch.rows.tolist()]
+                path = faults.dump(self.faults, step, batch.data, records)
                 where = f" Its batch: {path}." if path else ""
         self.note(f"Step {step}: an update was left out, because its loss or gradient was not finite.{where}")
         if counters.bad_in_a_row >= self.config.train.max_bad_steps:
@@ -439,13 +355,6 @@ class Trainer:
                 f"{step}). The weights are those of the last good update. Try a lower "
                 f"--train.learning-rate, or look at the batch.{where}"
             )
-
-    @torch.no_grad()
-    def adopt_masters(self) -> None:
-        """Give the model the values of the float32 copies."""
-        for parameter, master in zip(self.parameters, self.masters, strict=True):
-            if master is not parameter:
-                parameter.copy_(master)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -458,25 +367,13 @@ class Trainer:
 
     # State
 
-    @property
-    def keeps_masters(self) -> bool:
-        """Whether the saved model alone does not give back the weights that are trained."""
-        all_parameters = sum(1 for _ in self.policy.model.parameters())
-        return len(self.parameters) < all_parameters or any(
-            m is not p for m, p in zip(self.masters, self.parameters, strict=True)
-        )
-
     def state(self, metrics_position: int) -> dict[str, Any]:
         """All that a run needs to go on, beside the weights of the policy."""
         return {
             "counters": vars(self.counters).copy(),
-            "problems": self.problems.position,
-            "rules": {type(rule).__name__: rule.state() for rule in self.problems.rules},
+            "problems": self.problems.state(),
             "past_rewards": self.past_rewards.of_problem.copy(),
-            "optimizer": self.optimizer.state_dict(),
-            # Where the checkpoint's own weights are rounded or merged, the exact ones are kept here.
-            "masters": [m.detach() for m in self.masters] if self.keeps_masters else None,
-            "critic": None if self.critic is None else self.critic.state_dict(),
+            "learner": self.learner.state(),
             "shuffling": self.shuffling.get_state(),
             "random": randomness.state(self.environments),
             "micro_batch_tokens": self.memory.budget,
@@ -488,19 +385,14 @@ class Trainer:
     def load(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`state` gave; the policy's weights are loaded by whoever made it."""
         self.counters = Counters(**state["counters"])
-        self.problems.position = state["problems"]
-        for rule in self.problems.rules:
-            if (saved := state["rules"].get(type(rule).__name__)) is not None:
-                rule.load(saved)
+        try:
+            self.problems.load(state["problems"])
+        except ValueError as error:
+            raise ConfigError(
+                f"{error} Resume with the --curriculum and --filter options of the run, or begin a new run."
+            ) from error
         self.past_rewards.of_problem = dict(state["past_rewards"])
-        if state["masters"] is not None:
-            with torch.no_grad():
-                for master, saved in zip(self.masters, state["masters"], strict=True):
-                    master.copy_(saved)
-            self.adopt_masters()
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.critic is not None:
-            self.critic.load_state_dict(state["critic"])
+        self.learner.load(state["learner"])
         self.shuffling.set_state(state["shuffling"])
         randomness.load(state["random"], self.environments)
         self.memory.budget = state["micro_batch_tokens"]
@@ -517,83 +409,3 @@ class Trainer:
             self.config.checkpoint.keep,
             score,
         )
-
-
-def _metric_name(name: str) -> str:
-    owner, _, rest = name.partition("_")
-    return f"critic/{rest}" if owner in ("critic", "value") else f"actor/{name}"
-
-
-def describe(rollouts: Rollouts) -> dict[str, float]:
-    """Metrics of everything that was sampled in a step, before any filter."""
-    records, data = rollouts.records, rollouts.data
-    dropped = {"prompt_length/dropped": float(rollouts.dropped_prompts)}
-    if not records:
-        return {**dropped, "sampled_tokens": 0.0}
-    reward = torch.tensor([record["reward"] for record in records])
-    verdicts = [record.get("verdict") for record in records]
-    lengths = data[keys.MASK].sum(1).float()
-    before = data[keys.MASK].cumsum(1) == 0  # later turns are no part of the prompt
-    prompts = (data[keys.ATTENTION] & before).sum(1).float()
-    turns = [record["turns"] for record in records]
-    groups: dict[int, list[float]] = {}
-    for record in records:
-        groups.setdefault(record["group"], []).append(record["reward"])
-    best = float(reward.max())
-    mixed = [min(values) < max(values) for values in groups.values()]
-    solved = [min(values) == max(values) == best for values in groups.values()]
-    correct = [v == "correct" if v is not None else r["reward"] >= 1 for v, r in zip(verdicts, records, strict=True)]
-    return {
-        "reward/mean": float(reward.mean()),
-        "reward/std": float(reward.std(correction=0)),
-        "reward/shaped_mean": float(data[keys.REWARD].mean()),
-        "reward/accuracy": _mean(correct),
-        "verifier/no_answer": _mean([v == "no_answer" for v in verdicts]),
-        "verifier/invalid": 1 - float(data[keys.VALID].float().mean()),
-        "groups/mixed": _mean(mixed),
-        "groups/solved_all": _mean(solved),
-        "response_length/mean": float(lengths.mean()),
-        "response_length/max": float(lengths.max()),
-        "response_length/truncated": float(data[keys.TRUNCATED].float().mean()),
-        "prompt_length/mean": float(prompts.mean()),
-        **dropped,
-        "turns/mean": sum(turns) / len(turns),
-        "turns/max": float(max(turns)),
-        "sampled_tokens": float(lengths.sum()),
-    }
-
-
-def _mean(flags: list[bool]) -> float:
-    return sum(flags) / max(len(flags), 1)
-
-
-def entropy_and_mismatch(data: TensorDict, scored: TensorDict) -> dict[str, float]:
-    """What scores say of the weights that sampled: entropy, and how far off the sampler's probabilities are.
-
-    Args:
-        data: rollouts [N, T].
-        scored: their log-probabilities and entropies [N, T] by those weights.
-    """
-    mask = data[keys.MASK]
-    gap = (data[keys.SAMPLER_LOG_PROB] - scored[keys.LOG_PROB])[mask]
-    return {
-        "actor/entropy": float(scored[keys.ENTROPY][mask].mean()),
-        "rollout/mismatch_kl": float(gap.mean()),
-        "rollout/mismatch_max": float(gap.abs().max()),
-    }
-
-
-def _zero_std(data: TensorDict) -> float:
-    """Share of groups in which no response has an advantage."""
-    group, reward = data[keys.GROUP], data[keys.REWARD][:, 0]
-    same = [bool((reward[group == g] == reward[group == g][0]).all()) for g in group.unique()]
-    return _mean(same)
-
-
-def _first_advantage(data: TensorDict) -> list[float]:
-    """The advantage of each row's first sampled token."""
-    first = data[keys.MASK].int().argmax(1)
-    return data[keys.ADVANTAGE].gather(1, first[:, None])[:, 0].tolist()
-
-
-OnStep = Callable[[Trainer, dict[str, float], Rollouts], None]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
+import llmrl
 from llmrl.commands.cli import COMMANDS, main
 
 
@@ -15,10 +19,10 @@ def test_without_a_command_it_lists_them(capsys):
 
 def test_an_unknown_command_is_refused_with_the_nearest_name(capsys):
     assert main(["trian"]) == 2
-    assert "no command is called 'trian'. Did you mean 'train'" in capsys.readouterr().err
+    assert "No command is called 'trian'. Did you mean 'train'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("algos", "envs")])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_under_its_own_name(name, capsys):
     with pytest.raises(SystemExit) as end:
         main([name, "--help"])
@@ -31,3 +35,18 @@ def test_algorithms_and_environments_are_listed(capsys):
     assert "arXiv:2512.00499" in capsys.readouterr().out
     assert main(["envs"]) == 0
     assert "llmrl/MATH-v0" in capsys.readouterr().out
+    assert main(["envs", "llmrl/Countdown-v0"]) == 0
+    assert "target" in capsys.readouterr().out
+    assert main(["envs", "llmrl/Countdwn-v0"]) == 2
+    assert "Did you mean 'llmrl/Countdown-v0'?" in capsys.readouterr().err
+
+
+def test_the_version_is_shown(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"llmrl {llmrl.__version__}\n"
+
+
+@pytest.mark.parametrize("module", ["llmrl", "llmrl.commands.cli", "llmrl.algorithms.run"])
+def test_it_runs_as_a_module(module):
+    out = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
+    assert "usage:" in out.stdout

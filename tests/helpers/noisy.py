@@ -129,7 +129,7 @@ def break_at(where: str, call: int, how: str) -> None:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from llmrl.commands.train import main
+    from llmrl.commands.cli import main
 
     break_at(sys.argv[1], int(sys.argv[2]), sys.argv[3])
-    sys.exit(main(sys.argv[4:]))
+    sys.exit(main(["train", *sys.argv[4:]]))

@@ -7,16 +7,10 @@ from hypothesis import strategies as st
 from tensordict import TensorDict
 
 from llmrl import keys
-from llmrl.rollouts.collect import (
-    ProblemStream,
-    Rollouts,
-    by_rows,
-    concatenate,
-    micro_batches,
-    problem_seed,
-    trim,
-)
+from llmrl.rollouts.batch import Batch
+from llmrl.rollouts.collect import Rollouts, concatenate
 from llmrl.rollouts.play import info_rows
+from llmrl.rollouts.stream import ProblemStream, problem_seed, row_seed
 
 
 def batch(lengths: list[tuple[int, int]], left: int = 0, right: int = 0) -> TensorDict:
@@ -51,7 +45,7 @@ def rows_of(data: TensorDict) -> list[tuple[list[int], list[int]]]:
 @given(LENGTHS, st.integers(0, 3), st.integers(0, 3))
 def test_trim_takes_away_padding_and_nothing_else(lengths, left, right):
     data = batch(lengths, left, right)
-    cut = trim(data)
+    cut = Batch.of(data).data
     assert rows_of(cut) == rows_of(data)
     assert cut[keys.ATTENTION][:, 0].any()
     assert cut[keys.ATTENTION][:, -1].any()
@@ -74,16 +68,26 @@ def test_concatenate_keeps_every_row_and_aligns_the_responses(first, second, lef
 @given(LENGTHS, st.integers(1, 40))
 def test_micro_batches_cover_every_row_once_within_the_budget(lengths, budget):
     data = batch(lengths)
-    parts = micro_batches(data, budget)
-    assert sorted(torch.cat(parts).tolist()) == list(range(len(lengths)))
-    for rows in parts:
+    parts = list(Batch.of(data).micro_batches(budget))
+    assert sorted(torch.cat([part.rows for part in parts]).tolist()) == list(range(len(lengths)))
+    for part in parts:
         # The last token is not read.
-        size = int(data[keys.ATTENTION][rows].sum(1).max() - 1) * len(rows)
-        assert size <= budget or len(rows) == 1
+        size = int(data[keys.ATTENTION][part.rows].sum(1).max() - 1) * len(part)
+        assert size <= budget or len(part) == 1
+        assert rows_of(part.data) == rows_of(data[part.rows])
+
+
+def test_rows_without_a_sampled_token_are_in_no_micro_batch():
+    data = batch([(2, 1), (1, 3), (2, 2)])
+    data[keys.MASK][1] = False
+    parts = list(Batch.of(data).micro_batches(4))
+    assert sorted(torch.cat([part.rows for part in parts]).tolist()) == [0, 2]
+    data[keys.MASK][:] = False
+    assert not list(Batch.of(data).micro_batches(4))
 
 
 @given(LENGTHS, st.integers(1, 40), st.integers(0, 3), st.integers(0, 3))
-def test_by_rows_puts_every_score_back_in_its_place(lengths, budget, left, right):
+def test_scoring_puts_every_score_back_in_its_place(lengths, budget, left, right):
     data = batch(lengths, left, right)
 
     def score(part: TensorDict) -> TensorDict:
@@ -92,10 +96,23 @@ def test_by_rows_puts_every_score_back_in_its_place(lengths, budget, left, right
         out["total"] = out["score"].sum(1, keepdim=True)
         return out
 
-    scored = by_rows(score, data, ["score", "total"], budget)
-    whole = score(data)
-    assert torch.equal(scored["score"], whole["score"])
-    assert torch.equal(scored["total"], whole["total"])
+    cut = Batch.of(data)
+    cut.score(lambda part: score(part.data), {"score": "score", "total": "sum"}, budget)
+    whole = score(cut.whole)
+    assert torch.equal(cut.whole["score"], whole["score"])
+    assert torch.equal(cut.whole["sum"], whole["total"])
+
+
+@given(LENGTHS, st.data())
+def test_rows_taken_twice_still_know_their_place(lengths, data):
+    cut = Batch.of(batch(lengths, left=2, right=1))
+    rows = st.permutations(range(len(lengths)))
+    part = cut.take(torch.tensor(data.draw(rows)))
+    for small in part.micro_batches(8):
+        small.put_back(small.data, {keys.TOKENS: "again"})
+    sampled = cut.whole[keys.MASK]
+    assert torch.equal(cut.whole["again"][sampled], cut.whole[keys.TOKENS][sampled])
+    assert not cut.whole["again"][~sampled].any()
 
 
 def test_selecting_rows_takes_tensors_and_texts_together():
@@ -129,6 +146,15 @@ def test_the_seed_of_a_problem_depends_on_both_its_arguments():
     seeds = {problem_seed(s, i) for s in range(20) for i in range(20)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_the_seed_of_a_response_depends_on_each_of_its_arguments():
+    places = [
+        (s, name, g, m, t) for s in (0, 1) for name in ("a", "b") for g in range(3) for m in (0, 1) for t in (0, 1)
+    ]
+    seeds = {row_seed(*place) for place in places}
+    assert len(seeds) == len(places)
+    assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 def test_info_rows_reads_gymnasiums_vector_form():

@@ -11,15 +11,16 @@ from tensordict import TensorDict
 from tiny import tiny_folder
 
 from llmrl import keys
-from llmrl.rollouts.collect import Rollouts, put_back, trim
+from llmrl.rollouts.batch import Batch
+from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.files import (
     RolloutsError,
     find_rollouts,
     read_rollouts,
     write_rollouts,
 )
-from llmrl.training import session
-from llmrl.training.config import parse
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 
 EASY = "".join(map(chr, range(ord("0"), ord("z"))))
 
@@ -55,7 +56,7 @@ def trainer_of(tiny: Path, algo: str, *more: str):
         "40",
         *more,
     ]
-    return session.build(parse(arguments))[0]
+    return build(parse(arguments))[0]
 
 
 def small() -> Rollouts:
@@ -112,7 +113,7 @@ def test_what_is_read_is_what_the_step_returned(tiny, tmp_path, algo):
 @pytest.mark.parametrize("epochs", ["1", "2"])
 def test_the_saved_scores_are_those_that_the_loss_saw_last(tiny, tmp_path, epochs):
     trainer = trainer_of(tiny, "erc", "--train.epochs", epochs)
-    loss, seen = trainer.loss, {}
+    loss, seen = trainer.learner.loss, {}
 
     def spy(part):
         for row in part:
@@ -123,7 +124,7 @@ def test_the_saved_scores_are_those_that_the_loss_saw_last(tiny, tmp_path, epoch
             seen[name] = ((new - old).tolist(), row[keys.ENTROPY][live].detach().tolist())
         return loss(part)
 
-    trainer.loss = spy
+    trainer.learner.loss = spy
     _, rollouts = trainer.step()
     data = read_rollouts(write_rollouts(tmp_path, 1, rollouts)).data
     moved = 0
@@ -148,23 +149,24 @@ def test_entropies_are_noted_where_rollouts_are_kept_and_change_nothing(tiny):
         assert keys.ENTROPY not in other.keys()  # noqa: SIM118
         if step != 3:  # one update: it scores the very weights that the step began with
             torch.testing.assert_close(data[keys.ENTROPY], data[keys.OLD_ENTROPY])
-    assert all(map(torch.equal, kept.parameters, left.parameters))
+    assert all(map(torch.equal, kept.learner.parameters, left.learner.parameters))
 
 
 def test_scores_of_trimmed_rows_go_back_to_their_tokens():
     data = TensorDict({keys.MASK: torch.zeros(3, 6, dtype=torch.bool)}, [3])
     data[keys.ATTENTION] = torch.zeros(3, 6, dtype=torch.bool)
+    data[keys.TOKENS] = torch.ones(3, 6, dtype=torch.long)
+    data[keys.ATTENTION][0] = True
     data[keys.ATTENTION][1, 1:4] = data[keys.MASK][1, 2:4] = True
     data[keys.ATTENTION][2, 2:5] = data[keys.MASK][2, 3:5] = True
     data[keys.LOG_PROB] = torch.full((3, 6), 7.0)
-    rows = torch.tensor([2, 1])
-    part = trim(data[rows])
-    part[keys.LOG_PROB] = torch.arange(8.0, requires_grad=True).reshape(2, 4)
-    put_back(part, data, rows, [keys.LOG_PROB])
+    part = Batch.of(data).take(torch.tensor([2, 1]))
+    values = torch.arange(8.0, requires_grad=True).reshape(2, 4)
+    part.put_back({"new": values}, {"new": keys.LOG_PROB})
     expected = torch.full((3, 6), 7.0)
     expected[2, 3:5], expected[1, 2:4] = torch.tensor([2.0, 3.0]), torch.tensor([5.0, 6.0])
-    assert torch.equal(data[keys.LOG_PROB], expected)
-    assert not data[keys.LOG_PROB].requires_grad
+    assert torch.equal(part.whole[keys.LOG_PROB], expected)
+    assert not part.whole[keys.LOG_PROB].requires_grad
 
 
 def test_a_step_is_found_by_either_file_its_folder_and_its_run(tmp_path):

@@ -8,22 +8,19 @@ import noisy
 import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
-from tiny import tiny_folder
+from command import trained
 
 from llmrl import keys
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.errors import ConfigError
-from llmrl.training import faults, session
-from llmrl.training.config import parse
+from llmrl.rollouts.collect import collect
+from llmrl.training import faults
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.faults import Memory, TooLarge, TrainingError, load_batch
 from llmrl.training.metrics import read_metrics
 
 EASY = "".join(map(chr, range(ord("0"), ord("z"))))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +30,7 @@ def fresh():
 
 def make(tiny: Path, *more: str, env: str = "tests/SayA-v0", folder: Path | None = None):
     config = parse(arguments(tiny, *more, env=env))
-    trainer, _ = session.build(config)
+    trainer, _ = build(config)
     trainer.faults = folder
     notes: list[str] = []
     trainer.note = notes.append
@@ -67,7 +64,7 @@ def arguments(tiny: Path, *more: str, env: str = "tests/SayA-v0") -> list[str]:
 
 
 def weights(trainer) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in (*trainer.parameters, *trainer.critic_parameters)]
+    return [p.detach().clone() for p in (*trainer.learner.parameters, *trainer.learner.critic_parameters)]
 
 
 def same(first, second) -> bool:
@@ -79,7 +76,7 @@ def same(first, second) -> bool:
 
 def poison(trainer, on: int):
     """Multiply the policy loss of one call by NaN, as the gradient and the value see it."""
-    forward, calls = trainer.loss.forward, 0
+    forward, calls = trainer.learner.loss.forward, 0
 
     def poisoned(data):
         nonlocal calls
@@ -89,7 +86,7 @@ def poison(trainer, on: int):
             out["loss_objective"] = out["loss_objective"] * math.nan
         return out
 
-    trainer.loss.forward = poisoned
+    trainer.learner.loss.forward = poisoned
 
 
 def test_a_bad_batch_is_left_out_counted_and_kept_to_be_replayed(tiny, tmp_path):
@@ -110,20 +107,20 @@ def test_a_bad_batch_is_left_out_counted_and_kept_to_be_replayed(tiny, tmp_path)
         assert record in [{"step": 1, **one} for one in rollouts.records]
     # What was kept is all that the loss reads.
     scored = trainer.policy.score(batch, entropy=True)
-    out = trainer.loss(trainer.critic(scored))
+    out = trainer.learner.loss(trainer.critic(scored))
     assert all(torch.isfinite(value).all() for value in out.values())
 
 
 def test_a_loss_that_is_not_finite_is_enough_even_where_the_gradient_is(tiny):
     trainer, _ = make(tiny, "--train.updates-per-step", "1")
-    forward = trainer.loss.forward
+    forward = trainer.learner.loss.forward
 
     def poisoned(data):
         out = forward(data)
         out["loss_objective"] = out["loss_objective"] + math.inf
         return out
 
-    trainer.loss.forward = poisoned
+    trainer.learner.loss.forward = poisoned
     before = weights(trainer)
     assert trainer.step()[0]["actor/skipped_updates"] == 1
     assert same(before, weights(trainer))
@@ -131,7 +128,7 @@ def test_a_loss_that_is_not_finite_is_enough_even_where_the_gradient_is(tiny):
 
 def test_the_run_stops_after_too_many_bad_batches_in_a_row_and_says_where_they_are(tiny, tmp_path):
     trainer, _ = make(tiny, "--train.max-bad-steps", "2", folder=tmp_path)
-    trainer.parameters[0].register_hook(lambda gradient: gradient * math.inf)
+    trainer.learner.parameters[0].register_hook(lambda gradient: gradient * math.inf)
     with pytest.raises(TrainingError, match=r"not finite in 2 updates in a row \(step 1\).*step_000001_2"):
         trainer.step()
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
@@ -140,7 +137,7 @@ def test_the_run_stops_after_too_many_bad_batches_in_a_row_and_says_where_they_a
 def test_no_more_than_so_many_bad_batches_are_kept(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(faults, "MAX_DUMPS", 1)
     trainer, notes = make(tiny, folder=tmp_path)
-    trainer.parameters[0].register_hook(lambda gradient: gradient * math.inf)
+    trainer.learner.parameters[0].register_hook(lambda gradient: gradient * math.inf)
     trainer.step()
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
     assert notes[1].endswith("was not finite.")
@@ -155,7 +152,7 @@ def test_a_bad_batch_that_cannot_be_kept_does_not_stop_the_run(tiny, tmp_path):
 
 
 def test_without_anybody_to_tell_notes_go_to_the_log(tiny, caplog):
-    trainer, _ = session.build(parse(arguments(tiny)))
+    trainer, _ = build(parse(arguments(tiny)))
     poison(trainer, on=1)
     with caplog.at_level(logging.WARNING):
         trainer.step()
@@ -187,7 +184,7 @@ def limit_memory(trainer, rows: int, error: Exception, half_way: bool):
         def fail(gradient):
             # The output matrix is tied to the embedding, which comes last: gradients of the layers
             # between them have been added by now.
-            assert any(p.grad is not None for p in trainer.parameters)
+            assert any(p.grad is not None for p in trainer.learner.parameters)
             raise error
 
         trainer.model_hook = trainer.policy.model.get_input_embeddings().register_forward_hook(
@@ -293,9 +290,23 @@ def test_an_environment_that_always_raises_stops_the_run_after_some_steps(tiny):
     assert same(before, weights(trainer))
 
 
+def test_a_verifier_that_never_answers_stops_the_run_after_some_steps(tiny, monkeypatch):
+    def silent(*args, **options):
+        rollouts = collect(*args, **options)
+        for record in rollouts.records:
+            record |= {"valid": False, "verdict": "timeout"}
+        return rollouts
+
+    monkeypatch.setattr("llmrl.training.trainer.collect", silent)
+    trainer, _ = make(tiny, "--train.max-lost-steps", "2")
+    trainer.step()
+    with pytest.raises(TrainingError, match=r"No response of 2 steps in a row .*: timeout 12\. Try the verifier"):
+        trainer.step()
+
+
 def test_a_run_with_an_environment_that_raises_at_times_comes_to_its_end(tiny, tmp_path, capsys):
     # Of the eight environments of the check one is broken, and so is one of those of the evaluation.
-    folder = session.train(
+    folder = trained(
         parse(
             [
                 *arguments(tiny, env="noisy:tests/Raising-v0"),
@@ -321,7 +332,7 @@ def test_a_run_with_an_environment_that_always_raises_does_not_begin(tiny, tmp_p
         ]
     )
     with pytest.raises(ConfigError, match=r"(?s)raised an error at every one of the first problems.*sandbox"):
-        session.train(config)
+        trained(config)
     assert not (tmp_path / "run").exists()
 
 
@@ -355,7 +366,7 @@ def test_a_verifier_that_raises_on_one_response_costs_that_response_alone():
 
 
 def test_a_verifier_whose_workers_die_does_not_end_the_run(tiny, tmp_path):
-    folder = session.train(
+    folder = trained(
         parse(
             [
                 *arguments(tiny, "--algo", "grpo", env="noisy:tests/Dying-v0"),

@@ -10,7 +10,7 @@ import gymnasium
 import pytest
 
 from llmrl.registry import UnknownName
-from llmrl.training.config import parse
+from llmrl.training.command_line import parse
 from llmrl.verifiers import VERIFIERS, verifier
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
@@ -139,7 +139,7 @@ def test_a_training_step_is_graded_by_it(outside, tmp_path):
 
 
 def test_a_verifier_that_is_not_there_ends_training_with_a_hint(capsys, tmp_path):
-    from llmrl.commands.train import main
+    from command import train
 
     arguments = [
         "--env.source",
@@ -149,5 +149,5 @@ def test_a_verifier_that_is_not_there_ends_training_with_a_hint(capsys, tmp_path
         "--output",
         str(tmp_path / "run"),
     ]
-    assert main(arguments) == 2
+    assert train(arguments) == 2
     assert "Did you mean 'math'?" in " ".join(capsys.readouterr().err.split())

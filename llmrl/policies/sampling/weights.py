@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from llmrl.policies.loading import merged
 from llmrl.policies.sampling.wire import digest_of_file, part_name
 
-PART_BYTES = 1 << 30  # of one file, if no tensor is larger
+PART_BYTES = 1 << 28  # of one file, if no tensor is larger
 
 
 def weights(model: Any) -> Iterator[tuple[str, Tensor]]:
@@ -38,24 +39,25 @@ def write_parts(tensors: Iterable[tuple[str, Tensor]], folder: Path, part_bytes:
     Returns:
         The SHA-256 of each file.
     """
-    digests: list[str] = []
+    digests: list[Future[str]] = []
     part: dict[str, Tensor] = {}
     size = 0
+    with ThreadPoolExecutor(4) as hashing:  # of parts while the next are written
 
-    def close() -> None:
-        file = folder / part_name(len(digests))
-        save_file(_apart(part), file)
-        digests.append(digest_of_file(file))
+        def close() -> None:
+            file = folder / part_name(len(digests))
+            save_file(_apart(part), file)
+            digests.append(hashing.submit(digest_of_file, file))
 
-    for name, tensor in tensors:
-        if part and size + tensor.nbytes > part_bytes:
+        for name, tensor in tensors:
+            if part and size + tensor.nbytes > part_bytes:
+                close()
+                part, size = {}, 0
+            part[name] = tensor
+            size += tensor.nbytes
+        if part:
             close()
-            part, size = {}, 0
-        part[name] = tensor
-        size += tensor.nbytes
-    if part:
-        close()
-    return digests
+        return [digest.result() for digest in digests]
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

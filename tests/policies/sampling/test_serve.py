@@ -185,6 +185,21 @@ def test_what_the_model_cannot_continue(asked, change, words):
     asyncio.run(talk())
 
 
+def test_other_weights_than_those_asked_for_sample_nothing(asked):
+    async def talk():
+        await asked.ready()
+        for change in ({"step": 1}, {"run": "another"}, {"digest": "0" * 64}):
+            wanted = {**SAMPLE, "weights": {**SAMPLE["weights"], **change}}
+            refused(await asked.post("/sample", wanted), 409, "weights", f"holds the weights of step 0 of run {RUN}")
+        body = save({"weight": torch.zeros(2, 3)})
+        await asked.hand_over(body, step=1)
+        refused(await asked.post("/sample", SAMPLE), 409, "weights", "holds the weights of step 1")
+        assert asked.host.requests == []
+        assert (await asked.post("/sample", {**SAMPLE, "weights": identity(body, 1)})).status_code == 200
+
+    asyncio.run(talk())
+
+
 def test_log_probabilities_that_are_not_finite_are_told_as_such(asked, monkeypatch):
     async def talk():
         await asked.ready()

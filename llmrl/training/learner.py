@@ -1,0 +1,178 @@
+"""The learner: from a batch to new weights; the only object that knows gradients.
+
+Owns the optimiser, the master weights, the sum of the gradients of micro-batches, clipping, the learning rate and
+which updates are skipped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from tensordict import TensorDictBase
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.keys import Key
+from llmrl.losses.module import BatchLoss
+from llmrl.policies.critic import Critic
+from llmrl.policies.policy import Policy
+from llmrl.rollouts.batch import Batch
+from llmrl.training.config import TrainConfig
+from llmrl.training.faults import Memory, sized
+from llmrl.training.metrics import Sums
+
+JUDGED = ("actor/loss", "critic/loss", "actor/grad_norm", "critic/grad_norm")
+"""An update in which one of these is not finite is skipped."""
+
+
+@dataclass
+class Learner:
+    """Updates the weights of a policy, and of a critic where there is one."""
+
+    policy: Policy
+    loss: BatchLoss
+    """Maps a scored micro-batch to ``loss_*`` and metrics; its losses add up over micro-batches."""
+    options: TrainConfig
+    memory: Memory
+    """How many tokens a micro-batch may have."""
+    critic: Critic | None = None
+
+    parameters: list[Tensor] = field(init=False)
+    """The trained weights of the policy, in the type that it computes in."""
+    masters: list[Tensor] = field(init=False)
+    """What the optimiser changes: float32 copies of weights of lower precision, else the weights themselves."""
+    critic_parameters: list[Tensor] = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        options = self.options
+        self.loss = self.loss.to(self.policy.device)
+        self.parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
+        # A step of 1e-6 is lost in bfloat16, and so is a small gradient beside a large sum.
+        self.masters = [p if _is_exact(p) else p.detach().float().requires_grad_() for p in self.parameters]
+        self.critic_parameters = [] if self.critic is None else list(self.critic.parameters())
+        groups = [{"params": self.masters, "peak": options.learning_rate}]
+        if self.critic_parameters:
+            groups.append({"params": self.critic_parameters, "peak": options.critic_learning_rate})
+        self.optimizer = torch.optim.AdamW(
+            groups,
+            lr=options.learning_rate,
+            betas=options.adam_betas,
+            weight_decay=options.weight_decay,
+            fused=True,  # one pass over each weight and its moments instead of one for each operation
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the policy, in the latest update."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def update(self, batch: Batch, step: int, notes: Mapping[Key, Key]) -> Sums:
+        """One optimiser step: the gradients of the micro-batches are summed, clipped and applied.
+
+        Args:
+            batch: a whole mini-batch with ``"weight"``; scores are put back to where it was cut from.
+            step: of the run, counted from 0.
+            notes: entries that are scored and put back, and their names there.
+
+        Returns:
+            The metrics of this update; ``skipped`` where the loss or the gradient was not finite. Without a
+            sampled token nothing is done.
+        """
+        sums = self.memory.fit(lambda budget: self.accumulate(batch, notes, budget))
+        if sums.tokens:
+            self.apply(sums, step)
+        return sums
+
+    def accumulate(self, batch: Batch, notes: Mapping[Key, Key], budget: int) -> Sums:
+        """Add up the gradients of all micro-batches, from zero.
+
+        From zero, since a backward pass that broke off has reached some of the weights and not others.
+        """
+        for parameter in (*self.parameters, *self.masters, *self.critic_parameters):
+            parameter.grad = None
+        sums = Sums()
+        for part in batch.micro_batches(budget, self.policy.forward_pass):
+            with sized(part, self.policy.forward_pass):
+                scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes)
+                part.put_back(scored, notes)
+                out = self.loss(scored if self.critic is None else self.critic(scored))
+                total_loss(out).backward()
+                self._add_to_masters()
+            sums.add(out, part.tokens)
+        return sums
+
+    def apply(self, sums: Sums, step: int) -> None:
+        """Clip the gradient and step, unless the loss or the gradient is not finite."""
+        options = self.options
+        warm = min((step + 1) / max(options.warmup_steps, 1), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * warm
+        if self.critic_parameters and step < options.critic_warmup_steps:
+            self.optimizer.param_groups[0]["lr"] = 0.0
+        sums.note("actor/grad_norm", torch.nn.utils.clip_grad_norm_(self.masters, options.max_grad_norm))
+        if self.critic_parameters:
+            norm = torch.nn.utils.clip_grad_norm_(self.critic_parameters, options.max_grad_norm)
+            sums.note("critic/grad_norm", norm)
+        totals = sums.fetch()  # the only wait for the device in an update
+        sums.skipped = not all(math.isfinite(totals[name]) for name in JUDGED if name in totals)
+        if not sums.skipped:
+            self.optimizer.step()
+            self.adopt_masters()
+
+    def _add_to_masters(self) -> None:
+        """Move the gradients of a micro-batch to the master weights, where they are summed in float32."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if master is parameter or parameter.grad is None:
+                continue
+            gradient, parameter.grad = parameter.grad.float(), None
+            master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+
+    @torch.no_grad()
+    def adopt_masters(self) -> None:
+        """Give the model the values of the master weights."""
+        for parameter, master in zip(self.parameters, self.masters, strict=True):
+            if master is not parameter:
+                parameter.copy_(master)
+
+    # State
+
+    @property
+    def keeps_masters(self) -> bool:
+        """Whether the saved model alone does not give back the weights that are trained."""
+        all_parameters = sum(1 for _ in self.policy.model.parameters())
+        return len(self.parameters) < all_parameters or any(
+            m is not p for m, p in zip(self.masters, self.parameters, strict=True)
+        )
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint must hold beside the weights of the policy."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            # Where the checkpoint's own weights are rounded or merged, the exact ones are kept here.
+            "masters": [m.detach() for m in self.masters] if self.keeps_masters else None,
+            "critic": None if self.critic is None else self.critic.state_dict(),
+        }
+
+    def load(self, state: dict) -> None:
+        """Take up what :meth:`state` gave."""
+        if state["masters"] is not None:
+            with torch.no_grad():
+                for master, saved in zip(self.masters, state["masters"], strict=True):
+                    master.copy_(saved)
+            self.adopt_masters()
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
+
+
+def total_loss(out: TensorDictBase) -> Tensor:
+    """The sum of all losses of a loss module's output."""
+    return torch.stack([value for name, value in out.items() if str(name).startswith("loss_")]).sum()
+
+
+def _is_exact(parameter: Tensor) -> bool:
+    return parameter.dtype in (torch.float32, torch.float64)

@@ -1,0 +1,124 @@
+"""Measures of a step's rollouts, before and beside the update.
+
+Everything stays on the device until :func:`fetch`: one transfer, however many numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.credit import Groups
+from llmrl.rollouts.collect import Rollouts
+from llmrl.rollouts.records import Record, is_correct
+
+Measures = dict[str, Tensor | float]
+"""By the name of the metric; a tensor has one element."""
+
+
+def fetch(measures: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """All as numbers; one transfer from the device.
+
+    >>> fetch({"a": 1.0, "b": torch.tensor(2), "c": torch.tensor(0.5)})
+    {'a': 1.0, 'b': 2.0, 'c': 0.5}
+    """
+    tensors = {name: value for name, value in measures.items() if isinstance(value, Tensor)}
+    values: list[float] = []
+    if tensors:
+        values = torch.cat([tensor.detach().reshape(1).double() for tensor in tensors.values()]).tolist()
+    return {**measures, **dict(zip(tensors, values, strict=True))}  # type: ignore[dict-item]
+
+
+def describe(rollouts: Rollouts) -> Measures:
+    """Measures of everything that was sampled in a step, before any filter."""
+    records, data = rollouts.records, rollouts.data
+    dropped: Measures = {"prompt_length/dropped": float(rollouts.dropped_prompts)}
+    if not records:
+        return {**dropped, "sampled_tokens": 0.0}
+    reward = torch.tensor([record["reward"] for record in records])
+    verdicts = [record.get("verdict") for record in records]
+    lengths = data[keys.MASK].sum(1)
+    before = data[keys.MASK].cumsum(1) == 0  # later turns are no part of the prompt
+    prompts = (data[keys.ATTENTION] & before).sum(1)
+    turns = [record["turns"] for record in records]
+    groups: dict[int, list[float]] = {}
+    for record in records:
+        groups.setdefault(record["group"], []).append(record["reward"])
+    best = max(record["reward"] for record in records)
+    return {
+        "reward/mean": float(reward.mean()),
+        "reward/std": float(reward.std(correction=0)),
+        "reward/shaped_mean": data[keys.REWARD].mean(),
+        "reward/accuracy": share([_is_correct(record) for record in records]),
+        "verifier/no_answer": share([verdict == "no_answer" for verdict in verdicts]),
+        "verifier/invalid": 1 - data[keys.VALID].float().mean(),
+        "groups/mixed": share([min(values) < max(values) for values in groups.values()]),
+        "groups/solved_all": share([min(values) == max(values) == best for values in groups.values()]),
+        "response_length/mean": lengths.float().mean(),
+        "response_length/max": lengths.max(),
+        "response_length/truncated": data[keys.TRUNCATED].float().mean(),
+        "prompt_length/mean": prompts.float().mean(),
+        **dropped,
+        "turns/mean": sum(turns) / len(turns),
+        "turns/max": float(max(turns)),
+        "sampled_tokens": lengths.sum(),
+    }
+
+
+def _is_correct(record: Record) -> bool:
+    return record["reward"] >= 1 if record.get("verdict") is None else is_correct(record)
+
+
+def share(flags: list[bool]) -> float:
+    """Of the true ones; 0 without any."""
+    return sum(flags) / max(len(flags), 1)
+
+
+def mismatch(data: TensorDict, log_prob: Tensor, entropy: Tensor) -> Measures:
+    """What scores say of the weights that sampled: entropy, and how far off the sampler's probabilities are.
+
+    Args:
+        data: rollouts [N, T].
+        log_prob: [N, T] by the scorer, with the weights that sampled.
+        entropy: [N, T] by the scorer.
+    """
+    mask = data[keys.MASK]
+    gap = torch.where(mask, data[keys.SAMPLER_LOG_PROB] - log_prob, 0)
+    return {
+        "actor/entropy": _mean(entropy, mask),
+        "rollout/mismatch_kl": _mean(gap, mask),
+        "rollout/mismatch_max": gap.abs().max(),
+    }
+
+
+def credited(data: TensorDict) -> Measures:
+    """Measures of the advantages, and of a critic's values where there are any."""
+    mask, advantage = data[keys.MASK], data[keys.ADVANTAGE]
+    found: Measures = {
+        "advantage/mean": _mean(advantage, mask),
+        "advantage/std": _variance(advantage, mask).sqrt(),
+        "groups/zero_std": Groups(data).uniform().float().mean(),
+    }
+    target = data.get(keys.VALUE_TARGET, None)
+    if target is not None:
+        left = _variance(target - data[keys.VALUE], mask) / _variance(target, mask).clamp_min(1e-12)
+        found["critic/explained_variance"] = 1 - left
+    return found
+
+
+def first_advantage(data: TensorDict) -> list[float]:
+    """The advantage of each row's first sampled token."""
+    first = data[keys.MASK].int().argmax(1)
+    return data[keys.ADVANTAGE].gather(1, first[:, None])[:, 0].tolist()
+
+
+def _mean(x: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, x, 0).sum() / mask.sum()
+
+
+def _variance(x: Tensor, mask: Tensor) -> Tensor:
+    return _mean((x - _mean(x, mask)).square(), mask)
