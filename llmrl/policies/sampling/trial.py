@@ -120,6 +120,7 @@ def sampling_way(model: Any, *, pad_id: int, longest: int, rounding: Rounding, f
     )
 
 
+@torch.no_grad()
 def sampled_gap(sampler: Sampler, longest: int) -> float:
     """The largest gap between the sampler's log-probabilities and those of a dense pass, in nats.
 
