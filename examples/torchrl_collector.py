@@ -21,7 +21,13 @@ def main(problems: int = 8, batches: int = 2) -> list[float]:
     """The mean reward of each batch."""
     policy = Policy.from_pretrained("llmrl/nano", max_prompt_length=256, max_response_length=64, device="cpu")
     env = GymWrapper(gym.make("llmrl/MATH-v0", source="generated"))
-    collector = Collector(env, policy.actor(), frames_per_batch=problems, total_frames=problems * batches)
+    collector = Collector(
+        env,
+        policy.actor(),
+        frames_per_batch=problems,
+        total_frames=problems * batches,
+        auto_register_policy_transforms=False,
+    )
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-5)
     rewards = []
     for batch in collector:
