@@ -1,0 +1,1 @@
+"""Studies: which objective is better, with intervals."""
