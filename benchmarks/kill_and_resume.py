@@ -25,7 +25,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from llmrl.policies.policy import local_folder
 from llmrl.training import checkpoint, session
-from llmrl.training.config import parse
+from llmrl.training.command_line import parse
 from llmrl.training.metrics import read_metrics
 
 # A checkpoint after every step, so that many kills fall into the writing of one.

@@ -20,7 +20,7 @@ from typing import Any
 
 from llmrl.evaluation import Evaluation
 from llmrl.training import session
-from llmrl.training.config import parse
+from llmrl.training.command_line import parse
 from llmrl.training.display import Display
 from llmrl.training.metrics import MetricsFile
 from llmrl.training.sinks import Trackers

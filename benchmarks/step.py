@@ -37,8 +37,8 @@ from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import TextVectorEnv, vector_of
 from llmrl.rollouts.batch import Batch
-from llmrl.training import session
-from llmrl.training.config import parse
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.trainer import Trainer
 from llmrl.verifiers import Verdict
 
@@ -174,7 +174,7 @@ def make_trainer(work: Workload) -> Trainer:
         arguments += [f"--{name}", str(value)]
     if work.no_rescore:
         arguments.append("--train.no-rescore")
-    trainer, _ = session.build(parse(arguments))
+    trainer, _ = build(parse(arguments))
     # A micro-batch of so many rows, however long their prompts.
     texts = [problem(i) for i in range(work.prompts * work.steps)]
     longest = max(map(len, trainer.policy.prompts.encode(texts))) + work.tokens

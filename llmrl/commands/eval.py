@@ -28,9 +28,10 @@ from llmrl.evaluation.tables import show_summaries
 from llmrl.policies.policy import Policy, local_folder
 from llmrl.registry import suggest
 from llmrl.rollouts.environments import Environments
-from llmrl.training.config import PolicyConfig, env_class
+from llmrl.training.build import held_out_environments
+from llmrl.training.command_line import env_class
+from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
-from llmrl.training.session import held_out_environments
 
 DEFAULT_ENV = "llmrl/MATH-v0"
 

@@ -60,12 +60,14 @@ def run(options: ServeOptions) -> int:
         )
     if made:
         token = secrets.token_hex(32)
-    elif not re.fullmatch(r"[!-~]{16,}", token):
+    elif not re.fullmatch(wire.TOKEN, token):
         raise ConfigError(f"The token must have at least 16 characters, without blanks; it has {len(token)}.")
+    listener = socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET)
     try:
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        listener = socket.create_server((options.host, options.port), family=family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((options.host, options.port))
     except (OSError, OverflowError) as error:
+        listener.close()
         raise ConfigError(
             f"llmrl serve cannot listen at {options.host}:{options.port}: {error}. Choose another --port or --host."
         ) from error
@@ -77,6 +79,7 @@ def run(options: ServeOptions) -> int:
         print("Trainers of this account on this machine find its token by themselves.", flush=True)
     else:
         print(f"Trainers need its token in {wire.TOKEN_VARIABLE}.", flush=True)
+    listener.listen()  # only now: whoever reaches it finds the token
     names = {*serve.own_names(), *options.name, options.host}
     return serve.run(listener, token=token, names=names, token_file=token_file(port) if made else None)
 

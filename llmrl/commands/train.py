@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from rich.console import Console
+
 from llmrl.training.config import Config
+
+STOPPED = 3
+"""Exit status of a run that a signal stopped, with a checkpoint to go on from."""
 
 
 def parse(arguments: list[str], prog: str) -> Config:
     """The settings of a command line and of the files that it names."""
-    from llmrl.training.config import parse
+    from llmrl.training.command_line import parse
 
     return parse(arguments, prog=prog)
 
 
 def run(config: Config) -> int:
-    """Train; 0 after a run, a dry run or a clean stop."""
+    """Train, then plot; 0 after a whole run or a dry run, 3 after one that a signal stopped."""
+    from llmrl.report.plots import plot_run
     from llmrl.training.session import train
 
-    train(config)
+    done = train(config)
+    if done is None:
+        return 0
+    if not done.finished:
+        return STOPPED
+    console = Console()
+    for path in [*(f"plot: {path}" for path in plot_run(done.folder)), f"model: {done.folder / 'latest'}"]:
+        console.print(path, markup=False, highlight=False, soft_wrap=True)
     return 0

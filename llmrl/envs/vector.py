@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -121,7 +122,8 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             self._faults.pop(int(row), None)
             try:
                 observation, info = env.reset(seed=seeds[row], options=own)
-            except Exception as error:
+                _check_report(observation, info)
+            except (Exception, SystemExit) as error:
                 self._note_fault(int(row), error)
                 observation, info = NO_PROBLEM, {}
             self._observations[row] = observation
@@ -171,12 +173,12 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         """Step one environment, unless it has raised, now or before."""
         if row not in self._faults:
             try:
-                return self.envs[row].step(action)  # type: ignore[return-value]
-            except Exception as error:
+                return _checked(self.envs[row].step(action))
+            except (Exception, SystemExit) as error:
                 self._note_fault(row, error)
         return "", 0.0, True, False, {"valid": False, "fault": self._faults[row]}
 
-    def _note_fault(self, row: int, error: Exception) -> None:
+    def _note_fault(self, row: int, error: BaseException) -> None:
         """Remember that an environment raised; without ``tolerant`` the error goes on up."""
         if not self.tolerant:
             raise error
@@ -201,7 +203,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
                 base._check(action)
                 try:
                     text = base.to_grade(action)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     self._note_fault(row, error)
                     continue
                 if text is None:
@@ -213,7 +215,11 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             golds = [base.problem.answer for base, _, _ in batch if base.problem is not None]
             try:
                 verdicts = verifier([text for _, _, text in batch], golds)
-            except Exception:
+                if len(verdicts) != len(batch):
+                    raise ValueError(
+                        f"The verifier was given {len(batch)} responses and returned {len(verdicts)} verdicts."
+                    )
+            except (Exception, SystemExit):
                 if not self.tolerant:
                     raise
                 continue  # each grades its own when it is stepped, and the one at fault raises there
@@ -252,6 +258,45 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
 def _short(rows: Sequence[int]) -> str:
     shown = ", ".join(map(str, rows[:8]))
     return shown if len(rows) <= 8 else f"{shown} and {len(rows) - 8} more"
+
+
+def _checked(result: Any) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    """What ``step`` returned, if it can be used.
+
+    Raises:
+        ValueError: it is not five values, or the reward is no finite number of float32.
+        TypeError: a value has another type, or ``info`` cannot be written as JSON.
+    """
+    if not isinstance(result, tuple) or len(result) != 5:
+        raise ValueError(
+            "step must return observation, reward, terminated, truncated and info, got "
+            + (f"{len(result)} values." if isinstance(result, tuple) else f"{result!r:.80}.")
+        )
+    observation, reward, terminated, truncated, info = result
+    number = isinstance(reward, (int, float, np.number, np.bool_))
+    if not number or not abs(float(reward)) <= float(np.finfo(np.float32).max):
+        raise ValueError(f"step must return a finite number as the reward, got {reward!r:.80}.")
+    _check_report(observation, info)
+    return observation, float(reward), bool(terminated), bool(truncated), info
+
+
+def _check_report(observation: Any, info: Any) -> None:
+    """Refuse an observation that is no text, and an ``info`` that no line of JSON can hold."""
+    if not isinstance(observation, str):
+        raise TypeError(f"An observation must be a str, got {observation!r:.80}.")
+    if not isinstance(info, dict):
+        raise TypeError(f"info must be a dict, got {info!r:.80}.")
+    try:
+        json.dumps(info, default=_number)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"info cannot be written as JSON: {error}. It has {', '.join(map(str, info))}.") from error
+
+
+def _number(value: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"an object of type {type(value).__name__}")
 
 
 def vector_of(env_class: Callable[..., gymnasium.Env]) -> Callable[..., TextVectorEnv]:

@@ -8,6 +8,7 @@ import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
 from llmrl.policies.policy import Policy
@@ -44,6 +45,15 @@ class Critic(TensorDictModuleBase):
         width = policy.model.config.get_text_config().hidden_size
         critic = cls(body, width, forward_pass=policy.forward_pass)
         return critic.to(device=policy.device, dtype=torch.promote_types(policy.dtype, torch.float32))
+
+    def train(self, mode: bool = True) -> Critic:
+        """As in torch, but the body stays in evaluation mode; see :meth:`llmrl.policies.policy.Policy.train`."""
+        super().train(mode)
+        self.body.eval()
+        for part in self.body.modules():
+            if isinstance(part, GradientCheckpointingLayer):
+                part.training = mode and part.gradient_checkpointing
+        return self
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Score a batch; returns a new TensorDict with ``"value"`` added."""

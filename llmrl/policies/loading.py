@@ -1,6 +1,6 @@
 """From a name to a model and its tokenizer, with an early and clear error where that cannot work.
 
-Owns what a policy's name may be.  How the model is used is the policy's business.
+Owns what a policy's name may be. How the model is used is decided in :mod:`llmrl.policies.policy`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import torch
+from safetensors import SafetensorError
 
 from llmrl.errors import UserError
 from llmrl.policies.scoring.head import Head
@@ -113,10 +114,37 @@ def load(
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
-        raise PolicyError(f"The weights of {name!r} cannot be loaded: {error}") from error
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+    except (OSError, ValueError, SafetensorError, ImportError, RuntimeError, AttributeError, KeyError) as error:
+        reason = str(error).strip() or type(error).__name__
+        raise PolicyError(f"The weights of {name!r} cannot be loaded: {reason}") from error
+    model, info = loaded
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise PolicyError(
+            f"The weights of {name!r} are not complete: {len(missing)} are missing, such as {missing[0]}, and would be "
+            "random. Save or download the model again."
+        )
     return model, tokenizer
+
+
+def device_of(name: str | torch.device | None) -> torch.device:
+    """The device that is meant: a GPU if there is one, unless named.
+
+    Raises:
+        PolicyError: this machine has none of that name.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PolicyError(
+            f"--policy.device {name}: this machine has no such device ({reason}). Give cpu, or leave it out."
+        ) from error
+    return device
 
 
 def add_lora(model: PreTrainedModel, options: LoraOptions) -> Any:
@@ -148,37 +176,42 @@ def merged(model: Any) -> Any:
     return copy.deepcopy(model).merge_and_unload()
 
 
-def disable_dropout(model: torch.nn.Module) -> None:
-    """Set every dropout probability to 0.
-
-    With dropout, the scorer would not compute the distribution that was sampled from.
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if "dropout" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
-
-
 @torch.no_grad()
 def check_head(model: Any) -> None:
     """Refuse a model whose logits are not those that :class:`Head` computes from its hidden states."""
     name = type(model).__name__
-    ids = torch.arange(4, device=model.device)[None] + 1
-    inputs = {"input_ids": ids, "position_ids": torch.arange(4, device=model.device)[None]}
     try:
+        rows = len(model.get_input_embeddings().weight)
+        ids = (torch.arange(4, device=model.device)[None] + 1) % rows
+        inputs = {"input_ids": ids, "position_ids": torch.arange(4, device=model.device)[None]}
         hidden = model.get_decoder()(**inputs, use_cache=False).last_hidden_state
         logits = model(**inputs, use_cache=False).logits.float()
-    except (TypeError, AttributeError) as error:
+        ours = Head.of(model).logits(hidden)
+    except Exception as error:  # whatever a model of another kind makes of plain token ids
         raise PolicyError(
-            f"{name} is not built like the causal language models that llmrl can train: {error}"
+            f"{name} is not built like the causal language models that llmrl can train: {type(error).__name__}: "
+            f"{error}. Give a model that maps token ids alone to logits."
         ) from error
-    gap = float((Head.of(model).logits(hidden) - logits).abs().max())
+    if not logits.isfinite().all():
+        bad = [key for key, weight in model.named_parameters() if not weight.isfinite().all()]
+        where = f"its weights are not finite, first in {bad[0]}" if bad else f"it overflows in {model.dtype}"
+        raise PolicyError(
+            f"{name} gives logits that are not numbers: {where}. Load intact weights, or give another --policy.dtype."
+        )
+    gap = float((ours - logits).abs().max()) if ours.shape == logits.shape else float("inf")
     if gap > 1e-3 + 0.02 * float(logits.abs().max()):
         raise PolicyError(
             f"{name} computes its logits from the hidden states in a way that llmrl does not know: they "
             f"differ by {gap:.3g}. Its log-probabilities would be wrong."
+        )
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
+    """Refuse a tokenizer whose plain tokens the model has no embedding for; added ones may never be used."""
+    if tokenizer.vocab_size > rows:
+        raise PolicyError(
+            f"The tokenizer has {tokenizer.vocab_size} tokens and the model embeds {rows}: they do not belong "
+            "together. Give the tokenizer that the model was trained with."
         )
 
 

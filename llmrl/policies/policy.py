@@ -7,6 +7,7 @@ what counts as a good response is the environment's.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from tensordict import NonTensorStack, TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
 from llmrl.policies.episode import Episode, pack
@@ -27,7 +29,8 @@ from llmrl.policies.loading import (
     PolicyError,
     add_lora,
     check_head,
-    disable_dropout,
+    check_vocabulary,
+    device_of,
     load,
     local_folder,
     merged,
@@ -43,14 +46,18 @@ from llmrl.policies.sampling.engine import (
     row_seeds,
 )
 from llmrl.policies.sampling.sampler import Sampler
+from llmrl.policies.sampling.states import Way
+from llmrl.policies.sampling.trial import LONG, attention_gap, changes, padded_gap, rounding_of, sampling_way
 from llmrl.policies.saving import usual_mode
 from llmrl.policies.scoring.forward import ForwardPass, hidden_before
 from llmrl.policies.scoring.head import Head, score_tokens
-from llmrl.policies.scoring.probing import forward_pass_for
+from llmrl.policies.scoring.probing import TOLERANCE, checkpointed_gap, forward_pass_for
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 __all__ = ["LoraOptions", "Policy", "PolicyError", "PolicyOptions", "local_folder"]
 
@@ -87,6 +94,9 @@ class PolicyOptions:
     share_prompts: bool = True
     """Score the responses to a prompt behind one pass over it, if the model can and where that saves enough; not
     together with packing or gradient checkpointing."""
+    fast_cpu: bool = True
+    """Sample on a CPU with repacked weights and an attention for one token at a time; the result is the same to
+    rounding."""
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
@@ -97,7 +107,7 @@ class Policy(TensorDictModuleBase):
     """A causal language model and its tokenizer.
 
     As a module it is :meth:`score`: it reads tokens and masks and writes ``"log_prob"``, so that
-    ``TensorDictSequential(policy, loss)`` composes. Dropout is switched off for as long as the model lives.
+    ``TensorDictSequential(policy, loss)`` composes. The model stays in evaluation mode, without dropout.
 
     Scoring reads the weights within :meth:`score` and :meth:`get_dist` alone, so a sharded policy has these two entry
     points.
@@ -121,9 +131,8 @@ class Policy(TensorDictModuleBase):
             instruction=self.options.instruction,
             template_arguments=self.options.template_arguments,
         )
-        disable_dropout(model)
-        check_head(model)
         self.model = model.eval()
+        check_head(model)
         self.tokenizer = tokenizer
         self.temperature = self.options.temperature
         self.max_response_length = self.options.max_response_length
@@ -134,19 +143,115 @@ class Policy(TensorDictModuleBase):
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.version = 0
         self.engine: Engine | None = None
+        check_vocabulary(tokenizer, len(model.get_input_embeddings().weight))
+        if not self.end_ids:
+            log.warning(
+                "Nothing can end a response: neither the tokenizer nor the model's generation settings name an end "
+                "token. Every response has max_response_length (%s) tokens. Set tokenizer.eos_token.",
+                self.max_response_length,
+            )
+        try:
+            self.rounding = rounding_of(model, self.temperature)
+            self._mend_attention()
+        except RuntimeError as error:
+            raise PolicyError(
+                f"{self.name} cannot compute a sequence of {LONG} tokens: {error} Its settings do not fit together."
+            ) from error
         if self.options.packing:
             _ = self.forward_pass  # a model that cannot is refused now
 
+    @property
+    def name(self) -> str:
+        """The model's class and where it is from."""
+        return f"{type(self.model).__name__} {self.model.config.name_or_path}".rstrip()
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a prompt and all that follows it, at most."""
+        return self.max_prompt_length + self.max_response_length
+
     @cached_property
     def forward_pass(self) -> ForwardPass:
-        """How responses pass through the model to be scored; tried when it is first asked for."""
-        name = f"{type(self.model).__name__} {self.model.config.name_or_path}".rstrip()
+        """How responses pass through the model to be scored; tried when it is first asked for.
+
+        Raises:
+            PolicyError: the model cannot be scored exactly, or not as the options ask.
+        """
+        gap = padded_gap(self.model, self.longest)
+        if not gap <= self.rounding.tolerance:
+            raise PolicyError(
+                f"{self.name}: a sequence's log-probabilities change with the sequences beside it, by {gap:.2g} nats "
+                f"(rounding: {self.rounding.tolerance:.2g}). Its positions or its attention depend on the longest "
+                f"sequence of a batch (lengths {changes(self.model.config)}). Give --policy.max-prompt-length and "
+                "--policy.max-response-length that stay below such a length together, or another model."
+            )
+        if getattr(self.model, "is_gradient_checkpointing", False):
+            self._try_checkpointing()
         return forward_pass_for(
             self.model.get_decoder(),
-            name,
+            self.name,
             packing=self.options.packing,
             share_prompts=self.options.share_prompts,
         )
+
+    def _try_checkpointing(self) -> None:
+        training = self.training
+        why: str | None = None
+        try:
+            gap = checkpointed_gap(self.model.get_decoder(), self.train)
+            if not gap <= TOLERANCE.get(self.dtype, 0.1):
+                why = f"hidden states or gradients are off by {gap:.2g} of their length"
+        except Exception as error:  # whatever a model that was never checkpointed makes of it
+            why = f"{type(error).__name__}: {error}"
+        finally:
+            self.train(training)
+        if why is not None:
+            raise PolicyError(
+                f"{self.name} cannot be trained with gradient checkpointing: {why}. Leave out "
+                "--policy.gradient-checkpointing."
+            )
+
+    @cached_property
+    def sampling_way(self) -> tuple[Way, bool]:
+        """How the policy samples itself, without an engine; tried when it is first asked for.
+
+        Raises:
+            PolicyError: no way is exact.
+        """
+        return sampling_way(
+            self.model,
+            pad_id=self.pad_id,
+            longest=self.longest,
+            rounding=self.rounding,
+            fast_cpu=self.options.fast_cpu,
+        )
+
+    def try_out(self) -> None:
+        """Find out how the model is sampled and scored exactly; done at load, else when first used.
+
+        Raises:
+            PolicyError: it cannot be.
+        """
+        _ = self.sampling_way, self.forward_pass
+
+    def _mend_attention(self) -> None:
+        """Use transformers' own attention where the kernel drops something, such as a soft-cap."""
+        used = self.model.config._attn_implementation
+        if used == "eager":
+            return
+        try:
+            gap = attention_gap(self.model, self.longest)
+        except (ValueError, NotImplementedError):
+            return  # a model with one kernel only
+        if not gap <= self.rounding.tolerance:
+            log.warning(
+                "%s: attention %r drops something that the model asks for, log-probabilities are off by %.2g nats. "
+                "'eager' is used instead.",
+                self.name,
+                used,
+                gap,
+            )
+            self.model.set_attn_implementation("eager")
 
     @classmethod
     def from_pretrained(
@@ -178,15 +283,31 @@ class Policy(TensorDictModuleBase):
             if dtype not in DTYPES:
                 raise PolicyError(f"dtype {dtype!r} is not known. {suggest(dtype, DTYPES)}")
             dtype = DTYPES[dtype]
+        device = device_of(device)
         model: Any
         model, tokenizer = load(str(name), dtype=dtype, attn_implementation=attn_implementation)
         if lora is not None:
             model = add_lora(model, lora)
         if gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device), tokenizer, **options)
+            try:
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+            except ValueError as error:
+                raise PolicyError(f"{error} Leave out --policy.gradient-checkpointing.") from error
+        policy = cls(model.to(device), tokenizer, **options)
+        policy.try_out()
+        return policy
+
+    def train(self, mode: bool = True) -> Policy:
+        """As in torch, but the model stays in evaluation mode: no dropout and no other noise, in training too.
+
+        Only layers that are checkpointed are told, as they would keep their activations otherwise.
+        """
+        super().train(mode)
+        self.model.eval()
+        for part in self.model.modules():
+            if isinstance(part, GradientCheckpointingLayer):
+                part.training = mode and part.gradient_checkpointing
+        return self
 
     @property
     def device(self) -> torch.device:
@@ -261,7 +382,7 @@ class Policy(TensorDictModuleBase):
             "seeds": None if given is None else [given[i] for i in fits],
         }
         if self.engine is None:
-            drawn = Sampler(self.model, self.end_ids, self.pad_id).sample(contexts, **how)
+            drawn = self._sampler().sample(contexts, **how)
         else:
             drawn = self.engine.sample(contexts, end_ids=self.end_ids, version=self.version, **how)
         samples = [Sample([], [], FINISH_REFUSED)] * len(episodes)
@@ -270,6 +391,10 @@ class Policy(TensorDictModuleBase):
         for episode, sample in zip(episodes, samples, strict=True):
             episode.add(sample)
         return self.tokenizer.batch_decode([s.tokens for s in samples], skip_special_tokens=True)
+
+    def _sampler(self) -> Sampler:
+        way, fast_cpu = self.sampling_way
+        return Sampler(self.model, self.end_ids, self.pad_id, way=way, fast_cpu=fast_cpu)
 
     def append_reply(self, episode: Episode, said: Sequence[str]) -> bool:
         """Append the newest reply to an episode.

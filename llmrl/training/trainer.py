@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,7 +160,7 @@ class Trainer:
                     kept.append(rollouts.select(keep))
                     missing -= int(rollouts.data[keys.GROUP][keep].unique().numel())
         everything = concatenate(sampled)
-        self.stop_if_all_is_lost(len(everything))
+        self.stop_if_nothing_is_graded(everything.records)
         self.counters.tokens += int(everything.data[keys.MASK].sum())
         metrics = fetch(describe(everything))
         for rule in self.problems.rules:
@@ -190,17 +191,30 @@ class Trainer:
             self.last_fault = first["fault"]
         return whole
 
-    def stop_if_all_is_lost(self, rows: int) -> None:
-        """Count the steps in a row that an environment's errors left without a response."""
-        counters = self.counters
-        lost = rows == 0 and self.last_fault is not None
-        counters.lost_in_a_row = counters.lost_in_a_row + 1 if lost else 0
-        if counters.lost_in_a_row >= self.config.train.max_lost_steps:
+    def stop_if_nothing_is_graded(self, records: Sequence[Record]) -> None:
+        """Count the steps in a row without a single verdict, and stop after too many.
+
+        Raises:
+            TrainingError: there is nothing to learn from.
+        """
+        counters, env_id = self.counters, self.environments.env_id
+        asked = len(records) > 0 or self.last_fault is not None
+        graded = any(record.get("valid", True) for record in records)
+        counters.lost_in_a_row = counters.lost_in_a_row + 1 if asked and not graded else 0
+        if counters.lost_in_a_row < self.config.train.max_lost_steps:
+            return
+        steps = f"{counters.lost_in_a_row} steps in a row (up to step {counters.step + 1})"
+        if self.last_fault is not None:
             raise TrainingError(
-                f"The environment {self.environments.env_id} raised an error in every group of "
-                f"{counters.lost_in_a_row} steps in a row (up to step {counters.step + 1}), so there is nothing "
-                f"to learn from. The last error:\n{self.last_fault}"
+                f"The environment {env_id} raised an error in every group of {steps}, so there is nothing to learn "
+                f"from. The last error:\n{self.last_fault}"
             )
+        reasons = Counter(str(record.get("verdict", "none")) for record in records)
+        raise TrainingError(
+            f"No response of {steps} got a verdict from the verifier of {env_id}, so there is nothing to learn from. "
+            f"In the last step: {', '.join(f'{name} {count}' for name, count in reasons.most_common())}. Try the "
+            "verifier on a response of your own with llmrl verify, and give it more time where it timed out."
+        )
 
     @contextmanager
     def unless_disk_is_full(self) -> Iterator[None]:

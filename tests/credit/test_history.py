@@ -18,8 +18,9 @@ from llmrl.credit.credit import GroupAdvantage
 from llmrl.credit.history import PastRewards, SmoothGroupAdvantage
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
-from llmrl.training import checkpoint, session
-from llmrl.training.config import parse
+from llmrl.training import checkpoint
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.metrics import MetricsFile
 from llmrl.verifiers import Verdict
 
@@ -163,7 +164,7 @@ def test_a_run_remembers_what_its_problems_were_given(tmp_path):
             "0",
         ]
     )
-    trainer, _ = session.build(config)
+    trainer, _ = build(config)
     seen: list[tuple[int, float]] = []
     for _ in range(3):
         _, rollouts = trainer.step()
@@ -177,6 +178,6 @@ def test_a_run_remembers_what_its_problems_were_given(tmp_path):
         assert (count, mean) == (len(given_to_it), pytest.approx(statistics.fmean(given_to_it)))
     with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as metrics:
         saved = trainer.save(tmp_path, metrics)
-    resumed, _ = session.build(config, saved)
+    resumed, _ = build(config, saved)
     resumed.load(checkpoint.load_state(saved))
     assert resumed.past_rewards.of_problem == trainer.past_rewards.of_problem

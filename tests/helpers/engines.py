@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from llmrl.policies.sampling import serve, wire
 from llmrl.policies.sampling.host import Host
 
-TOKEN = "the token of the tests"
+TOKEN = "the-token-of-the-tests"
 
 
 class StandIn(Host):

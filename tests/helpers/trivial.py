@@ -28,3 +28,8 @@ class SayA(gymnasium.Env[str, str]):
 
 if "tests/SayA-v0" not in gymnasium.registry:
     gymnasium.register("tests/SayA-v0", entry_point=SayA)
+
+
+# Options of the smallest run that there is.
+SAY_A = ("--env", "tests/SayA-v0", "--eval.problems", "0", "--train.group-size", "2", "--train.prompts-per-step", "2")
+SMALL = ("--policy.max-response-length", "3", "--train.updates-per-step", "1", "--threads", "1", "--algo", "grpo")

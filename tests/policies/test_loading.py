@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import tiny_folder
 
-from llmrl.policies.loading import LoraOptions, PolicyError, disable_dropout, local_folder, locate
+from llmrl.policies.loading import LoraOptions, PolicyError, local_folder, locate
 from llmrl.policies.policy import Policy
 
 
@@ -144,15 +144,3 @@ def test_bad_adapter_options(tmp_path):
         Policy.from_pretrained(folder, lora=LoraOptions(rank=0))
     with pytest.raises(PolicyError, match="No adapters for targets"):
         Policy.from_pretrained(folder, lora=LoraOptions(targets=("no_such_layer",)))
-
-
-def test_dropout_is_switched_off_everywhere():
-    class Layer(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.attention_dropout = 0.3
-            self.inner = torch.nn.Dropout(0.2)
-
-    layer = Layer()
-    disable_dropout(layer)
-    assert layer.attention_dropout == layer.inner.p == 0.0

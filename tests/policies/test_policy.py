@@ -209,8 +209,7 @@ def test_rows_without_sampled_tokens_cost_nothing_and_break_nothing():
 
 
 def test_bfloat16():
-    policy = tiny_policy()
-    policy.model.to(torch.bfloat16)
+    policy = Policy(tiny_model().to(torch.bfloat16), tiny_tokenizer(), max_response_length=16)
     data = policy.generate(PROBLEMS * 4, seeds=seeds_of(PROBLEMS * 4))
     scored = policy.score(data, entropy=True)
     mask = data[keys.MASK]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
+from command import trained
 from tensordict import TensorDict
 from tiny import tiny_folder, tiny_policy
 
@@ -18,8 +19,7 @@ from llmrl.credit.credit import Credit, GroupAdvantage
 from llmrl.report.replay import ReplayError, Width, clip_width, replay
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.files import write_rollouts
-from llmrl.training import session
-from llmrl.training.config import parse
+from llmrl.training.command_line import parse
 
 # Two groups of a right and a wrong response, by how far each token's probability has moved.
 RATIOS = [
@@ -255,7 +255,7 @@ def run(tmp_path_factory) -> Path:
         "--policy.temperature",
         "1.3",
     ]
-    session.train(parse(arguments))
+    trained(parse(arguments))
     return folder
 
 

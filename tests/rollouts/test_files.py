@@ -19,8 +19,8 @@ from llmrl.rollouts.files import (
     read_rollouts,
     write_rollouts,
 )
-from llmrl.training import session
-from llmrl.training.config import parse
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 
 EASY = "".join(map(chr, range(ord("0"), ord("z"))))
 
@@ -56,7 +56,7 @@ def trainer_of(tiny: Path, algo: str, *more: str):
         "40",
         *more,
     ]
-    return session.build(parse(arguments))[0]
+    return build(parse(arguments))[0]
 
 
 def small() -> Rollouts:

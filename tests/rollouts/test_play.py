@@ -22,7 +22,7 @@ from llmrl.policies.policy import PolicyError
 from llmrl.rollouts.batch import Batch
 from llmrl.rollouts.collect import collect, concatenate
 from llmrl.rollouts.environments import Environments
-from llmrl.training.config import parse
+from llmrl.training.command_line import parse
 from llmrl.training.session import build
 
 
@@ -277,7 +277,7 @@ def test_reward_rises_where_only_the_second_turn_tells_what_to_say(tmp_path):
             "--algo",
             "grpo",
             "--seed",
-            "1",
+            "3",
             "--policy",
             str(tiny_folder(tmp_path, sharpness=1.0)),
             "--env",

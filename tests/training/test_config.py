@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from llmrl.errors import ConfigError
-from llmrl.training.config import parse
+from llmrl.training.command_line import parse
 
 
 def test_the_command_line_beats_a_file_and_a_file_beats_the_default(tmp_path):

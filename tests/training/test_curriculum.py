@@ -6,16 +6,16 @@ from pathlib import Path
 import gymnasium
 import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
+from command import trained
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import tiny_folder
 
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
 from llmrl.errors import ConfigError
 from llmrl.rollouts.stream import NoProblemLeft, ProblemStream
-from llmrl.training import session
-from llmrl.training.config import parse
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.curriculum import (
     AboveAccuracy,
     AfterSteps,
@@ -53,11 +53,6 @@ class Levels(TextEnv):
 
 if "tests/Levels-v0" not in gymnasium.registry:
     gymnasium.register("tests/Levels-v0", entry_point=Levels)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
@@ -185,7 +180,7 @@ BOTH = ["--curriculum.threshold", "0.9", "--curriculum.window", "4", "--filter.v
 
 
 def test_a_run_with_both_is_the_same_when_stopped_and_resumed(tiny, tmp_path, monkeypatch):
-    whole = session.train(parse(arguments(tiny, tmp_path / "whole", *BOTH)))
+    whole = trained(parse(arguments(tiny, tmp_path / "whole", *BOTH)))
     step = Trainer.step
 
     def press_control_c(self):
@@ -195,9 +190,9 @@ def test_a_run_with_both_is_the_same_when_stopped_and_resumed(tiny, tmp_path, mo
         return result
 
     monkeypatch.setattr(Trainer, "step", press_control_c)
-    stopped = session.train(parse(arguments(tiny, tmp_path / "stopped", *BOTH)))
+    stopped = trained(parse(arguments(tiny, tmp_path / "stopped", *BOTH)))
     monkeypatch.setattr(Trainer, "step", step)
-    session.train(parse(arguments(tiny, stopped, *BOTH, "--resume", "auto")))
+    trained(parse(arguments(tiny, stopped, *BOTH, "--resume", "auto")))
 
     def untimed(folder: Path) -> list[dict]:
         rows = read_metrics(folder / "metrics.jsonl")
@@ -211,7 +206,7 @@ def test_a_run_with_both_is_the_same_when_stopped_and_resumed(tiny, tmp_path, mo
 
 
 def test_without_rules_nothing_of_them_is_reported(tiny, tmp_path):
-    trainer, _ = session.build(parse(arguments(tiny, tmp_path / "run")))
+    trainer, _ = build(parse(arguments(tiny, tmp_path / "run")))
     assert trainer.problems.rules == []
     ids = ProblemStream(0, 12).take(4)
     metrics, rollouts = trainer.step()
@@ -220,7 +215,7 @@ def test_without_rules_nothing_of_them_is_reported(tiny, tmp_path):
 
 
 def test_the_start_up_report_names_the_rules(tiny, tmp_path, capsys):
-    session.train(parse(arguments(tiny, tmp_path / "run", *BOTH, "--dry-run")))
+    trained(parse(arguments(tiny, tmp_path / "run", *BOTH, "--dry-run")))
     shown = capsys.readouterr().out
     assert "choice     levels [1, 2, 3], up to 1 at first; next by AboveAccuracy(threshold=0.9, window=4)" in shown
     assert "choice     skip after 1 visits in a row with pass rate 0 or 1, but for 50 %" in shown
@@ -228,7 +223,7 @@ def test_the_start_up_report_names_the_rules(tiny, tmp_path, capsys):
 
 def test_prompts_that_are_too_long_are_counted_and_never_cut(tiny, tmp_path):
     short = ["--policy.max-prompt-length", "40", "--train.prompts-per-step", "12"]
-    trainer, _ = session.build(parse(arguments(tiny, tmp_path / "a", *short)))
+    trainer, _ = build(parse(arguments(tiny, tmp_path / "a", *short)))
     metrics, rollouts = trainer.step()
     assert metrics["prompt_length/dropped"] == 1
     assert {record["problem_id"] for record in rollouts.records} == set(range(1, 12))
@@ -237,7 +232,7 @@ def test_prompts_that_are_too_long_are_counted_and_never_cut(tiny, tmp_path):
 
 
 def test_a_step_whose_prompts_are_all_too_long_is_counted_and_teaches_nothing(tiny, tmp_path):
-    trainer, _ = session.build(parse(arguments(tiny, tmp_path / "a")))
+    trainer, _ = build(parse(arguments(tiny, tmp_path / "a")))
     trainer.policy.max_prompt_length = 3
     before = [p.clone() for p in trainer.learner.parameters]
     metrics, rollouts = trainer.step()
@@ -248,7 +243,7 @@ def test_a_step_whose_prompts_are_all_too_long_is_counted_and_teaches_nothing(ti
 
 def test_a_run_stops_when_the_filter_leaves_nothing(tiny, tmp_path):
     strict = ["--filter.visits", "1", "--filter.revisit", "0"]
-    trainer, _ = session.build(parse(arguments(tiny, tmp_path / "a", *strict)))
+    trainer, _ = build(parse(arguments(tiny, tmp_path / "a", *strict)))
     trainer.problems.observe(0, [(i, 0.0) for i in range(12)])
     with pytest.raises(TrainingError, match=r"1201 problems in a row .* Give --filter.revisit above 0"):
         trainer.step()
@@ -273,12 +268,12 @@ def test_a_run_stops_when_the_filter_leaves_nothing(tiny, tmp_path):
 )
 def test_what_cannot_work_is_refused(tiny, tmp_path, more, message):
     with pytest.raises(ConfigError, match=message):
-        session.build(parse(arguments(tiny, tmp_path / "a", *more)))
+        build(parse(arguments(tiny, tmp_path / "a", *more)))
 
 
 def test_levels_of_generated_problems_are_found():
     config = parse(["--curriculum.every", "5", "--curriculum.start", "2", "--env.levels", "1", "2", "4"])
-    trainer, _ = session.build(config)
+    trainer, _ = build(config)
     (rule,) = trainer.problems.rules
     assert (rule.levels, rule.top) == ([1, 2, 4], 2)
     asked = trainer.next_problems(20)

@@ -8,22 +8,19 @@ import noisy
 import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
-from tiny import tiny_folder
+from command import trained
 
 from llmrl import keys
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.errors import ConfigError
-from llmrl.training import faults, session
-from llmrl.training.config import parse
+from llmrl.rollouts.collect import collect
+from llmrl.training import faults
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.faults import Memory, TooLarge, TrainingError, load_batch
 from llmrl.training.metrics import read_metrics
 
 EASY = "".join(map(chr, range(ord("0"), ord("z"))))
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +30,7 @@ def fresh():
 
 def make(tiny: Path, *more: str, env: str = "tests/SayA-v0", folder: Path | None = None):
     config = parse(arguments(tiny, *more, env=env))
-    trainer, _ = session.build(config)
+    trainer, _ = build(config)
     trainer.faults = folder
     notes: list[str] = []
     trainer.note = notes.append
@@ -155,7 +152,7 @@ def test_a_bad_batch_that_cannot_be_kept_does_not_stop_the_run(tiny, tmp_path):
 
 
 def test_without_anybody_to_tell_notes_go_to_the_log(tiny, caplog):
-    trainer, _ = session.build(parse(arguments(tiny)))
+    trainer, _ = build(parse(arguments(tiny)))
     poison(trainer, on=1)
     with caplog.at_level(logging.WARNING):
         trainer.step()
@@ -293,9 +290,23 @@ def test_an_environment_that_always_raises_stops_the_run_after_some_steps(tiny):
     assert same(before, weights(trainer))
 
 
+def test_a_verifier_that_never_answers_stops_the_run_after_some_steps(tiny, monkeypatch):
+    def silent(*args, **options):
+        rollouts = collect(*args, **options)
+        for record in rollouts.records:
+            record |= {"valid": False, "verdict": "timeout"}
+        return rollouts
+
+    monkeypatch.setattr("llmrl.training.trainer.collect", silent)
+    trainer, _ = make(tiny, "--train.max-lost-steps", "2")
+    trainer.step()
+    with pytest.raises(TrainingError, match=r"No response of 2 steps in a row .*: timeout 12\. Try the verifier"):
+        trainer.step()
+
+
 def test_a_run_with_an_environment_that_raises_at_times_comes_to_its_end(tiny, tmp_path, capsys):
     # Of the eight environments of the check one is broken, and so is one of those of the evaluation.
-    folder = session.train(
+    folder = trained(
         parse(
             [
                 *arguments(tiny, env="noisy:tests/Raising-v0"),
@@ -321,7 +332,7 @@ def test_a_run_with_an_environment_that_always_raises_does_not_begin(tiny, tmp_p
         ]
     )
     with pytest.raises(ConfigError, match=r"(?s)raised an error at every one of the first problems.*sandbox"):
-        session.train(config)
+        trained(config)
     assert not (tmp_path / "run").exists()
 
 
@@ -355,7 +366,7 @@ def test_a_verifier_that_raises_on_one_response_costs_that_response_alone():
 
 
 def test_a_verifier_whose_workers_die_does_not_end_the_run(tiny, tmp_path):
-    folder = session.train(
+    folder = trained(
         parse(
             [
                 *arguments(tiny, "--algo", "grpo", env="noisy:tests/Dying-v0"),

@@ -1,21 +1,13 @@
 """The whole gradient path, from sampling to the optimiser, on a task whose optimum is known."""
 
-from pathlib import Path
-
 import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
-from tiny import tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
-from llmrl.training.config import parse
-from llmrl.training.session import build
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 
 COMPOSED = ("erc+gspo", "erc+gppo")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
 
 
 @pytest.mark.parametrize("name", [*ALGORITHMS, *COMPOSED])

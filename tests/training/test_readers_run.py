@@ -11,6 +11,7 @@ import noisy  # noqa: F401  registers tests/Noisy-v0
 import numpy as np
 import pytest
 import torch
+from command import trained
 from tensordict import TensorDict
 from tiny import tiny_folder
 
@@ -19,8 +20,9 @@ from llmrl.policies.loading import PolicyError
 from llmrl.policies.scoring.forward import PACKED, PADDED
 from llmrl.policies.scoring.sharing import SHARED
 from llmrl.rollouts.batch import Batch
-from llmrl.training import checkpoint, session
-from llmrl.training.config import parse
+from llmrl.training import checkpoint
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.faults import TooLarge, sized
 from llmrl.training.metrics import MetricsFile
 from llmrl.training.trainer import Trainer
@@ -92,7 +94,7 @@ def steps(trainer: Trainer, count: int) -> list[Any]:
 @pytest.mark.parametrize("name", ["espo", "ppo"])
 def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
     config = parse(arguments(tiny, "--algo", name, "--train.packing"))
-    whole, _ = session.build(config)
+    whole, _ = build(config)
     assert whole.policy.forward_pass is PACKED
     varied(whole)
     steps(whole, 2)
@@ -100,7 +102,7 @@ def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
         saved = whole.save(tmp_path, metrics)
     expected = steps(whole, 2)
     stir(99)
-    resumed, _ = session.build(config, saved)
+    resumed, _ = build(config, saved)
     varied(resumed)
     resumed.load(checkpoint.load_state(saved))
     assert steps(resumed, 2) == expected
@@ -117,7 +119,7 @@ def test_a_step_is_the_padded_step_to_rounding(name, way, tiny):
     results = []
     for switch in (f"--train.{way}", "--train.no-share-prompts"):
         stir(0)  # the environment draws from the generators of the process
-        trainer, _ = session.build(parse(arguments(tiny, "--algo", name, switch)))
+        trainer, _ = build(parse(arguments(tiny, "--algo", name, switch)))
         varied(trainer)
         metrics, rollouts = trainer.step()
         assert trainer.policy.forward_pass is {"p": PACKED, "s": SHARED, "n": PADDED}[switch[8]]
@@ -166,6 +168,6 @@ def test_memory_that_runs_out_is_counted_in_packed_rows():
 def test_a_model_that_cannot_is_refused_before_anything_is_written(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("transformers.masking_utils.find_packed_sequence_indices", lambda position_ids: None)
     output = ["--output", str(tmp_path / "run")]
-    with pytest.raises(PolicyError, match=rf"LlamaForCausalLM {tiny} cannot be read with packing"):
-        session.train(parse(arguments(tiny, "--train.packing", *output)))
+    with pytest.raises(PolicyError, match=rf"LlamaForCausalLM {tiny} cannot be scored with packing"):
+        trained(parse(arguments(tiny, "--train.packing", *output)))
     assert not (tmp_path / "run").exists()

@@ -12,8 +12,8 @@ from tiny import tiny_folder
 from llmrl import keys
 from llmrl.errors import ConfigError
 from llmrl.policies.episode import pack
-from llmrl.training import session
-from llmrl.training.config import parse
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.trainer import Trainer
 
 
@@ -48,7 +48,7 @@ def make(tiny: Path, *more: str) -> Trainer:
         "0",
         *more,
     ]
-    trainer, _ = session.build(parse(arguments))
+    trainer, _ = build(parse(arguments))
     return trainer
 
 

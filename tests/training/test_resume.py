@@ -15,12 +15,14 @@ import noisy
 import numpy as np
 import pytest
 import torch
+from command import trained
 from tiny import tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
 from llmrl.errors import ConfigError
-from llmrl.training import checkpoint, session
-from llmrl.training.config import parse
+from llmrl.training import checkpoint
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.metrics import MetricsFile, read_metrics
 from llmrl.training.trainer import Trainer, TrainingError
 
@@ -109,12 +111,12 @@ def stir() -> None:
 @pytest.mark.parametrize("name", [*ALGORITHMS, "erc+gspo"])
 def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_path):
     config = parse(arguments(tiny, "--algo", name))
-    whole, _ = session.build(config)
+    whole, _ = build(config)
     steps(whole, 2)
     saved = save(whole, tmp_path)
     expected = steps(whole, 2)
     stir()
-    resumed, _ = session.build(config, saved)
+    resumed, _ = build(config, saved)
     resumed.load(checkpoint.load_state(saved))
     assert steps(resumed, 2) == expected
     assert same_weights(whole.learner.parameters, resumed.learner.parameters)
@@ -124,11 +126,11 @@ def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_pa
 @pytest.mark.parametrize("option", ["--policy.dtype=bfloat16", "--policy.lora-rank=2"])
 def test_weights_that_the_model_files_do_not_hold_exactly_come_back_exactly(option, tiny, tmp_path):
     config = parse(arguments(tiny, "--algo", "grpo", option))
-    whole, _ = session.build(config)
+    whole, _ = build(config)
     steps(whole, 2)
     saved = save(whole, tmp_path)
     expected = steps(whole, 2)
-    resumed, _ = session.build(config, saved)
+    resumed, _ = build(config, saved)
     resumed.load(checkpoint.load_state(saved))
     assert steps(resumed, 2) == expected
     assert same_weights(whole.learner.masters, resumed.learner.masters)
@@ -157,12 +159,12 @@ def test_a_run_killed_by_sigkill_goes_on_as_if_it_had_not_been(place, tiny, tmp_
     where, call = KILLED_IN[place]
     more = ["--algo", "ppo", "--train.steps", "5", "--checkpoint.every", "1", "--checkpoint.rollouts-every", "1"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    session.train(parse(arguments(tiny, *more, "--output", str(whole))))
+    trained(parse(arguments(tiny, *more, "--output", str(whole))))
     go_on = arguments(tiny, *more, "--output", str(killed))
     done = program(where, str(call), "kill", *go_on)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert "checkpoint-000001" <= (killed / "latest").resolve().name < "checkpoint-000005"
-    session.train(parse([*go_on, "--resume", "auto"]))
+    trained(parse([*go_on, "--resume", "auto"]))
     assert [*map(untimed, read_metrics(whole / "metrics.jsonl"))] == [
         *map(untimed, read_metrics(killed / "metrics.jsonl"))
     ]
@@ -188,7 +190,7 @@ def test_a_disk_that_fills_up_ends_the_run_clearly_and_the_last_checkpoint_stand
     assert "Traceback" not in done.stderr
     (good,) = checkpoint.list_checkpoints(tmp_path / "run")
     assert (good.name, checkpoint.damages(good)) == ("checkpoint-000001", [])
-    session.train(parse(arguments(tiny, *more, "--resume", "auto")))
+    trained(parse(arguments(tiny, *more, "--resume", "auto")))
     assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 4
 
 
@@ -208,7 +210,7 @@ def run(tiny, tmp_path) -> tuple[Path, list[str]]:
         "--output",
         str(tmp_path / "run"),
     )
-    folder = session.train(parse(more))
+    folder = trained(parse(more))
     assert folder is not None
     return folder, more
 
@@ -219,7 +221,7 @@ def test_auto_passes_over_damaged_checkpoints_and_says_so(run, capsys):
     model = folder / "checkpoint-000004" / "model.safetensors"
     model.write_bytes(model.read_bytes()[:-1] + b"\x00\x01"[model.read_bytes()[-1] == 0 :][:1])
     (folder / "checkpoint-000003" / "trainer.pt").unlink()
-    session.train(parse([*more, "--resume", "auto"]))
+    trained(parse([*more, "--resume", "auto"]))
     said = " ".join(capsys.readouterr().out.split())
     assert "checkpoint-000004 is damaged (model.safetensors differs from what was written)" in said
     assert "checkpoint-000003 is damaged (trainer.pt is missing): going on from the one before" in said
@@ -233,13 +235,13 @@ def test_a_damaged_checkpoint_that_is_named_is_refused(run):
     (folder / "checkpoint-000002" / "trainer.pt").write_bytes(b"half")
     damaged = [*more, "--resume", str(folder / "checkpoint-000002")]
     with pytest.raises(ConfigError, match=r"checkpoint-000002: the checkpoint is damaged \(trainer.pt differs"):
-        session.train(parse(damaged))
+        trained(parse(damaged))
 
 
 def test_going_on_from_an_earlier_checkpoint_takes_the_later_ones_out_of_the_way(run):
     folder, more = run
     before = read_metrics(folder / "metrics.jsonl")
-    session.train(parse([*more, "--resume", str(folder / "checkpoint-000002")]))
+    trained(parse([*more, "--resume", str(folder / "checkpoint-000002")]))
     names = {path.name for path in folder.glob("*checkpoint-*")}
     assert {"aside-checkpoint-000003", "aside-checkpoint-000004", "checkpoint-000004"} <= names
     assert [*map(untimed, read_metrics(folder / "metrics.jsonl"))] == [*map(untimed, before)]
@@ -249,7 +251,7 @@ def test_a_checkpoint_goes_on_without_the_files_of_its_run(run, tmp_path):
     folder, more = run
     shutil.copytree(folder / "checkpoint-000003", tmp_path / "elsewhere" / "checkpoint-000003")
     resume = [*more, "--resume", str(tmp_path / "elsewhere" / "checkpoint-000003")]
-    session.train(parse(resume))
+    trained(parse(resume))
     assert [row["step"] for row in read_metrics(tmp_path / "elsewhere" / "metrics.jsonl")] == [4]
 
 
@@ -264,8 +266,8 @@ def test_a_checkpoint_goes_on_without_the_files_of_its_run(run, tmp_path):
 def test_changed_settings_are_refused_one_by_one(run, changed, words):
     _, more = run
     with pytest.raises(ConfigError, match=words):
-        session.train(parse([*more, "--resume", "auto", *changed]))
-    assert session.train(parse([*more, "--resume", "auto", "--dry-run", "--log.names", "trl"])) is None
+        trained(parse([*more, "--resume", "auto", *changed]))
+    assert trained(parse([*more, "--resume", "auto", "--dry-run", "--log.names", "trl"])) is None
 
 
 def test_the_best_checkpoint_stays_by_the_accuracy_of_the_steps_responses(tiny, tmp_path, monkeypatch):
@@ -291,7 +293,7 @@ def test_the_best_checkpoint_stays_by_the_accuracy_of_the_steps_responses(tiny, 
         "--output",
         str(tmp_path / "run"),
     ]
-    folder = session.train(parse(arguments(tiny, *more)))
+    folder = trained(parse(arguments(tiny, *more)))
     assert (folder / "best").resolve().name == "checkpoint-000002"
     assert [p.name for p in checkpoint.list_checkpoints(folder)] == ["checkpoint-000002", "checkpoint-000005"]
     assert json.loads((folder / "best.json").read_text())["value"] == 0.9
@@ -313,7 +315,7 @@ def test_every_evaluation_makes_a_checkpoint_that_can_be_the_best(tiny, tmp_path
     with pytest.raises(ConfigError, match=r"keep-best eval/greedy needs evaluations.*--eval.every"):
         parse(arguments(tiny, *more))
     evaluated = ["--eval.problems", "2", "--eval.samples", "0", "--eval.every", "1"]
-    folder = session.train(parse([*arguments(tiny, *more), *evaluated]))
+    folder = trained(parse([*arguments(tiny, *more), *evaluated]))
     best = json.loads((folder / "best.json").read_text())
     assert (best["metric"], best["checkpoint"]) == ("eval/greedy", (folder / "best").resolve().name)
     # All are equally good (0 %), so the last one counts.
@@ -331,7 +333,7 @@ def test_metrics_that_cannot_be_written_end_the_run_clearly(tiny, tmp_path, monk
 
     monkeypatch.setattr(MetricsFile, "write", full)
     with pytest.raises(OSError, match=r"metrics.jsonl could not be written .*No space left.*--resume auto"):
-        session.train(config)
+        trained(config)
 
 
 def test_training_errors_are_one_class_wherever_they_are_raised():

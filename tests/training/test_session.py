@@ -8,20 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
-from tiny import tiny_folder
+from command import trained
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmrl.errors import ConfigError
-from llmrl.training import session
-from llmrl.training.config import parse
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.metrics import read_metrics
 from llmrl.training.trainer import Trainer, TrainingError
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
-
 
 # Half of what a random model says is rewarded, so that every step has something to learn from.
 EASY = "".join(map(chr, range(ord("0"), ord("z"))))
@@ -66,14 +60,15 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_leaves_its_files_and_a_model_that_transformers_loads(tiny, tmp_path):
-    folder = session.train(parse(arguments(tiny, tmp_path / "run")))
-    names = {path.name for path in folder.iterdir()}
+    folder = trained(parse(arguments(tiny, tmp_path / "run")))
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert names == {
+        "run.json",
+        "environment.json",
         "config.yaml",
         "metrics.jsonl",
         "rollouts",
         "eval",
-        "plots",
         "checkpoint-000002",
         "checkpoint-000004",
         "latest",
@@ -93,11 +88,10 @@ def test_a_run_leaves_its_files_and_a_model_that_transformers_loads(tiny, tmp_pa
     AutoTokenizer.from_pretrained(folder / "latest")
     before, after = weights(tiny), weights(folder / "latest")
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    assert {p.suffix for p in (folder / "plots").iterdir()} == {".png"}
 
 
 def test_stopping_and_going_on_gives_the_very_run_that_was_not_stopped(tiny, tmp_path, monkeypatch):
-    whole = session.train(parse(arguments(tiny, tmp_path / "whole")))
+    whole = trained(parse(arguments(tiny, tmp_path / "whole")))
     step = Trainer.step
 
     def press_control_c(self):
@@ -107,10 +101,10 @@ def test_stopping_and_going_on_gives_the_very_run_that_was_not_stopped(tiny, tmp
         return result
 
     monkeypatch.setattr(Trainer, "step", press_control_c)
-    stopped = session.train(parse(arguments(tiny, tmp_path / "stopped")))
+    stopped = trained(parse(arguments(tiny, tmp_path / "stopped")))
     assert (stopped / "latest").resolve().name == "checkpoint-000003"
     monkeypatch.setattr(Trainer, "step", step)
-    session.train(parse(arguments(tiny, stopped, "--resume", "auto")))
+    trained(parse(arguments(tiny, stopped, "--resume", "auto")))
     first, second = weights(whole / "latest"), weights(stopped / "latest")
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -124,42 +118,41 @@ def test_stopping_and_going_on_gives_the_very_run_that_was_not_stopped(tiny, tmp
 
 
 def test_a_changed_setting_is_not_resumed_unless_forced(tiny, tmp_path):
-    session.train(parse(arguments(tiny, tmp_path / "run", "--train.steps", "2")))
+    trained(parse(arguments(tiny, tmp_path / "run", "--train.steps", "2")))
     changed = arguments(tiny, tmp_path / "run", "--resume", "auto", "--train.learning-rate", "5e-3")
     with pytest.raises(ConfigError, match=r"train.learning_rate: was 0.001, is 0.005"):
-        session.train(parse(changed))
-    assert session.train(parse([*changed, "--force"])) is not None
+        trained(parse(changed))
+    assert trained(parse([*changed, "--force"])) is not None
 
 
 def test_a_setting_that_nobody_typed_is_named_when_it_cannot_be_used(tmp_path):
-    asked = ["--env", "llmrl/GSM8K-v0", "--output", str(tmp_path / "run")]
-    with pytest.raises(
-        ConfigError,
-        match=r"GSM8K has no generated problems.*\(From llmrl/nano/training.yaml: env.source, env.levels\.",
-    ):
-        session.train(parse(asked))
-    with pytest.raises(ConfigError, match=r"no file or folder 'absent.jsonl'.*llmrl/nano"):
-        session.train(parse([*asked, "--env.source", "absent.jsonl"]))
+    with pytest.raises(ConfigError, match=r"no file or folder 'absent.jsonl'.*\(From llmrl/nano/training.yaml: env"):
+        trained(parse(["--env.source", "absent.jsonl", "--output", str(tmp_path / "run")]))
+
+
+def test_what_a_model_suggests_for_one_environment_does_not_reach_another():
+    config = parse(["--env", "llmrl/GSM8K-v0"])
+    assert not any(key.startswith("env.") and key != "env.id" for key in config.origins)
 
 
 def test_an_output_folder_that_is_not_empty_is_left_alone(tiny, tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"is not empty.*--resume auto.*--force"):
-        session.train(parse(arguments(tiny, tmp_path)))
+    with pytest.raises(ConfigError, match=r"is not empty, and what it holds is no run.*another --output"):
+        trained(parse(arguments(tiny, tmp_path)))
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
 def test_a_dry_run_writes_nothing(tiny, tmp_path):
-    assert session.train(parse(arguments(tiny, tmp_path / "run", "--dry-run"))) is None
+    assert trained(parse(arguments(tiny, tmp_path / "run", "--dry-run"))) is None
     assert not (tmp_path / "run").exists()
 
 
 def test_a_group_of_one_is_refused_where_the_group_is_the_baseline(tiny, tmp_path):
     alone = ["--train.group-size", "1", "--train.prompts-per-step", "8"]
     with pytest.raises(ConfigError, match=r"grpo compares the responses.*at least 2"):
-        session.train(parse(arguments(tiny, tmp_path / "a", "--algo", "grpo", *alone)))
+        trained(parse(arguments(tiny, tmp_path / "a", "--algo", "grpo", *alone)))
     assert not (tmp_path / "a" / "metrics.jsonl").exists()
-    session.train(parse(arguments(tiny, tmp_path / "b", *alone, "--train.steps", "1")))
+    trained(parse(arguments(tiny, tmp_path / "b", *alone, "--train.steps", "1")))
 
 
 def test_a_sampler_that_disagrees_with_the_scorer_is_found_before_training(tiny, tmp_path, monkeypatch):
@@ -169,12 +162,12 @@ def test_a_sampler_that_disagrees_with_the_scorer_is_found_before_training(tiny,
     off = {"temperature": 0.5}
     monkeypatch.setattr(Policy, "respond", lambda self, e, o, **k: respond(self, e, replace(o, **off), **k))
     with pytest.raises(ConfigError, match="log-probabilities differ from the scorer's"):
-        session.train(parse(arguments(tiny, tmp_path / "run", "--dry-run")))
+        trained(parse(arguments(tiny, tmp_path / "run", "--dry-run")))
 
 
 def test_an_update_without_a_finite_gradient_is_skipped_and_stops_the_run_in_the_end(tiny, tmp_path):
     config = parse(arguments(tiny, tmp_path / "run", "--train.max-bad-steps", "3"))
-    trainer, _ = session.build(config)
+    trainer, _ = build(config)
     before = {name: p.clone() for name, p in trainer.policy.model.named_parameters()}
     trainer.learner.parameters[0].register_hook(lambda gradient: gradient * float("nan"))
     metrics, _ = trainer.step()
@@ -188,7 +181,7 @@ def test_micro_batches_change_nothing_but_rounding(tiny, tmp_path):
     results = []
     for budget in ("100000", "12"):
         config = parse(arguments(tiny, tmp_path / budget, "--train.micro-batch-tokens", budget))
-        trainer, _ = session.build(config)
+        trainer, _ = build(config)
         metrics, _ = trainer.step()
         results.append((metrics, [p.detach().clone() for p in trainer.learner.parameters]))
     (one, first), (two, second) = results

@@ -7,18 +7,13 @@ from pathlib import Path
 
 import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
-from tiny import tiny_folder
+from command import trained
 
 from llmrl.errors import ConfigError
-from llmrl.training import session, sinks
-from llmrl.training.config import parse
+from llmrl.training import sinks
+from llmrl.training.command_line import parse
 from llmrl.training.metrics import METRICS, read_metrics
 from llmrl.training.sinks import renamed
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
@@ -102,7 +97,7 @@ def tracker(request, monkeypatch) -> tuple[str, FakeRun]:
 
 def test_every_step_reaches_the_tracker(tracker, tiny, tmp_path):
     name, run = tracker
-    folder = session.train(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
+    folder = trained(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
     assert (len(run.began), run.finished) == (1, 1)
     got: dict[int, dict] = {}
     for step, metrics in run.logged:
@@ -116,8 +111,8 @@ def test_every_step_reaches_the_tracker(tracker, tiny, tmp_path):
 def test_a_resumed_run_is_the_same_run_to_the_tracker(tracker, tiny, tmp_path):
     name, run = tracker
     more = arguments(tiny, tmp_path / "run", "--log.to", name)
-    session.train(parse(more))
-    session.train(parse([*more, "--train.steps", "5", "--resume", "auto"]))
+    trained(parse(more))
+    trained(parse([*more, "--train.steps", "5", "--resume", "auto"]))
     first, second = run.began
     if name == "tensorboard":
         assert (first["purge_step"], second["purge_step"]) == (None, 4)
@@ -133,7 +128,7 @@ def test_a_resumed_run_is_the_same_run_to_the_tracker(tracker, tiny, tmp_path):
 def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(tracker, tiny, tmp_path, capsys):
     name, run = tracker
     run.fails_at = 2
-    folder = session.train(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
+    folder = trained(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
     assert [row["step"] for row in read_metrics(folder / "metrics.jsonl")] == [1, 2, 3]
     assert {step for step, _ in run.logged} == {1}
     said = " ".join(capsys.readouterr().out.split())
@@ -149,7 +144,7 @@ def test_a_tracker_that_cannot_begin_stops_the_run_before_it_starts(tracker, tin
     module = sys.modules["torch.utils.tensorboard" if name == "tensorboard" else name]
     module.init = module.SummaryWriter = lambda *args, **told: refuse()
     with pytest.raises(ConfigError, match=rf"--log.to {name}: it could not begin .*not logged in"):
-        session.train(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
+        trained(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
@@ -157,7 +152,7 @@ def test_a_tracker_that_cannot_begin_stops_the_run_before_it_starts(tracker, tin
 def test_a_tracker_that_is_not_installed_names_its_extra(name, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda *args: None)
     with pytest.raises(ConfigError) as caught:
-        session.train(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
+        trained(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
     assert str(caught.value) == (f'--log.to {name}: {name} is not installed. Install it: pip install "llmrl[{name}]"')
     assert not (tmp_path / "run").exists()
 
@@ -174,7 +169,7 @@ def test_every_tracker_has_its_extra_and_its_choice():
 
 def test_trls_names_are_those_of_the_registry(tracker, tiny, tmp_path):
     name, run = tracker
-    session.train(parse(arguments(tiny, tmp_path / "run", "--log.to", name, "--log.names", "trl")))
+    trained(parse(arguments(tiny, tmp_path / "run", "--log.to", name, "--log.names", "trl")))
     names = {key for _, metrics in run.logged for key in metrics}
     assert {"reward", "completions/mean_length", "frac_reward_zero_std", "loss", "entropy"} <= names
     assert {"groups/mixed", "time/update"} <= names
@@ -194,9 +189,9 @@ def test_tensorboard_reads_back_what_was_written_also_after_a_resume(tiny, tmp_p
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     more = arguments(tiny, tmp_path / "run", "--log.to", "tensorboard")
-    session.train(parse(more))
+    trained(parse(more))
     going_back = str(tmp_path / "run" / "checkpoint-000002")
-    folder = session.train(parse([*more, "--train.steps", "5", "--resume", going_back]))
+    folder = trained(parse([*more, "--train.steps", "5", "--resume", going_back]))
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     rows = read_metrics(folder / "metrics.jsonl")

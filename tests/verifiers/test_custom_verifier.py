@@ -10,7 +10,7 @@ import gymnasium
 import pytest
 
 from llmrl.registry import UnknownName
-from llmrl.training.config import parse
+from llmrl.training.command_line import parse
 from llmrl.verifiers import VERIFIERS, verifier
 
 FOLDER = Path(__file__).resolve().parents[2] / "examples"

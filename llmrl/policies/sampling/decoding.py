@@ -1,7 +1,6 @@
 """One token per row, quickly on a CPU: repacked weights, and attention that does not copy its cache.
 
-Both compute what the model computes, to rounding.  Elsewhere, and for other types of weights, nothing is changed.
-When to decode, and what becomes of the hidden states, is the sampler's business.
+Both compute what the model computes, to rounding. Elsewhere, and for other types of weights, nothing is changed.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 
 WORTHWHILE = 16
 """Tokens per row from which on repacking the weights takes less time than it saves."""
@@ -31,7 +31,7 @@ def product(weight: Tensor, bias: Tensor | None, *, rows: int) -> Product:
     """``x -> x @ weight.T + bias`` for about ``rows`` rows at a time, while the weight does not change.
 
     For few rows torch's own product spends half of its time on bringing the weight into the order in which
-    oneDNN and MKL read it, for each product anew.
+    oneDNN and MKL read it, again for each product.
 
     >>> weight = torch.arange(6.0).reshape(2, 3)
     >>> product(weight, None, rows=1)(torch.ones(1, 3))
@@ -58,46 +58,53 @@ def _packs(weight: Tensor) -> bool:
     )
 
 
-@contextmanager
-def decoding(decoder: Any, *, rows: int, tokens: int) -> Iterator[Callable[[Tensor, Tensor | None], Product]]:
-    """Within, linear layers work on repacked copies of their weights, and attention reads the cache in place.
+ONE_QUERY = "llmrl_one_query"
+"""The name under which transformers finds :func:`one_query`."""
 
-    Only for inference with weights that do not change meanwhile.  The copies need as much memory as the weights;
+
+@contextmanager
+def decoding(
+    decoder: Any, *, rows: int, tokens: int, fast_cpu: bool = True
+) -> Iterator[Callable[[Tensor, Tensor | None], Product]]:
+    """Within, linear layers work on repacked copies of their weights, and attention works on the cache in place.
+
+    Only for inference with weights that do not change meanwhile. The copies need as much memory as the weights;
     those of a model with more than ``LARGEST`` are used as they are, and a model on a GPU is left alone.
 
     Args:
         decoder: a Hugging Face model without its head, as ``get_decoder`` gives it.
-        rows: about how many tokens are read at a time.
+        rows: about how many tokens are computed at a time.
         tokens: about how many times; weights are not repacked for less than ``WORTHWHILE``.
+        fast_cpu: False: change nothing.
 
     Yields:
         What makes a product of a further weight and bias, such as those of the head, in the same way.
     """
+    if not fast_cpu or decoder.device.type != "cpu":
+        yield _plain
+        return
     layers = [module for module in decoder.modules() if type(module) is nn.Linear]
     layers = [layer for layer in layers if "forward" not in vars(layer)]
     if tokens < WORTHWHILE or sum(layer.weight.nbytes for layer in layers) > LARGEST:
         layers, make = [], _plain
     else:
         layers, make = [x for x in layers if _packs(x.weight)], partial(product, rows=rows)
-    usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
-    on_cpu = decoder.device.type == "cpu"
+    configs = {id(part.config): part.config for part in decoder.modules() if isinstance(part, PreTrainedModel)}
+    chosen = [config for config in configs.values() if config._attn_implementation == "sdpa"]
     try:
         for layer in layers:
             layer.forward = make(layer.weight, layer.bias)  # type: ignore[assignment,method-assign]
-        if on_cpu:
-            ALL_ATTENTION_FUNCTIONS["sdpa"] = partial(_one_query, usual)
+        for config in chosen:
+            config._attn_implementation = {"": ONE_QUERY}  # a dictionary leaves the configurations inside alone
         yield make
     finally:
         for layer in layers:
             vars(layer).pop("forward", None)
-        if on_cpu:
-            del ALL_ATTENTION_FUNCTIONS["sdpa"]
-            if ALL_ATTENTION_FUNCTIONS["sdpa"] is not usual:  # it had been replaced before
-                ALL_ATTENTION_FUNCTIONS["sdpa"] = usual
+        for config in chosen:
+            config._attn_implementation = {"": "sdpa"}
 
 
-def _one_query(
-    usual: Callable[..., tuple[Tensor, None]],
+def one_query(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -120,6 +127,7 @@ def _one_query(
         or attention_mask.dtype != torch.bool
         or kwargs.get("position_bias") is not None
     ):
+        usual = ALL_ATTENTION_FUNCTIONS["sdpa"]
         return usual(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
     rows, heads, _, width = query.shape
     shared = key.shape[1]  # heads of the cache, each read by several of the query's
@@ -127,3 +135,7 @@ def _one_query(
     scores = (query * scale).view(rows, shared, heads // shared, width) @ key.transpose(2, 3)
     weights = scores.masked_fill_(~attention_mask, -torch.inf).softmax(-1)
     return (weights @ value).reshape(rows, 1, heads, value.shape[3]), None
+
+
+ALL_ATTENTION_FUNCTIONS.register(ONE_QUERY, one_query)
+ALL_MASK_ATTENTION_FUNCTIONS.register(ONE_QUERY, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import time
 import urllib.parse
@@ -106,8 +107,14 @@ def addresses(text: str) -> list[Address]:
 
 
 def token_for(address: Address) -> str:
-    """The token of a server: ``LLMRL_TOKEN``, or what a server of this account on this machine wrote down."""
+    """The token of a server: ``LLMRL_TOKEN``, or what a server of this account on this machine wrote down.
+
+    Raises:
+        EngineError: it holds what no token may.
+    """
     given = os.environ.get(wire.TOKEN_VARIABLE, "")
+    if given and not re.fullmatch(wire.TOKEN, given):
+        raise EngineError(f"{wire.TOKEN_VARIABLE} must have at least 16 characters, without blanks. Set it again.")
     if given:
         return given
     parts = urllib.parse.urlsplit(address.url)
@@ -124,12 +131,13 @@ class Server:
 
     Args:
         address: where it is.
-        token: what it wants to see.
+        token: what it wants to see; None: :func:`token_for` is asked each time, as a server that is started again
+            may have made another.
 
     ``away`` is why it is left out, None while it is in use; ``heard`` when it last answered.
     """
 
-    def __init__(self, address: Address, token: str) -> None:
+    def __init__(self, address: Address, token: str | None = None) -> None:
         self.address = address
         self.token = token
         self.away: str | None = None
@@ -276,7 +284,10 @@ class Server:
         limit = httpx2.Timeout(None, connect=CONNECT_WITHIN, write=60.0)
         # No proxy of the environment: weights go where the address says.
         async with httpx2.AsyncClient(transport=transport, timeout=limit, trust_env=False) as client:
-            given = {"Authorization": f"Bearer {self.token}", "Accept-Encoding": "identity", **headers}
+            token = token_for(self.address) if self.token is None else self.token
+            given = {"Accept-Encoding": "identity", **headers}
+            if token:
+                given["Authorization"] = f"Bearer {token}"
             async with client.stream("POST", self.address.url + path, content=body, headers=given) as response:
                 answer = bytearray()
                 async for block in response.aiter_raw():

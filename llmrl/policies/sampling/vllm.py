@@ -40,7 +40,6 @@ from llmrl.policies.sampling.servers import (
     Server,
     Unreachable,
     addresses,
-    token_for,
 )
 from llmrl.policies.sampling.weights import weights, write_parts
 from llmrl.policies.scoring.head import Head
@@ -112,7 +111,7 @@ class VLLM:
             self._child = _Child(self._folder.path)
             self._servers = [Server(self._child.address, self._child.token)]
         else:
-            self._servers = [Server(place, token_for(place)) for place in places]
+            self._servers = [Server(place) for place in places]
         self._loop = _Loop()
         self._closed = False
         try:
@@ -346,9 +345,11 @@ class VLLM:
             try:
                 done = await server.start(self._settings)
                 break
-            except Unreachable as error:
+            except Lost as error:
                 if self._child is not None:
                     raise EngineError(f"The engine ended before it had begun: {self._child.last_words()}.") from error
+                if not isinstance(error, Unreachable):
+                    raise
                 if time.monotonic() >= deadline:
                     raise Unreachable(f"{error}. {_how_to_start(server)}") from error
             except Held as error:  # perhaps by a run that was killed, and is forgotten soon

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 JSON = "application/json"
 SAFETENSORS = "application/octet-stream"
 TOKEN_VARIABLE = "LLMRL_TOKEN"
+TOKEN = r"[!-~]{16,}"
 RUN_HEADER, PART_HEADER, DIGEST_HEADER = "LLMRL-Run", "LLMRL-Part", "LLMRL-Digest"
 
 MAX_TOKENS = 1 << 24  # of one context and its response

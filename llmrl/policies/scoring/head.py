@@ -157,7 +157,9 @@ class _Score(torch.autograd.Function):
         tiles = _tiles(hidden, weight, bias, scale, softcap, temperature)
         size, work = hidden.shape[0], tiles.hidden.dtype
         top = hidden.new_full((size,), torch.finfo(work).min, dtype=work)  # running maximum
-        mass = torch.zeros_like(top)  # sum of exp(z - top)
+        # Sum of exp(z - top) over all but the likeliest token, kept without its 1: where that token has nearly all of
+        # the probability, the log-probability and the entropy are as small as the rest, and 1 + rest would round it.
+        rest = torch.zeros_like(top)
         moment = torch.zeros_like(top)  # sum of exp(z - top) (z - top)
         chosen = torch.zeros_like(top)  # logit of the target
         keep = size * weight.shape[0] <= KEEP_ELEMENTS and any(ctx.needs_input_grad[:3])
@@ -171,35 +173,40 @@ class _Score(torch.autograd.Function):
                 inside = (target >= 0) & (target < high - low)
                 logit = z.gather(1, target.clamp(0, high - low - 1)[:, None]).squeeze(1)
                 chosen[rows] = torch.where(inside, logit, chosen[rows])
-                old, new = top[rows], torch.maximum(top[rows], z.amax(1))
-                z = z.sub_(new[:, None]) if not keep else z - new[:, None]
-                shrink = (old - new).exp()
-                e = z.exp()
-                if entropy:
-                    shift = torch.where(mass[rows] > 0, old - new, 0.0)
-                    moved = (moment[rows] + mass[rows] * shift) * shrink
-                    moment[rows] = moved + torch.linalg.vecdot(e, z)
-                mass[rows] = mass[rows] * shrink + e.sum(1)
-                top[rows] = new
+                highest, place = z.max(1)
+                old, rises = top[rows], highest > top[rows]
+                new = torch.where(rises, highest, old)
                 if keep:
-                    kept.append(z.add_(new[:, None]))
-        log_mass = mass.log()
-        log_sum = top + log_mass
-        entropies = log_mass - moment / mass
-        ctx.save_for_backward(hidden, weight, bias, targets, log_sum, entropies)
+                    kept.append(z)
+                    z = z - new[:, None]
+                else:
+                    z = z.sub_(new[:, None])
+                e = z.exp()
+                one = torch.where(rises, 0.0, e.gather(1, place[:, None]).squeeze(1))
+                e.scatter_(1, place[:, None], one[:, None])
+                shrink = (old - new).exp()
+                before = rest[rows] + (low > 0)  # of the blocks so far, their likeliest token included
+                if entropy:
+                    shift = torch.where(before > 0, old - new, 0.0)
+                    moment[rows] = (moment[rows] + before * shift) * shrink + torch.linalg.vecdot(e, z)
+                rest[rows] = torch.where(rises, before * shrink, rest[rows]) + e.sum(1)
+                top[rows] = new
+        log_mass = rest.log1p()
+        entropies = log_mass - moment / (1 + rest)
+        ctx.save_for_backward(hidden, weight, bias, targets, top, log_mass, entropies)
         ctx.constants = scale, softcap, temperature
         ctx.kept = kept
         ctx.set_materialize_grads(False)
         if not entropy:
             ctx.mark_non_differentiable(entropies)
-        return chosen - log_sum, entropies
+        return (chosen - top) - log_mass, entropies
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_log_prob: Tensor | None, by_entropy: Tensor | None) -> tuple[Tensor | None, ...]:
         if by_log_prob is None and by_entropy is None:
             return (None,) * 8
-        hidden, weight, bias, targets, log_sum, entropies = ctx.saved_tensors
+        hidden, weight, bias, targets, top, log_mass, entropies = ctx.saved_tensors
         tiles = _tiles(hidden, weight, bias, *ctx.constants)
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         d_hidden = torch.zeros_like(tiles.hidden) if wants_hidden else None
@@ -215,20 +222,25 @@ class _Score(torch.autograd.Function):
                 z = next(kept) if ctx.kept else tiles.logits(span, *block)
                 # d z / d (logits before the soft-cap)
                 slope = None if tiles.outer is None else tiles.outer - z.square() / tiles.outer
-                log_p = z - log_sum[rows, None]
+                log_p = (z - top[rows, None]).sub_(log_mass[rows, None])
                 d_z = log_p.exp()
+                target = targets[rows] - low
+                inside = (target >= 0) & (target < high - low)
+                at = target.clamp(0, high - low - 1)[:, None]
+                left = -torch.expm1(log_p.gather(1, at))  # 1 - p_y, exact where p_y is nearly 1
+                p_y = d_z.gather(1, at)
                 if by_entropy is not None:  # d H / d z = -p (log p + H)
                     log_p.add_(entropies[rows, None]).mul_(by_entropy[rows, None])
                     if by_log_prob is not None:
+                        by_entropy_y = -p_y * log_p.gather(1, at)
                         log_p.add_(by_log_prob[rows, None])
                     d_z.mul_(log_p).neg_()
                 elif by_log_prob is not None:  # d log p_y / d z = onehot(y) - p
+                    by_entropy_y = torch.zeros_like(p_y)
                     d_z.mul_(-by_log_prob[rows, None])
                 if by_log_prob is not None:
-                    target = targets[rows] - low
-                    inside = (target >= 0) & (target < high - low)
-                    amount = torch.where(inside, by_log_prob[rows], 0.0).to(d_z.dtype)
-                    d_z.scatter_add_(1, target.clamp(0, high - low - 1)[:, None], amount[:, None])
+                    whole = left * by_log_prob[rows, None] + by_entropy_y
+                    d_z.scatter_(1, at, torch.where(inside[:, None], whole.to(d_z.dtype), d_z.gather(1, at)))
                 if slope is not None:
                     d_z.mul_(slope)
                 if d_hidden is not None:

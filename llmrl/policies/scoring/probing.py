@@ -7,7 +7,7 @@ agree.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -44,13 +44,19 @@ def forward_pass_for(decoder: Any, name: str, *, packing: bool, share_prompts: b
         PolicyError: packing is asked for, and the model cannot.
     """
     if packing:
-        gap, tolerance = _gap(decoder, PACKED, (1, 1 / 2, 1 / 3), prompt=0)  # two fit into one row
+        try:
+            gap, tolerance = _gap(decoder, PACKED, (1, 1 / 2, 1 / 3), prompt=0)  # two fit into one row
+        except Exception as error:  # whatever a model that knows no such positions makes of them
+            raise PolicyError(
+                f"{name} cannot be scored with packing (--train.packing): {type(error).__name__}: {error} Train it "
+                "with --train.no-packing."
+            ) from error
         if not gap <= tolerance:
             raise PolicyError(
-                f"{name} cannot be read with packing (--train.packing): two responses in one row change each "
+                f"{name} cannot be scored with packing (--train.packing): two responses in one row change each "
                 f"other, its hidden states or gradients are off by {gap:.2g} of their length (tolerance "
-                f"{tolerance}). Its attention or recurrence reads across responses, or its positions do not begin "
-                "anew. Train it with --train.no-packing, or load it with another attn_implementation."
+                f"{tolerance}). Its attention or recurrence goes across responses, or its positions do not begin "
+                "at 0 again. Train it with --train.no-packing, or load it with another attn_implementation."
             )
         return PACKED
     if not share_prompts or getattr(decoder, "is_gradient_checkpointing", False):
@@ -69,6 +75,29 @@ def forward_pass_for(decoder: Any, name: str, *, packing: bool, share_prompts: b
         why,
     )
     return PADDED
+
+
+def checkpointed_gap(decoder: Any, set_mode: Callable[[bool], object]) -> float:
+    """How far hidden states and gradients with gradient checkpointing are off, relative to their length.
+
+    Args:
+        decoder: as in :func:`hidden_before`.
+        set_mode: switches the layers that are checkpointed to training mode, and back.
+    """
+    embedding = decoder.get_input_embeddings()
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(min(PROBE_VOCABULARY, len(embedding.weight)), (2, 12), generator=draw)
+    tokens = tokens.to(embedding.weight.device)
+    attention = torch.ones_like(tokens, dtype=torch.bool)
+    mask = torch.arange(12, device=tokens.device).expand(2, -1) >= 4
+    found = []
+    try:
+        for mode in (False, True):
+            set_mode(mode)
+            found.append(_probe(decoder, embedding, PADDED, tokens, attention, mask))
+    finally:
+        set_mode(False)
+    return max(float((b - a).norm() / a.norm()) for a, b in zip(*found, strict=True))
 
 
 def _gap(decoder: Any, forward_pass: ForwardPass, shares: Sequence[float], prompt: float) -> tuple[float, float]:

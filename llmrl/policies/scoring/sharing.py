@@ -41,7 +41,7 @@ class Shared:
         begins, which = torch.unique(sequences.ids[:, :prefix], dim=0, return_inverse=True)
         if not worthwhile(len(begins), prefix, len(sequences), sequences.width):
             return PADDED.hidden(decoder, sequences)
-        if decoder.training and getattr(decoder, "is_gradient_checkpointing", False):
+        if torch.is_grad_enabled() and getattr(decoder, "is_gradient_checkpointing", False):
             raise RuntimeError(
                 "Gradient checkpointing was switched on after the policy was made, which shares prompts. Give "
                 "gradient_checkpointing=True to Policy.from_pretrained, or share_prompts=False to the policy."
@@ -54,7 +54,7 @@ class Shared:
             past_key_values=cache,
             use_cache=True,
         )
-        cache.batch_select_indices(which)
+        cache.reorder_cache(which)
         rest = decoder(
             input_ids=sequences.ids[:, prefix : sequences.width],
             position_ids=places[prefix:].expand(len(sequences), -1),

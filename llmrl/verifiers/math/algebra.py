@@ -191,8 +191,14 @@ class Algebra:
         return single(atom)
 
     def power(self, a: Value, b: Value) -> Value:
-        """a to the b; a root of a sum, and what has no simpler form, becomes an atom."""
+        """a to the b; a root of a sum, and what has no simpler form, becomes an atom.
+
+        Raises:
+            ZeroDivisionError: 0 to the power of 0 or less.
+        """
         exponent = b.rational()
+        if not a.num and exponent == 0:
+            raise ZeroDivisionError("zero to the power of zero")
         if exponent is not None:
             return self._rational_power(a, exponent)
         if (base := a.rational()) is not None and (base == 1 or base == 0):

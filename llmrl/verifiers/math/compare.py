@@ -1,4 +1,4 @@
-"""When two answers are the same answer, under a policy.  The first argument is always the gold one."""
+"""When two answers are the same answer, under given rules.  The first argument is always the gold one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from llmrl.verifiers.math.algebra import Algebra
 from llmrl.verifiers.math.answers import (
     Answer,
     Based,
+    Builder,
     Combined,
     Dots,
     Equation,
@@ -24,8 +25,9 @@ from llmrl.verifiers.math.answers import (
     Words,
 )
 from llmrl.verifiers.math.line import as_pieces
-from llmrl.verifiers.math.reading import plain_words
+from llmrl.verifiers.math.parsing.units import droppable
 from llmrl.verifiers.math.rules import GradingRules
+from llmrl.verifiers.math.texts import plain_words
 from llmrl.verifiers.math.values import PI, Exponent, Value, number, proportion, single
 
 _BASES = (
@@ -60,9 +62,9 @@ class Comparison:
     True
     """
 
-    def __init__(self, do: Algebra, policy: GradingRules) -> None:
+    def __init__(self, do: Algebra, rules: GradingRules) -> None:
         self.do = do
-        self.policy = policy
+        self.rules = rules
 
     def same(self, gold: Answer, answer: Answer) -> bool:
         """Whether the answer says what the gold answer says."""
@@ -75,6 +77,8 @@ class Comparison:
             and all(self.same(gold, item) for item in answer.items)
         ):
             return True  # one value in several notations
+        if isinstance(gold, Builder) or isinstance(answer, Builder):
+            return self._builders(gold, answer)
         if isinstance(gold, Pieces) or isinstance(answer, Pieces):
             return self._sets_of_reals(gold, answer)
         if isinstance(answer, Sequence) and len(answer.items) == 1 and not isinstance(gold, Sequence):
@@ -94,7 +98,7 @@ class Comparison:
         if isinstance(gold, Combined) and isinstance(answer, Combined):
             return gold.operation == answer.operation and (
                 self._matched(gold.operands, answer.operands)
-                if gold.operation == "cap"
+                if gold.operation in ("cap", "cup")
                 else self._in_order(gold.operands, answer.operands)
             )
         if isinstance(gold, Inequality) and isinstance(answer, Inequality):
@@ -114,18 +118,18 @@ class Comparison:
         return numeric.agree(self.do, gold, answer)
 
     def _scalars(self, gold: Scalar, answer: Scalar) -> bool:
-        if self.policy.case and gold.word in tuple("ABCDE") and answer.word == gold.word.lower():
+        if self.rules.case and gold.word in tuple("ABCDE") and answer.word == gold.word.lower():
             return True  # a choice
         if gold.word and answer.word and min(len(gold.word), len(answer.word)) > 1:
-            words = [plain_words(word, self.policy.case) for word in (gold.word, answer.word)]
+            words = [plain_words(word, self.rules.case) for word in (gold.word, answer.word)]
             if words[0] == words[1] or len(gold.word) > 2 or not (gold.word + answer.word).islower():
                 return words[0] == words[1]
-        if not self.policy.unreduced and not answer.reduced:
+        if not self.rules.unreduced and not answer.reduced:
             return False
         a, b = gold.value, answer.value
         if self.equal(a, b):
             return True
-        if self.policy.units:
+        if self.rules.units:
             if self._letters_for_units(a, b):
                 return True
             bare_a, bare_b = self._bare(a), self._bare(b)
@@ -144,10 +148,12 @@ class Comparison:
         return bool(letters) and self.equal(self.do.replace(a, "u", letters), self.do.replace(b, "u", letters))
 
     def _bare(self, value: Value) -> Value:
-        return self.do.replace(value, "u")
+        """The value without the units that may be left out; other words are part of the answer."""
+        names = {key for kind, key in value.atoms() if kind == "u"}
+        return self.do.replace(value, "u", {name: number(1) for name in names if droppable(name)}) if names else value
 
     def _percents(self, gold: Scalar, answer: Scalar, a: Value, b: Value) -> bool:
-        if not self.policy.percent or gold.percent == answer.percent:
+        if not self.rules.percent or gold.percent == answer.percent:
             return False
         hundred = number(100)
         a = self.do.product(a, hundred) if gold.percent else a
@@ -156,7 +162,7 @@ class Comparison:
 
     def _rounded(self, gold: Scalar, answer: Scalar) -> bool:
         """A gold answer that was itself rounded: ``1.732`` for an answer of exactly the root of 3."""
-        if not self.policy.rounded_gold or not gold.decimals or answer.decimals is not None:
+        if not self.rules.rounded_gold or not gold.decimals or answer.decimals is not None:
             return False
         target = gold.value.rational()
         if target is None or len(gold.digits.strip("-").replace(".", "").strip("0")) < 3:
@@ -175,7 +181,7 @@ class Comparison:
         words = [_as_words(item) for item in (gold, answer)]
         if words[0] is None or words[1] is None:
             return False
-        first, second = (plain_words(text, self.policy.case) for text in words if text is not None)
+        first, second = (plain_words(text, self.rules.case) for text in words if text is not None)
         return first == second and first != ""
 
     def _based(self, gold: Answer, answer: Answer) -> bool:
@@ -183,7 +189,7 @@ class Comparison:
             return (gold.digits, _base(gold.base)) == (answer.digits, _base(answer.base))
         based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
         return (
-            self.policy.units
+            self.rules.units
             and isinstance(based, Based)
             and isinstance(other, Scalar)
             and (other.digits.lstrip("0") or other.word) == based.digits
@@ -191,7 +197,7 @@ class Comparison:
 
     def _ratios(self, gold: Answer, answer: Answer) -> bool:
         if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-            if gold.half or answer.half:
+            if gold.half or answer.half or gold.clock or answer.clock:
                 return self._times_of_day(gold, answer)
             pairs = [
                 (self._bare(a.value), self._bare(b.value))
@@ -203,17 +209,17 @@ class Comparison:
             (a, b), *rest = pairs
             return all(self.equal(self.do.product(a, d), self.do.product(b, c)) for c, d in rest)
         ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
-        if isinstance(ratio, Ratio) and ratio.half and len(ratio.items) == 1 and self.policy.units:
+        if isinstance(ratio, Ratio) and ratio.half and len(ratio.items) == 1 and self.rules.units:
             return self.same(ratio.items[0], other)
         if not isinstance(ratio, Ratio) or not isinstance(other, Scalar):
             return False
-        if len(ratio.items) != 2 or ratio.half:
+        if len(ratio.items) != 2 or ratio.half or ratio.clock:
             return False
         a, b = (item.value if isinstance(item, Scalar) else None for item in ratio.items)  # type: ignore[assignment]
         return a is not None and b is not None and bool(b.num) and self.equal(self.do.quotient(a, b), other.value)
 
     def _times_of_day(self, gold: Ratio, answer: Ratio) -> bool:
-        if gold.half != answer.half and ((gold.half and answer.half) or not self.policy.units):
+        if gold.half != answer.half and ((gold.half and answer.half) or not self.rules.units):
             return False
         zero = Scalar(number(0))
         times = [(*time.items, zero)[: max(2, len(time.items))] for time in (gold, answer)]
@@ -227,13 +233,15 @@ class Comparison:
         if any(isinstance(item, Dots) for item in gold.items):
             return self._in_order(gold.items, answer.items)
         kinds = gold.kind, answer.kind
+        if not _one_connective(gold, answer):
+            return False
         if kinds == ("tuple", "tuple"):
             if len(gold.items) == 2 and {gold.brackets, answer.brackets} == {"()", "[]"}:
                 return False  # an open interval is not a closed one
             return self._in_order(gold.items, answer.items)
         if "tuple" in kinds:
-            return "list" in kinds and self.policy.tuple_parens and self._in_order(gold.items, answer.items)
-        if kinds == ("list", "list") and not self.policy.any_order:
+            return "list" in kinds and self.rules.tuple_parens and self._in_order(gold.items, answer.items)
+        if kinds == ("list", "list") and (not self.rules.any_order or _labelled(gold) != _labelled(answer)):
             return self._in_order(gold.items, answer.items)
         return self._matched(gold.items, answer.items)
 
@@ -257,9 +265,21 @@ class Comparison:
             return False
         if first.variable and second.variable and first.variable != second.variable:
             return False
-        if not self.policy.relations and (first.variable is None) != (second.variable is None):
+        if not self.rules.relations and (first.variable is None) != (second.variable is None):
             return False
         return _each_has_a_partner(first.pieces, second.pieces, self._piece)
+
+    def _builders(self, gold: Answer, answer: Answer) -> bool:
+        if isinstance(gold, Builder) and isinstance(answer, Builder):
+            return self.same(gold.element, answer.element) and self._in_order(gold.conditions, answer.conditions)
+        builder, other = (gold, answer) if isinstance(gold, Builder) else (answer, gold)
+        if not isinstance(builder, Builder) or not builder.whole or not isinstance(other, Scalar):
+            return False
+        letters = {key for kind, key in other.value.atoms() if kind == "s"}
+        if len(letters) != 1 or not letters <= set("kmnlj"):
+            return False  # of a family such as k pi it need not be said that k is whole
+        value = self.do.replace(other.value, "s", dict.fromkeys(letters, single(("s", "#1"))))
+        return self.same(builder.element, Scalar(value))
 
     def _piece(self, gold: Piece, answer: Piece) -> bool:
         return (
@@ -289,13 +309,25 @@ class Comparison:
             a, b = self._assigned(gold, strict=True), self._assigned(answer, strict=True)
             if a and b and _one_name(a[0], b[0]) and self.same(a[1], b[1]):
                 return True
+            if a and b and a[0] == b[0] != "" and a[0].endswith("()") and self._of_one_variable(a[1], b[1]):
+                return True
             return self._proportional(gold, answer)
         if isinstance(gold, Equation):
             assigned = self._assigned(gold, strict=True)
-            return self.policy.assignments and assigned is not None and self.same(assigned[1], answer)
+            return self.rules.assignments and assigned is not None and self.same(assigned[1], answer)
         assert isinstance(answer, Equation)
         assigned = self._assigned(answer, strict=False)
         return assigned is not None and self.same(gold, assigned[1])
+
+    def _of_one_variable(self, gold: Answer, answer: Answer) -> bool:
+        """Whether two functions of one variable are equal, whose variables have different names."""
+        values = []
+        for side in (gold, answer):
+            letters = {key for kind, key in side.value.atoms() if kind == "s"} if isinstance(side, Scalar) else set()
+            if not isinstance(side, Scalar) or len(letters) != 1 or side.value.opaque():
+                return False
+            values.append(self.do.replace(side.value, "s", dict.fromkeys(letters, single(("s", "#1")))))
+        return self.equal(*values)
 
     def _assigned(self, equation: Equation, *, strict: bool) -> tuple[str, Answer] | None:
         """Name and value of ``x = 2 + 3 = 5``; None if the sides differ or nothing is named."""
@@ -321,6 +353,23 @@ class Comparison:
                 return False
             gaps.append(self.do.minus(*values))
         return self._factor(gaps[0], gaps[1]) is not None
+
+
+def _one_connective(gold: Sequence, answer: Sequence) -> bool:
+    """Whether statements are joined in the same way: "p and q" is not "p or q"; for values both list them."""
+    joined = [{"land": "and", "lor": "or"}.get(item.joiner, item.joiner) for item in (gold, answer)]
+    if joined[0] == joined[1]:
+        return True
+    if {"land", "lor"} & {gold.joiner, answer.joiner}:
+        return False
+    stated = all(isinstance(item, Scalar) and item.word for item in (*gold.items, *answer.items))
+    return not (stated and set(joined) == {"and", "or"})
+
+
+def _labelled(answer: Sequence) -> bool:
+    """Whether each item has a name of its own."""
+    names = [item.names[0] for item in answer.items if isinstance(item, Equation)]
+    return len(set(names)) == len(answer.items)
 
 
 def _one_name(a: str, b: str) -> bool:
@@ -362,19 +411,19 @@ def _base(text: str) -> str:
 
 
 def _clash(a: Value, b: Value) -> bool:
-    """Whether both have units, known ones, and not the same."""
+    """Whether both have units, and not the same."""
     units = [_dimension(value) for value in (a, b)]
-    return (
-        bool(units[0] and units[1])
-        and units[0] != units[1]
-        and not any("?" in name for dimension in units for name, _ in dimension)
-    )
+    return bool(units[0] and units[1]) and units[0] != units[1]
 
 
 def _dimension(value: Value) -> set[tuple[str, Exponent]]:
     """The units of a value with their exponents."""
-    above = {(atom[1], e) for monomial in value.num for atom, e in monomial if atom[0] == "u"}
-    return above | {(atom[1], -e) for m in value.den for atom, e in m if atom[0] == "u"}
+    above = {(_singular(atom[1]), e) for monomial in value.num for atom, e in monomial if atom[0] == "u"}
+    return above | {(_singular(atom[1]), -e) for m in value.den for atom, e in m if atom[0] == "u"}
+
+
+def _singular(name: str) -> str:
+    return name[:-1] if name.startswith("?") and name.endswith("s") else name
 
 
 def _terminates(value: Fraction) -> bool:

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from llmrl.verifiers.math.algebra import Algebra
 from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
-from llmrl.verifiers.math.values import EULER, IMAGINARY, PI, Atom, Value, factors, number, single
+from llmrl.verifiers.math.values import EULER, IMAGINARY, PI, Atom, Value, factors, number, show, single
 
 MAX_FACTORIAL = 2_500
 
@@ -19,6 +19,8 @@ def call(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     >>> call(Algebra(), "binom", (number(5), number(2))).rational()
     Fraction(10, 1)
     """
+    if not arguments or len(arguments) > _MOST_ARGUMENTS.get(name, len(arguments)):
+        raise Unreadable(f"{name} of {len(arguments)} values")
     if name in ("root", "log", "ln", "lg", "exp", "binom", "power") or name in _INTEGER:
         return _SPECIAL[name](do, name, arguments)
     if name in _TRIG and len(arguments) == 1:
@@ -115,6 +117,8 @@ def _logarithm(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     if len(arguments) == 2:
         return do.quotient(_logarithm(do, "ln", arguments[:1]), _logarithm(do, "ln", arguments[1:]))
     (value,) = arguments
+    if not value.num:
+        raise ZeroDivisionError("the logarithm of zero")
     if name == "lg":
         return _logarithm(do, "log", (value, number(10)))
     if name == "ln" and value.num == {((EULER, 1),): 1}:
@@ -156,6 +160,8 @@ def _exponential(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
 
 
 def _binomial(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
+    if len(arguments) != 2:
+        raise Unreadable("a binomial coefficient of one value")
     n, k = (value.rational() for value in arguments)
     if n is not None and k is not None and n.denominator == k.denominator == 1 and 0 <= k <= n <= MAX_FACTORIAL:
         return number(math.comb(int(n), int(k)))
@@ -185,13 +191,21 @@ def _residue(do: Algebra, value: Value, modulus: Value) -> Value:
 def _integer_function(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     values = [value.rational() for value in arguments]
     known = [value for value in values if value is not None]
+    if (not known or len(known) < len(values)) and name in ("gcd", "lcm", "min", "max"):
+        arguments = tuple(sorted(arguments, key=show))
     if not known or len(known) < len(values):
         return _magnitude(do, arguments[0]) if name == "abs" else do.opaque("f", name, *arguments)
     first = known[0]
     if name == "factorial":
-        if first.denominator != 1 or first < 0 or first > MAX_FACTORIAL:
+        if first.denominator == 1 and first < 0:
+            raise ZeroDivisionError("the factorial of a negative number")
+        if first.denominator != 1 or first > MAX_FACTORIAL:
             return do.opaque("f", name, *arguments)
         return number(math.factorial(int(first)))
+    if name == "doublefactorial":
+        if first.denominator != 1 or not -1 <= first <= MAX_FACTORIAL:
+            raise Unreadable("a double factorial of what is no whole number")
+        return number(math.prod(range(int(first), 0, -2)))
     if name in ("gcd", "lcm"):
         if any(value.denominator != 1 for value in known):
             raise Unreadable(f"{name} of a fraction")
@@ -219,7 +233,10 @@ def _magnitude(do: Algebra, value: Value) -> Value:
     return do.power(squares, number(Fraction(1, 2)))
 
 
-_INTEGER = ("floor", "ceil", "abs", "factorial", "gcd", "lcm", "min", "max", "sign")
+_MOST_ARGUMENTS = {"root": 2, "log": 2, "ln": 1, "lg": 1, "exp": 1, "binom": 2, "power": 2, "mod": 2} | dict.fromkeys(
+    ("floor", "ceil", "abs", "factorial", "doublefactorial", "sign"), 1
+)
+_INTEGER = ("floor", "ceil", "abs", "factorial", "doublefactorial", "gcd", "lcm", "min", "max", "sign")
 _SPECIAL = {
     "root": _root,
     "power": _power,

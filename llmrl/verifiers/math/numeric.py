@@ -47,8 +47,9 @@ def agree(do: Algebra, a: Value, b: Value) -> bool:
                 x, y = (evaluation.value(v) for v in (a, b))
                 if turn >= POINTS and evaluation.unreal:
                     break  # roots of negative numbers have several values
-                gap = abs(x - y)
-                if gap > context.mpf(10) ** -digits * max(abs(x), abs(y)):
+                if not (context.isfinite(x) and context.isfinite(y)):
+                    return False  # a logarithm of zero is no number, and so equal to nothing
+                if not abs(x - y) <= context.mpf(10) ** -digits * max(abs(x), abs(y)):
                     return False
             except (ArithmeticError, ValueError, TypeError):
                 return False
@@ -89,7 +90,8 @@ def approximate(do: Algebra, value: Value) -> float | None:
     context.dps = 40
     try:
         number = Evaluation(do, context, {}).value(value)
-        return float(number.real) if not abs(getattr(number, "imag", 0)) else None
+        real = context.isfinite(number) and not abs(getattr(number, "imag", 0))
+        return float(number.real) if real else None
     except (ArithmeticError, ValueError, TypeError):
         return None
 
@@ -131,9 +133,17 @@ class Evaluation:
                 if exponent == 1:
                     term *= self.atom(atom)
                 else:
-                    term *= self.raised(self.atom(atom), self.context.mpf(exponent.numerator) / exponent.denominator)
+                    term *= self.root(self.atom(atom), Fraction(exponent))
             total += term
         return total
+
+    def root(self, base: Any, exponent: Fraction) -> Any:
+        """A power with a rational exponent; a cube root of a negative number is the real one."""
+        power = self.context.mpf(exponent.numerator) / exponent.denominator
+        if exponent.denominator % 2 and exponent.denominator > 1 and not getattr(base, "imag", 0) and base.real < 0:
+            size = self.raised(-base, power)
+            return -size if exponent.numerator % 2 else size
+        return self.raised(base, power)
 
     def raised(self, base: Any, exponent: Any) -> Any:
         """A power, if it is not too large."""

@@ -4,9 +4,9 @@ Most answers are plain numbers and take the fast path.  The rest is read by the 
 compared in exact arithmetic, all within fixed bounds, in this process.  A gold answer in a notation that
 the parser does not know goes to Math-Verify, in a worker process that is killed when it takes too long.
 
-To read how: :mod:`.extract` finds the answer; :mod:`.reading` makes trees of it with :mod:`.notation`, :mod:`.tokens`
+To read how: :mod:`.extract` finds the answer; :mod:`.texts` makes trees of it with :mod:`.notation`, :mod:`.tokens`
 and :mod:`.parser`; :mod:`.build` makes answers (:mod:`.answers`) of trees with :mod:`.evaluate`, :mod:`.algebra` and
-:mod:`.line`; :mod:`.compare` says which are equal under a :mod:`.policy`.
+:mod:`.line`; :mod:`.compare` says which are equal under a :mod:`.rules`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from llmrl.verifiers.math.evaluate import unevaluated
 from llmrl.verifiers.math.exact import plain_number
 from llmrl.verifiers.math.extract import Found, find_answer
 from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
-from llmrl.verifiers.math.parsing.tree import unworked
-from llmrl.verifiers.math.reading import bare_words, choice, compact, labelled, plain_words, readings
+from llmrl.verifiers.math.parsing.tree import Node, unworked
 from llmrl.verifiers.math.rules import GradingRules
+from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings, with_decimal_commas
 from llmrl.verifiers.pool import WorkerPool
 from llmrl.verifiers.verdict import Verdict
 
@@ -38,7 +38,7 @@ class MathVerifier:
     r"""Grades responses by their final answers.
 
     Args:
-        policy: what passes where taste decides.
+        rules: what passes where taste decides.
         deadline: seconds that a worker process may take for one answer.
         workers: how many worker processes at most; none is started before one is needed.
 
@@ -47,8 +47,8 @@ class MathVerifier:
     'correct'
     """
 
-    def __init__(self, policy: GradingRules = DEFAULT, *, deadline: float = 2.0, workers: int = 2) -> None:
-        self.policy = policy
+    def __init__(self, rules: GradingRules = DEFAULT, *, deadline: float = 2.0, workers: int = 2) -> None:
+        self.rules = rules
         self.pool = WorkerPool("llmrl.verifiers.math.last_resort:equivalent", size=workers, deadline=deadline)
 
     def __call__(self, responses: Sequence[str], golds: Sequence[str]) -> list[Verdict]:
@@ -79,7 +79,7 @@ class MathVerifier:
         True
         """
         return any(
-            grade_answer(answer, other, self.policy).status == "correct"
+            grade_answer(answer, other, self.rules).status == "correct"
             for answer, other in ((first, second), (second, first))
         )
 
@@ -95,13 +95,10 @@ class MathVerifier:
             return Verdict(0.0, "unparsable_gold", *first, detail=reason), first
         if not found:
             return Verdict(0.0, "no_answer"), first
-        try:
-            return _decide(found, gold, self.policy), first
-        except Exception as error:  # a fault here must not stop training, nor count as a wrong answer
-            return Verdict(0.0, "error", *first, detail=f"{type(error).__name__}: {error}"), first
+        return _guarded(found, gold, self.rules), first
 
 
-def grade_answer(answer: str, gold: str, policy: GradingRules = DEFAULT) -> Verdict:
+def grade_answer(answer: str, gold: str, rules: GradingRules = DEFAULT) -> Verdict:
     r"""Grade an answer that stands by itself, without a worker: what the parser cannot read is wrong.
 
     >>> grade_answer(r"x \in [1, \sqrt{4}]", r"1 \le x \le 2").status
@@ -110,7 +107,7 @@ def grade_answer(answer: str, gold: str, policy: GradingRules = DEFAULT) -> Verd
     if reason := check_gold(gold):
         return Verdict(0.0, "unparsable_gold", answer, "given", reason)
     found = Found(answer, "given")
-    return _decide([found], gold, policy) or _verdict(False, found)
+    return _guarded([found], gold, rules) or _verdict(False, found)
 
 
 def check_gold(gold: str) -> str | None:
@@ -155,21 +152,54 @@ def _verdict(right: bool, found: Found, detail: str | None = None) -> Verdict:
 
 _CALCULATED = re.compile(r"[\d+*/!|<>=-]")
 """What words do not hold, so that a formula which cannot be read equals no other by its letters."""
+_NAMES_CHOICE = re.compile(r"\s*(?:option|choice)\b", re.IGNORECASE)
 _OTHER_CHOICE = re.compile(r"\b(?:or|and)\b|\b[A-J]\b")
 
 
-def _decide(found: list[Found], gold: str, policy: GradingRules) -> Verdict | None:
+def _guarded(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:
+    """Grade an answer; where the grader itself fails on one, that answer is wrong.
+
+    It must not stop training, and it must not count as ungraded: a model could learn to write what is left out.
+    """
+    try:
+        return _decide(found, gold, rules)
+    except Exception as error:
+        return _verdict(False, found[0], f"the grader failed: {type(error).__name__}: {error}")
+
+
+def _decide(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:
     """Grade an answer; "(B) 12" is the choice B, and 12."""
-    verdict = _decide_as_given(found, gold, policy)
-    if verdict is None or verdict.score or (label := labelled(found[0].text)) is None:
+    found = [
+        Found(choice(text) or text, rule) if _NAMES_CHOICE.match(text) else Found(text, rule) for text, rule in found
+    ]
+    verdict = _decide_as_given(found, gold, rules)
+    if verdict is not None and verdict.score:
+        return verdict
+    label, expected = labelled(found[0].text), labelled(gold)
+    if expected is not None:
+        return _against_choice(found, label, *expected, rules)
+    if verdict is None or label is None:
         return verdict
     letter, rest = label
     if (right := choice(gold)) is not None:
         return _verdict(letter == right and not _OTHER_CHOICE.search(rest), found[0])
-    return _decide_as_given([Found(rest, found[0].rule)], gold, policy)
+    return _decide_as_given([Found(rest, found[0].rule)], gold, rules)
 
 
-def _decide_as_given(found: list[Found], gold: str, policy: GradingRules) -> Verdict | None:
+def _against_choice(
+    found: list[Found], label: tuple[str, str] | None, letter: str, value: str, rules: GradingRules
+) -> Verdict | None:
+    """Grade against a gold answer such as "(B) 4": the letter, the value, or both count."""
+    if label is not None:
+        if label[0] != letter:
+            return _verdict(False, found[0])
+        return _decide_as_given([Found(label[1], found[0].rule)], value, rules)
+    if (said := choice(found[0].text)) is not None:
+        return _verdict(said == letter, found[0])
+    return _decide_as_given(found, value, rules)
+
+
+def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:
     """Grade the first reading that is a mathematical answer; else compare words.
 
     None: the gold answer is in a notation unknown here, or nothing here works it out.
@@ -183,7 +213,9 @@ def _decide_as_given(found: list[Found], gold: str, policy: GradingRules) -> Ver
         if value is not None and (number := plain_number(candidate.text)) is not None:
             return _verdict(number == value, candidate)
         try:
-            answers = readings(candidate.text)
+            answers = readings(candidate.text, rules.decimal_comma)
+            if rules.decimal_comma and value is not None and "." in gold:
+                answers = (*answers, *with_decimal_commas(candidate.text))
             if candidate.rule in LOOSE and unevaluated(answers[0], Algebra()):
                 stated.remove(candidate)
                 continue
@@ -195,11 +227,11 @@ def _decide_as_given(found: list[Found], gold: str, policy: GradingRules) -> Ver
             detail = str(error)
             continue
         try:
-            golds = readings(gold)
+            golds = readings(gold, rules.decimal_comma)
         except Unreadable:
             break
         try:
-            if _any_same(golds, answers, policy):
+            if _any_same(golds, answers, rules):
                 return _verdict(True, candidate)
             if unworked(golds[0]) and not unworked(answers[0]):
                 return None
@@ -213,20 +245,20 @@ def _decide_as_given(found: list[Found], gold: str, policy: GradingRules) -> Ver
         return None if detail is None else _verdict(False, found[0], detail)
     for candidate in found:
         said = bare_words(candidate.text)
-        if said is not None and plain_words(said, policy.case) == plain_words(words, policy.case) != "":
+        if said is not None and plain_words(said, rules.case) == plain_words(words, rules.case) != "":
             return _verdict(True, candidate)
     if not stated and (not words or len(found[0].text.split()) > 3):
         return Verdict(0.0, "no_answer")
     return _verdict(False, found[0], detail)
 
 
-def _any_same(golds: list, answers: list, policy: GradingRules) -> bool:
+def _any_same(golds: tuple[Node, ...], answers: tuple[Node, ...], rules: GradingRules) -> bool:
     problem: Exception | None = None
     for tree in golds:
         for other in answers:
             do = Algebra()
             try:
-                if Comparison(do, policy).same(build(tree, do), build(other, do)):
+                if Comparison(do, rules).same(build(tree, do), build(other, do)):
                     return True
             except (Unreadable, ZeroDivisionError, TooMuch) as error:
                 problem = error

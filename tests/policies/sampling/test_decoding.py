@@ -18,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from llmrl.policies.sampling import decoding as module
-from llmrl.policies.sampling.decoding import WORTHWHILE, decoding, product
+from llmrl.policies.sampling.decoding import ONE_QUERY, WORTHWHILE, decoding, product
 from llmrl.policies.sampling.sampler import Sampler
 
 SIZES = {
@@ -123,30 +123,27 @@ def test_everything_is_put_back_also_after_an_error():
     def fail():
         with decoding(model, rows=1, tokens=99):
             assert "forward" in vars(layer)
-            assert ALL_ATTENTION_FUNCTIONS["sdpa"] is not sdpa_attention_forward
+            assert model.config._attn_implementation == ONE_QUERY
             with decoding(model, rows=1, tokens=99):
                 pass
             assert "forward" in vars(layer), "the outer one is still in force"
-            assert ALL_ATTENTION_FUNCTIONS["sdpa"] is not sdpa_attention_forward
+            assert model.config._attn_implementation == ONE_QUERY
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
     assert "forward" not in vars(layer)
-    assert ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
+    assert model.config._attn_implementation == "sdpa"
 
 
-def test_attention_of_somebody_else_is_kept():
-    def own(*args, **kwargs):
-        return sdpa_attention_forward(*args, **kwargs)
-
-    ALL_ATTENTION_FUNCTIONS["sdpa"] = own
-    try:
-        with decoding(make("window").get_decoder(), rows=1, tokens=99):
-            assert ALL_ATTENTION_FUNCTIONS["sdpa"] is not own
-        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is own
-    finally:
-        del ALL_ATTENTION_FUNCTIONS["sdpa"]
+def test_it_can_be_switched_off_and_other_models_are_left_alone():
+    model, other = make("shared heads").get_decoder(), make("window").get_decoder()
+    with decoding(model, rows=1, tokens=99, fast_cpu=False):
+        assert "forward" not in vars(model.layers[0].mlp.up_proj)
+        assert model.config._attn_implementation == "sdpa"
+    with decoding(model, rows=1, tokens=99):
+        assert other.config._attn_implementation == "sdpa"
+        assert ALL_ATTENTION_FUNCTIONS["sdpa"] is sdpa_attention_forward
 
 
 def test_new_weights_count_from_the_next_decoding_on():

@@ -21,7 +21,7 @@ from llmrl.policies.sampling import vllm
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.sampling.servers import Barred, Forgotten, Server
 from llmrl.policies.sampling.vllm import VLLM
-from llmrl.training.config import parse
+from llmrl.training.command_line import parse
 
 LENGTH = 144  # of tiny_policy: a prompt of 128, a response of 16
 

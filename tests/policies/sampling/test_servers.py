@@ -324,8 +324,36 @@ def test_the_token_comes_from_the_environment_or_from_a_server_of_this_account(m
         file.unlink()
 
 
+def test_a_server_that_is_started_again_may_have_made_another_token(tmp_path, monkeypatch):
+    monkeypatch.delenv("LLMRL_TOKEN")
+    policy = tiny_policy()
+    with running(Keyed(), tmp_path) as server:
+        file = token_file(server.port)
+        try:
+            for token in ("the first one made", "the second one made"):
+                write_private(file, token.replace(" ", "-"))
+                server.stop()
+                server.options["token"] = token.replace(" ", "-")
+                server.start()
+                if policy.engine is None:
+                    policy.engine = engine_for([server])
+                assert sampled(policy)
+        finally:
+            file.unlink()
+        with pytest.raises(EngineError, match="The token is missing or wrong"):
+            sampled(policy)
+    policy.close()
+
+
+@pytest.mark.parametrize("token", ["with a blank in it", "a-line-of-text\n-and-another", "ä" * 20, "short"])
+def test_what_no_token_may_be(monkeypatch, token):
+    monkeypatch.setenv("LLMRL_TOKEN", token)
+    with pytest.raises(PolicyError, match="LLMRL_TOKEN must have at least 16 characters, without blanks"):
+        VLLM(tiny_model(), max_length=LENGTH, url="http://127.0.0.1:9")
+
+
 def test_a_wrong_token_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("LLMRL_TOKEN", "wrong")
+    monkeypatch.setenv("LLMRL_TOKEN", "wrong" * 4)
     with (
         running(StandIn(), tmp_path) as server,
         pytest.raises(PolicyError, match="Set LLMRL_TOKEN to the server's token"),

@@ -22,9 +22,10 @@ from llmrl import keys
 from llmrl.policies.policy import Policy, PolicyError
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.sampling.vllm import VLLM
-from llmrl.training.config import parse
+from llmrl.training.build import build
+from llmrl.training.command_line import parse
 from llmrl.training.metrics import read_metrics
-from llmrl.training.session import build, train
+from llmrl.training.session import train
 
 pytestmark = [
     pytest.mark.vllm,

@@ -197,3 +197,34 @@ def test_spans_cover_everything_once():
 def test_shapes_are_asserted_at_the_door():
     with pytest.raises(ValueError, match=r"hidden \[M, H\] and targets \[M\], got \[2, 3, 4\]"):
         score_tokens(torch.zeros(2, 3, 4), torch.zeros(2, dtype=torch.long), Head(weight=torch.zeros(5, 4)))
+
+
+@pytest.mark.parametrize("tile", [8192, 17])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("peak", [10, 20, 28])
+def test_values_and_gradients_keep_their_digits_where_one_token_has_nearly_all_of_the_probability(
+    peak, dtype, tile, monkeypatch
+):
+    """Entropies of 3e-2, 3e-6 and 1e-9 nats; gradients in bfloat16 are rounded once, at the end."""
+    monkeypatch.setattr(scoring, "TILE_VOCABULARY", tile)
+    draw = torch.Generator().manual_seed(0)
+    hidden, weight = torch.randn(64, 33, generator=draw), 0.3 * torch.randn(512, 33, generator=draw)
+    hidden[:, -1], weight[:, -1], weight[7, -1] = 1, 0, peak
+    targets = torch.full((64,), 7)
+    targets[1::2] = torch.randint(512, (32,), generator=draw)
+
+    def run(dtype: torch.dtype, score) -> list[torch.Tensor]:
+        leaf, matrix = hidden.to(given).to(dtype).requires_grad_(), weight.to(given).to(dtype)
+        log_prob, entropy = score(leaf, matrix)
+        by_entropy = torch.autograd.grad(entropy.sum(), leaf, retain_graph=True)[0]
+        by_both = torch.autograd.grad((log_prob[::2] + 0.5 * entropy[::2]).sum(), leaf)[0][::2]
+        return [x.detach().double() for x in (log_prob, entropy, by_entropy, by_both)]
+
+    given = dtype
+    got = run(dtype, lambda leaf, matrix: score_tokens(leaf, targets, Head(weight=matrix), entropy=True))
+    want = run(torch.float64, lambda leaf, matrix: dense(leaf, targets, matrix, None, 1.0))
+    for g, w, tolerance in zip(got, want, (1e-4, 1e-5, 1e-2, 1e-2), strict=True):
+        if dtype == torch.float32:
+            tolerance = min(tolerance, 1e-4)
+        size = w.abs() if w.ndim == 1 else w.norm(dim=1, keepdim=True)
+        assert ((g - w).abs() <= tolerance * size).all()

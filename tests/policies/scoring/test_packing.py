@@ -130,7 +130,7 @@ def test_a_recurrent_model_is_refused_with_its_name_and_the_switch():
     model = mamba()
     with pytest.raises(
         PolicyError,
-        match=r"MambaForCausalLM cannot be read with packing \(--train.packing\).*--train.no-packing",
+        match=r"MambaForCausalLM cannot be scored with packing \(--train.packing\).*--train.no-packing",
     ):
         policy(model, packing=True)
 
@@ -159,11 +159,11 @@ def test_attention_that_crosses_responses_is_refused_though_positions_are_right(
         policy(model, packing=True)
 
 
-def test_positions_that_do_not_begin_anew_are_refused_though_attention_is_right(monkeypatch):
+def test_positions_that_do_not_begin_at_0_again_are_refused_though_attention_is_right(monkeypatch):
     model = make("gpt2")
     embed = model.get_decoder().wpe.forward
     monkeypatch.setattr(model.get_decoder().wpe, "forward", lambda p: embed(torch.arange(p.shape[1]).expand_as(p)))
-    with pytest.raises(PolicyError, match="or its positions do not begin anew"):
+    with pytest.raises(PolicyError, match="or its positions do not begin at 0 again"):
         policy(model, packing=True)
 
 

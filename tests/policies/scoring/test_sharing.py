@@ -56,10 +56,10 @@ def shapes(monkeypatch) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
 
     class Spied(sharing.DynamicCache):
-        def batch_select_indices(self, indices: Tensor) -> None:
+        def reorder_cache(self, indices: Tensor) -> None:
             layer = self.layers[0]
             seen.append((len(layer.keys), len(indices)))
-            super().batch_select_indices(indices)
+            super().reorder_cache(indices)
 
     monkeypatch.setattr(sharing, "DynamicCache", Spied)
     return seen

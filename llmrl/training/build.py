@@ -1,0 +1,163 @@
+"""The objects of a run: environments, policy, critic, reference, algorithm, put together into a trainer."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmrl import keys
+from llmrl.algorithms import Algorithm, algorithm
+from llmrl.errors import ConfigError
+from llmrl.policies.critic import Critic
+from llmrl.policies.policy import LoraOptions, Policy
+from llmrl.rollouts.environments import Environments
+from llmrl.training.command_line import env_class
+from llmrl.training.config import Config, PolicyConfig, TrainConfig
+from llmrl.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Given:
+    """Parts of a run that exist already, in place of those that the settings name."""
+
+    policy: Policy | None = None
+    algorithm: Algorithm | None = None
+    environments: Environments | None = None
+    held_out: Environments | None = None
+
+
+def build(config: Config, start: Path | None = None, given: Given | None = None) -> tuple[Trainer, Environments]:
+    """The trainer and the held-out environments of a run.
+
+    Args:
+        config: the resolved settings.
+        start: a checkpoint whose weights the policy takes.
+        given: parts that are not to be made.
+
+    Raises:
+        ConfigError: a part cannot be made, or does not fit the others.
+    """
+    given = given or Given()
+    recipe = given.algorithm or _algorithm(config.algo)
+    _check_group_size(config.train, recipe)
+    _check_rescore(config.train, recipe)
+    # Data that cannot be read should stop us before a model is loaded.
+    environments, held_out = _problems(config, given)
+    # A checkpoint of adapters holds them merged into the weights; they go back onto the model they
+    # were made for, from the trainer's own state.
+    fresh = start is None or config.policy.lora_rank > 0
+    policy = given.policy or _load_policy(config.policy, config.train, config.policy.path if fresh else str(start))
+    critic = Critic.from_policy(policy) if keys.VALUE in recipe.in_keys else None
+    reference = None
+    if keys.REF_LOG_PROB in recipe.in_keys:
+        again = start is not None and given.policy is None
+        reference = _load_policy(config.policy, config.train, config.policy.path) if again else copy.deepcopy(policy)
+        reference.requires_grad_(False)
+    _attach_engine(config.policy, policy)
+    return Trainer(config, policy, recipe, environments, critic, reference), held_out
+
+
+def _algorithm(section: Any) -> Algorithm:
+    options = {k: v for k, v in vars(section).items() if k != "name"}
+    try:
+        return algorithm(section.name, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"--algo {section.name}: {error}") from error
+
+
+def _problems(config: Config, given: Given) -> tuple[Environments, Environments]:
+    """Environments to train on, and those to evaluate on."""
+    options = {k: v for k, v in vars(config.env).items() if k != "id"}
+    try:
+        environments = given.environments or _environments(config.env.id, options)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_from_files(config, 'env.')}") from error
+    if given.held_out is not None:
+        return environments, given.held_out
+    if config.eval.env is not None:
+        return environments, held_out_environments(config.eval.env, {})
+    return environments, environments if given.environments else held_out_environments(config.env.id, options)
+
+
+def _from_files(config: Config, prefix: str) -> str:
+    """Names the settings that come from files, since the user did not type what the error is about."""
+    typed = "command line"
+    named = [k for k, o in config.origins.items() if k.startswith(prefix) and o != typed]
+    if not named:
+        return ""
+    files = ", ".join(sorted({config.origins[key] for key in named}))
+    return f" (From {files}: {', '.join(named)}. The command line wins over it.)"
+
+
+def held_out_environments(env_id: str, options: dict[str, Any]) -> Environments:
+    """The test problems of an environment that has a split; ``options`` may name another one."""
+    if "split" in inspect.signature(env_class(env_id)).parameters:
+        options = {"split": "test", **options}
+    return _environments(env_id, options)
+
+
+def _environments(env_id: str, options: dict[str, Any]) -> Environments:
+    environments = Environments(env_id, options)
+    try:
+        environments.of_size(1)
+    except (OSError, ValueError, TypeError, LookupError, ImportError) as error:
+        raise ConfigError(f"--env {env_id}: {error}") from error
+    return environments
+
+
+def _load_policy(settings: PolicyConfig, train: TrainConfig, path: str) -> Policy:
+    return Policy.from_pretrained(
+        path,
+        dtype=settings.dtype,
+        device=settings.device,
+        temperature=settings.temperature,
+        max_prompt_length=settings.max_prompt_length,
+        max_response_length=settings.max_response_length,
+        chat_template=settings.chat_template,
+        lora=LoraOptions(rank=settings.lora_rank) if settings.lora_rank else None,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        packing=train.packing,
+        share_prompts=train.share_prompts,
+    )
+
+
+def _attach_engine(settings: PolicyConfig, policy: Policy) -> None:
+    if settings.engine == "transformers":
+        return
+    try:
+        from llmrl.policies.sampling.vllm import VLLM
+    except ImportError as error:
+        advice = f"--policy.engine {settings.engine} needs {error.name}: pip install 'llmrl[serve]'"
+        raise ConfigError(advice) from error
+
+    policy.engine = VLLM(
+        policy.model,
+        max_length=policy.max_prompt_length + policy.max_response_length,
+        url=None if settings.engine == "vllm" else settings.engine,
+        cache_gib=settings.engine_cache,
+        sleep=settings.engine_sleep,
+        version=policy.version,
+    )
+
+
+def _check_group_size(train: TrainConfig, recipe: Algorithm) -> None:
+    needed = getattr(recipe.credit.advantage, "min_group_size", 1)
+    if train.group_size < needed:
+        raise ConfigError(
+            f"--train.group-size {train.group_size}: {recipe.name} compares the responses to one problem "
+            f"with each other and needs at least {needed} of them. Give --train.group-size {max(needed, 8)}, or an "
+            "algorithm with a critic (--algo ppo)."
+        )
+
+
+def _check_rescore(train: TrainConfig, recipe: Algorithm) -> None:
+    reasons = {
+        keys.OLD_ENTROPY: "reads entropies, which only scoring tells",
+        keys.SAMPLER_LOG_PROB: "weighs by the gap between sampler and scorer, which would be 0",
+    }
+    for key, reason in reasons.items():
+        if not train.rescore and key in recipe.in_keys:
+            raise ConfigError(f"--train.no-rescore: {recipe.name} {reason}. Leave it out.")

@@ -1,0 +1,322 @@
+"""How the value of an option is found: defaults, a model's own settings, a file, the command line.
+
+Values come, the later ones winning, from the defaults, from ``training.yaml`` in the policy's folder (settings that
+suit that model travel with it), from ``--config``, and from the command line. The options of an algorithm or an
+environment are the arguments of what its name stands for, so code outside the package brings its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import functools
+import importlib
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import docstring_parser
+import gymnasium
+import tyro
+import yaml
+
+from llmrl.errors import ConfigError
+from llmrl.registry import load_object, suggest
+from llmrl.training.config import SECTIONS, Config, PolicyConfig, check
+
+DEFAULT_ENV = "llmrl/MATH-v0"
+
+
+def options_of(section: str, thing: Callable[..., Any], name: str, skip: Sequence[str] = ()) -> type:
+    """A dataclass of the options that ``thing`` takes, with its own defaults and explanations.
+
+    Args:
+        section: the prefix on the command line; the name itself is given as ``--section``.
+        thing: a recipe, or the class of an environment.
+        name: the value of that first field.
+        skip: arguments that the caller sets.
+    """
+    hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)
+    texts = {
+        entry.arg_name: entry.description or ""
+        for source in (thing, getattr(thing, "__init__", None))
+        for entry in docstring_parser.parse(getattr(source, "__doc__", None) or "").params
+    }
+    key = "id" if section == "env" else "name"
+    about = {"env": "Environment to train on", "algo": "Algorithm to train with"}[section]
+    fields: list[tuple[str, Any, Any]] = [
+        (
+            key,
+            Annotated[str, tyro.conf.arg(name=section, prefix_name=False, help=f"{about}.")],
+            field(default=name),
+        )
+    ]
+    for parameter in inspect.signature(thing).parameters.values():
+        hint = hints.get(parameter.name)
+        if parameter.name in (*skip, "self", key) or parameter.default is parameter.empty or not _from_text(hint):
+            continue
+        text = " ".join(texts.get(parameter.name, "").split())
+        fields.append(
+            (
+                parameter.name,
+                _explained(hint, text),
+                field(default_factory=functools.partial(copy.copy, parameter.default)),
+            )
+        )
+    return dataclasses.make_dataclass(section, fields)
+
+
+def _explained(hint: Any, text: str) -> Any:
+    """A type with the explanation that ``--help`` shows."""
+    return Annotated[hint, tyro.conf.arg(help=text)]
+
+
+def _from_text(hint: Any) -> bool:
+    """Whether a command line can spell a value of this type."""
+    if hint in (str, int, float, bool, Path, type(None)):
+        return True
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return all(_from_text(part) for part in typing.get_args(hint))
+    if origin is Literal:
+        return True
+    if origin in (tuple, list, Sequence):
+        return all(_from_text(part) for part in typing.get_args(hint) if part is not Ellipsis)
+    return False
+
+
+def env_class(env_id: str) -> Callable[..., Any]:
+    """What makes the environment called ``env_id``; ``module:id`` imports the module first."""
+    module, _, name = env_id.rpartition(":")
+    try:
+        if module:
+            importlib.import_module(module)
+        spec = gymnasium.spec(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--env {env_id}: {error}. Is the folder of that module the current one, or on the Python path?"
+        ) from error
+    except gymnasium.error.Error as error:
+        known = [known for known in gymnasium.registry if known.startswith("llmrl/") or module]
+        raise ConfigError(f"No environment is called {name!r}. {suggest(name, known)}") from error
+    entry = spec.entry_point
+    return load_object(entry) if isinstance(entry, str) else entry  # type: ignore[return-value]
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _as_arguments(flat: Mapping[str, Any]) -> list[str]:
+    """Settings of a file as the command line that says the same."""
+    arguments: list[str] = []
+    for key, value in flat.items():
+        flag = _NAME_FLAGS.get(key, key).replace("_", "-")
+        if isinstance(value, bool):
+            head, _, tail = flag.rpartition(".")
+            arguments.append(f"--{head}{'.' if head else ''}{'' if value else 'no-'}{tail}")
+        elif isinstance(value, (list, tuple)):
+            arguments += [f"--{flag}", *map(str, value)]
+        else:
+            arguments += [f"--{flag}", str(value)]
+    return arguments
+
+
+_NAME_FLAGS = {"algo.name": "algo", "env.id": "env", "policy.path": "policy"}
+
+
+SUGGESTIONS = frozenset(
+    f"{section}.{name}"
+    for section, names in {
+        "policy": "temperature max_prompt_length max_response_length",
+        "train": "steps prompts_per_step group_size updates_per_step epochs learning_rate critic_learning_rate "
+        "critic_warmup_steps warmup_steps weight_decay adam_betas max_grad_norm micro_batch_tokens",
+        "env": "levels subjects",
+        "eval": "problems samples every batch",
+    }.items()
+    for name in names.split()
+)
+"""What ``training.yaml`` in a model's folder may set: sizes, lengths, rates.
+
+A folder that was downloaded suggests; it does not command. It names no code, no address, no file and no output."""
+
+
+def _read_tree(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, with dotted names.
+
+    Raises:
+        ConfigError: there is no such file, or it does not hold settings.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration file {str(path)!r}.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{path} must hold settings such as 'train: {{steps: 10}}', got {str(tree)[:80]!r}.")
+    return _flatten(tree)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: a few lines of them can stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases such as *{self.peek_event().anchor} are not read; write the value out")
+        return super().compose_node(parent, index)
+
+
+def _refuse_unknown(source: str, flat: Mapping[str, Any], known: set[str]) -> None:
+    for key in flat:
+        if key not in known:
+            raise ConfigError(f"{source}: there is no option {key!r}. {suggest(key, known)}")
+
+
+def _suggested(folder: Path | None, policy: str, env_id: str) -> tuple[str, dict[str, Any]] | None:
+    """What the policy's folder suggests, and where it stands.
+
+    The package's own models may set anything. Options of the environment are for the one that it names.
+
+    Raises:
+        ConfigError: another model's folder wants to set more than :data:`SUGGESTIONS`.
+    """
+    file = None if folder is None else folder / "training.yaml"
+    if folder is None or file is None or not file.is_file():
+        return None
+    flat = _read_tree(file)
+    source = f"{policy}/training.yaml"
+    if not folder.resolve().is_relative_to(Path(__file__).resolve().parents[1]):
+        for key, value in flat.items():
+            if key not in SUGGESTIONS:
+                raise ConfigError(
+                    f"{source} sets {key} to {str(value)[:80]!r}, which the folder of a model may not: it may suggest "
+                    f"sizes, lengths and rates. Delete that line; if you want it, give --{key.replace('_', '-')} "
+                    "yourself."
+                )
+    if env_id != flat.pop("env.id", DEFAULT_ENV):
+        flat = {key: value for key, value in flat.items() if not key.startswith("env.")}
+    return source, flat
+
+
+def _paths(cls: type, prefix: str = "") -> set[str]:
+    paths: set[str] = set()
+    for f in dataclasses.fields(cls):
+        kind = f.type if inspect.isclass(f.type) else None
+        if kind is not None and dataclasses.is_dataclass(kind):
+            paths |= _paths(kind, f"{prefix}{f.name}.")
+        else:
+            paths.add(f"{prefix}{f.name}")
+    return paths
+
+
+def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> Config:
+    """Resolve a command line into a :class:`Config`.
+
+    >>> config = parse(["--algo", "grpo", "--train.steps", "3"])
+    >>> config.algo.name, config.train.steps, config.origins["train.steps"]
+    ('grpo', 3, 'command line')
+    """
+    from llmrl.algorithms import find_algorithm  # torch is loaded only here
+    from llmrl.policies.policy import local_folder
+
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # The names decide which further options there are, so they are looked for first.
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("--algo", "--env", "--policy", "--config"):
+        first.add_argument(flag)
+    named, _ = first.parse_known_args(arguments)
+    file_tree = {} if named.config is None else _read_tree(Path(named.config))
+    policy = named.policy or file_tree.get("policy.path") or PolicyConfig.path
+    algo_name = named.algo or file_tree.get("algo.name") or "espo"
+    env_id = named.env or file_tree.get("env.id") or DEFAULT_ENV
+    try:
+        recipe = find_algorithm(algo_name)
+    except ValueError as error:
+        raise ConfigError(f"--algo {algo_name}: {error}") from error
+    algo_options = options_of("algo", recipe, algo_name)
+    env_options = options_of("env", env_class(env_id), env_id, skip=("split", "render_mode"))
+
+    schema = _schema(algo_options, env_options)
+    known = _paths(schema)
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if (suggested := _suggested(local_folder(policy), policy, env_id)) is not None:
+        # What another algorithm or environment would take does not apply.
+        layers.append((suggested[0], {k: v for k, v in suggested[1].items() if k in known}))
+    if named.config is not None:
+        _refuse_unknown(named.config, file_tree, known)
+        layers.append((named.config, file_tree))
+
+    every = [a for _, flat in layers for a in _as_arguments(flat)]
+    spoken = _without(arguments, "--config")
+    parsed: Any = tyro.cli(schema, args=[*every, *spoken], prog=prog, description=_DESCRIPTION)
+    origins = {key: source for source, flat in layers for key in flat}
+    flags = {value: key for key, value in _NAME_FLAGS.items()}
+    for argument in spoken:
+        if argument.startswith("--"):
+            key = argument[2:].split("=")[0].replace("-", "_").replace(".no_", ".")
+            origins[flags.get(key, key)] = "command line"
+    values = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(parsed)}
+    config = Config(**values, origins=origins)
+    check(config)
+    return config
+
+
+_DESCRIPTION = """Train a language model against a verifier by reinforcement learning.
+
+Without options: the embedded policy llmrl/nano learns generated problems of llmrl/MATH-v0 with ESPO, offline, in
+minutes. A real run names a model and data:
+
+    --policy Qwen/Qwen2.5-0.5B-Instruct --env llmrl/GSM8K-v0 --policy.dtype bfloat16
+
+The options under algo and env belong to the chosen algorithm and environment: give --algo or --env with --help to see
+others. Any name may be module:name, from a file of your own. --config FILE.yaml holds the same options, nested;
+the command line wins."""
+
+
+def _schema(algo: type, env: type) -> type:
+    """The dataclass that tyro shows: :class:`Config` with the chosen names' own options."""
+    fields: list[tuple[str, Any, Any]] = [
+        ("algo", algo, field(default_factory=algo)),
+        ("env", env, field(default_factory=env)),
+    ]
+    texts = {name: " ".join(text.split()) for name, text in _field_texts(Config).items()}
+    hints = typing.get_type_hints(Config)
+    for f in dataclasses.fields(Config):
+        if f.name in SECTIONS:
+            fields.append((f.name, SECTIONS[f.name], field(default_factory=SECTIONS[f.name])))
+        elif f.name not in ("algo", "env", "origins"):
+            fields.append((f.name, _explained(hints[f.name], texts[f.name]), field(default=f.default)))
+    return dataclasses.make_dataclass("Options", fields)
+
+
+def _field_texts(cls: type) -> dict[str, str]:
+    """The string under each field of a dataclass."""
+    return {entry.arg_name: entry.description or "" for entry in docstring_parser.parse_from_object(cls).params}
+
+
+def _without(arguments: list[str], flag: str) -> list[str]:
+    rest: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument == flag:
+            skip = True
+        elif not argument.startswith(f"{flag}="):
+            rest.append(argument)
+    return rest

@@ -1,0 +1,294 @@
+"""The folder of a run: chosen, made and locked for one process, and the record of what was done.
+
+Files of a run: ``run.json  config.yaml  environment.json  metrics.jsonl  rollouts/  eval/  plots/
+checkpoint-*/  latest``. ``run.json`` marks a folder as a run: nothing else is ever set aside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+import yaml
+
+from llmrl.errors import ConfigError
+from llmrl.training import checkpoint
+from llmrl.training.config import Config
+
+MARKER = "run.json"
+LOCK = ".lock"
+HOLDER = ".holder.json"
+PACKAGES = ("llmrl", "torch", "transformers", "tensordict", "torchrl", "gymnasium", "numpy", "vllm", "peft")
+FREE = {"train.steps", "threads", "policy.device"}
+"""Settings that a resumed run may change."""
+
+
+def start_of(config: Config, note: Callable[[str], object]) -> Path | None:
+    """The checkpoint that the run goes on from; None: it starts at the beginning.
+
+    ``--resume auto`` starts at the beginning where a launcher has restarted the process, or where ``--output``
+    names a folder without any checkpoint: the same command then both starts a run and goes on with it.
+
+    Raises:
+        ConfigError: there is no such checkpoint, or it is damaged.
+    """
+    if config.resume is None:
+        return None
+    where = _numbered(config)[0] if config.output is None else config.output
+    if config.resume == "auto" and not checkpoint.list_checkpoints(where):
+        if config.output is not None or "TORCHELASTIC_RESTART_COUNT" in os.environ:
+            note(f"--resume auto: there is no checkpoint in {where}, so the run starts at the beginning.")
+            return None
+    named = Path(config.resume)
+    if config.resume != "auto" and (named / MARKER).is_file():
+        where, wanted = named, "auto"
+    else:
+        wanted = config.resume
+    try:
+        return checkpoint.find(where, wanted, note)
+    except FileNotFoundError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _numbered(config: Config) -> tuple[Path, Path]:
+    """runs/ALGORITHM-SEED with the last used, and with the first free number behind it."""
+    stem = f"{config.algo.name.replace(':', '.')}-{config.seed}"
+    numbered = [Path("runs") / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 10_000)]
+    free = next(i for i, path in enumerate(numbered) if not path.exists())
+    return numbered[max(free - 1, 0)], numbered[free]
+
+
+@contextlib.contextmanager
+def claimed(config: Config, start: Path | None, note: Callable[[str], object]) -> Iterator[Path]:
+    """A folder that is this process's alone within the block.
+
+    A run that goes on takes the folder of its checkpoint, or with another ``--output`` a new one. A new run takes
+    an empty folder; with ``--force`` the run that is there is set aside under another name.
+
+    Raises:
+        ConfigError: another process holds it, it cannot be made, or it holds something else.
+    """
+    made = False
+    if start is not None and (config.output is None or _same(config.output, start.parent)):
+        folder = start.parent
+    elif config.output is not None:
+        folder = config.output
+        made = not folder.exists()
+        _make(folder)
+    else:
+        folder, made = _first_free(config), True
+    with _held(folder):
+        if start is None or not _same(folder, start.parent):
+            _empty(folder, config.force, note)
+        try:
+            yield folder
+        finally:
+            if made and not (folder / MARKER).exists():  # it ended before anything was done
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _first_free(config: Config) -> Path:
+    """Of two processes that ask at once each gets a folder of its own."""
+    while True:
+        folder = _numbered(config)[1]
+        _make(folder.parent)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _cannot_be_made(folder, error) from error
+        return folder
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_be_made(folder, error) from error
+
+
+def _cannot_be_made(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"The output folder {folder} cannot be made: {error.strerror}. Choose another --output.")
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    lock = filelock.FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise ConfigError(f"{folder} is in use{_holder(folder)}. Wait for it, or choose another --output.") from error
+    except OSError as error:
+        raise ConfigError(f"The output folder {folder} is not writable: {error.strerror}.") from error
+    try:
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+        (folder / HOLDER).write_text(json.dumps(holder))
+        yield
+    finally:
+        (folder / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(folder: Path) -> str:
+    try:
+        who = json.loads((folder / HOLDER).read_text())
+        return f" by process {int(who['pid'])} on {who['host']!s} since {who['since']!s}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return " by another process"
+
+
+def _empty(folder: Path, force: bool, note: Callable[[str], object]) -> None:
+    """Raise unless the folder is empty, or a run that may be set aside."""
+    content = [path for path in folder.iterdir() if path.name not in (LOCK, HOLDER)]
+    if not content:
+        return
+    run = (folder / MARKER).is_file()
+    if not force or not run:
+        what = "holds a run" if run else "is not empty, and what it holds is no run of llmrl"
+        ways = "Go on with it by --resume auto, set it aside by --force, or choose" if run else "Choose"
+        raise ConfigError(f"The output folder {folder} {what}. {ways} another --output.")
+    names = (folder / f"replaced-{n}" for n in range(1, 10_000))
+    aside = next(path for path in names if not path.exists())
+    aside.mkdir()
+    for path in content:
+        if not path.name.startswith("replaced-"):
+            path.rename(aside / path.name)
+    note(f"The run that was in {folder} is now in {aside}.")
+
+
+def carry_over(start: Path, folder: Path, metrics_position: int) -> None:
+    """Give a run that begins at another run's checkpoint what came before it: metrics and the first evaluation."""
+    if _same(start.parent, folder):
+        return
+    old = start.parent / "metrics.jsonl"
+    if old.is_file():
+        with old.open("rb") as file:
+            (folder / "metrics.jsonl").write_bytes(file.read(metrics_position))
+    for path in (start.parent / "eval").glob("before.*"):
+        (folder / "eval").mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / "eval" / path.name)
+
+
+def write_record(folder: Path, config: Config, start: Path | None, fingerprint: str | None) -> None:
+    """``config.yaml`` with the settings that are used, ``environment.json`` with what they were used on."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+    record = folder / "environment.json"
+    before = json.loads(record.read_text())["sessions"] if record.is_file() else []
+    now = {**environment(), "data": fingerprint, "resumed_from": None if start is None else str(start)}
+    record.write_text(json.dumps({"sessions": [*before, now]}, indent=2) + "\n")
+    if not (folder / MARKER).exists():
+        (folder / MARKER).write_text(json.dumps({"format": 1, "started": now["date"]}) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, hardware, command line and date of this process."""
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "date": _now(),
+        "command": sys.argv,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "cpus": os.cpu_count(),
+        "gpus": gpus,
+    }
+
+
+def _commit() -> str | None:
+    """The commit of llmrl's own source folder; None where it is installed without one."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def fingerprint_of(options: dict[str, Any]) -> str | None:
+    """A digest of the files that an environment's options name; None where they name none."""
+    digest, found = hashlib.sha256(), False
+    for name, value in sorted(options.items()):
+        path = Path(value) if isinstance(value, (str, Path)) else None
+        if path is None or not _exists(path):
+            continue
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                found = True
+                digest.update(f"{name} {file.name} ".encode())
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16] if found else None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or a null byte: no path
+        return False
+
+
+def refuse_changes(config: Config, state: dict[str, Any], start: Path, fingerprint: str | None) -> None:
+    """A resumed run must be the run that was stopped, but for its length and its files.
+
+    Raises:
+        ConfigError: settings or data have changed, and ``--force`` is not given.
+    """
+    old, new = json.loads(state["config"]), config.to_dict()
+    changes = [
+        f"  {key}: was {before!r}, is {now!r}"
+        for key, before, now in _differences(old, new)
+        if key not in FREE and not key.startswith(("checkpoint.", "log."))
+    ]
+    record = start.parent / "environment.json"
+    if record.is_file():
+        was = json.loads(record.read_text())["sessions"][-1]["data"]
+        if was != fingerprint:
+            changes.append(f"  the data: their digest was {was}, is {fingerprint}")
+    if changes and not config.force:
+        raise ConfigError(
+            "The settings are not those of the run that is resumed:\n"
+            + "\n".join(changes)
+            + "\nGive the same settings, or --force to go on with the new ones."
+        )
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _differences(old.get(key), new.get(key), f"{prefix}{key}.")
+    elif old != new:
+        yield prefix.rstrip("."), old, new
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,95 @@
+"""What must hold before the first step: a start-up report, and checks that stop a run that could not work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from llmrl import keys
+from llmrl.errors import ConfigError
+from llmrl.rollouts.collect import Rollouts, collect
+from llmrl.rollouts.environments import Environments
+from llmrl.training import faults
+from llmrl.training.display import Display
+from llmrl.training.trainer import Trainer
+
+# Above this the sampler and the scorer do not compute the same distribution: a ratio of 1 would be
+# off by 2 % per token in float32.
+MISMATCH_TOLERANCE = {"float32": 0.02, "bfloat16": 1.0}
+
+
+def introduce(trainer: Trainer, display: Display) -> None:
+    """Show what is about to happen, and check that it can.
+
+    Raises:
+        ConfigError: sampler and scorer disagree, or no response of the check could be graded.
+    """
+    config, policy = trainer.config, trainer.policy
+    size = sum(p.numel() for p in policy.model.parameters())
+    trained = sum(p.numel() for p in trainer.learner.parameters)
+    rows = config.train.prompts_per_step * config.train.group_size
+    display.panel("algorithm", str(trainer.algorithm))
+    display.settings(config)
+    problems = trainer.environments.num_problems()
+    display.note(
+        f"policy     {config.policy.path}: {size / 1e6:.2f}M parameters, {trained / 1e6:.2f}M trained, "
+        f"{config.policy.dtype} on {policy.device}, vocabulary {policy.vocab_size}, "
+        f"end tokens {sorted(policy.end_ids)}\n"
+        f"problems   {trainer.environments.env_id}: {'unlimited' if problems is None else problems} for training\n"
+        f"each step  {config.train.prompts_per_step} problems x {config.train.group_size} responses = {rows}, "
+        f"{config.train.updates_per_step} updates; {config.train.steps} steps, {torch.get_num_threads()} threads"
+    )
+    for rule in trainer.problems.rules:
+        display.note(f"choice     {rule}")
+    probe = collect(policy, trainer.environments, range(8), seed=config.seed, group_size=1)
+    if not len(probe):
+        raise ConfigError(
+            f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."
+        )
+    first = policy.prompts.encode([probe.records[0]["problem"]])[0]
+    display.panel("first prompt, as the model reads it", str(policy.tokenizer.decode(first)))
+    record = probe.records[0]
+    _refuse_broken(trainer.environments.env_id, probe, display)
+    display.panel(
+        f"a response before training: {record.get('verdict', record['reward'])}"
+        + (f" (gold answer {record['answer']})" if "answer" in record else ""),
+        record["response"],
+    )
+    golds = _gold_check(trainer.environments, probe.records)
+    if golds is not None:
+        display.note(f"check      the verifier accepts {golds[0]} of {golds[1]} gold answers in a box")
+    with torch.no_grad():
+        scored = policy.score(probe.data)
+    mask = probe.data[keys.MASK]
+    gap = float((scored[keys.LOG_PROB] - probe.data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
+    display.note(f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens")
+    tolerance = MISMATCH_TOLERANCE[config.policy.dtype]
+    if gap > tolerance:
+        raise ConfigError(
+            f"The sampler's log-probabilities differ from the scorer's by {gap:.3g} nats (tolerance {tolerance}). "
+            "Importance ratios would be wrong from the start. Likely causes: a generation setting that truncates or "
+            "reshapes the distribution (top_p, top_k, repetition_penalty), dropout, or attention that reads padding."
+        )
+
+
+def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:
+    """An environment that raises everywhere is not worth starting with; one that does so once may be."""
+    faulty = [record["fault"] for record in probe.records if record.get("fault")]
+    if len(faulty) == len(probe):
+        raise ConfigError(f"--env {env_id}: it raised an error at every one of the first problems:\n{faulty[0]}")
+    if faulty:
+        display.note(
+            f"check      the environment raised an error at {len(faulty)} of {len(probe)} problems, first "
+            f"{faults.last_line(faulty[0])!r}; in training such groups are left out"
+        )
+
+
+def _gold_check(environments: Environments, records: list[dict[str, Any]]) -> tuple[int, int] | None:
+    """How many gold answers of the records the environment rewards; None if it shows none."""
+    if any("answer" not in record for record in records):
+        return None
+    env = environments.of_size(len(records))
+    env.reset(seed=0, options={"problem_id": [record["problem_id"] for record in records]})
+    _, rewards, *_ = env.step([f"\\boxed{{{record['answer']}}}" for record in records])
+    return int((rewards > 0).sum()), len(records)

@@ -1,0 +1,163 @@
+"""The folder of a run: one process at a time, nothing lost, and a record of what was done."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+from command import trained
+from trivial import SAY_A, SMALL
+
+from llmrl.errors import ConfigError
+from llmrl.training import folder as module
+from llmrl.training.command_line import parse
+
+
+def settings(tiny, output, *more, steps=1):
+    """A run of a tiny model."""
+    where = () if output is None else ("--output", str(output))
+    return parse(["--policy", str(tiny), *SAY_A, *SMALL, "--train.steps", str(steps), *where, *more])
+
+
+def claim(config, start=None):
+    return module.claimed(config, start, lambda text: None)
+
+
+def files(folder):
+    """Names and contents, but for the lock."""
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != module.LOCK}
+
+
+def test_a_folder_in_use_is_refused_and_its_user_named(tiny, tmp_path):
+    config = settings(tiny, tmp_path / "run")
+    refused = pytest.raises(ConfigError, match=r"run is in use by process \d+ on .* since \d{4}-")
+    with claim(config), refused, claim(config):
+        pass
+    with claim(config):  # free again
+        pass
+
+
+def test_another_process_is_refused_too(tiny, tmp_path):
+    code = (
+        "import sys, trivial; from llmrl.training import folder; from llmrl.training.command_line import parse; "
+        "config = parse(sys.argv[1:])\n"
+        "with folder.claimed(config, None, print): pass"
+    )
+    config = settings(tiny, tmp_path / "run")
+    arguments = ["--policy", str(tiny), *SAY_A, *SMALL, "--output", str(tmp_path / "run")]
+    helpers = str(Path(__file__).parents[1] / "helpers")
+    with claim(config):
+        done = subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {helpers!r}); {code}", *arguments],
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode != 0
+    assert "is in use by process" in done.stderr
+
+
+def test_two_runs_without_an_output_get_a_folder_each(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config, chosen, meet = settings(tiny, None), [], threading.Barrier(8)
+
+    def run():
+        meet.wait()
+        with claim(config) as folder:
+            chosen.append(folder)
+            meet.wait()
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(chosen)) == 8
+
+
+def test_force_sets_a_run_aside_and_touches_nothing_else(tiny, tmp_path):
+    first = trained(settings(tiny, tmp_path / "run"))
+    before = files(first)
+    with pytest.raises(ConfigError, match=r"holds a run.*--resume auto.*--force"):
+        trained(settings(tiny, first))
+    assert files(first) == before
+    trained(settings(tiny, first, "--force"))
+    aside = first / "replaced-1"
+    assert files(aside) == before
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("mine")
+    with pytest.raises(ConfigError, match="is no run of llmrl"):
+        trained(settings(tiny, other, "--force"))
+    assert (other / "thesis.tex").read_text() == "mine"
+
+
+def test_an_empty_folder_or_a_link_to_one_is_a_fine_output(tiny, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    assert (trained(settings(tiny, tmp_path / "link")) / "latest").exists()
+
+
+def test_a_run_that_never_began_leaves_no_folder(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="at least 2"):
+        trained(settings(tiny, tmp_path / "run", "--train.group-size", "1"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_going_on_in_another_folder_leaves_the_old_run_alone(tiny, tmp_path):
+    old = trained(settings(tiny, tmp_path / "old", "--checkpoint.every", "1", "--checkpoint.keep", "9", steps=2))
+    before = files(old)
+    config = settings(tiny, tmp_path / "new", "--resume", str(old / "checkpoint-000001"), steps=3)
+    new = trained(config)
+    assert new == tmp_path / "new"
+    assert files(old) == before
+    assert [json.loads(line)["step"] for line in (new / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
+
+
+def test_a_run_is_named_by_its_folder_when_it_goes_on(tiny, tmp_path):
+    run = trained(settings(tiny, tmp_path / "run"))
+    again = trained(settings(tiny, None, "--resume", str(run), steps=2))
+    assert again == run
+    assert (run / "latest").resolve().name == "checkpoint-000002"
+
+
+def test_resume_auto_starts_where_there_is_nothing(tiny, tmp_path, monkeypatch):
+    run = trained(settings(tiny, tmp_path / "run", "--resume", "auto"))
+    assert (run / "latest").exists()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="there is no checkpoint in runs"):
+        trained(settings(tiny, None, "--resume", "auto"))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert (trained(settings(tiny, None, "--resume", "auto")) / "latest").exists()
+
+
+def test_the_record_says_what_was_done(tiny, tmp_path):
+    run = trained(settings(tiny, tmp_path / "run"))
+    trained(settings(tiny, run, "--resume", "auto", steps=2))
+    assert yaml.safe_load((run / "config.yaml").read_text())["train"]["steps"] == 2
+    sessions = json.loads((run / "environment.json").read_text())["sessions"]
+    assert [bool(session["resumed_from"]) for session in sessions] == [False, True]
+    assert {"torch", "transformers"} <= sessions[0]["packages"].keys()
+    assert {"date", "command", "commit", "platform", "cpus", "gpus", "data"} <= sessions[0].keys()
+
+
+def test_data_that_changed_is_not_resumed(tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text("one")
+    first = module.fingerprint_of({"source": str(data), "levels": (1, 2)})
+    assert first == module.fingerprint_of({"source": data, "levels": (3,)})
+    data.write_text("two")
+    assert module.fingerprint_of({"source": str(data)}) != first
+    assert module.fingerprint_of({"source": "generated"}) is None
+
+
+def test_a_changed_fingerprint_is_refused(tiny, tmp_path):
+    run = trained(settings(tiny, tmp_path / "run"))
+    record = json.loads((run / "environment.json").read_text())
+    record["sessions"][-1]["data"] = "0123456789abcdef"
+    (run / "environment.json").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match="the data: their digest was 0123456789abcdef"):
+        trained(settings(tiny, run, "--resume", "auto", steps=2))
+    trained(settings(tiny, run, "--resume", "auto", "--force", steps=2))

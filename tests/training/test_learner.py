@@ -1,0 +1,80 @@
+"""The learner: what is summed in which precision, and what an update leaves out."""
+
+import pytest
+import torch
+from tiny import tiny_folder
+
+from llmrl import keys
+from llmrl.rollouts.batch import Batch
+from llmrl.training.command_line import parse
+from llmrl.training.metrics import Sums
+from llmrl.training.session import build
+from llmrl.training.trainer import Trainer
+
+
+def trainer_of(folder, *more: str) -> Trainer:
+    arguments = ["--algo", "grpo", "--policy", str(folder), "--env.source", "generated"]
+    arguments += ["--policy.max-response-length", "12", "--train.prompts-per-step", "4", "--train.group-size", "4"]
+    trainer, _ = build(parse([*arguments, *more]))
+    return trainer
+
+
+def weighed(trainer: Trainer) -> Batch:
+    """A mini-batch with advantages that differ."""
+    rollouts, metrics = trainer.gather()
+    batch = trainer.before_update(rollouts, metrics)
+    torch.manual_seed(0)
+    batch.data[keys.ADVANTAGE] = torch.randn(len(batch), 1).expand_as(batch.data[keys.MASK]).clone()
+    return batch.having(trainer.algorithm.weigh(batch.data))
+
+
+def gradient(trainer: Trainer, batch: Batch, budget: int) -> torch.Tensor:
+    trainer.learner.accumulate(batch, {}, budget)
+    return torch.cat([m.grad.flatten() for m in trainer.learner.masters if m.grad is not None])
+
+
+def test_gradients_of_bfloat16_weights_are_summed_in_float32(tmp_path):
+    trainer = trainer_of(tiny_folder(tmp_path), "--policy.dtype", "bfloat16")
+    batch = weighed(trainer)
+    found = gradient(trainer, batch, 1)
+    total = torch.zeros_like(found)
+    for row in range(len(batch)):
+        total += gradient(trainer, batch.take(torch.tensor([row])), 1)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, total, rtol=1e-5, atol=1e-9)
+    assert all(p.grad is None for p in trainer.learner.parameters)
+
+
+def test_an_update_without_a_sampled_token_changes_nothing(tmp_path):
+    trainer = trainer_of(tiny_folder(tmp_path))
+    batch = weighed(trainer)
+    before = [p.clone() for p in trainer.learner.parameters]
+    batch.layout[keys.MASK][:] = False
+    sums = trainer.learner.update(batch, 0, {})
+    assert (sums.tokens, sums.skipped, sums.result()) == (0, False, {})
+    assert all(map(torch.equal, before, trainer.learner.parameters))
+
+
+@pytest.mark.parametrize("limit", ["1", "40", "100000"])
+def test_an_update_fetches_once_however_many_micro_batches_it_has(tmp_path, monkeypatch, limit):
+    trainer = trainer_of(tiny_folder(tmp_path), "--train.micro-batch-tokens", limit)
+    batch, calls = weighed(trainer), []
+    fetch = Sums.fetch
+    monkeypatch.setattr(Sums, "fetch", lambda self: calls.append(len(self._waiting)) or fetch(self))
+    trainer.learner.update(batch, 0, {})
+    assert len(calls) == 1
+
+
+def test_rows_sampled_together_or_in_another_order_get_the_same_responses(tmp_path):
+    from llmrl.rollouts.collect import collect
+
+    trainer = trainer_of(tiny_folder(tmp_path))
+
+    def responses(ids: list[int], first: int, size: int = 3) -> list[str]:
+        found = collect(trainer.policy, trainer.environments, ids, seed=5, group_size=size, first_group=first)
+        return [record["response"] for record in found.records]
+
+    together = responses([3, 1, 2], 10)
+    assert responses([3], 10) + responses([1], 11) + responses([2], 12) == together
+    assert responses([3], 10, size=1) == together[:1]
+    assert responses([3], 11) != together[:3]

@@ -1,0 +1,44 @@
+"""Signals ask a run to stop; it finishes its step, writes a checkpoint and says so by its exit status."""
+
+import os
+import signal
+
+import pytest
+from command import train
+from trivial import SAY_A, SMALL
+
+from llmrl.training.stopping import SIGNALS, Stop, StopAsked
+from llmrl.training.trainer import Trainer
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_the_run_with_a_checkpoint_and_status_3(tiny, tmp_path, monkeypatch, number):
+    step = Trainer.step
+
+    def signalled(self):
+        result = step(self)
+        if self.counters.step == 2:
+            os.kill(os.getpid(), number)
+        return result
+
+    monkeypatch.setattr(Trainer, "step", signalled)
+    arguments = ["--policy", str(tiny), *SAY_A, *SMALL, "--output", str(tmp_path / "run"), "--train.steps", "5"]
+    assert train(arguments) == 3
+    assert (tmp_path / "run" / "latest").resolve().name == "checkpoint-000002"
+    monkeypatch.setattr(Trainer, "step", step)
+    assert train([*arguments, "--resume", "auto"]) == 0
+    assert (tmp_path / "run" / "latest").resolve().name == "checkpoint-000005"
+
+
+def test_a_second_signal_leaves_at_once_and_the_handlers_come_back():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    stop, told = Stop(), []
+    with stop.watched(told.append):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.asked == "SIGTERM"
+        with pytest.raises(StopAsked):
+            stop.check()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGHUP)
+    assert told == ["SIGTERM: stopping after this step, with a checkpoint. Once more to leave at once."]
+    assert [signal.getsignal(number) for number in SIGNALS] == before
