@@ -1,6 +1,6 @@
 """The runs of ``docs/claims_plan.md``, and the rows of ``docs/claims.md`` from them.
 
-    python benchmarks/claims.py run --output runs/claims --minutes 45
+python benchmarks/claims.py run --output runs/claims --minutes 45
 """
 
 from __future__ import annotations

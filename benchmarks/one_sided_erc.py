@@ -1,6 +1,6 @@
 """One-sided ERC: a gate and a recipe in one file, as the claims' runs use them.
 
-    llmrl study --algos dapo benchmarks.one_sided_erc:one_sided
+llmrl study --algos dapo benchmarks.one_sided_erc:one_sided
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from llmrl.study.results import Results
 class StudyOptions:
     """Compare algorithms on small exact tasks, over seeds, with intervals.
 
-    Everything may stand in a YAML file (--config); options given beside it win. The same command goes on with what
+    Everything but --yes may stand in a YAML file (--config); options given beside it win. The same command goes on with what
     was not finished. Tasks: docs/suite.md.
     """
 
@@ -85,7 +85,7 @@ def read_config(path: Path) -> StudyOptions:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold options by name, such as 'algos: [dapo, gspo]'.")
-    known = {f.name: getattr(StudyOptions(), f.name) for f in dataclasses.fields(StudyOptions) if f.name != "config"}
+    known = {f.name: getattr(StudyOptions(), f.name) for f in dataclasses.fields(StudyOptions) if f.name not in ("config", "yes")}
     numbers = {"learning_rates": float, "updates": int, "lags": int, "tasks": str, "algos": str}
     values: dict[str, Any] = {}
     for name, value in content.items():

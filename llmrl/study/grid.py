@@ -104,7 +104,9 @@ def parse_algorithm(spec: str) -> Algorithm:
     """
     found = _SPEC.fullmatch(spec.strip())
     if found is None:
-        raise ConfigError(f"{spec!r} is no algorithm. Write a name, or a name with options: erc+dapo[low=0.9,high=1.1].")
+        raise ConfigError(
+            f"{spec!r} is no algorithm. Write a name, or a name with options: erc+dapo[low=0.9,high=1.1]."
+        )
     options = {}
     for part in filter(None, (found["options"] or "").split(",")):
         name, equals, value = part.partition("=")

@@ -24,8 +24,19 @@ th, td { padding: .25em .7em; border-bottom: 1px solid #ddd; text-align: right; 
 th:first-child, td:first-child { text-align: left; }
 svg { max-width: 100%; height: auto; }
 """
-HEADER = ("algorithm", "final score", "minus {baseline}", "P(better)", "area", "collapsed", "no gradient", "KL",
-          "entropy", "runs", "failed")
+HEADER = (
+    "algorithm",
+    "final score",
+    "minus {baseline}",
+    "P(better)",
+    "area",
+    "collapsed",
+    "no gradient",
+    "KL",
+    "entropy",
+    "runs",
+    "failed",
+)
 
 
 def cells(line: Line) -> list[str]:

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from llmrl.errors import ConfigError
-
 from llmrl.study.grid import Cell, Row, run_cell
 
 EXECUTORS = ("processes", "ray")
@@ -33,9 +32,7 @@ def estimate_seconds(cells: Sequence[Cell], jobs: int) -> float:
     return total / jobs
 
 
-def run_cells(
-    cells: Sequence[Cell], *, jobs: int = 1, executor: str = "processes"
-) -> Iterator[Row]:
+def run_cells(cells: Sequence[Cell], *, jobs: int = 1, executor: str = "processes") -> Iterator[Row]:
     """The rows of the cells, as they are finished.
 
     Args:
@@ -118,7 +115,8 @@ def _with_ray(ray: Any, cells: Sequence[Cell], jobs: int) -> Iterator[Row]:
     if started:
         ray.init(log_to_driver=False, include_dashboard=False)
     remote = ray.remote(num_cpus=1, max_retries=1)(_run_there)
-    waiting, running = list(reversed(cells)), {}
+    waiting = list(reversed(cells))
+    running: dict[Any, Cell] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:

@@ -77,9 +77,7 @@ def pooled_mean(*strata: Array, axis: int = -1) -> Any:
     return np.mean([x.mean(axis=axis) for x in strata], axis=0)
 
 
-def estimate(
-    strata: Sequence[Array], statistic: Statistic = pooled_iqm, resamples: int = RESAMPLES
-) -> Estimate:
+def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, resamples: int = RESAMPLES) -> Estimate:
     """A statistic of the runs and its interval, seeds drawn within each stratum.
 
     Args:
@@ -95,7 +93,9 @@ def estimate(
     return Estimate(value, None if low is None else float(low), None if high is None else float(high), note)
 
 
-def estimate_curve(strata: Sequence[Array], statistic: Statistic = pooled_iqm) -> tuple[Array, Array | None, Array | None]:
+def estimate_curve(
+    strata: Sequence[Array], statistic: Statistic = pooled_iqm
+) -> tuple[Array, Array | None, Array | None]:
     """The same at each of K places.
 
     Args:

@@ -6,14 +6,15 @@ reaching each follows by enumeration, and with it success, entropy and KL withou
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import itertools
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-State = Hashable
+State = tuple[Any, ...]
+"""What the rules of a task call a state; hashable."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class Machine:
         """
         mass = probs.new_zeros(self.decisions + len(self.outcomes))
         mass[self.starts] = 1 / len(self.starts)
-        for first, last in zip(self.layers, self.layers[1:], strict=False):
+        for first, last in itertools.pairwise(self.layers):
             flow = mass[first:last, None] * probs[first:last]
             mass.index_add_(0, self.after[first:last].flatten(), flow.flatten())
         return mass[: self.decisions], mass[self.decisions :]
@@ -109,7 +110,8 @@ class Machine:
 
 def build(rules: Rules) -> Machine:
     """The machine of a task: every state that can be reached."""
-    layers, after, outcomes = [0], [], {}
+    layers, after = [0], []
+    outcomes: dict[Outcome, int] = {}
     order: list[State] = []
     layer = list(dict.fromkeys(rules.starts()))
     starts = [layer.index(state) for state in rules.starts()]
@@ -122,7 +124,7 @@ def build(rules: Rules) -> Machine:
         steps += rows
         layers.append(len(order))
         layer = list(dict.fromkeys(n for row in rows for n in row if not isinstance(n, Outcome)))
-    for t, (first, last) in enumerate(zip(layers, layers[1:], strict=False)):
+    for t, (first, last) in enumerate(itertools.pairwise(layers)):
         for row in steps[first:last]:
             targets = []
             for n in row:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import math
 import time
 from dataclasses import dataclass, field
@@ -221,7 +222,7 @@ class _Run:
 
     def update(self, part: TensorDict, edges: Tensor, rows: dict[str, list[Tensor]]) -> None:
         """One step of the optimiser on some rows."""
-        part = self.algorithm.weigh(part)  # type: ignore[assignment]
+        part = self.algorithm.weigh(part)
         log_probs = self.policy(self.machine.features[part["state"]]).log_softmax(-1)
         entropy = entropies(log_probs)
         scores: dict[Key, Tensor] = {
@@ -258,9 +259,7 @@ class _Run:
         self.curves["entropy"].append(float((states * entropies(self.tables.log_probs)).sum()))
 
 
-def run(
-    task: ExactTask, algorithm: Algorithm, seed: int, settings: Settings | None = None
-) -> RunResult:
+def run(task: ExactTask, algorithm: Algorithm, seed: int, settings: Settings | None = None) -> RunResult:
     """Train on a task from its start point.
 
     Args:
@@ -312,7 +311,7 @@ def summarise(state: _Run) -> dict[str, float]:
         "ratio_max": max(max(row) for row in state.by_update["ratio_max"]),
         "grad_norm_cv": float(norms.std() / norms.mean().clamp_min(1e-12)),
         "grad_norm_jump": float(logs.diff().abs().mean()),
-        "entropy_variation": sum(abs(b - a) for a, b in zip(entropy, entropy[1:], strict=False)),
+        "entropy_variation": sum(abs(b - a) for a, b in itertools.pairwise(entropy)),
     }
 
 

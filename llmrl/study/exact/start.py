@@ -95,11 +95,13 @@ def fit(task: ExactTask) -> nn.Module:
 
 def main() -> None:
     """Fit every start point and write the file beside this module."""
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for task in EXACT.values():
         policy = fit(task)
-        print(f"{task.name}: {sum(x.numel() for x in policy.parameters())} weights, "
-              f"{task.machine.decisions} states, success {success_of(task.machine, policy):.4f}")
+        print(
+            f"{task.name}: {sum(x.numel() for x in policy.parameters())} weights, "
+            f"{task.machine.decisions} states, success {success_of(task.machine, policy):.4f}"
+        )
         weights |= {f"{task.name}.{name}": x.contiguous() for name, x in policy.state_dict().items()}
     content = save(weights)
     (Path(__file__).parent / FILE).write_bytes(content)

@@ -147,7 +147,7 @@ class Carry:
 
     def step(self, state: State, token: int) -> State | Outcome:
         """Write one digit."""
-        prompt, position, _, right = state  # type: ignore[misc]
+        prompt, position, _, right = state
         right = right and token == _sum_of(self, prompt)[position]
         if position + 1 == self.digits:
             return Outcome(prompt, "right" if right else "wrong", float(right), float(right))
@@ -155,7 +155,7 @@ class Carry:
 
     def features(self, state: State) -> tuple[int, ...]:
         """Position, both digits here and before, and the previous token."""
-        prompt, position, previous, _ = state  # type: ignore[misc]
+        prompt, position, previous, _ = state
         a, b, _ = self.numbers(prompt)
         none = self.base
         before = (a[position - 1], b[position - 1]) if position else (none, none)
@@ -170,7 +170,7 @@ class Carry:
 
     def teacher(self, state: State) -> dict[int, float]:
         """The right digit, while all before are right."""
-        prompt, position, _, right = state  # type: ignore[misc]
+        prompt, position, _, right = state
         return {_sum_of(self, prompt)[position]: 1.0} if right else {}
 
 
@@ -198,7 +198,7 @@ class Bandit:
 
     def step(self, state: State, token: int) -> Outcome:
         """Pull an arm."""
-        (prompt,) = state  # type: ignore[misc]
+        (prompt,) = state
         best, habit = self.arms(prompt)
         worth = 1.0 if token == best else 0.5 if token == habit else 0.0
         kind = "best" if token == best else "habit" if token == habit else "other"
@@ -206,15 +206,15 @@ class Bandit:
 
     def features(self, state: State) -> tuple[int, ...]:
         """The prompt."""
-        (prompt,) = state  # type: ignore[misc]
+        (prompt,) = state
         return (prompt,)
 
     def teacher(self, state: State) -> dict[int, float]:
         """The habit often, the best arm rarely, the others alike."""
-        (prompt,) = state  # type: ignore[misc]
+        (prompt,) = state
         best, habit = self.arms(prompt)
         rest = (1 - self.best - self.habit) / (self.vocabulary - 2)
-        return {v: rest for v in range(self.vocabulary)} | {best: self.best, habit: self.habit}
+        return dict.fromkeys(range(self.vocabulary), rest) | {best: self.best, habit: self.habit}
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Modes:
 
     def step(self, state: State, token: int) -> State | Outcome:
         """Write one token; a wrong beginning is all one."""
-        prompt, written = state  # type: ignore[misc]
+        prompt, written = state
         if isinstance(written, int):  # how many tokens of a wrong answer are written
             if written + 1 == self.length:
                 return Outcome(prompt, "wrong", 0.0, 0.0)
@@ -254,7 +254,7 @@ class Modes:
 
     def features(self, state: State) -> tuple[int, ...]:
         """Prompt, position, and the first token, which tells the mode; a wrong beginning shows none."""
-        prompt, written = state  # type: ignore[misc]
+        prompt, written = state
         lost = isinstance(written, int)
         position = written if lost else len(written)
         first = self.vocabulary + 1 if lost else written[0] if written else self.vocabulary
@@ -262,7 +262,7 @@ class Modes:
 
     def teacher(self, state: State) -> dict[int, float]:
         """The right answers, the first of them more often."""
-        prompt, written = state  # type: ignore[misc]
+        prompt, written = state
         if isinstance(written, int):
             return {}
         shares = (0.4, 0.3, 0.2, 0.1)
@@ -296,7 +296,7 @@ class Lengths:
 
     def step(self, state: State, token: int) -> State | Outcome:
         """Write one letter, or end."""
-        prompt, position, right = state  # type: ignore[misc]
+        prompt, position, right = state
         right = right and token == self.right(prompt, position)
         if token == self.vocabulary - 1 or position + 1 == self.limit:
             return Outcome(prompt, "right" if right else "wrong", float(right), float(right))
@@ -304,12 +304,12 @@ class Lengths:
 
     def features(self, state: State) -> tuple[int, ...]:
         """Prompt and position."""
-        prompt, position, _ = state  # type: ignore[misc]
+        prompt, position, _ = state
         return (prompt * self.limit + position,)
 
     def teacher(self, state: State) -> dict[int, float]:
         """The right token, while all before are right."""
-        prompt, position, right = state  # type: ignore[misc]
+        prompt, position, right = state
         return {self.right(prompt, position): 1.0} if right else {}
 
 
@@ -338,7 +338,7 @@ class Hack:
 
     def step(self, state: State, token: int) -> State | Outcome:
         """Write a digit, or the trick, which ends the answer; a late trick is a wrong digit."""
-        prompt, position, _, right = state  # type: ignore[misc]
+        prompt, position, *_ = state
         if token == self.sums.base:
             if position == 0:
                 return Outcome(prompt, "trick", 0.0, self.pay)
@@ -354,9 +354,9 @@ class Hack:
     def teacher(self, state: State) -> dict[int, float]:
         """The right digit, and at the beginning now and then the trick."""
         right = self.sums.teacher(state)
-        _, position, _, _ = state  # type: ignore[misc]
+        _, position, _, _ = state
         if position == 0:
-            return {token: 1 - self.share for token in right} | {self.sums.base: self.share}
+            return dict.fromkeys(right, 1 - self.share) | {self.sums.base: self.share}
         return right
 
 
@@ -379,7 +379,7 @@ class Distractors:
 
     def step(self, state: State, token: int) -> State | Outcome:
         """Write one token."""
-        prompt, position, right = state  # type: ignore[misc]
+        prompt, position, right = state
         right = right and token == self.right(prompt, position)
         if position + 1 == self.length:
             return Outcome(prompt, "right" if right else "wrong", float(right), float(right))
@@ -387,7 +387,7 @@ class Distractors:
 
     def features(self, state: State) -> tuple[int, ...]:
         """The prompt as four bits, which prompts share, and the position."""
-        prompt, position, _ = state  # type: ignore[misc]
+        prompt, position, _ = state
         return _one_hot(
             *((prompt >> bit & 1, 2) for bit in range(4)),
             (position, self.length),
@@ -395,11 +395,11 @@ class Distractors:
 
     def teacher(self, state: State) -> dict[int, float]:
         """The right token half of the time, the distractors otherwise."""
-        prompt, position, right = state  # type: ignore[misc]
+        prompt, position, right = state
         if not right:
             return {}
         share = 0.5 / (self.vocabulary - 1)
-        return {v: share for v in range(self.vocabulary)} | {self.right(prompt, position): 0.5}
+        return dict.fromkeys(range(self.vocabulary), share) | {self.right(prompt, position): 0.5}
 
 
 EXACT: Mapping[str, ExactTask] = {
@@ -423,6 +423,7 @@ EXACT: Mapping[str, ExactTask] = {
             asks="Keep all right answers, so that eight responses hold each of them.",
             rules=Modes,
             hidden=32,
+            score=pass_at_8_of_each,
         ),
         ExactTask(
             name="lengths",
