@@ -85,7 +85,11 @@ def read_config(path: Path) -> StudyOptions:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold options by name, such as 'algos: [dapo, gspo]'.")
-    known = {f.name: getattr(StudyOptions(), f.name) for f in dataclasses.fields(StudyOptions) if f.name not in ("config", "yes")}
+    known = {
+        f.name: getattr(StudyOptions(), f.name)
+        for f in dataclasses.fields(StudyOptions)
+        if f.name not in ("config", "yes")
+    }
     numbers = {"learning_rates": float, "updates": int, "lags": int, "tasks": str, "algos": str}
     values: dict[str, Any] = {}
     for name, value in content.items():

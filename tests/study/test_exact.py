@@ -10,7 +10,7 @@ import torch
 
 from llmrl import keys
 from llmrl.algorithms import ALGORITHMS, algorithm
-from llmrl.credit.credit import KeepAll
+from llmrl.credit.groups import KeepAll
 from llmrl.study.exact import start
 from llmrl.study.exact.machine import Machine, divergence
 from llmrl.study.exact.run import CURVE, PROVIDED, _Run, compared, run
@@ -149,7 +149,8 @@ class TestRuns:
     def test_with_one_update_per_rollout_clips_and_gates_change_nothing(self):
         task = EXACT["carry"]
         curves = [
-            run(task, algorithm(name), 0, short(task, updates=1)).curves["score"] for name in ("dapo", "erc+dapo", "gppo")
+            run(task, algorithm(name), 0, short(task, updates=1)).curves["score"]
+            for name in ("dapo", "erc+dapo", "gppo")
         ]
         assert curves[0] == curves[1]
         assert curves[0] == pytest.approx(curves[2], abs=1e-6)

@@ -16,7 +16,7 @@ from llmrl.study.results import Results
 
 
 def row(algorithm: str, seed: int, final: float, task: str = "carry", settings: Settings | None = None) -> Row:
-    numbers = {name: final for name in ("final", "area", "entropy", "kl", "zero_grad")}
+    numbers = dict.fromkeys(("final", "area", "entropy", "kl", "zero_grad"), final)
     return Row(
         cell=Cell(task=task, algorithm=algorithm, settings=settings or Settings(), seed=seed),
         summary={**numbers, "collapsed": float(final < 0.1)},

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
-from llmrl.credit.credit import KeepAll
-from llmrl.credit.history import PastRewards
+from llmrl.credit.groups import KeepAll
 from llmrl.keys import Key
 from llmrl.study.exact.machine import divergence, entropies
 from llmrl.study.exact.start import start_policy
 from llmrl.study.exact.tasks import ExactTask, Settings, mean_success
+from llmrl.training.past_rewards import PastRewards
 
 BAND = (0.95, 1.05)
 """The entropy ratios that ERC lets pass; how many tokens are inside is reported for every algorithm."""
@@ -52,6 +52,7 @@ PROVIDED: frozenset[Key] = frozenset(
         keys.MASK,
         keys.GROUP,
         keys.REWARD,
+        keys.SHAPED_REWARD,
         keys.VALID,
         keys.TERMINATED,
         keys.TRUNCATED,
