@@ -17,7 +17,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.module import NetworkFreeLoss
+from llmrl.losses.module import BatchLoss
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
@@ -34,7 +34,7 @@ class Learner:
     """Updates the weights of a policy, and of a critic where there is one."""
 
     policy: Policy
-    loss: NetworkFreeLoss
+    loss: BatchLoss
     """Maps a scored micro-batch to ``loss_*`` and metrics; its losses add up over micro-batches."""
     options: TrainConfig
     memory: Memory
