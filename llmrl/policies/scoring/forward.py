@@ -43,9 +43,7 @@ class Sequences:
     """Where the model is that reads them."""
 
     @classmethod
-    def of(
-        cls, tokens: Tensor, attention: Tensor, mask: Tensor, device: torch.device | None = None
-    ) -> Sequences:
+    def of(cls, tokens: Tensor, attention: Tensor, mask: Tensor, device: torch.device | None = None) -> Sequences:
         """Of rows with padding anywhere. The CPU waits for tensors that are not on it.
 
         Args:
