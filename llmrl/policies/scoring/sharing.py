@@ -58,7 +58,7 @@ class Shared:
             past_key_values=cache,
             use_cache=True,
         )
-        cache.reorder_cache(which)
+        cache.reorder_cache(which)  # type: ignore[arg-type]
         rest = decoder(
             input_ids=ids,
             position_ids=places[prefix:].expand(len(sequences), -1),
