@@ -55,15 +55,14 @@ def dapo(
         max_refills: how often, per step.
     """
     group = GroupAdvantage(divide_by_std=True)
+    overlong = SoftOverlong(limit=max_length, window=soft_length, penalty=overlong_penalty) if soft_length else None
     return Algorithm(
         name="dapo",
         ratio=TokenRatio(),
         clip=with_dual_clip(PPOClip(low=clip_low, high=clip_high), dual_clip),  # 1 clip higher
         aggregate=TokenMean(),  # 2 token mean
         credit=Credit(
-            shape=(SoftOverlong(limit=max_length, window=soft_length, penalty=overlong_penalty),)
-            if soft_length
-            else (),  # 3
+            shape=(overlong,) if overlong else (),  # 3 soft overlong punishment
             keep=MixedRewards() if dynamic_sampling else KeepAll(),  # 4 dynamic sampling
             max_refills=max_refills if dynamic_sampling else 0,
             advantage=OverlongFilter(base=group) if overlong_filter else group,
