@@ -42,6 +42,7 @@ _FAMILY = re.compile(
 _NO_DECIMAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)|,\d{3}(?!\d)|\d,\d+,|[()\[\]{}]")
 _RUPEES = re.compile(r"(?<![A-Za-z])Rs\.?\s*(?=\d)")
 _DIGITS_IN_BASE = re.compile(r"(\d[0-9A-F]*[A-F][0-9A-F]*)_\{?(1[1-9]|2\d|3[0-6])\}?")
+_STYLED_WORD = re.compile(rf"{STYLE}\s*\{{([^{{}}\\]*)\}}")
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
@@ -53,7 +54,7 @@ _MARKUP = re.compile(
 
 
 _LABEL = re.compile(rf"(?:{STYLE}\s*\{{)?\s*\(?([A-J])(?:\)[.:]?|[.:])\s*\}}?(?:[\s~]|\\[,;: ]|\\quad)*(?=[^\s}}])")
-_CHOICE = re.compile(rf"(?i:option|choice|answer)?[\s:]*\$?(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
+_CHOICE = re.compile(rf"\$?(?:{STYLE}\s*\{{)?\s*(?i:option|choice|answer)?[\s:]*(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -67,7 +68,7 @@ def readings(text: str, decimal_comma: bool = True) -> tuple[Node, ...]:
     check_size(text)
     if (date := _DATE.fullmatch(text)) is not None:
         return (Node("date", tuple(int(part) for part in date.groups() if part)),)
-    if (count := NUMBER_WORDS.get(text.lower().strip(". "))) is not None:
+    if (count := NUMBER_WORDS.get(_STYLED_WORD.sub(r"\1", text).lower().strip(". "))) is not None:
         return (integer(count),)
     trees = [parse(text)]
     if "," in text and _GROUPED.search(text) and not _THOUSANDS.fullmatch(text):

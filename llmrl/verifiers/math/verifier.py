@@ -152,7 +152,7 @@ def _verdict(right: bool, found: Found, detail: str | None = None) -> Verdict:
 
 _CALCULATED = re.compile(r"[\d+*/!|<>=-]")
 """What words do not hold, so that a formula which cannot be read equals no other by its letters."""
-_NAMES_CHOICE = re.compile(r"\s*(?:option|choice)\b", re.IGNORECASE)
+_NAMES_CHOICE = re.compile(r"[\s$]*(?:\\text\w*\s?\{\s*)?(?:option|choice)\b", re.IGNORECASE)
 _OTHER_CHOICE = re.compile(r"\b(?:or|and)\b|\b[A-J]\b")
 
 
