@@ -234,8 +234,8 @@ class _Worker:
         """Why there is no reply to a task."""
         if self.alive():
             return (
-                f"the worker process {self._process.pid} has not taken its task within {STALL_LIMIT:g} s: it is stopped, "
-                "or the machine is too busy; it was ended and the next task gets another"
+                f"the worker process {self._process.pid} has not taken its task within {STALL_LIMIT:g} s: it is "
+                "stopped, or the machine is too busy; it was ended and the next task gets another"
             )
         return self._death()
 

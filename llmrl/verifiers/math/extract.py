@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -67,6 +67,7 @@ _ANSWER_DENIED = re.compile(
     r"|\b(?:not\s+true|false|wrong|incorrect)\s+(?:that|to\s+\w+)\s[^\n.!?]{0,40}\banswer\b",
     re.IGNORECASE,
 )
+_ENDS_WITH_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}$")
 _EMPTY = re.compile(r"(?:[\s$~{}]|\\(?:[,;:! \\]|quad))*")
 _WRONG = (
     r"(?:wrong|incorrect|false|mistaken|invalid|(?:a|an|my)\s+(?:mistake|error)"
@@ -236,10 +237,12 @@ def find_answer(response: str) -> list[Found]:
     special = _SPECIAL.search(text)
     if special and special.start() > 0:
         text = text[: special.start()]
-    text = _BOX_TAGS.sub(lambda m: r"\boxed{" if m.group(1) == "begin" else "}", text)
-    if _OPEN_BOX.search(text):
-        if not _cut_off(text):
-            return _boxed(text)
+    if "_of_box|>" in text:
+        text = _BOX_TAGS.sub(lambda m: r"\boxed{" if m.group(1) == "begin" else "}", text)
+    if (opened := _last(_OPEN_BOX, text)) is not None:
+        closed = list(_closed(text))
+        if any(box[0] == opened.start() for box in closed) and not _ENDS_WITH_BOX.search(text[-20:]):
+            return _boxed(text, _outermost(closed))
         escaped = _last(_ESCAPED_END, text)
         return [Found(escaped.group(1).strip(), "boxed")] if escaped else []
     if (bare := _last(_BARE_BOX, text)) is not None:
@@ -254,8 +257,12 @@ def boxes(text: str) -> list[tuple[int, int, int]]:
     >>> [r"\boxed{\boxed{1}} \boxed{2"[a:b] for _, a, b in boxes(r"\boxed{\boxed{1}} \boxed{2")]
     ['\\boxed{1}']
     """
+    return _outermost(_closed(text))
+
+
+def _outermost(closed: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     outermost: list[tuple[int, int, int]] = []
-    for box in _closed(text):
+    for box in closed:
         while outermost and outermost[-1][0] > box[0]:
             outermost.pop()  # inside this one
         outermost.append(box)
@@ -275,23 +282,14 @@ def _closed(text: str) -> Iterator[tuple[int, int, int]]:
             yield *box, match.start()
 
 
-def _cut_off(text: str) -> bool:
-    """Whether the response ends inside its box."""
-    last = _last(_OPEN_BOX, text)
-    if re.search(r"\\(?:boxed|fbox)\s{0,4}$", text[-20:]):
-        return True
-    return last is not None and not any(box[0] == last.start() for box in _closed(text))
-
-
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     """The last place where a pattern matches, without keeping the others."""
     found = deque(pattern.finditer(text), maxlen=1)
     return found[0] if found else None
 
 
-def _boxed(text: str) -> list[Found]:
+def _boxed(text: str, found: list[tuple[int, int, int]]) -> list[Found]:
     """The last box with those joined to it; what is announced after it instead; nothing if it is taken back."""
-    found = boxes(text)
     if not found or _EMPTY.fullmatch(text, found[-1][1], found[-1][2]):
         return []
     before, after = text[max(0, found[-1][0] - 200) : found[-1][0]], text[found[-1][2] + 1 :][:20_000]

@@ -12,7 +12,8 @@ _NAMES = (
     r"|inf|infinity|theta|alpha|beta|choose|binom|floor|ceil|abs|det"
 )
 _PIECE = re.compile(
-    rf"(?<=\d)(?::| : )(?=\d)|\s+|\\[A-Za-z]+|\\.|(?:{_NAMES})(?![A-Za-z])|(?<![^\W\d_])(?:[A-Za-z]|[A-Z]{{2}})(?![^\W\d_])"
+    rf"(?<=\d)(?::| : )(?=\d)|\s+|\\[A-Za-z]+|\\.|(?:{_NAMES})(?![A-Za-z])"
+    r"|(?<![^\W\d_])(?:[A-Za-z]|[A-Z]{2})(?![^\W\d_])"
     r"|[,;.](?=\s*[-−+(\[{\d.π√])|[-−+*/^=<>≤≥≠≈±∓×·÷√π∞!⇒→°%'’|_$(){}\[\]\d½⅓⅔¼¾⅕⅛²³¹⁰⁴-⁹⁻⁺ⁿ∪∩∈]",
 )
 _ARTICLES = re.compile(

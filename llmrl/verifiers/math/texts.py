@@ -54,7 +54,9 @@ _MARKUP = re.compile(
 
 
 _LABEL = re.compile(rf"(?:{STYLE}\s*\{{)?\s*\(?([A-J])(?:\)[.:]?|[.:])\s*\}}?(?:[\s~]|\\[,;: ]|\\quad)*(?=[^\s}}])")
-_CHOICE = re.compile(rf"\$?(?:{STYLE}\s*\{{)?\s*(?i:option|choice|answer)?[\s:]*(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
+_CHOICE = re.compile(
+    rf"\$?(?:{STYLE}\s*\{{)?\s*(?i:option|choice|answer)?[\s:]*(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?"
+)
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -92,6 +94,7 @@ def with_decimal_commas(text: str) -> tuple[Node, ...]:
     return readings(text.replace(",", "."))
 
 
+@functools.lru_cache(maxsize=8_192)
 def clean(text: str) -> str:
     """Plain LaTeX without the markup around it.
 
@@ -105,13 +108,18 @@ def clean(text: str) -> str:
         text = inside.group(1)
     while text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1].rstrip()
-    text = _RUPEES.sub(r"\\rupee ", text)
+    if "Rs" in text:
+        text = _RUPEES.sub(r"\\rupee ", text)
     if (based := _DIGITS_IN_BASE.fullmatch(text)) is not None:
         text = rf"\text{{{based.group(1)}}}_{{{based.group(2)}}}"
-    text = _IS_ANSWER.sub("", text)
-    text = _FOR_ALL.sub("", text)
-    text = _ABOUT.sub(r" \\approx \1", text)
-    text = _FAMILY.sub(r", \1 \\in \\mathbb{\2}", text)
+    if "is the" in text:
+        text = _IS_ANSWER.sub("", text)
+    if "for " in text:
+        text = _FOR_ALL.sub("", text)
+    if "(" in text:
+        text = _ABOUT.sub(r" \\approx \1", text)
+    if "\\in" in text:
+        text = _FAMILY.sub(r", \1 \\in \\mathbb{\2}", text)
     if open_end := _OPEN_END.fullmatch(text):
         opening = "(" if open_end.group(1) == "]" else "["
         return f"{opening}{open_end.group(2)})"
