@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import with_dual_clip
-from llmrl.credit.credit import (
+from llmrl.credit import (
     Credit,
     GroupAdvantage,
     KeepAll,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import kl_term, with_dual_clip
-from llmrl.credit.credit import Credit, GroupAdvantage, LeaveOneOut
+from llmrl.credit import Credit, GroupAdvantage, LeaveOneOut
 from llmrl.losses.aggregate import FixedLength, SequenceMean
 from llmrl.losses.clip import PPOClip
 from llmrl.losses.ratio import TokenRatio

@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.credit.credit import Groups
+from llmrl.credit import Groups
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.records import Record, is_correct
 

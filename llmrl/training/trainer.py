@@ -20,7 +20,6 @@ from tensordict import TensorDict, TensorDictBase
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
-from llmrl.credit.history import PastRewards
 from llmrl.errors import ConfigError
 from llmrl.keys import Key
 from llmrl.policies.critic import Critic
@@ -37,6 +36,7 @@ from llmrl.training.faults import Memory, TrainingError, sized
 from llmrl.training.learner import Learner
 from llmrl.training.measures import Measures, credited, describe, fetch, first_advantage, mismatch
 from llmrl.training.metrics import MetricsFile, Sums
+from llmrl.training.past_rewards import PastRewards
 
 
 @dataclass

@@ -11,7 +11,7 @@ from table import evaluate
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
-from llmrl.credit.credit import (
+from llmrl.credit import (
     GAE,
     GroupAdvantage,
     KeepAll,

@@ -73,8 +73,9 @@ _WRONG = (
     r"(?:wrong|incorrect|false|mistaken|invalid|(?:a|an|my)\s+(?:mistake|error)"
     r"|not\s+(?:\w+\s+){0,2}(?:right|correct|true|valid))"
 )
+_MISTAKEN = r"(?:wrong|incorrect|mistaken|(?:a|an|my)\s+(?:mistake|error)|not\s+(?:\w+\s+)?(?:right|correct))"
 _DENIES = re.compile(
-    r"(?:\b(?:not|never|cannot\s+be|rather\s+than|instead\s+of|other\s+than)|n['’]t(?:\s+be)?)"
+    r"(?:\b(?:not|never|cannot\s+be|rather\s+than|instead\s+of)|n['’]t(?:\s+be)?)"
     r"(?:\s+(?:equal(?:\s+to)?|exactly|simply|just|be))?[\s:$*(\\\[]*$"
     r"|\b(?:wrong|incorrect|false|mistake|not\s+true)\s+(?:to|that)\b[^.!?\n]*$"
     r"|\b(?:suppose|assume|assuming|imagine)(?:\s+that)?(?:\s+\w+){0,4}[\s:$=(]*$"
@@ -85,13 +86,15 @@ _DENIES = re.compile(
 _TAKES_BACK = re.compile(
     rf"[\s$*.,;:)\]\\]*(?:\?\s*(?:no|not)\b|(?:(?:which|that|this|it)\s+)?"
     rf"(?:(?:is|was|are|would\s+be|must\s+be|may\s+be|seems|looks)\s+(?:(?:also|clearly|obviously|actually|probably)\s+)?"
-    rf"(?:{_WRONG}|not\b(?!\s+(?:only|hard|difficult|surprising))|n['’]t\b)|(?:isn|wasn|can|couldn)['’]t\b|cannot\b|fails\b))",
+    rf"(?:{_WRONG}|(?:not|n['’]t)(?:\s+(?:the|my|a|an)\s+(?:\w+\s+)?(?:answers?|solutions?|value|result)\b|\s+(?:possible|it|so)\b"
+    r"|\s*[.,;!]|\s*$))|(?:isn|wasn)['’]t\s+(?:the\s+)?(?:\w+\s+)?(?:answer|right|correct)|(?:cannot|can['’]t)\s+be\b|fails\b))",
     re.IGNORECASE,
 )
 """What follows an answer and says that it is none: "is incorrect"."""
 _RETRACTS = re.compile(
-    rf"\b(?:(?:that|this|it|which|answer|result|above|i)(?:\s+(?:is|was|am|were|must\s+be|seems)|['’](?:s|m))\s+"
-    rf"(?:(?:also|clearly|actually|completely|probably|all)\s+)?{_WRONG}\b|(?:this|that|it|the\s+above)(?:\s+is|['’]s)\s+not\s+the\b"
+    rf"\b(?:(?:that|this|it|answer|result|above|i)(?:\s+(?:is|was|am|were|must\s+be|seems)|['’](?:s|m))\s+"
+    rf"(?:(?:also|clearly|actually|completely|probably|all)\s+)?{_MISTAKEN}\b"
+    r"|(?:this|that|it|the\s+above)(?:\s+is|['’]s)\s+not\s+the\s+(?:\w+\s+)?(?:answer|solution|value|result)\b"
     r"|(?:made|is|was|contains|be)\s+(?:a|an|some)\s+(?:\w+\s+)?(?:mistake|error|slip)"
     r"|(?:scratch|ignore|disregard|forget)\s+(?:that|this|the)\b|i\s+(?:take\s+(?:that|it)\s+back|misread|miscalculated)"
     r"|(?:wait|oops|hmm|no|sorry)\W{1,4}(?:\w+\W+){0,4}?(?:wrong|incorrect|mistake|error|not\s+right))",
