@@ -63,7 +63,7 @@ _ESCAPED_END = re.compile(r"\\boxed\s{0,4}\{([^{}\\]{1,200})\\\}(?![^{}]*\\boxed
 _REASONS = re.compile(r"\b(?:so|then|thus|hence|therefore|because|since|gives?|implies)\b", re.IGNORECASE)
 _UNSURE = re.compile(r"[^\n.!?]{1,60}\?\s*(?:no\b|not\b|$)", re.IGNORECASE)
 _ANSWER_DENIED = re.compile(
-    r"\banswers?\s*(?:is|:)\s*[^\n.!?]{1,40}(?:\?|\s(?:is|was)\s+(?:wrong|incorrect|false|not\b))"
+    r"\banswers?\s{0,4}(?:is|:)\s{0,4}[^\s.!?][^\n.!?]{0,40}(?:\?|\s(?:is|was)\s+(?:wrong|incorrect|false|not\b))"
     r"|\b(?:not\s+true|false|wrong|incorrect)\s+(?:that|to\s+\w+)\s[^\n.!?]{0,40}\banswer\b",
     re.IGNORECASE,
 )
