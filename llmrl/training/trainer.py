@@ -151,11 +151,12 @@ class Trainer:
                 rollouts = self.without_faults(rollouts)
                 sampled.append(rollouts)
                 self.problems.observe(self.counters.step, pass_rates(rollouts.records))
+                rollouts.data[keys.SHAPED_REWARD] = rollouts.data[keys.REWARD]
                 if not len(rollouts):
                     continue  # every prompt was too long
                 keep = credit.keep(rollouts.data)  # by what the verifier said, before any shaping
                 for shape in credit.shape:
-                    rollouts.data[keys.REWARD] = shape(rollouts.data)
+                    rollouts.data[keys.SHAPED_REWARD] = shape(rollouts.data)
                 if keep.any():
                     kept.append(rollouts.select(keep))
                     missing -= int(rollouts.data[keys.GROUP][keep].unique().numel())
