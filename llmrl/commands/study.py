@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,8 +24,8 @@ from llmrl.study.results import Results
 class StudyOptions:
     """Compare algorithms on small exact tasks, over seeds, with intervals.
 
-    Everything but --yes may stand in a YAML file (--config); options given beside it win. The same command goes on with what
-    was not finished. Tasks: docs/suite.md.
+    Everything but --yes may stand in a YAML file (--config); options given beside it win. The same command goes on
+    with what was not finished. Tasks: docs/suite.md.
     """
 
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -85,11 +84,7 @@ def read_config(path: Path) -> StudyOptions:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold options by name, such as 'algos: [dapo, gspo]'.")
-    known = {
-        f.name: getattr(StudyOptions(), f.name)
-        for f in dataclasses.fields(StudyOptions)
-        if f.name not in ("config", "yes")
-    }
+    known = {name: value for name, value in vars(StudyOptions()).items() if name not in ("config", "yes")}
     numbers = {"learning_rates": float, "updates": int, "lags": int, "tasks": str, "algos": str}
     values: dict[str, Any] = {}
     for name, value in content.items():

@@ -20,7 +20,8 @@ def options(tmp_path: Path, text: str, *arguments: str) -> study.StudyOptions:
 
 class TestOptions:
     def test_a_file_gives_options_and_the_command_line_wins(self, tmp_path):
-        text = "algos: [dapo, 'erc+dapo[low=0.9]']\nseeds: 3\nlearning_rates: [1e-3, 0.1]\nrerun_shipped: true\noutput: here\n"
+        text = "algos: [dapo, 'erc+dapo[low=0.9]']\nseeds: 3\nlearning_rates: [1e-3, 0.1]\n"
+        text += "rerun_shipped: true\noutput: here\n"
         given = options(tmp_path, text, "--seeds", "7")
         assert given.algos == ("dapo", "erc+dapo[low=0.9]")
         assert given.learning_rates == (0.001, 0.1)
@@ -47,7 +48,8 @@ class TestCommand:
         arguments = ["study", *QUICK, "--algos", "dapo", "gspo", "--seeds", "2", "--output", str(tmp_path)]
         assert cli.main(arguments) == 0
         shown = capsys.readouterr().out
-        assert "gspo" in shown and "2 seeds, at least 5" in shown
+        assert "gspo" in shown
+        assert "2 seeds, at least 5" in shown
         assert (tmp_path / "page.html").is_file()
 
     @pytest.mark.parametrize(

@@ -78,7 +78,8 @@ class TestNumbers:
         sampled = torch.rand(machine.after.shape, generator=generator) < 0.3
         inside, outside = divergence(machine, old, new, sampled)
         assert inside + outside == pytest.approx(kl)
-        assert inside > 0 and outside > 0
+        assert inside > 0
+        assert outside > 0
 
     @pytest.mark.parametrize("name", EXACT)
     def test_every_answer_ends_somewhere(self, name):
@@ -148,16 +149,14 @@ class TestRuns:
 
     def test_with_one_update_per_rollout_clips_and_gates_change_nothing(self):
         task = EXACT["carry"]
-        curves = [
-            run(task, algorithm(name), 0, short(task, updates=1)).curves["score"]
-            for name in ("dapo", "erc+dapo", "gppo")
-        ]
+        names, settings = ("dapo", "erc+dapo", "gppo"), short(task, updates=1)
+        curves = [run(task, algorithm(name), 0, settings).curves["score"] for name in names]
         assert curves[0] == curves[1]
         assert curves[0] == pytest.approx(curves[2], abs=1e-6)
 
     def test_refills_choice_and_shaping_are_left_out(self):
         credit = compared(algorithm("dapo")).credit
-        assert credit.shape == () and credit.keep == KeepAll() and credit.max_refills == 0
+        assert (credit.shape, credit.keep, credit.max_refills) == ((), KeepAll(), 0)
         assert credit.advantage == algorithm("dapo").credit.advantage
 
     def test_responses_are_rewarded_by_what_they_end_in(self):

@@ -42,7 +42,7 @@ class TestNames:
     def test_a_wrong_task_is_named_with_the_nearest(self):
         with pytest.raises(UserError, match="Did you mean 'carry'"):
             make_grid(algorithms=["dapo"], tasks=["cary"], seeds=[0])
-        with pytest.raises(ConfigError, match="must be an llmrl.study.ExactTask"):
+        with pytest.raises(ConfigError, match=r"must be an llmrl\.study\.ExactTask"):
             make_grid(algorithms=["dapo"], tasks=["math:pi"], seeds=[0])
 
     @pytest.mark.parametrize(
@@ -76,14 +76,16 @@ class TestNames:
 class TestRunning:
     def test_what_raises_is_a_row(self):
         (row,) = run_cells(make_grid(algorithms=["objectives:failing"], seeds=[0], **QUICK))
-        assert row.failed and not row.summary
+        assert row.failed
+        assert not row.summary
         assert row.error.startswith("ArithmeticError: this objective cannot count (objectives.py:")
 
     @pytest.mark.slow
     def test_a_process_that_dies_is_a_row_and_the_others_are_run(self):
         cells = make_grid(algorithms=["dapo", "objectives:deadly", "gspo"], seeds=[0, 1], **QUICK)
         rows = list(run_cells(cells, jobs=2))
-        assert {row.cell for row in rows} == set(cells) and len(rows) == len(cells)
+        assert {row.cell for row in rows} == set(cells)
+        assert len(rows) == len(cells)
         assert {row.cell.algorithm for row in rows if row.failed} == {"objectives:deadly"}
         alone = run_cell(cells[0])
         assert next(r for r in rows if r.cell == cells[0]).summary == alone.summary
@@ -144,7 +146,7 @@ class TestResuming:
 
     def test_a_study_that_takes_too_long_does_not_start(self, tmp_path):
         with pytest.raises(ConfigError, match=r"would take about .*--yes"):
-            run(output=tmp_path, algorithms=["dapo"], seeds=100_000, tasks=["hack"], allow_seconds=60)
+            run(output=tmp_path, algorithms=["dapo"], seeds=500, tasks=["hack"], allow_seconds=1)
         assert not list((tmp_path / "cells").iterdir())
 
     def test_the_baseline_must_be_there(self, tmp_path):

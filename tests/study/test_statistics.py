@@ -63,7 +63,8 @@ class TestIntervals:
         data = [rng.normal([[0.0], [5.0]], [[0.1], [1.0]], (2, 20))]
         value, low, high = estimate_curve(data)
         assert value.shape == low.shape == high.shape == (2,)
-        assert (low < value).all() and (value < high).all()
+        assert (low < value).all()
+        assert (value < high).all()
         assert high[1] - low[1] > 3 * (high[0] - low[0])
 
     @pytest.mark.parametrize(("seeds", "least"), [(20, 0.88), (5, 0.75)])
