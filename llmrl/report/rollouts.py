@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
-from llmrl.losses.batch import MissingEntry
+from llmrl.keys import MissingEntry
 from llmrl.policies.loading import PolicyError, local_folder
 from llmrl.report.runs import Run, parse_line
 from llmrl.report.tokens import trust_region

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.module import NetworkFreeLoss
+from llmrl.losses.module import BatchLoss
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
@@ -34,7 +34,7 @@ class Learner:
     """Updates the weights of a policy, and of a critic where there is one."""
 
     policy: Policy
-    loss: NetworkFreeLoss
+    loss: BatchLoss
     """Maps a scored micro-batch to ``loss_*`` and metrics; its losses add up over micro-batches."""
     options: TrainConfig
     memory: Memory
@@ -94,9 +94,9 @@ class Learner:
         sums = Sums()
         for part in batch.micro_batches(budget, self.policy.forward_pass):
             with sized(part, self.policy.forward_pass):
-                scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes)
+                scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes, layout=part.layout)
                 part.put_back(scored, notes)
-                out = self.loss(scored if self.critic is None else self.critic(scored))
+                out = self.loss(scored if self.critic is None else self.critic(scored, part.layout))
                 total_loss(out).backward()
                 self._add_to_masters()
             sums.add(out, part.tokens)
