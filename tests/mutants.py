@@ -41,6 +41,7 @@ RECIPES = ("tests/losses/test_parity.py", "tests/algorithms/test_algorithm.py", 
 TERMS = ("tests/losses/test_terms.py",)
 MODULE = ("tests/losses/test_torchrl.py",)
 CREDIT = ("tests/credit/test_credit.py",)
+SHAPED = ("tests/credit/test_shaped_reward.py",)
 HISTORY = ("tests/credit/test_history.py",)
 
 
@@ -363,6 +364,14 @@ MUTANTS = [
         "return per_token(td, reward - baseline)",
         CREDIT,
     ),
+    # raw and shaped rewards
+    Mutant("algorithms/dapo.py", "overlong_penalty: float = 0.5", "overlong_penalty: float = 1.0", SHAPED),
+    Mutant(GROUPS, "groups = Groups(td, raw=True)", "groups = Groups(td)", SHAPED),
+    Mutant(GROUPS, "td.get(keys.SHAPED_REWARD, td[keys.REWARD])", "td[keys.REWARD]", SHAPED),
+    Mutant(TERM, "reward = self.read(tensordict, keys.REWARD)", "reward = tensordict['shaped_reward']", SHAPED),
+    Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
+    Mutant(CLIP, "        _check_one_sign(batch)\n", "", SHAPED),
+    Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
     # earlier steps
     Mutant(
         PAST,

@@ -16,8 +16,8 @@ Keep = Callable[[TensorDict], Tensor]
 
 
 def reward_of(td: TensorDict) -> Tensor:
-    """Rewards [N], float64: group statistics of float32 rewards are not exact."""
-    return td[keys.REWARD].reshape(td.batch_size[0]).double()
+    """Rewards [N] after the recipe's shaping, float64: group statistics of float32 rewards are not exact."""
+    return td.get(keys.SHAPED_REWARD, td[keys.REWARD]).reshape(td.batch_size[0]).double()
 
 
 def valid_of(td: TensorDict) -> Tensor:
@@ -29,10 +29,11 @@ def valid_of(td: TensorDict) -> Tensor:
 
 
 class Groups:
-    """Statistics of the valid rewards of each group; ids are arbitrary integers."""
+    """Statistics of the valid rewards of each group, shaped ones unless ``raw``; ids are arbitrary integers."""
 
-    def __init__(self, td: TensorDict) -> None:
-        self.reward, self.valid = reward_of(td), valid_of(td)
+    def __init__(self, td: TensorDict, *, raw: bool = False) -> None:
+        self.reward = td[keys.REWARD].reshape(td.batch_size[0]).double() if raw else reward_of(td)
+        self.valid = valid_of(td)
         _, self.index, self.rows = td[keys.GROUP].reshape(-1).unique(return_inverse=True, return_counts=True)
         self.count = self.sum(self.valid.double())
         self.largest = self._extreme("amax", -torch.inf)
@@ -100,5 +101,5 @@ class MixedRewards:
         >>> MixedRewards()(td)
         tensor([ True,  True, False, False])
         """
-        groups = Groups(td)
+        groups = Groups(td, raw=True)
         return ((groups.largest > groups.smallest) | (groups.rows == 1))[groups.index]

@@ -69,13 +69,13 @@ def _standardised(reward: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return torch.where(std > 0, (reward - mean) / torch.where(std > 0, std, 1), 0)
 
 
-def reward_statistics(td: TensorDict) -> Tensor:
+def reward_statistics(td: TensorDict, *, raw: bool = False) -> Tensor:
     """Of each row's group: 1 (0 without any verdict), mean and sample deviation of its rewards.
 
     Returns:
         [N, 3], float64; the deviation of equal rewards is exactly 0.
     """
-    groups = Groups(td)
+    groups = Groups(td, raw=raw)
     std = torch.where(groups.uniform(), 0, groups.std(1))
     return torch.stack(((groups.count > 0).double(), groups.mean(), std), 1)[groups.index]
 

@@ -26,7 +26,7 @@ class SoftOverlong:
     window: int = 4_096
     """How many tokens before the limit the penalty begins."""
     penalty: float = 1.0
-    """The largest penalty."""
+    """The largest penalty: half the reward's range in the paper, so 1 for rewards of +1 and -1, 0.5 for 1 and 0."""
 
     def __post_init__(self) -> None:
         if not 0 < self.window <= self.limit:
@@ -43,7 +43,7 @@ class SoftOverlong:
         >>> SoftOverlong(limit=10, window=4)(td)
         tensor([[0.2500]])
         """
-        reward = td[keys.REWARD]
+        reward = td.get(keys.SHAPED_REWARD, td[keys.REWARD])
         length = td[keys.MASK].sum(1).to(reward.dtype)
         over = ((length - (self.limit - self.window)) / self.window).clamp(0, 1)
         return reward - self.penalty * over.reshape(reward.shape)

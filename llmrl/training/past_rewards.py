@@ -33,6 +33,13 @@ class PastRewards:
         past = torch.tensor([self.of_problem.get(i, nothing) for i in problem_ids], dtype=torch.float64).to(
             td[keys.REWARD].device
         )
-        merged = merge_statistics(past, reward_statistics(td)).tolist()
-        self.of_problem |= {i: (row[0], row[1], row[2]) for i, row in zip(problem_ids, merged, strict=True)}
+        now = reward_statistics(td, raw=True)
+        seen: set[int] = set()
+        for row, (problem, group) in enumerate(zip(problem_ids, td[keys.GROUP].reshape(-1).tolist(), strict=True)):
+            # One visit per group: a problem may stand in two groups of a step, and both count.
+            if group not in seen:
+                seen.add(group)
+                before = torch.tensor([self.of_problem.get(problem, nothing)], dtype=torch.float64)
+                visits, mean, deviation = merge_statistics(before, now[row : row + 1].cpu())[0].tolist()
+                self.of_problem[problem] = (visits, mean, deviation)
         return past
