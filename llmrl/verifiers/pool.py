@@ -38,6 +38,10 @@ class Outcome:
     """What went wrong."""
 
 
+def _made_again(function: str, size: int, deadline: float, memory: int) -> WorkerPool:
+    return WorkerPool(function, size=size, deadline=deadline, memory=memory)
+
+
 class WorkerPool:
     """Calls ``function`` in killable processes.
 
@@ -66,6 +70,10 @@ class WorkerPool:
         self._reset()
         _POOLS.add(self)
         weakref.finalize(self, _kill, self._all)  # when nobody holds the pool, and at exit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, also in another process, has the same options and workers of its own."""
+        return _made_again, (self.function, self.size, self.deadline, self.memory)
 
     def _reset(self) -> None:
         self._idle.clear()

@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
 import llmrl
-from llmrl.envs.text import FreeText
+from llmrl.envs.spaces import FreeText
 from llmrl.verifiers.verdict import Verdict
 
 ENV = "llmrl/MATH-v0"
