@@ -18,8 +18,10 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from llmrl.envs.columns import COLUMNS, WORKED, last_box
+from llmrl.envs.files import files_of_split
+from llmrl.envs.tables import DataError, rows
 from llmrl.evaluation.estimators import wilson
-from llmrl.envs.files import COLUMNS, DataError, files_of_split, last_box, rows
 from llmrl.registry import suggest
 from llmrl.verifiers import STATUSES, Verdict, Verifier, check_gold, verifier
 
@@ -239,7 +241,7 @@ def _places(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 
 def _gold(row: Mapping[str, Any], column: str | None, place: str) -> str:
     if column is None:
-        column = next((name for name in COLUMNS["answer"] if name in row), None)
+        column = next((name for name in COLUMNS["answer"] if name in row and name not in WORKED), None)
     if column is None and isinstance(solution := row.get("solution"), str):
         return last_box(solution) or ""
     # GSM8K keeps the working and the answer in one column.

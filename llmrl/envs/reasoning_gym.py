@@ -120,7 +120,7 @@ class ReasoningGymEnv(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         problems = ReasoningGymProblems(task, split, seed, config)
-        super().__init__(problems, verifier, render_mode=render_mode)
+        super().__init__(problems, verifier, source_name=task, render_mode=render_mode)
 
 
 ReasoningGymEnv_vector = vector_of(ReasoningGymEnv)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -46,6 +46,7 @@ class TextEnv(gymnasium.Env[str, str]):
     Args:
         problems: where problems come from.
         verifier: name of a verifier, ``module:function``, or a verifier.
+        source_name: where the problems come from, for titles.
         render_mode: ``human`` prints each turn, ``ansi`` returns it as text from ``render``.
     """
 
@@ -58,11 +59,13 @@ class TextEnv(gymnasium.Env[str, str]):
         problems: Problems,
         verifier: str | Verifier = "math",
         *,
+        source_name: str = "",
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode must be 'human', 'ansi' or None, got {render_mode!r}.")
         self.problems = problems
+        self.source_name = source_name
         self.verifier = find_verifier(verifier)
         self.render_mode = render_mode
         self.observation_space = FreeText()
@@ -75,6 +78,15 @@ class TextEnv(gymnasium.Env[str, str]):
         self._running = False
         self._info: dict[str, Any] = {}
         self._ahead: tuple[str, Verdict | None] | None = None
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with what an automatic choice among them comes to on this machine now."""
+        return dict(options)
+
+    def title(self, env_id: str) -> str:
+        """What reports call the problems: the environment's id, and where they come from."""
+        return f"{env_id} ({self.source_name})" if self.source_name else env_id
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Ask a problem.

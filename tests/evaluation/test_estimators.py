@@ -97,9 +97,9 @@ def test_of_shares_the_general_interval_is_that_of_agresti_and_coull():
 @given(st.lists(st.sampled_from([0.0, 0.125, 0.5, 1.0]) | st.floats(0, 1), min_size=1, max_size=60), st.booleans())
 def test_no_interval_is_a_point_and_each_holds_its_mean(values, paired):
     found = estimate([2 * v - 1 for v in values], (-1.0, 1.0)) if paired else estimate(values)
-    assert found.low <= found.mean + 1e-12 and found.mean - 1e-12 <= found.high
+    assert found.low - 1e-12 <= found.mean <= found.high + 1e-12
     assert found.high - found.low > 0.5 / len(values) ** 0.5 / 10
-    assert found.low >= (-1 if paired else 0) and found.high <= 1
+    assert (-1 if paired else 0) <= found.low < found.high <= 1
 
 
 def test_intervals_cover_what_they_say():
@@ -127,6 +127,7 @@ def test_the_estimators_load_no_torch():
     code = "import sys; from llmrl.evaluation import pass_at_k, estimate; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
 
 def test_mcnemar_by_hand():
     # 1 against 7: twice the chance of at most one head in eight throws, (1 + 8) / 256.

@@ -79,6 +79,7 @@ class GeneratedProblems:
     """
 
     size = None
+    name = "generated"
 
     def __init__(
         self,
