@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
+from llmrl.terminal import Terminal
 from llmrl.training.config import Config
 
 STOPPED = 3
@@ -27,7 +26,7 @@ def run(config: Config) -> int:
         return 0
     if not done.finished:
         return STOPPED
-    console = Console()
+    console = Terminal()
     for path in [*(f"plot: {path}" for path in plot_run(done.folder)), f"model: {done.folder / 'latest'}"]:
-        console.print(path, markup=False, highlight=False, soft_wrap=True)
+        console.say(path)
     return 0

@@ -33,6 +33,8 @@ TEST = frozenset({"test", "testing", "eval", "evaluation"})
 VALIDATION = frozenset({"validation", "valid", "val", "dev"})
 MAIN = ("main", "default")
 """Subsets that are taken without asking where a data set has several."""
+GOLDS_TRIED = 5000
+"""Gold answers that are tried at most where those that cannot be parsed are kept."""
 log = logging.getLogger(__name__)
 
 
@@ -119,7 +121,7 @@ def open_data(
         raise DataError(
             f"test_share must be at least 0 and below 1, got {test_share!r}: it is a share of the problems."
         )
-    if options.split not in ("train", "test", "all"):
+    if options.split not in (None, "train", "test", "all"):
         raise DataError(f"There is no split {options.split!r}. {suggest(str(options.split), ('train', 'test', 'all'))}")
     if not isinstance(source, (str, Path)):
         return _read(_Given(source), (), options, test_share, subset, name)
@@ -174,7 +176,9 @@ def _read(
     from llmrl import verifiers
 
     check = verifiers.check_gold if options.check else None
-    problems = ListedProblems(select(found, options.subjects, options.levels, title), name, title, check)
+    # Where they are kept, the check is for a warning alone, and may not take a minute.
+    tried = GOLDS_TRIED if options.bad_gold == "keep" else None
+    problems = ListedProblems(select(found, options.subjects, options.levels, title), name, title, check, tried)
     if (complaint := problems.resolve_bad_golds(options.bad_gold)) is not None:
         log.warning("%s: %s", problems, complaint)
     return problems

@@ -33,6 +33,7 @@ class ListedProblems:
         name: where they come from, in a word or two.
         title: how many, and of which files.
         check_gold: says what is wrong with a gold answer, or None.
+        tried: on how many of them it is tried, evenly chosen; None: on all.
 
     Attributes:
         bad_golds: (id, answer, complaint) of every problem that ``check_gold`` found wrong.
@@ -44,13 +45,17 @@ class ListedProblems:
         name: str,
         title: str,
         check_gold: Callable[[str], str | None] | None = None,
+        tried: int | None = None,
     ) -> None:
         self._problems = list(problems)
         self.name = name
         self._title = title
+        self._tried = self._problems
         self.bad_golds: list[tuple[str, str, str]] = []
         if check_gold is not None:
-            for problem in self._problems:
+            step = 1 if tried is None else max(1, -(-len(self._problems) // tried))
+            self._tried = self._problems[::step]
+            for problem in self._tried:
                 if (complaint := check_gold(problem.answer)) is not None:
                     self.bad_golds.append((problem.id, problem.answer, complaint))
 
@@ -84,7 +89,8 @@ class ListedProblems:
             return None
         shown = "; ".join(f"{i}: {_cut(answer)} ({why})" for i, answer, why in self.bad_golds[:10])
         more = f"; and {len(self.bad_golds) - 10} more" if len(self.bad_golds) > 10 else ""
-        text = f"{len(self.bad_golds)} of {len(self)} gold answers cannot be parsed: {shown}{more}."
+        some = "" if len(self._tried) == len(self) else f", of which {len(self._tried)} were tried,"
+        text = f"{len(self.bad_golds)} of {len(self)} gold answers{some} cannot be parsed: {shown}{more}."
         if action == "error":
             raise DataError(f"{text} Correct them, or choose bad_gold='drop' or 'keep'.")
         if action == "drop":

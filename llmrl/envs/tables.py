@@ -127,33 +127,43 @@ def _object(line: bytes, first: bool, place: str) -> Mapping[str, Any]:
 
 
 def _loads(text: str) -> Any:
-    """JSON, where numbers that no double can hold stay texts and NaN is refused.
+    """JSON, where whole numbers of thousands of digits stay texts and NaN is refused.
 
     Raises:
         ValueError: it is no JSON, is nested too deeply, or holds a number that is none.
     """
     try:
-        return _DECODER.decode(text)
+        try:
+            return _DECODER.decode(text)
+        except ValueError as error:
+            if isinstance(error, (json.JSONDecodeError, _NotANumber)):
+                raise
+            return _PATIENT.decode(text)  # Python makes no numbers of so many digits
     except RecursionError as error:
         raise ValueError("lists or objects are nested too deeply to be read.") from error
 
 
+class _NotANumber(ValueError):
+    """A number that no answer could be."""
+
+
 def _integer(digits: str) -> int | str:
-    return digits if len(digits) > 300 else int(digits)
+    return digits if len(digits) > 4000 else int(digits)
 
 
 def _float(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
-        raise ValueError(f"the number {digits} is too large. Write it as text.")
+        raise _NotANumber(f"the number {digits} is too large. Write it as text.")
     return value
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number. Write null where a value is missing.")
+    raise _NotANumber(f"{name} is no number. Write null where a value is missing.")
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_no_number)
+_DECODER = json.JSONDecoder(parse_float=_float, parse_constant=_no_number)
+_PATIENT = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_no_number)
 
 
 def _whole(file: Path) -> bytes:

@@ -16,6 +16,7 @@ import gymnasium
 from llmrl.envs.problems import Problem, Problems
 from llmrl.envs.spaces import FreeText
 from llmrl.registry import suggest
+from llmrl.text import visible
 from llmrl.verifiers.verdict import Verdict, Verifier
 
 RANDOM_PROBLEMS = 4096
@@ -169,7 +170,7 @@ class TextEnv(gymnasium.Env[str, str]):
         if self.render_mode is not None:
             self._rendered.append(render())
         if self.render_mode == "human":
-            print(self._rendered[-1])
+            print(visible(self._rendered[-1]))
 
     def _check(self, action: str) -> Problem:
         if self.problem is None or not self._running:

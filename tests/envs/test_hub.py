@@ -136,8 +136,8 @@ def test_the_files_of_a_split_are_fetched_once_and_kept(tmp_path, hub):
 def test_a_data_set_by_its_name(tmp_path, hub):
     for split, size in (("train", 5), ("test", 3)):
         found = client(tmp_path, hub.url, name="openai/gsm8k", split=split)
-        assert found[0] == size
-        assert found[2] == "openai/gsm8k"
+        assert found[0][0] == size
+        assert found[0][2] == "openai/gsm8k"
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path):

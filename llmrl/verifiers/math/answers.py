@@ -70,6 +70,16 @@ class Pieces:
 
 
 @dataclass(frozen=True, slots=True)
+class Builder:
+    """All values of an element whose parameters meet conditions; the parameters have names of their own: #1, #2."""
+
+    element: Answer
+    conditions: tuple[Answer, ...]
+    whole: bool = False
+    """Whether there is one parameter, which runs through the integers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Combined:
     """An intersection or difference that is not worked out."""
 
@@ -101,6 +111,8 @@ class Ratio:
     items: tuple[Answer, ...]
     half: str = ""
     """``timeam`` or ``timepm``."""
+    clock: bool = False
+    """Whether they are written as a time of the day is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,4 +128,4 @@ class Dots:
     """The dots in a sequence."""
 
 
-Answer = Scalar | Words | Sequence | Matrix | Pieces | Combined | Equation | Inequality | Ratio | Based | Dots
+Answer = Scalar | Words | Sequence | Matrix | Pieces | Builder | Combined | Equation | Inequality | Ratio | Based | Dots

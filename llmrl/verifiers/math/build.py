@@ -8,6 +8,7 @@ from llmrl.verifiers.math.algebra import Algebra
 from llmrl.verifiers.math.answers import (
     Answer,
     Based,
+    Builder,
     Combined,
     Dots,
     Equation,
@@ -21,11 +22,23 @@ from llmrl.verifiers.math.answers import (
 from llmrl.verifiers.math.evaluate import evaluate, is_reduced, is_rounding
 from llmrl.verifiers.math.line import LINE, as_pieces, between, inequality, infinite, meet, outside
 from llmrl.verifiers.math.parsing.limits import Unreadable
-from llmrl.verifiers.math.parsing.tree import Node, children, choose, has_pm, name, name_like, plain, unsigned
+from llmrl.verifiers.math.parsing.tree import (
+    Node,
+    children,
+    choose,
+    has_pm,
+    name,
+    name_like,
+    plain,
+    rename,
+    symbols,
+    unsigned,
+)
 from llmrl.verifiers.math.values import number
 
 _EVERYTHING = ("all real numbers", "all reals", "all real number", "real numbers", "reals")
 _NOTHING = ("no solution", "no solutions", "no real solutions", "no real solution", "empty set")
+_INTEGERS = Node("const", ("bbZ",))
 _REALS = (Node("const", ("bbR",)), Node("sym", ("R",)))
 
 
@@ -36,7 +49,7 @@ def build(node: Node, do: Algebra) -> Answer:
     >>> [type(build(parse(text), Algebra())).__name__ for text in ("2x", "(1, 2]", "x = 3", "1, 2")]
     ['Scalar', 'Pieces', 'Equation', 'Sequence']
     """
-    if has_pm(node) and node.kind != "list":
+    if has_pm(node) and node.kind not in ("list", "set"):
         both = [build(choose(node, sign), do) for sign in (1, -1)]
         return both[0] if both[0] == both[1] else Sequence("list", tuple(both), joiner="pm")
     return _BUILDERS.get(node.kind, _value)(node, do)
@@ -49,7 +62,7 @@ def _value(node: Node, do: Algebra) -> Answer:
     if node.kind in ("mul", "div", "neg") and (scaled := _scaled(node, do)) is not None:
         return scaled
     if node.kind == "mul" and _point(node):
-        return build(node.args[1], do)
+        return build(Node("rel", (("=",), node.args)), do)
     return _scalar(node, do)
 
 
@@ -108,15 +121,31 @@ def _words(node: Node, do: Algebra) -> Answer:
 def _ratio(node: Node, do: Algebra) -> Answer:
     first, *rest = node.args[0]
     if first.kind in ("text", "word") and len(first.args[0].strip("*")) > 2 and len(rest) == 1:
-        return build(rest[0], do)  # "Area: 5"
-    return Ratio(tuple(build(item, do) for item in node.args[0]), node.args[1])
+        label = first.args[0].strip("* :").lower()  # "Area: 5"
+        return Equation((Words(label), build(rest[0], do)), (label, None))
+    return Ratio(tuple(build(item, do) for item in node.args[0]), node.args[1], _clock(node.args[0]))
+
+
+def _clock(items: tuple[Node, ...]) -> bool:
+    """Whether the numbers are written as a time of the day is: 9:05, 12:30:00."""
+    written = [item.args[1] if item.kind == "num" else "" for item in items]
+    hours, *rest = written
+    if not rest or len(rest) > 2 or not (hours.isdigit() and len(hours) <= 2 and int(hours) <= 24):
+        return False
+    return all(part.isdigit() and len(part) == 2 and int(part) < 60 for part in rest)
 
 
 def _based(node: Node, do: Algebra) -> Answer:
     digits, base = node.args
+    if base.isdigit() and not 2 <= int(base[:4]) <= 36:
+        raise Unreadable(f"the base {base}")
     if digits.isdigit() and base.isdigit() and int(max(digits)) >= int(base):
         raise Unreadable(f"the digits {digits} in base {base}")
     return Based(digits, base)
+
+
+def _date(node: Node, do: Algebra) -> Answer:
+    return Words("date " + " ".join(map(str, node.args)))
 
 
 def _dots(node: Node, do: Algebra) -> Answer:
@@ -140,15 +169,26 @@ def _list(node: Node, do: Algebra) -> Answer:
     items, joiners = node.args
     if not items:
         raise Unreadable("nothing is there")
+    if (family := _family(items, do)) is not None:
+        return family
     built = _items(items, do)
-    joiner = "or" if "or" in joiners else "and" if set(joiners) == {"and"} else ","
-    sets = [item for item in built if isinstance(item, Pieces)]
-    if len(sets) == len(built):
-        if joiner == "or":
+    joiner = next((sign for sign in ("lor", "or") if sign in joiners), None)
+    joiner = joiner or (joiners[0] if len(set(joiners)) == 1 else ",")
+    sets = [pieces for item in built if (pieces := _as_set(item, joiner)) is not None]
+    if any(isinstance(item, Pieces) for item in built) and len(sets) == len(built):
+        if joiner in ("or", "lor"):
             return Pieces(tuple(piece for item in sets for piece in item.pieces))
         if (common := meet(sets, do)) is not None:
             return common
     return Sequence("list", built, joiner=joiner)
+
+
+def _as_set(item: Answer, joiner: str) -> Pieces | None:
+    """An item of a list as a set of reals: ``x = 1`` is one beside others that "or" joins to it."""
+    if isinstance(item, Equation) and joiner in ("or", "lor") and len(item.sides) == 2 and item.names[1] is None:
+        points = as_pieces(Sequence("set", item.sides[1:]))
+        return None if points is None else Pieces(points.pieces, item.names[0])
+    return item if isinstance(item, Pieces) else None
 
 
 def _set(node: Node, do: Algebra) -> Answer:
@@ -198,9 +238,49 @@ def _scaled(node: Node, do: Algebra) -> Matrix | None:
 
 def _where(node: Node, do: Algebra) -> Answer:
     first, condition = node.args
-    if first.kind == "rel" and first.args[1][-1] not in _REALS:
-        raise Unreadable("a set of numbers that are not the reals")
-    return build(condition, do)
+    domain: tuple[Node, ...] = ()
+    if first.kind == "rel" and first.args[0] == ("in",) and first.args[1][0].kind == "sym":
+        domain = () if first.args[1][1] in _REALS else (first,)
+        first = first.args[1][0]
+    if first.kind == "sym" and not domain and symbols(condition) == [first.args[0]]:
+        built = build(condition, do)
+        if isinstance(built, Pieces):
+            return Pieces(built.pieces)
+        if isinstance(built, Equation) and built.names[:1] == first.args and len(built.sides) == 2:
+            return Sequence("set", built.sides[1:])
+    if condition.kind == "list":
+        return _builder(first, (*domain, *condition.args[0]), do)
+    return _builder(first, (*domain, condition), do)
+
+
+def _builder(element: Node, conditions: tuple[Node, ...], do: Algebra) -> Answer:
+    """An element and what its parameters meet; the names of the parameters do not count."""
+    bound = [name for name in symbols(element) if name in symbols(conditions)]
+    if not bound:
+        raise Unreadable("a set whose condition says nothing of its element")
+    names = {name: f"#{place}" for place, name in enumerate(bound, 1)}
+    whole = len(bound) == 1 and conditions == (Node("rel", (("in",), (Node("sym", (bound[0],)), _INTEGERS))),)
+    return Builder(
+        build(rename(element, names), do), tuple(_condition(rename(part, names), do) for part in conditions), whole
+    )
+
+
+def _condition(node: Node, do: Algebra) -> Answer:
+    """A condition with both its sides: of ``k in Z`` the domain alone would forget the k."""
+    if node.kind == "rel" and node.args[0] == ("in",):
+        return Combined("in", tuple(build(side, do) for side in node.args[1]))
+    return build(node, do)
+
+
+def _family(items: tuple[Node, ...], do: Algebra) -> Answer | None:
+    """``k pi, k in Z``: a value for each of its parameter's."""
+    last = items[-1]
+    if len(items) != 2 or last.kind != "rel" or last.args[0] != ("in",) or last.args[1][0].kind != "sym":
+        return None
+    element = items[0]
+    if element.kind == "rel" and element.args[0] == ("=",) and element.args[1][0].kind == "sym":
+        element = element.args[1][-1]  # x = k pi
+    return _builder(element, items[1:], do) if last.args[1][0].args[0] in symbols(element) else None
 
 
 def _sets(node: Node, do: Algebra) -> Answer:
@@ -257,6 +337,7 @@ _BUILDERS: dict[str, Callable[[Node, Algebra], Answer]] = {
     "ratio": _ratio,
     "based": _based,
     "ellipsis": _dots,
+    "date": _date,
     "where": _where,
     "sets": _sets,
     "rel": _relation,

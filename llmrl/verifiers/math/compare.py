@@ -11,6 +11,7 @@ from llmrl.verifiers.math.algebra import Algebra
 from llmrl.verifiers.math.answers import (
     Answer,
     Based,
+    Builder,
     Combined,
     Dots,
     Equation,
@@ -24,6 +25,7 @@ from llmrl.verifiers.math.answers import (
     Words,
 )
 from llmrl.verifiers.math.line import as_pieces
+from llmrl.verifiers.math.parsing.units import droppable
 from llmrl.verifiers.math.rules import GradingRules
 from llmrl.verifiers.math.texts import plain_words
 from llmrl.verifiers.math.values import PI, Exponent, Value, number, proportion, single
@@ -75,6 +77,8 @@ class Comparison:
             and all(self.same(gold, item) for item in answer.items)
         ):
             return True  # one value in several notations
+        if isinstance(gold, Builder) or isinstance(answer, Builder):
+            return self._builders(gold, answer)
         if isinstance(gold, Pieces) or isinstance(answer, Pieces):
             return self._sets_of_reals(gold, answer)
         if isinstance(answer, Sequence) and len(answer.items) == 1 and not isinstance(gold, Sequence):
@@ -94,7 +98,7 @@ class Comparison:
         if isinstance(gold, Combined) and isinstance(answer, Combined):
             return gold.operation == answer.operation and (
                 self._matched(gold.operands, answer.operands)
-                if gold.operation == "cap"
+                if gold.operation in ("cap", "cup")
                 else self._in_order(gold.operands, answer.operands)
             )
         if isinstance(gold, Inequality) and isinstance(answer, Inequality):
@@ -144,7 +148,9 @@ class Comparison:
         return bool(letters) and self.equal(self.do.replace(a, "u", letters), self.do.replace(b, "u", letters))
 
     def _bare(self, value: Value) -> Value:
-        return self.do.replace(value, "u")
+        """The value without the units that may be left out; other words are part of the answer."""
+        names = {key for kind, key in value.atoms() if kind == "u"}
+        return self.do.replace(value, "u", {name: number(1) for name in names if droppable(name)}) if names else value
 
     def _percents(self, gold: Scalar, answer: Scalar, a: Value, b: Value) -> bool:
         if not self.rules.percent or gold.percent == answer.percent:
@@ -191,7 +197,7 @@ class Comparison:
 
     def _ratios(self, gold: Answer, answer: Answer) -> bool:
         if isinstance(gold, Ratio) and isinstance(answer, Ratio):
-            if gold.half or answer.half:
+            if gold.half or answer.half or gold.clock or answer.clock:
                 return self._times_of_day(gold, answer)
             pairs = [
                 (self._bare(a.value), self._bare(b.value))
@@ -207,7 +213,7 @@ class Comparison:
             return self.same(ratio.items[0], other)
         if not isinstance(ratio, Ratio) or not isinstance(other, Scalar):
             return False
-        if len(ratio.items) != 2 or ratio.half:
+        if len(ratio.items) != 2 or ratio.half or ratio.clock:
             return False
         a, b = (item.value if isinstance(item, Scalar) else None for item in ratio.items)  # type: ignore[assignment]
         return a is not None and b is not None and bool(b.num) and self.equal(self.do.quotient(a, b), other.value)
@@ -227,13 +233,15 @@ class Comparison:
         if any(isinstance(item, Dots) for item in gold.items):
             return self._in_order(gold.items, answer.items)
         kinds = gold.kind, answer.kind
+        if not _one_connective(gold, answer):
+            return False
         if kinds == ("tuple", "tuple"):
             if len(gold.items) == 2 and {gold.brackets, answer.brackets} == {"()", "[]"}:
                 return False  # an open interval is not a closed one
             return self._in_order(gold.items, answer.items)
         if "tuple" in kinds:
             return "list" in kinds and self.rules.tuple_parens and self._in_order(gold.items, answer.items)
-        if kinds == ("list", "list") and not self.rules.any_order:
+        if kinds == ("list", "list") and (not self.rules.any_order or _labelled(gold) != _labelled(answer)):
             return self._in_order(gold.items, answer.items)
         return self._matched(gold.items, answer.items)
 
@@ -260,6 +268,18 @@ class Comparison:
         if not self.rules.relations and (first.variable is None) != (second.variable is None):
             return False
         return _each_has_a_partner(first.pieces, second.pieces, self._piece)
+
+    def _builders(self, gold: Answer, answer: Answer) -> bool:
+        if isinstance(gold, Builder) and isinstance(answer, Builder):
+            return self.same(gold.element, answer.element) and self._in_order(gold.conditions, answer.conditions)
+        builder, other = (gold, answer) if isinstance(gold, Builder) else (answer, gold)
+        if not isinstance(builder, Builder) or not builder.whole or not isinstance(other, Scalar):
+            return False
+        letters = {key for kind, key in other.value.atoms() if kind == "s"}
+        if len(letters) != 1 or not letters <= set("kmnlj"):
+            return False  # of a family such as k pi it need not be said that k is whole
+        value = self.do.replace(other.value, "s", dict.fromkeys(letters, single(("s", "#1"))))
+        return self.same(builder.element, Scalar(value))
 
     def _piece(self, gold: Piece, answer: Piece) -> bool:
         return (
@@ -289,6 +309,8 @@ class Comparison:
             a, b = self._assigned(gold, strict=True), self._assigned(answer, strict=True)
             if a and b and _one_name(a[0], b[0]) and self.same(a[1], b[1]):
                 return True
+            if a and b and a[0] == b[0] != "" and a[0].endswith("()") and self._of_one_variable(a[1], b[1]):
+                return True
             return self._proportional(gold, answer)
         if isinstance(gold, Equation):
             assigned = self._assigned(gold, strict=True)
@@ -296,6 +318,16 @@ class Comparison:
         assert isinstance(answer, Equation)
         assigned = self._assigned(answer, strict=False)
         return assigned is not None and self.same(gold, assigned[1])
+
+    def _of_one_variable(self, gold: Answer, answer: Answer) -> bool:
+        """Whether two functions of one variable are equal, whose variables have different names."""
+        values = []
+        for side in (gold, answer):
+            letters = {key for kind, key in side.value.atoms() if kind == "s"} if isinstance(side, Scalar) else set()
+            if not isinstance(side, Scalar) or len(letters) != 1 or side.value.opaque():
+                return False
+            values.append(self.do.replace(side.value, "s", dict.fromkeys(letters, single(("s", "#1")))))
+        return self.equal(*values)
 
     def _assigned(self, equation: Equation, *, strict: bool) -> tuple[str, Answer] | None:
         """Name and value of ``x = 2 + 3 = 5``; None if the sides differ or nothing is named."""
@@ -321,6 +353,23 @@ class Comparison:
                 return False
             gaps.append(self.do.minus(*values))
         return self._factor(gaps[0], gaps[1]) is not None
+
+
+def _one_connective(gold: Sequence, answer: Sequence) -> bool:
+    """Whether statements are joined in the same way: "p and q" is not "p or q"; for values both list them."""
+    joined = [{"land": "and", "lor": "or"}.get(item.joiner, item.joiner) for item in (gold, answer)]
+    if joined[0] == joined[1]:
+        return True
+    if {"land", "lor"} & {gold.joiner, answer.joiner}:
+        return False
+    stated = all(isinstance(item, Scalar) and item.word for item in (*gold.items, *answer.items))
+    return not (stated and set(joined) == {"and", "or"})
+
+
+def _labelled(answer: Sequence) -> bool:
+    """Whether each item has a name of its own."""
+    names = [item.names[0] for item in answer.items if isinstance(item, Equation)]
+    return len(set(names)) == len(answer.items)
 
 
 def _one_name(a: str, b: str) -> bool:
@@ -362,19 +411,19 @@ def _base(text: str) -> str:
 
 
 def _clash(a: Value, b: Value) -> bool:
-    """Whether both have units, known ones, and not the same."""
+    """Whether both have units, and not the same."""
     units = [_dimension(value) for value in (a, b)]
-    return (
-        bool(units[0] and units[1])
-        and units[0] != units[1]
-        and not any("?" in name for dimension in units for name, _ in dimension)
-    )
+    return bool(units[0] and units[1]) and units[0] != units[1]
 
 
 def _dimension(value: Value) -> set[tuple[str, Exponent]]:
     """The units of a value with their exponents."""
-    above = {(atom[1], e) for monomial in value.num for atom, e in monomial if atom[0] == "u"}
-    return above | {(atom[1], -e) for m in value.den for atom, e in m if atom[0] == "u"}
+    above = {(_singular(atom[1]), e) for monomial in value.num for atom, e in monomial if atom[0] == "u"}
+    return above | {(_singular(atom[1]), -e) for m in value.den for atom, e in m if atom[0] == "u"}
+
+
+def _singular(name: str) -> str:
+    return name[:-1] if name.startswith("?") and name.endswith("s") else name
 
 
 def _terminates(value: Fraction) -> bool:

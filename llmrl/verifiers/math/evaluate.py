@@ -125,7 +125,7 @@ def unevaluated(node: Node, do: Algebra) -> bool:
     """
     if node.kind == "rel":
         return unevaluated(node.args[1][-1], do)
-    if numeral(node):
+    if numeral(node) or _large_power(node):
         return False
     parts = children(node)
     if node.kind in ("add", "neg", "mul", "div", "pow", "call"):
@@ -137,6 +137,14 @@ def unevaluated(node: Node, do: Algebra) -> bool:
         if values and (known[0] or (node.kind == "add" and sum(known) > 1)):
             return True
     return any(unevaluated(part, do) for part in parts)
+
+
+def _large_power(node: Node) -> bool:
+    """Whether it is a power such as ``2^{99}``, which nobody writes out."""
+    if node.kind != "pow":
+        return False
+    base, exponent = node.args
+    return base.kind == exponent.kind == "num" and base.args[0] > 1 and exponent.args[0] >= 20
 
 
 def is_rounding(exact: Node, rounded: Node, do: Algebra) -> bool:

@@ -29,6 +29,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from llmrl.verifiers.math.plain import formula_around, is_result
+
 MAX_RESPONSE = 400_000
 """Characters of a response that are looked at: its end."""
 MAX_BARE = 300
@@ -42,13 +44,69 @@ class Found(NamedTuple):
     rule: str
 
 
-_TAGS = r"think(?:ing)?|thoughts?|reasoning|scratchpad"
-_CLOSE = re.compile(rf"</(?:{_TAGS})>|<\|end_of_thought\|>|◁/think▷", re.IGNORECASE)
-_OPEN = re.compile(rf"<(?:{_TAGS})>|<\|begin_of_thought\|>|◁think▷", re.IGNORECASE)
-_SPECIAL = re.compile(r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text)\|>|</s>")
+_TAGS = r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|analysis|reflection)"
+_CLOSE = re.compile(
+    rf"</{_TAGS}>|\[/{_TAGS}\]|<\|/{_TAGS}\|>|<\|end_of_thought\|>|<\|end_thinking\|>|◁/think▷", re.IGNORECASE
+)
+_OPEN = re.compile(
+    rf"<{_TAGS}>|\[{_TAGS}\]|<\|{_TAGS}\|>|<\|begin_of_thought\|>|<\|start_thinking\|>|◁think▷", re.IGNORECASE
+)
+_CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,80}<\|message\|>|<\|(?:end|return|call)\|>")
+"""How harmony says which part of a response the user sees: that of the channel ``final``."""
+_SPECIAL = re.compile(r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text|return|end|start|eom_id)\|>|</s>")
+_BOX_TAGS = re.compile(r"<\|(begin|end)_of_box\|>")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
 _BARE_BOX = re.compile(r"\\boxed\s{0,4}([-+]?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
-_OPEN_BOX = re.compile(r"\\boxed\s{0,4}\{")
+_OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
+_ESCAPED_END = re.compile(r"\\boxed\s{0,4}\{([^{}\\]{1,200})\\\}(?![^{}]*\\boxed)")
+"""A box whose closing brace has a backslash by mistake."""
+_EMPTY = re.compile(r"(?:[\s$~{}]|\\(?:[,;:! \\]|quad))*")
+_WRONG = (
+    r"(?:wrong|incorrect|false|mistaken|invalid|(?:a|an|my)\s+(?:mistake|error)"
+    r"|not\s+(?:\w+\s+){0,2}(?:right|correct|true|valid))"
+)
+_DENIES = re.compile(
+    r"(?:\b(?:not|never|cannot\s+be|rather\s+than|instead\s+of|other\s+than)|n['’]t(?:\s+be)?)"
+    r"(?:\s+(?:equal(?:\s+to)?|exactly|simply|just|be))?[\s:$*(\\\[]*$"
+    r"|\b(?:wrong|incorrect|false|mistake)\s+(?:to|that)\b[^.!?\n]*$",
+    re.IGNORECASE,
+)
+"""What stands before an answer that is denied."""
+_TAKES_BACK = re.compile(
+    rf"[\s$*.,;:)\]\\]*(?:\?\s*(?:no|not)\b|(?:(?:which|that|this|it)\s+)?"
+    rf"(?:(?:is|was|are|would\s+be|must\s+be|may\s+be|seems|looks)\s+(?:(?:also|clearly|obviously|actually|probably)\s+)?"
+    rf"(?:{_WRONG}|not\b(?!\s+(?:only|hard|difficult|surprising))|n['’]t\b)|(?:isn|wasn|can|couldn)['’]t\b|cannot\b|fails\b))",
+    re.IGNORECASE,
+)
+"""What follows an answer and says that it is none: "is incorrect"."""
+_RETRACTS = re.compile(
+    rf"\b(?:(?:that|this|it|which|answer|result|above|i)(?:\s+(?:is|was|am|were|must\s+be|seems)|['’](?:s|m))\s+"
+    rf"(?:(?:also|clearly|actually|completely|probably|all)\s+)?{_WRONG}\b|(?:this|that|it|the\s+above)(?:\s+is|['’]s)\s+not\s+the\b"
+    r"|(?:made|is|was|contains|be)\s+(?:a|an|some)\s+(?:\w+\s+)?(?:mistake|error|slip)"
+    r"|(?:scratch|ignore|disregard|forget)\s+(?:that|this|the)\b|i\s+(?:take\s+(?:that|it)\s+back|misread|miscalculated)"
+    r"|(?:wait|oops|hmm|no|sorry)\W{1,4}(?:\w+\W+){0,4}?(?:wrong|incorrect|mistake|error|not\s+right))",
+    re.IGNORECASE,
+)
+"""What takes an earlier answer back without giving another."""
+_CORRECTS = re.compile(
+    r"(?:(?:^|[\n.!?:;,(])[\s*#>_]{0,6}(?:so\s+|thus\s+|therefore,?\s+|hence\s+|correction:?\s+|sorry,?\s+|and\s+)?"
+    r"(?:the\s+)?(?:(?:final|correct|right|actual|true|real)\s+){0,2}answers?\b[*\s]{0,4}"
+    r"(?:\s(?:is|should\s+be|must\s+be)\b[\s:]{0,4}|[:：])|\bcorrection\b[:\s]{1,4})[\s*:]{0,6}"
+    r"(?=[-+$\d]|\\[(\[]|\(?[A-J]\)?(?:[\s.*)]|$))",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""An answer that is announced after a box, and counts instead."""
+_GIVES_UP = re.compile(
+    r"\b(?:(?:can(?:not|['’]t)|unable\s+to|not\s+able\s+to|could(?:\s+not|n['’]t)|impossible\s+to|do\s+not|don['’]t)\s+"
+    r"(?:\w+\s+)?(?:solve|answer|know|find|determine|continue|finish|understand|complete)|give\s+up|no\s+idea|unsolvable"
+    r"|too\s+(?:hard|difficult)|out\s+of\s+time|hard\s+to\s+say|not\s+sure|unsure)\b",
+    re.IGNORECASE,
+)
+_CHOSEN = re.compile(
+    r"(?:\b(?:option|choice|pick|choose|select)\b|故选|应选|所以选|因此选|选项|选择|选)[\s:：]{0,3}(?:\\text(?:bf|rm)?\s?\{|\*\*|[$(（\\]){0,4}"
+    r"([A-J])(?![A-Za-z\d])",
+    re.IGNORECASE,
+)
 _JOIN = re.compile(
     r"(?:[\s$,;.&]|\\[()\[\],;!]|\\quad|\\text\s?\{\s*(?:and|or)\s*\}|and|or|\*\*"
     r"|\\?[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=)*"
@@ -62,6 +120,7 @@ _PHRASE = re.compile(
     r"(?:\b(?:est|es|é|è|ist|lautet)\b|:)|\bответ\b\s*[:—-]?)",
     re.IGNORECASE,
 )
+_NOT_CHOSEN = re.compile(r"\b(?:not|wrong|incorrect|or|eliminate|exclude|rule)\b|n['’]t\b|错|不", re.IGNORECASE)
 _NOT = re.compile(r"[\s*]{0,4}(?:not\b|n't\b|never\b|unclear|unknown)", re.IGNORECASE)
 _LEAD = re.compile(r"[\s:：*_\"'“”`=]{0,20}")
 _MATH = re.compile(
@@ -69,7 +128,10 @@ _MATH = re.compile(
     re.DOTALL,
 )  # a formula does not hold the sign that opens it: so no text is scanned twice
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*|\")|[。！？\n]")
-_NUMBER = re.compile(r"(?<![A-Za-z0-9_.\\])[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:\s?/\s?\d+)?(?:\s?\\?%)?")
+_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_.\\])[-+−]?\$?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:\s?/\s?\d+)?[½⅓⅔¼¾⅕⅛]?|[½⅓⅔¼¾⅕⅛]|\.\d+)"
+    r"(?:\s?\\?%)?"
+)
 _STATES = re.compile(r"[=<>]|\\(?:[lg]eq?|neq?|in|approx)(?![A-Za-z])")
 _ITEM = re.compile(rf"{_MATH.pattern}|{_NUMBER.pattern}", re.DOTALL)
 _ALTERNATIVE = re.compile(
@@ -80,6 +142,7 @@ _ALTERNATIVE = re.compile(
     r"\s*\$?$",
     re.IGNORECASE,
 )
+_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|consequently),?\s*$", re.IGNORECASE)
 _AND = re.compile(r"\s*(,|,?\s*\band\b)\s*", re.IGNORECASE)
 _AFTER = re.compile(
     r"\s*(?:\$\s*)?(?:,\s*)?(?:or|maybe|perhaps|to|through|plus|minus|divided|multiplied|(?:more|less|fewer)\s+than"
@@ -91,17 +154,28 @@ _TASK = re.compile(
     r"|factor|express|prove|show|give)\b",
     re.IGNORECASE,
 )
+_SINCE = re.compile(
+    r"\s?\((?:since|because|as|where|for|note|about|approximately|approx|roughly|≈|i\.e|by|see|if|when|using|from)\b[^()\n]{0,120}\)",
+    re.IGNORECASE,
+)
+"""A remark that gives a reason."""
 _DENIED = re.compile(r"\s?\((?:and )?not\b[^()\n]{0,60}\)", re.IGNORECASE)
 """A remark that says what the answer is not."""
 _SUPPOSITION = re.compile(r"\s*(?:suppose|assume|imagine)\b", re.IGNORECASE)
 _RESULT = re.compile(r"[=:]|\b(?:get|gets|gives?|yields?|obtain|is|are|to|as)\W{0,4}$")
 _COMPARED = re.compile(
     r"\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller)\s+than|up\s+to|close\s+to|near|exceeds?"
-    r"|between|half|twice|double|times|plus|minus)\b",
+    r"|between|half|twice|double|triple|times|plus|minus|roots?|squares?d?|cubes?d?|factorial|reciprocal|inverse|negative"
+    r"|powers?|logarithm|sine|cosine|tangent|percent\s+of|multiples?|divided|over|modulo|mod)\b",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
     r"\b(?:if|suppose|assume|assuming|whether)\s+(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$",
+    re.IGNORECASE,
+)
+_DOUBTED = re.compile(
+    r"\b(?:wrong|incorrect|false|mistake|not\s+true|untrue|unlikely|doubt|deny|denies|claims?|claimed|says?|thinks?|not)"
+    r"\s+(?:to\s+\w+\s+)?(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$",
     re.IGNORECASE,
 )
 _REMARK = re.compile(
@@ -119,12 +193,25 @@ def after_thinking(response: str) -> str:
     >>> after_thinking("<think>It is 4")
     ''
     """
+    response = _final_channel(response)
     start = 0
     for match in _CLOSE.finditer(response):
         start = match.end()
     rest = response[start:]
     opened = _OPEN.search(rest)
     return rest[: opened.start()] if opened else rest
+
+
+def _final_channel(response: str) -> str:
+    """What harmony's last channel ``final`` says; the response itself where there are no channels."""
+    if "<|channel|>" not in response:
+        return response
+    said, start = "", None
+    for match in _CHANNEL.finditer(response):
+        if start is not None:
+            said = response[start : match.start()]
+        start = match.end() if match.group(1) == "final" else None
+    return said if start is None else response[start:]
 
 
 def find_answer(response: str) -> list[Found]:
@@ -139,7 +226,15 @@ def find_answer(response: str) -> list[Found]:
     special = _SPECIAL.search(text)
     if special and special.start() > 0:
         text = text[: special.start()]
-    return _boxed(text) or ([] if _cut_off(text) else _announced(text) or _loose(text))
+    text = _BOX_TAGS.sub(lambda m: r"\boxed{" if m.group(1) == "begin" else "}", text)
+    if _OPEN_BOX.search(text):
+        if not _cut_off(text):
+            return _boxed(text)
+        escaped = _last(_ESCAPED_END, text)
+        return [Found(escaped.group(1).strip(), "boxed")] if escaped else []
+    if (bare := _last(_BARE_BOX, text)) is not None:
+        return [Found(bare.group(1), "boxed")]
+    return _announced(text) or _chosen(text) or ([] if _GIVES_UP.search(text) else _loose(text))
 
 
 def boxes(text: str) -> list[tuple[int, int, int]]:
@@ -172,7 +267,7 @@ def _closed(text: str) -> Iterator[tuple[int, int, int]]:
 def _cut_off(text: str) -> bool:
     """Whether the response ends inside its box."""
     last = _last(_OPEN_BOX, text)
-    return last is not None and not boxes(text[last.start() :].replace("\\}", "}"))
+    return last is not None and not any(box[0] == last.start() for box in _closed(text))
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -182,12 +277,19 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def _boxed(text: str) -> list[Found]:
-    found = [box for box in boxes(text) if text[box[1] : box[2]].strip(" \t\n$~{}\\")]
-    if not found:
-        bare = _last(_BARE_BOX, text)
-        return [Found(bare.group(1), "boxed")] if bare else []
+    """The last box with those joined to it; what is announced after it instead; nothing if it is taken back."""
+    found = boxes(text)
+    if not found or _EMPTY.fullmatch(text, found[-1][1], found[-1][2]):
+        return []
+    before, after = text[max(0, found[-1][0] - 200) : found[-1][0]], text[found[-1][2] + 1 :][:20_000]
+    if (announced := _last(_CORRECTS, after)) is not None:
+        return _readings(after[_LEAD.match(after, announced.end()).end() :][:2_000], "answer is")  # type: ignore[union-attr]
+    if _DENIES.search(before) or _TAKES_BACK.match(after) or _RETRACTS.search(after):
+        return []
     joined = [found[-1]]
     for earlier in reversed(found[:-1]):
+        if _EMPTY.fullmatch(text, earlier[1], earlier[2]):
+            break
         gap = text[earlier[2] + 1 : joined[0][0]]
         if len(gap) > 60 or not gap.strip("$ \t") or not _JOIN.fullmatch(gap) or "\n\n" in gap:
             break
@@ -227,11 +329,21 @@ def _after_phrase(text: str) -> tuple[int, list[Found]]:
     last = _last(_PHRASE, text)
     if last is None or _NOT.match(text, last.end()):
         return -1, []
-    if _SUPPOSED.search(text[max(0, last.start() - 40) : last.start()]):
+    before = text[max(0, last.start() - 200) : last.start()]
+    if _SUPPOSED.search(before) or _DOUBTED.search(before):
         return -1, []
     start = _LEAD.match(text, last.end()).end()  # type: ignore[union-attr]
     found = _readings(text[start : start + 2_000], "answer is")
     return (start, found) if found else (-1, [])
+
+
+def _chosen(text: str) -> list[Found]:
+    """The choice that the last line names, if it names one alone: "option (C)"."""
+    line = text.strip().rsplit("\n", 1)[-1][-500:]
+    letters = [match.group(1) for match in _CHOSEN.finditer(line)]
+    if not letters or len(set(letters)) > 1 or not letters[0].isupper() or _NOT_CHOSEN.search(line):
+        return []
+    return [Found(letters[0], "choice")]
 
 
 def _after_hashes(text: str) -> tuple[int, list[Found]]:
@@ -272,7 +384,8 @@ def _readings(tail: str, rule: str) -> list[Found]:
             readings.append(sentence)
         number = _NUMBER.match(tail)
         if number and not _AFTER.match(tail, number.end()):
-            readings.append(number.group())
+            start, end = formula_around(tail, *number.span())
+            readings.append(tail[start:end])
         elif not number and not _COMPARED.search(sentence):
             readings += [found.text for found in _last_of(sentence)]
     return [Found(reading.strip(), rule) for reading in readings if reading.strip()]
@@ -284,7 +397,7 @@ def _end_of_sentence(text: str, start: int) -> int:
 
 
 def _loose(text: str) -> list[Found]:
-    text = _DENIED.sub("", text.strip())
+    text = _SINCE.sub("", _DENIED.sub("", text.strip()))
     found = []
     if text and len(text) <= MAX_BARE and "\n" not in text and not _is_prose(text):
         found.append(Found(text, "bare"))
@@ -311,9 +424,19 @@ def _last_of(text: str) -> Iterator[Found]:
         last, rule, content = number, "number", number.group()
     else:
         return
-    if not _ALTERNATIVE.search(text[max(0, last.start() - 20) : last.start()]):
-        if not _asked(text, last):
-            yield Found(", ".join([*_joined_before(text, last.start()), content.strip()]), rule)
+    start, end = last.span()
+    if rule == "number":
+        start, end = formula_around(text, start, end)
+        content = text[start:end]
+    if not is_result(text, start, end) or not is_result(text, *last.span()):
+        return
+    if _DENIES.search(text[max(0, start - 200) : start]):
+        return
+    if not _ALTERNATIVE.search(text[max(0, start - 20) : start]) and not _asked(text, last):
+        if rule == "math" and _CONCLUDES.search(text[max(0, start - 40) : start]):
+            rule = "conclusion"
+        joined = [] if _STATES.search(content) and rule == "number" else _joined_before(text, start)
+        yield Found(", ".join([*joined, content.strip()]), rule)
 
 
 def _joined_before(text: str, end: int) -> list[str]:

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from llmrl.verifiers.math.algebra import Algebra
 from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
-from llmrl.verifiers.math.values import EULER, IMAGINARY, PI, Atom, Value, factors, number, single
+from llmrl.verifiers.math.values import EULER, IMAGINARY, PI, Atom, Value, factors, number, show, single
 
 MAX_FACTORIAL = 2_500
 
@@ -191,6 +191,8 @@ def _residue(do: Algebra, value: Value, modulus: Value) -> Value:
 def _integer_function(do: Algebra, name: str, arguments: tuple[Value, ...]) -> Value:
     values = [value.rational() for value in arguments]
     known = [value for value in values if value is not None]
+    if (not known or len(known) < len(values)) and name in ("gcd", "lcm", "min", "max"):
+        arguments = tuple(sorted(arguments, key=show))
     if not known or len(known) < len(values):
         return _magnitude(do, arguments[0]) if name == "abs" else do.opaque("f", name, *arguments)
     first = known[0]
@@ -200,6 +202,10 @@ def _integer_function(do: Algebra, name: str, arguments: tuple[Value, ...]) -> V
         if first.denominator != 1 or first > MAX_FACTORIAL:
             return do.opaque("f", name, *arguments)
         return number(math.factorial(int(first)))
+    if name == "doublefactorial":
+        if first.denominator != 1 or not -1 <= first <= MAX_FACTORIAL:
+            raise Unreadable("a double factorial of what is no whole number")
+        return number(math.prod(range(int(first), 0, -2)))
     if name in ("gcd", "lcm"):
         if any(value.denominator != 1 for value in known):
             raise Unreadable(f"{name} of a fraction")
@@ -228,9 +234,9 @@ def _magnitude(do: Algebra, value: Value) -> Value:
 
 
 _MOST_ARGUMENTS = {"root": 2, "log": 2, "ln": 1, "lg": 1, "exp": 1, "binom": 2, "power": 2, "mod": 2} | dict.fromkeys(
-    ("floor", "ceil", "abs", "factorial", "sign"), 1
+    ("floor", "ceil", "abs", "factorial", "doublefactorial", "sign"), 1
 )
-_INTEGER = ("floor", "ceil", "abs", "factorial", "gcd", "lcm", "min", "max", "sign")
+_INTEGER = ("floor", "ceil", "abs", "factorial", "doublefactorial", "gcd", "lcm", "min", "max", "sign")
 _SPECIAL = {
     "root": _root,
     "power": _power,

@@ -113,7 +113,8 @@ def inequality(signs: tuple[str, ...], sides: list[Value], do: Algebra) -> Answe
     >>> inequality(("<", "le"), [number(-1), x, number(2)], Algebra()).variable
     'x'
     """
-    if (pieces := _distance(signs, sides, do) or _bounds(signs, sides, do)) is not None:
+    pieces = _distance(signs, sides, do) or _bounds(signs, sides, do) or _linear(signs, sides, do)
+    if pieces is not None:
         return pieces
     parts: list[Answer] = []
     for sign, left, right in zip(signs, sides, sides[1:], strict=False):
@@ -143,6 +144,24 @@ def _distance(signs: tuple[str, ...], sides: list[Value], do: Algebra) -> Pieces
         return Pieces(between(low, high, "()" if sign == "<" else "[]").pieces, variable)
     inner = between(low, high, "()" if sign == "ge" else "[]")
     return Pieces(outside(inner.pieces[0]).pieces, variable)
+
+
+def _linear(signs: tuple[str, ...], sides: list[Value], do: Algebra) -> Pieces | None:
+    """``2x + 1 > 7``: a half-line."""
+    if len(signs) != 1 or signs[0] not in _TURNED:
+        return None
+    gap = do.minus(sides[0], sides[1])
+    slopes = [monomial for monomial in gap.num if monomial]
+    if (
+        gap.den != {(): 1}
+        or len(slopes) != 1
+        or (variable := _symbol(Value({slopes[0]: Fraction(1)}, gap.den))) is None
+    ):
+        return None
+    slope = gap.num[slopes[0]]
+    sign = signs[0] if slope > 0 else _TURNED[signs[0]]
+    half = _half_line(sign, number(-gap.num.get((), Fraction(0)) / slope))
+    return None if half is None else Pieces(half.pieces, variable)
 
 
 def _inside_bars(value: Value, do: Algebra) -> Value | None:

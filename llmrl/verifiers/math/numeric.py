@@ -133,9 +133,17 @@ class Evaluation:
                 if exponent == 1:
                     term *= self.atom(atom)
                 else:
-                    term *= self.raised(self.atom(atom), self.context.mpf(exponent.numerator) / exponent.denominator)
+                    term *= self.root(self.atom(atom), Fraction(exponent))
             total += term
         return total
+
+    def root(self, base: Any, exponent: Fraction) -> Any:
+        """A power with a rational exponent; a cube root of a negative number is the real one."""
+        power = self.context.mpf(exponent.numerator) / exponent.denominator
+        if exponent.denominator % 2 and exponent.denominator > 1 and not getattr(base, "imag", 0) and base.real < 0:
+            size = self.raised(-base, power)
+            return -size if exponent.numerator % 2 else size
+        return self.raised(base, power)
 
     def raised(self, base: Any, exponent: Any) -> Any:
         """A power, if it is not too large."""

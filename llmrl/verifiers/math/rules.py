@@ -37,6 +37,6 @@ class GradingRules:
     """A gold decimal of three digits or more that was rounded, such as ``1.732``, is met by an exact value
     that rounds to it.  A rounded answer is never accepted for an exact gold."""
     decimal_comma: bool = True
-    """``2,74`` may be read as ``2.74`` where it has two decimals."""
+    """``2,74`` may be read as ``2.74`` where it has two decimals, and ``3,5`` as ``3.5`` for the gold answer 3.5."""
     case: bool = True
     """Capital letters in words make no difference."""

@@ -8,10 +8,40 @@ import re
 from llmrl.verifiers.math.parsing.limits import check_size
 from llmrl.verifiers.math.parsing.notation import to_latex
 from llmrl.verifiers.math.parsing.parser import parse
-from llmrl.verifiers.math.parsing.tree import Node
+from llmrl.verifiers.math.parsing.tree import Node, integer
 from llmrl.verifiers.math.parsing.vocabulary import STYLE
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d{2}(?!\d)\s*")
+_DATE = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{4})/(\d{1,2})/(\d{1,2})|(\d{1,2})/(\d{1,2})/(\d{4})|(\d{1,2})\.(\d{1,2})\.(\d{4})"
+)
+"""Dates in digits, which are no differences or quotients."""
+_COUNT = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty"""
+NUMBER_WORDS = {word: value for value, word in enumerate(_COUNT.split())}
+"""Numbers in words, up to twenty."""
+_IS_ANSWER = re.compile(r"\\text\s?\{\s*is the (?:final |correct )?answer\.?\s*\}$")
+_FOR_ALL = re.compile(
+    r",?(?:\\[,;: ]|\s)*\(?(?:\\text\s?\{)?[\s,(]*for (?:all|any|every|each)(?: real)?(?: numbers?| values of)?\s*\}?"
+    r"(?:\\[,; ]|\s)*\$?[a-z]\$?(?:\s*\\in\s*\\mathbb\s*\{?R\}?)?\s*\)?\s*\}?$"
+)
+"""A remark that says of which values a formula holds: of all."""
+_ABOUT = re.compile(
+    r"(?:\\[,;: ]|\s)*(?:\\text\s?\{)?\s*\(\s*(?:\\text\s?\{)?\s*(?:about|approximately|approx\.?|roughly"
+    r"|\\approx)\s*\}?\s*"
+    r"\$?(\d+(?:\.\d+)?)\$?\s*\)\s*\}?$"
+)
+"""A remark that gives the size of an exact value; it must be right."""
+_FAMILY = re.compile(
+    r"(?:\\[,;: ]|\\q?quad|[\s,(]|\\text\s?\{\s*,?\s*\(?(?:where|for|with|for (?:any|all|some|every))?(?:"
+    r" an?)?(?: integers?)?\s*\}"
+    r"|where|for(?: any| all| some| every)?|with)+\$?([a-z])\$?\s*\\in\s*(?:\\mathbb\s*\{?|\\mathbf\s*\{?"
+    r"|)([ZN])\s*\}?\s*\)?\$?$"
+)
+"""Of which numbers a parameter is one, behind a family of values."""
+_NO_DECIMAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)|,\d{3}(?!\d)|\d,\d+,|[()\[\]{}]")
+_RUPEES = re.compile(r"(?<![A-Za-z])Rs\.?\s*(?=\d)")
+_DIGITS_IN_BASE = re.compile(r"(\d[0-9A-F]*[A-F][0-9A-F]*)_\{?(1[1-9]|2\d|3[0-6])\}?")
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
@@ -23,11 +53,11 @@ _MARKUP = re.compile(
 
 
 _LABEL = re.compile(rf"(?:{STYLE}\s*\{{)?\s*\(?([A-J])(?:\)[.:]?|[.:])\s*\}}?(?:[\s~]|\\[,;: ]|\\quad)*(?=[^\s}}])")
-_CHOICE = re.compile(rf"\$?(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
+_CHOICE = re.compile(rf"(?i:option|choice|answer)?[\s:]*\$?(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
 
 
 @functools.lru_cache(maxsize=65_536)
-def readings(text: str, decimal_comma: bool = True) -> list[Node]:
+def readings(text: str, decimal_comma: bool = True) -> tuple[Node, ...]:
     """The trees that a text may stand for: one, or two where a comma is ambiguous.
 
     >>> len(readings("1,000")), len(readings("1,000 or 2,000"))
@@ -35,6 +65,10 @@ def readings(text: str, decimal_comma: bool = True) -> list[Node]:
     """
     text = clean(text)
     check_size(text)
+    if (date := _DATE.fullmatch(text)) is not None:
+        return (Node("date", tuple(int(part) for part in date.groups() if part)),)
+    if (count := NUMBER_WORDS.get(text.lower().strip(". "))) is not None:
+        return (integer(count),)
     trees = [parse(text)]
     if "," in text and _GROUPED.search(text) and not _THOUSANDS.fullmatch(text):
         other = parse(text, thousands=False)
@@ -42,7 +76,19 @@ def readings(text: str, decimal_comma: bool = True) -> list[Node]:
             trees.append(other)
     if decimal_comma and _DECIMAL_COMMA.fullmatch(text):
         trees.append(parse(text.replace(",", ".")))
-    return trees
+    return tuple(trees)
+
+
+def with_decimal_commas(text: str) -> tuple[Node, ...]:
+    """The tree of a text whose commas are all decimal ones; none if there are others.
+
+    >>> len(with_decimal_commas("1,5 + 2,25 = 3,75")), len(with_decimal_commas("1, 5"))
+    (1, 0)
+    """
+    text = clean(text)
+    if "," not in text or "." in text or _NO_DECIMAL_COMMA.search(text):
+        return ()
+    return readings(text.replace(",", "."))
 
 
 def clean(text: str) -> str:
@@ -58,6 +104,13 @@ def clean(text: str) -> str:
         text = inside.group(1)
     while text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1].rstrip()
+    text = _RUPEES.sub(r"\\rupee ", text)
+    if (based := _DIGITS_IN_BASE.fullmatch(text)) is not None:
+        text = rf"\text{{{based.group(1)}}}_{{{based.group(2)}}}"
+    text = _IS_ANSWER.sub("", text)
+    text = _FOR_ALL.sub("", text)
+    text = _ABOUT.sub(r" \\approx \1", text)
+    text = _FAMILY.sub(r", \1 \\in \\mathbb{\2}", text)
     if open_end := _OPEN_END.fullmatch(text):
         opening = "(" if open_end.group(1) == "]" else "["
         return f"{opening}{open_end.group(2)})"

@@ -23,9 +23,9 @@ from llmrl.verifiers.math.evaluate import unevaluated
 from llmrl.verifiers.math.exact import plain_number
 from llmrl.verifiers.math.extract import Found, find_answer
 from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
-from llmrl.verifiers.math.parsing.tree import unworked
+from llmrl.verifiers.math.parsing.tree import Node, unworked
 from llmrl.verifiers.math.rules import GradingRules
-from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings
+from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings, with_decimal_commas
 from llmrl.verifiers.pool import WorkerPool
 from llmrl.verifiers.verdict import Verdict
 
@@ -152,6 +152,7 @@ def _verdict(right: bool, found: Found, detail: str | None = None) -> Verdict:
 
 _CALCULATED = re.compile(r"[\d+*/!|<>=-]")
 """What words do not hold, so that a formula which cannot be read equals no other by its letters."""
+_NAMES_CHOICE = re.compile(r"\s*(?:option|choice)\b", re.IGNORECASE)
 _OTHER_CHOICE = re.compile(r"\b(?:or|and)\b|\b[A-J]\b")
 
 
@@ -168,13 +169,34 @@ def _guarded(found: list[Found], gold: str, rules: GradingRules) -> Verdict | No
 
 def _decide(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:
     """Grade an answer; "(B) 12" is the choice B, and 12."""
+    found = [
+        Found(choice(text) or text, rule) if _NAMES_CHOICE.match(text) else Found(text, rule) for text, rule in found
+    ]
     verdict = _decide_as_given(found, gold, rules)
-    if verdict is None or verdict.score or (label := labelled(found[0].text)) is None:
+    if verdict is not None and verdict.score:
+        return verdict
+    label, expected = labelled(found[0].text), labelled(gold)
+    if expected is not None:
+        return _against_choice(found, label, *expected, rules)
+    if verdict is None or label is None:
         return verdict
     letter, rest = label
     if (right := choice(gold)) is not None:
         return _verdict(letter == right and not _OTHER_CHOICE.search(rest), found[0])
     return _decide_as_given([Found(rest, found[0].rule)], gold, rules)
+
+
+def _against_choice(
+    found: list[Found], label: tuple[str, str] | None, letter: str, value: str, rules: GradingRules
+) -> Verdict | None:
+    """Grade against a gold answer such as "(B) 4": the letter, the value, or both count."""
+    if label is not None:
+        if label[0] != letter:
+            return _verdict(False, found[0])
+        return _decide_as_given([Found(label[1], found[0].rule)], value, rules)
+    if (said := choice(found[0].text)) is not None:
+        return _verdict(said == letter, found[0])
+    return _decide_as_given(found, value, rules)
 
 
 def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:
@@ -191,7 +213,9 @@ def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verd
         if value is not None and (number := plain_number(candidate.text)) is not None:
             return _verdict(number == value, candidate)
         try:
-            answers = readings(candidate.text)
+            answers = readings(candidate.text, rules.decimal_comma)
+            if rules.decimal_comma and value is not None and "." in gold:
+                answers = (*answers, *with_decimal_commas(candidate.text))
             if candidate.rule in LOOSE and unevaluated(answers[0], Algebra()):
                 stated.remove(candidate)
                 continue
@@ -203,7 +227,7 @@ def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verd
             detail = str(error)
             continue
         try:
-            golds = readings(gold)
+            golds = readings(gold, rules.decimal_comma)
         except Unreadable:
             break
         try:
@@ -228,7 +252,7 @@ def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verd
     return _verdict(False, found[0], detail)
 
 
-def _any_same(golds: list, answers: list, rules: GradingRules) -> bool:
+def _any_same(golds: tuple[Node, ...], answers: tuple[Node, ...], rules: GradingRules) -> bool:
     problem: Exception | None = None
     for tree in golds:
         for other in answers:

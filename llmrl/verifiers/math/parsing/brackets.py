@@ -66,7 +66,7 @@ def environment(p: Parser) -> Node:
     name = p.letters()
     if name == "array":
         p.script()
-    if name not in MATRICES:
+    if name not in MATRICES and name != "cases":
         raise Unreadable(f"the environment {name!r}")
     rows: list[list[Node]] = [[]]
     while not p.accept("end"):
@@ -76,7 +76,7 @@ def environment(p: Parser) -> Node:
             continue
         else:
             rows[-1].append(p.relation())
-            p.accept("&")
+            p.accept("&", ",")
         if sum(map(len, rows)) > MAX_CELLS:
             raise TooMuch(f"a matrix of more than {MAX_CELLS} entries")
     p.letters()
@@ -84,6 +84,10 @@ def environment(p: Parser) -> Node:
         rows.pop()
     if not rows or len({len(row) for row in rows}) != 1:
         raise Unreadable("a matrix with rows of different lengths")
+    if name == "cases":
+        if len(rows[0]) > 1:
+            raise Unreadable("a function defined by cases")
+        return Node("list", (tuple(row[0] for row in rows), ("and",) * (len(rows) - 1)))
     node = Node("matrix", (tuple(map(tuple, rows)),))
     return Node("call", ("det", (node,))) if name == "vmatrix" else node
 
@@ -99,8 +103,10 @@ def _colon_between_relations(node: Node) -> Node:
     r"""``x : 1 < x < 2`` and ``x \in R : x > 1`` are read as relations that have a ratio for a side."""
     signs, sides = node.args
     at = int(sides[0].kind != "ratio")
-    if len(signs) == at or signs[:at] not in ((), ("in",)):
+    if signs[:at] not in ((), ("in",)):
         raise Unreadable("a set with two conditions")
     domain, start = _two(sides[at])
     first = Node("rel", (("in",), (sides[0], domain))) if at else domain
+    if len(signs) == at:
+        return Node("where", (first, start))
     return Node("where", (first, Node("rel", (signs[at:], (start, *sides[at + 1 :])))))

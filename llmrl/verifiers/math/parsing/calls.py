@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmrl.verifiers.math.parsing.tree import Node, arguments, integer
+from llmrl.verifiers.math.parsing.tree import Node, arguments, integer, rename, symbols
 from llmrl.verifiers.math.parsing.vocabulary import FUNCTIONS, ROOTS, STOP_ARGUMENT
 
 if TYPE_CHECKING:
@@ -55,7 +55,25 @@ def big(p: Parser, name: str) -> Node:
             low = p.script()
         elif p.accept("^"):
             high = p.script()
-    return Node("call", (f"{name}[{low}][{high}]", (p.product(),)))
+    body = p.product()
+    index, sign, start = low.partition("=")
+    if sign and len(index) == 1:
+        bound = f"#{sum(name.startswith('#') for name in symbols(body)) + 1}"
+        low, body = f"{bound}={start}", rename(body, {index: bound})
+    elif name in ("int", "iint", "oint"):
+        body = _of_integral(body)
+    return Node("call", (f"{name}[{low}][{high}]", (body,)))
+
+
+def _of_integral(body: Node) -> Node:
+    """The integrand with a name of its own for its variable, where one d says which that is."""
+    factors = [body]
+    while factors[0].kind == "mul":
+        factors[:1] = factors[0].args
+    letters = symbols(factors[-1])
+    if factors[-1].kind == "word" and len(letters) == 2 and letters[0] == "d":
+        return rename(body, {letters[1]: "#1"})
+    return body
 
 
 def _root(p: Parser, name: str) -> Node:

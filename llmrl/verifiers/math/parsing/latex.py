@@ -13,6 +13,7 @@ from llmrl.verifiers.math.parsing.vocabulary import (
     BIG,
     BINOMIALS,
     CONSTANTS,
+    CURRENCIES,
     DECORATIONS,
     DEGREES,
     DOTS,
@@ -59,8 +60,8 @@ def command(p: Parser, name: str) -> Node:
         return Node("const", ("bb" + p.letters(),))
     if name == "begin":
         return environment(p)
-    if name in DEGREES or name == "dollar":
-        return Node("unit", ("dollar" if name == "dollar" else "deg",))
+    if name in DEGREES or name in CURRENCIES:
+        return Node("unit", (name if name in CURRENCIES else "deg",))
     if name in BIG:
         return calls.big(p, name)
     if name in DECORATIONS:

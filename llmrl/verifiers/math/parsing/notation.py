@@ -84,6 +84,8 @@ _SIGNS = {
     "⋯": r"\ldots ",
     "，": ", ",
     "、": ", ",
+    "和": " , ",
+    "或": " or ",
     "；": ";",
     "：": ":",
     "。": ".",
@@ -91,11 +93,12 @@ _SIGNS = {
     "∣": "|",
     "⟨": r"\langle ",
     "⟩": r"\rangle ",
-    "€": r"\$",
-    "£": r"\$",
-    "¥": r"\$",
-    "￥": r"\$",
-    "￡": r"\$",
+    "€": r"\euro ",
+    "£": r"\gbp ",
+    "₹": r"\rupee ",
+    "¥": r"\yen ",
+    "￥": r"\yen ",
+    "￡": r"\gbp ",
 }
 _GREEK = {
     "α": "alpha",
@@ -132,6 +135,18 @@ _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙ", "0123456789+
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ⁽⁾]+")
 _SUBSCRIPT = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙ]+")
 _VULGAR = re.compile("[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒]")
+_MEASURES = {
+    **dict.fromkeys("个名位只本张件条块颗棵人次种页道辆头间", "items"),
+    **{"元": "yuan", "美元": "dollars", "米": "m", "厘米": "cm", "毫米": "mm", "千米": "km", "公里": "km", "克": "g"},
+    **{"千克": "kg", "公斤": "kg", "吨": "tons", "升": "l", "毫升": "ml", "秒": "s", "分钟": "min", "小时": "h"},
+    **{"天": "days", "周": "weeks", "月": "months", "个月": "months", "年": "years", "岁": "years", "度": "degrees"},
+    **{"平方米": "square m", "平方厘米": "square cm", "立方米": "cubic m", "立方厘米": "cubic cm"},
+}
+"""Chinese measure words and units."""
+_LONGEST_FIRST = "|".join(sorted(_MEASURES, key=len, reverse=True))
+_MEASURE = re.compile(
+    rf"(?<=[\d}})])\s*(?:\\text\s?\{{\s*)?({_LONGEST_FIRST})(?:\s*\}})?(?=\s*(?:$|[,;，。.$}}]))",
+)
 _STYLED = re.compile("[\U0001d400-\U0001d7ff\uff01-\uff5e]")
 
 
@@ -145,6 +160,7 @@ def to_latex(text: str) -> str:
     """
     if text.isascii():
         return text.replace("\n", " ").replace("\t", " ").replace("\r", " ")
+    text = _MEASURE.sub(lambda m: rf" \text{{ {_MEASURES[m.group(1)]} }}", text)
     text = _SUPERSCRIPT.sub(lambda m: "^{" + m.group().translate(_RAISED) + "}", text)
     text = _SUBSCRIPT.sub(lambda m: "_{" + m.group().translate(_LOWERED) + "}", text)
     text = _VULGAR.sub(_vulgar, text)

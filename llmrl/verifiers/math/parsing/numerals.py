@@ -29,7 +29,10 @@ def numeral(p: Parser, text: str) -> Node:
         p.take()
         return _continued(whole, decimals)
     if p.accept("_"):
-        return Node("based", (text.lstrip("0") or "0", p.script()))
+        base = p.script()
+        if not base:
+            raise Unreadable("digits in no base")
+        return Node("based", (text.lstrip("0") or "0", base))
     value = Fraction(int(whole + decimals or "0"), 10 ** len(decimals))
     if exponent:
         value *= Fraction(10) ** int(exponent)

@@ -226,7 +226,8 @@ class Parser(Cursor):
             elif self.starts_operand(token, left):
                 right = self.power(after=left)
                 named = left.kind == "sym" and right.kind == "tuple" and len(right.args[0]) > 1
-                left = right if named else Node("mul", (left, right))  # P(1, 2) is a point
+                # P(1, 2) is a point with its name
+                left = Node("rel", (("=",), (left, right))) if named else Node("mul", (left, right))
             else:
                 return left
         raise TooMuch(f"a product of more than {MAX_FACTORS} factors")
@@ -285,6 +286,9 @@ class Parser(Cursor):
             raise Unreadable(f"the exponent {token.text!r}")
         if token.text in ("*", "+", "-") and self.peek(1).kind == "end":
             raise Unreadable("an exponent without a value")
+        if base.kind == "matrix" and token.text in ("T", "top"):
+            self.place += size
+            return self.postfix(Node("matrix", (tuple(zip(*base.args[0], strict=True)),)))
         sign = self.sign()
         exponent = _signed(sign, self.power())
         if letters and base.kind == "word" and len(base.args[0]) == len(base.args[1]) > 1:
@@ -297,8 +301,10 @@ class Parser(Cursor):
         """A value with the signs after it: factorials, percent, degrees, primes."""
         for _ in range(MAX_POSTFIX):
             token = self.peek()
-            if token.text == "!" and token.kind == "op" and self.peek(1).text != "=":
-                node = Node("call", ("factorial", (node,)))
+            if token.text == "!" and token.kind == "op" and (self.peek(1).text != "=" or self.peek(1).spaced):
+                double = self.peek(1).text == "!" and not self.peek(1).spaced
+                self.place += double
+                node = Node("call", ("doublefactorial" if double else "factorial", (node,)))
             elif token.text == "%" and token.kind == "op":
                 node = Node("percent", (node,))
             elif token.text in DEGREES and token.kind == "cmd":

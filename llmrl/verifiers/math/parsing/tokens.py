@@ -31,6 +31,14 @@ _DROP = re.compile(
 _GLUE = re.compile(r"(?<=\d)(?:\{,\}|,\s?\\!|\\!,|\{,\}\s?\\!)\s?(?=\d{3}(?!\d))")
 _THIN = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:\\[,;: ]|~|\{ \}|\{\\,\}| )\d{3})+(?![\d])")
 _DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")
+_EMPTY_GROUP = re.compile(r"(\\[A-Za-z]+\s*|[\^_]\s*|\{\})?\{\s*\}")
+_CHOOSE = re.compile(r"(?:\{\})?[_^]\{?(\d{1,4})\}?\s*C\s*_\{?(\d{1,4})\}?")
+_ROMAN_POWER = re.compile(r"\\(?:mathrm|text)\s?\{\s*([A-Za-z]+)\s*/\s*([A-Za-z]+)\s*\^\{?(-?\d)\}?\s*\}")
+_PRIME = r"(?:'|\^\s*\{?\s*\\prime\s*\}?)"
+_SECONDS = r"(?:''|\\?\"|\^\s*\{?\s*\\prime\s*\\prime\s*\}?)"
+_ARC = re.compile(
+    rf"(\d{{1,3}})\s*\^\s*\{{?\s*\\circ\s*\}}?\s*(\d{{1,2}})\s*{_PRIME}(?!')(?:\s*(\d{{1,2}})\s*{_SECONDS})?"
+)
 _SPACE = re.compile(r"\\[,;:! >()\[\]]|\\(?:quad|qquad|thinspace|medspace|enspace|par)(?![A-Za-z])|~")
 _NEWLINE = re.compile(r"\\\\(?:\s?\[\d+\w+\])?")
 _BRACES = re.compile(r"\\[lr]brac[ek](?![A-Za-z])")
@@ -87,7 +95,10 @@ def tokens(text: str, *, thousands: bool) -> list[Token]:
             if name == "$":
                 spaced = True
                 continue
-            kind, content = ("cmd", name) if name in _OPERATORS else ("text", content)
+            if name in ("e", "i") and style.group().startswith(("\\math", "\\operatorname")):
+                kind, content = "word", name
+            else:
+                kind, content = ("cmd", name) if name in _OPERATORS else ("text", content)
         else:
             match = _TOKEN.match(text, place)
             if match is None:
@@ -121,9 +132,20 @@ def _plain_notation(text: str) -> str:
     text = _GLUE.sub("", text)
     text = _THIN.sub(lambda m: re.sub(r"\D", "", m.group()), text)
     text = _DECIMAL_COMMA.sub(".", text)
+    text = _EMPTY_GROUP.sub(lambda m: m.group() if m.group(1) else " ", text)
+    text = text.replace("\\&", ",")
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    text = _ROMAN_POWER.sub(r"\\text{\1}\\text{/\2}^{\3}", text)
+    text = _ARC.sub(_degrees, text)
     text = _TIMES_TEN.sub(r"\\times ", text)
     text = _NEGATED.sub(lambda m: r"\ne " if m.group(1) == "=" else r"\notin ", text)
     return _SPACE.sub(" ", text)
+
+
+def _degrees(match: re.Match[str]) -> str:
+    """Degrees, minutes and seconds as one fraction of a degree."""
+    whole, minutes, seconds = (int(part or 0) for part in match.groups())
+    return rf"\frac{{{3600 * whole + 60 * minutes + seconds}}}{{3600}}^\circ "
 
 
 _RUN = re.compile(r"(?<![\d.,])\d+(?:,\d+)+(?![\d,])")

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from llmrl.verifiers.math.parsing.limits import Unreadable
-from llmrl.verifiers.math.parsing.vocabulary import BIG
+from llmrl.verifiers.math.parsing.vocabulary import BIG, FUNCTIONS
 
 
 class Node(NamedTuple):
@@ -168,12 +168,51 @@ def name(node: Node) -> str | None:
     if node.kind == "word":
         return node.args[0].strip("*")
     if node.kind == "call" and (len(node.args[0]) == 1 or "_" in node.args[0] or all(map(name_like, node.args[1]))):
-        return f"{node.args[0]}()"
+        if node.args[0] in FUNCTIONS:
+            return str(node)
+        inner = node.args[1]
+        return f"{node.args[0]}()" if all(part.kind == "sym" for part in inner) else f"{node.args[0]}{inner}"
+    if node.kind == "div" and all(part.kind == "word" for part in node.args):
+        return str(node)
     if node.kind in ("mul", "ratio", "pow") and name_like(node) and not plain(node):
         return str(node)
     if node.kind == "tuple" and all(part.kind in ("sym", "const") for part in node.args[0]):
         return "()"
     return "" if name_like(node) and not plain(node) else None
+
+
+# Bound variables
+
+
+def rename(part: Any, names: dict[str, str]) -> Any:
+    """The tree with other names for some symbols.
+
+    >>> rename(letter("k"), {"k": "#1"}) == Node("sym", ("#1",))
+    True
+    """
+    if not isinstance(part, Node):
+        return tuple(rename(inner, names) for inner in part) if isinstance(part, tuple) else part
+    if part.kind == "sym":
+        return Node("sym", (names.get(part.args[0], part.args[0]),))
+    if part.kind == "word":
+        letters = rename(part.args[1], names)
+        return part if letters == part.args[1] else Node("word", ("*", letters))
+    return Node(part.kind, rename(part.args, names))
+
+
+def symbols(part: Any) -> list[str]:
+    """The names of the symbols in a tree, in the order of their first places.
+
+    >>> symbols(Node("mul", (letter("b"), letter("a"))))
+    ['b', 'a']
+    """
+    if not isinstance(part, Node):
+        found = [name for inner in part for name in symbols(inner)] if isinstance(part, tuple) else []
+    elif part.kind == "sym":
+        found = [part.args[0]]
+    else:
+        found = symbols(part.args[1] if part.kind == "word" else part.args)
+    return list(dict.fromkeys(found))
 
 
 # Plus-minus

@@ -32,9 +32,13 @@ _SPELLINGS = {
     "month": "month months",
     "year": "year years yr yrs",
     "dollar": "dollar dollars USD usd bucks",
+    "gbp": "gbp GBP sterling",
+    "yen": "yen JPY",
+    "yuan": "yuan RMB CNY",
+    "rupee": "rupee rupees INR",
     "cent": "cent cents",
     "euro": "euro euros EUR",
-    "unit": "unit units",
+    "unit": "unit units different distinct possible total",
     "square": "sq square",
     "cubic": "cu cubic",
     "hz": "Hz hz hertz",
@@ -58,8 +62,27 @@ _COUNTED = (
     "boys girls men women cats dogs eggs pages page questions games game problems seats trees tickets ticket "
     "cookies cups cup bags boxes box cars steps step sides edges vertices faces triangles squares pounds grams"
 )
+COUNTED = frozenset(_COUNTED.split())
+"""Nouns that say what is counted."""
 WORDS = frozenset(CANONICAL) | {"mph", "kph", "kmph", "kmh"} | frozenset(_COUNTED.split())
 """Words that follow a number without being factors."""
+
+
+_CHANGED = "plus minus less loss losses increases decreases gains profits positives negatives evens odds"
+_CHANGES = frozenset(_CHANGED.split())
+"""Plurals that say more than what is counted."""
+
+
+def droppable(name: str) -> bool:
+    """Whether a unit may be left out: a known one, or a plural, which says what is counted.
+
+    >>> [droppable(name) for name in ("cm", "?ways", "?widgets", "?increase", "?south")]
+    [True, True, True, False, False]
+    """
+    word = name.removeprefix("?")
+    if word == name or word in COUNTED:
+        return True
+    return len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) and word not in _CHANGES
 
 
 def canonical(words: str) -> str:

@@ -68,14 +68,16 @@ JOINERS = {
     ";": ";",
     "and": "and",
     "or": "or",
-    "land": "and",
-    "wedge": "and",
-    "lor": "or",
-    "vee": "or",
+    "land": "land",
+    "wedge": "land",
+    "lor": "lor",
+    "vee": "lor",
     "newline": ",",
 }
 MODULO = ("pmod", "bmod", "mod", "pod")
 DOTS = ("...", "ldots", "cdots", "dots", "dotsc", "vdots")
+CURRENCIES = ("dollar", "euro", "gbp", "yen", "yuan", "rupee")
+"""Commands that notation makes of the signs of currencies."""
 DEGREES = ("circ", "degree", "degrees")
 HALVES = ("timeam", "timepm")
 """What the tokenizer makes of a.m. and p.m."""

@@ -34,6 +34,8 @@ _HEDGE = re.compile(
     re.IGNORECASE,
 )
 """What units do not hold: words that say something of the value."""
+_ANNOUNCES = re.compile(r"\b(?:answers?|results?|solutions?|value|final)\b", re.IGNORECASE)
+"""Labels that say nothing but that the answer follows."""
 _ENDS_TEXT = ("", ",", ";", ")", "]", "\\}", "&", "=", "}")
 
 
@@ -122,6 +124,8 @@ def quoted(p: Parser, token: Token) -> Node:
         following = quoted(p, p.take())
         if following.kind == "text":
             return Node("text", (f"{words} {following.args[0]}",))
+    if words.endswith(":") and not _ANNOUNCES.search(words):
+        return Node("rel", (("=",), (Node("text", (words.strip(": ").lower(),)), p.power())))
     if words.endswith((":", "=", "is")) or not words:
         return p.power()
     raise Unreadable(f"the words {words!r}")
