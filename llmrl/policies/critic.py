@@ -55,14 +55,16 @@ class Critic(TensorDictModuleBase):
                 part.training = mode and part.gradient_checkpointing
         return self
 
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Score a batch; returns a new TensorDict with ``"value"`` added."""
-        tokens, attention, mask = (tensordict[key] for key in self.in_keys)
-        value = tokens.new_zeros(tokens.shape, dtype=self.head.weight.dtype)
+    def forward(self, tensordict: TensorDictBase, layout: TensorDictBase | None = None) -> TensorDictBase:
+        """Score a batch; returns a new TensorDict with ``"value"`` added. For ``layout`` see :meth:`Policy.score`."""
+        given = tensordict[keys.TOKENS]
+        tokens, attention, mask = ((tensordict if layout is None else layout)[key].cpu() for key in self.in_keys)
+        value = given.new_zeros(given.shape, dtype=self.head.weight.dtype)
         rows = mask.any(1).nonzero().squeeze(1)
         if len(rows):
             (row, column), hidden = hidden_before(
-                self.body, self.forward_pass, tokens[rows], attention[rows], mask[rows]
+                self.body, self.forward_pass, tokens[rows], attention[rows], mask[rows], given.device
             )
-            value = value.index_put((rows[row], column), self.head(hidden.to(value.dtype)).squeeze(-1))
+            where = (rows.to(given.device, non_blocking=True)[row], column)
+            value = value.index_put(where, self.head(hidden.to(value.dtype)).squeeze(-1))
         return tensordict.copy().set(keys.VALUE, value)

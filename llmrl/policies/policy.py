@@ -24,6 +24,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
 from llmrl.policies import adapters
+from llmrl.policies.actor import Actor
 from llmrl.policies.adapters import LoraOptions
 from llmrl.policies.episode import Episode, pack
 from llmrl.policies.loading import (
@@ -423,6 +424,14 @@ class Policy(TensorDictModuleBase):
         episode.append(ids)
         return True
 
+    def actor(self, options: SamplingOptions = SamplingOptions()) -> Actor:  # noqa: B008 (frozen)
+        """This policy as a module that acts, for TorchRL's ``Collector`` and ``env.rollout``.
+
+        Args:
+            options: how to sample.
+        """
+        return Actor(self, options)
+
     def _contexts(self, prompts: Sequence[str] | TensorDictBase) -> list[list[int]]:
         if not isinstance(prompts, TensorDictBase):
             if isinstance(prompts, str):
@@ -441,19 +450,23 @@ class Policy(TensorDictModuleBase):
 
     # Scoring
 
-    def score(self, tensordict: TensorDictBase, *, entropy: bool = False) -> TensorDictBase:
+    def score(
+        self, tensordict: TensorDictBase, *, entropy: bool = False, layout: TensorDictBase | None = None
+    ) -> TensorDictBase:
         """Teacher-forced log-probabilities of the sampled tokens, at the sampling temperature.
 
         Args:
             tensordict: tokens, attention and mask [N, T].
             entropy: whether to write ``"entropy"`` too, exact over the whole vocabulary.
+            layout: the same tokens, attention and mask on the CPU, where they are known there: a GPU need not be
+                waited for.
 
         Returns:
             A new TensorDict with ``"log_prob"`` [N, T], at each sampled token the log-probability given everything
             before it, 0 elsewhere, differentiable where gradients are enabled; ``"entropy"`` [N, T] in the same form;
             ``"max_entropy"`` [N, 1]. They are float32, or float64 where the weights are.
         """
-        where, hidden, targets = self._hidden(tensordict)
+        where, hidden, targets = self._hidden(tensordict, layout)
         head = Head.of(self.model)
         tokens = tensordict[keys.TOKENS]
         log_prob = tokens.new_zeros(tokens.shape, dtype=torch.promote_types(head.weight.dtype, torch.float32))
@@ -492,23 +505,26 @@ class Policy(TensorDictModuleBase):
             logits = logits.index_put(where, Head.of(self.model).logits(hidden) / self.temperature)
         return LLMMaskedCategorical(logits=logits, mask=tensordict[keys.MASK])
 
-    def _hidden(self, tensordict: TensorDictBase) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
+    def _hidden(
+        self, tensordict: TensorDictBase, layout: TensorDictBase | None = None
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
         """Hidden states [M, H] that the sampled tokens are predicted from; None where there are none.
 
         Returns:
             Rows and columns of the sampled tokens in the batch, the hidden states, the tokens [M].
         """
-        tokens, attention, mask = (tensordict[key] for key in self.in_keys)
+        device = tensordict[keys.TOKENS].device
+        tokens, attention, mask = ((tensordict if layout is None else layout)[key].cpu() for key in self.in_keys)
         if (mask & ~attention).any():
             raise ValueError("A sampled token is hidden from attention: mask must imply attention.")
         rows = mask.any(1).nonzero().squeeze(1)
         if not len(rows):
             return (rows, rows), None, rows
         (row, column), hidden = hidden_before(
-            self.model.get_decoder(), self.forward_pass, tokens[rows], attention[rows], mask[rows]
+            self.model.get_decoder(), self.forward_pass, tokens[rows], attention[rows], mask[rows], device
         )
-        where = (rows[row], column)
-        return where, hidden, tokens[where]
+        where = (rows.to(device, non_blocking=True)[row], column)
+        return where, hidden, tensordict[keys.TOKENS][where]
 
     # Weights
 

@@ -94,9 +94,9 @@ class Learner:
         sums = Sums()
         for part in batch.micro_batches(budget, self.policy.forward_pass):
             with sized(part, self.policy.forward_pass):
-                scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes)
+                scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes, layout=part.layout)
                 part.put_back(scored, notes)
-                out = self.loss(scored if self.critic is None else self.critic(scored))
+                out = self.loss(scored if self.critic is None else self.critic(scored, part.layout))
                 total_loss(out).backward()
                 self._add_to_masters()
             sums.add(out, part.tokens)
