@@ -265,6 +265,8 @@ def check(config: Config) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise ConfigError(f"--{name} must be greater than 0, got {value}.")
+    if train.packing and policy.gradient_checkpointing:
+        raise ConfigError("--train.packing and --policy.gradient-checkpointing do not go together. Leave one out.")
     if train.env_timeout < 0:
         raise ConfigError(f"--train.env-timeout must be 0 or more seconds, got {train.env_timeout}.")
     evaluation = config.eval
