@@ -26,7 +26,8 @@ from llmrl.training.trainer import Trainer
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     register()
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0, num_hidden_layers=1)
+    # Untied, since moving a model to a device that torch does not know well unties them.
+    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0, num_hidden_layers=1, tie_word_embeddings=False)
 
 
 def trainer_on(device: str, tiny: Path, *more: str) -> Trainer:
@@ -82,7 +83,8 @@ def test_a_step_equals_that_of_the_cpu_and_nothing_is_on_a_wrong_device(case, ti
     assert [r["response"] for r in other.records] == [r["response"] for r in rollouts.records]
     assert expected["actor/grad_norm"] > 0
     assert numbers(found) == pytest.approx(numbers(expected), rel=1e-3, abs=1e-6)
-    torch.testing.assert_close(found_gradient, gradient(here), rtol=1e-3, atol=1e-6)
+    rounding = 1e-4 if "bfloat16" in case else 1e-6
+    torch.testing.assert_close(found_gradient, gradient(here), rtol=1e-3, atol=rounding)
 
 
 @pytest.mark.parametrize("name", ["ppo"])
