@@ -43,6 +43,7 @@ MODULE = ("tests/losses/test_torchrl.py",)
 CREDIT = ("tests/credit/test_credit.py",)
 SHAPED = ("tests/credit/test_shaped_reward.py",)
 HISTORY = ("tests/credit/test_history.py",)
+LEARNER = ("tests/training/test_learner.py",)
 
 
 class Mutant(NamedTuple):
@@ -372,6 +373,9 @@ MUTANTS = [
     Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
     Mutant(CLIP, "        _check_one_sign(batch)\n", "", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
+    # rows without a trained token
+    Mutant("training/learner.py", "if loss.requires_grad:", "if True:", LEARNER),
+    Mutant("training/trainer.py", 'set(keys.MASK, data[keys.MASK].to("cpu"))', "copy()", LEARNER),
     # earlier steps
     Mutant(
         PAST,
