@@ -116,9 +116,9 @@ class Algorithm:
             wanted += getattr(component, "in_keys", ())
         if self.corrections:
             wanted.append(keys.SAMPLER_LOG_PROB)
-        written: set[Key] = {keys.WEIGHT, keys.POLICY_WEIGHT} | (
-            {keys.SEGMENT} if self.partition is not None else set()
-        )
+        written: set[Key] = {keys.WEIGHT, keys.POLICY_WEIGHT}
+        if self.partition is not None:
+            written.add(keys.SEGMENT)
         for loss in self._terms():
             wanted += loss.prepared_from
             written.update(loss.prepared)
