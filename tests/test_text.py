@@ -3,22 +3,24 @@
 import io
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 from hostile import HOSTILE
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
 from llmrl.terminal import Lasting, Terminal
-from llmrl.text import one_line, visible
+from llmrl.text import JOINERS, one_line, visible
 
 
 def harmless(shown):
-    """No sign that a terminal obeys or hides, but line breaks."""
-    return all(sign.isprintable() or sign == "\n" for sign in shown)
+    """No sign that a terminal obeys or hides, but line breaks; blanks and joiners of other scripts are letters."""
+    fine = {"Zs"}
+    return all(s.isprintable() or s in "\n" + JOINERS or unicodedata.category(s) in fine for s in shown)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -35,6 +37,8 @@ def test_a_hostile_text_is_harmless_however_it_is_printed(name):
 
 
 @given(st.text())
+@example("\xa0")
+@example("a\u200db")
 def test_any_text_is_made_harmless_and_a_plain_one_is_kept(text):
     assert harmless(visible(text).replace("\t", ""))
     assert "\n" not in one_line(text)
