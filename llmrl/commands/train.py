@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from llmrl.distributed.world import launched
 from llmrl.training.config import Config
 
 STOPPED = 3
@@ -26,7 +27,10 @@ def run(config: Config) -> int:
     if done is None:
         return 0
     if not done.finished:
-        return STOPPED
+        # A launcher that restarts what fails must not restart this.
+        return STOPPED if launched() == 1 else 0
+    if done.rank > 0:
+        return 0
     console = Console()
     for path in [*(f"plot: {path}" for path in plot_run(done.folder)), f"model: {done.folder / 'latest'}"]:
         console.print(path, markup=False, highlight=False, soft_wrap=True)

@@ -7,12 +7,14 @@ import copy
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
-from torch import nn
+from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
+from llmrl.distributed.world import World, blocks_of
 from llmrl.policies.policy import Policy
 from llmrl.policies.scoring.forward import PADDED, ForwardPass, hidden_before
+from llmrl.policies.scoring.sharing import gather_for_cache
 
 
 class Critic(TensorDictModuleBase):
@@ -55,9 +57,19 @@ class Critic(TensorDictModuleBase):
                 part.training = mode and part.gradient_checkpointing
         return self
 
+    def shard(self, world: World, policy: Policy) -> None:
+        """Spread the weights over the ranks, by the layers of the policy that it was made from."""
+        if world.size > 1:
+            blocks = blocks_of(self.body, policy.model)
+            world.shard(self, blocks, ["_values"])
+            gather_for_cache(blocks, world.unshard)
+
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Score a batch; returns a new TensorDict with ``"value"`` added."""
-        tokens, attention, mask = (tensordict[key] for key in self.in_keys)
+        return tensordict.copy().set(keys.VALUE, self._values(*(tensordict[key] for key in self.in_keys)))
+
+    def _values(self, tokens: Tensor, attention: Tensor, mask: Tensor) -> Tensor:
+        """[N, T]: the entry of a sharded critic."""
         value = tokens.new_zeros(tokens.shape, dtype=self.head.weight.dtype)
         rows = mask.any(1).nonzero().squeeze(1)
         if len(rows):
@@ -65,4 +77,4 @@ class Critic(TensorDictModuleBase):
                 self.body, self.forward_pass, tokens[rows], attention[rows], mask[rows]
             )
             value = value.index_put((rows[row], column), self.head(hidden.to(value.dtype)).squeeze(-1))
-        return tensordict.copy().set(keys.VALUE, value)
+        return value

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
+from llmrl.distributed.world import World, blocks_of
 from llmrl.policies.episode import Episode, pack
 from llmrl.policies.loading import (
     DTYPES,
@@ -36,6 +37,7 @@ from llmrl.policies.loading import (
     merged,
 )
 from llmrl.policies.prompts import Prompts
+from llmrl.policies.sampling.copy import CopyEngine
 from llmrl.policies.sampling.engine import (
     FINISH_END,
     FINISH_LENGTH,
@@ -52,6 +54,7 @@ from llmrl.policies.saving import usual_mode
 from llmrl.policies.scoring.forward import ForwardPass, hidden_before
 from llmrl.policies.scoring.head import Head, score_tokens
 from llmrl.policies.scoring.probing import TOLERANCE, checkpointed_gap, forward_pass_for
+from llmrl.policies.scoring.sharing import gather_for_cache
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
@@ -109,8 +112,7 @@ class Policy(TensorDictModuleBase):
     As a module it is :meth:`score`: it reads tokens and masks and writes ``"log_prob"``, so that
     ``TensorDictSequential(policy, loss)`` composes. The model stays in evaluation mode, without dropout.
 
-    Scoring reads the weights within :meth:`score` and :meth:`get_dist` alone, so a sharded policy has these two entry
-    points.
+    Scoring reads the weights within :meth:`score` and :meth:`get_dist` alone, so a sharded policy has two entry points.
 
     Args:
         model: a Hugging Face causal language model.
@@ -143,6 +145,7 @@ class Policy(TensorDictModuleBase):
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.version = 0
         self.engine: Engine | None = None
+        self.whole: CopyEngine | None = None
         check_vocabulary(tokenizer, len(model.get_input_embeddings().weight))
         if not self.end_ids:
             log.warning(
@@ -382,7 +385,7 @@ class Policy(TensorDictModuleBase):
             "seeds": None if given is None else [given[i] for i in fits],
         }
         if self.engine is None:
-            drawn = self._sampler().sample(contexts, **how)
+            drawn = self._sampler(self.model).sample(contexts, **how)
         else:
             drawn = self.engine.sample(contexts, end_ids=self.end_ids, version=self.version, **how)
         samples = [Sample([], [], FINISH_REFUSED)] * len(episodes)
@@ -392,9 +395,9 @@ class Policy(TensorDictModuleBase):
             episode.add(sample)
         return self.tokenizer.batch_decode([s.tokens for s in samples], skip_special_tokens=True)
 
-    def _sampler(self) -> Sampler:
+    def _sampler(self, model: Any) -> Sampler:
         way, fast_cpu = self.sampling_way
-        return Sampler(self.model, self.end_ids, self.pad_id, way=way, fast_cpu=fast_cpu)
+        return Sampler(model, self.end_ids, self.pad_id, way=way, fast_cpu=fast_cpu)
 
     def append_reply(self, episode: Episode, said: Sequence[str]) -> bool:
         """Append the newest reply to an episode.
@@ -448,21 +451,26 @@ class Policy(TensorDictModuleBase):
             before it, 0 elsewhere, differentiable where gradients are enabled; ``"entropy"`` [N, T] in the same form;
             ``"max_entropy"`` [N, 1]. They are float32, or float64 where the weights are.
         """
-        where, hidden, targets = self._hidden(tensordict)
-        head = Head.of(self.model)
-        tokens = tensordict[keys.TOKENS]
-        log_prob = tokens.new_zeros(tokens.shape, dtype=torch.promote_types(head.weight.dtype, torch.float32))
+        log_prob, spread = self._score(*self._layout(tensordict), entropy)
         out = tensordict.copy()
-        out[keys.MAX_ENTROPY] = log_prob.new_full((len(tokens), 1), math.log(self.vocab_size))
-        spread = None
-        if hidden is not None:
-            values, spread = score_tokens(hidden, targets, head, temperature=self.temperature, entropy=entropy)
-            out[keys.LOG_PROB] = log_prob.index_put(where, values)
-        else:
-            out[keys.LOG_PROB] = log_prob
+        out[keys.LOG_PROB] = log_prob
+        out[keys.MAX_ENTROPY] = log_prob.new_full((len(log_prob), 1), math.log(self.vocab_size))
         if entropy:
-            out[keys.ENTROPY] = log_prob if spread is None else log_prob.index_put(where, spread)
+            out[keys.ENTROPY] = spread
         return out
+
+    def _layout(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
+        return tensordict[keys.TOKENS], tensordict[keys.ATTENTION], tensordict[keys.MASK]
+
+    def _score(self, tokens: Tensor, attention: Tensor, mask: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies [N, T]: the entry of a sharded policy, tensors in and tensors out."""
+        where, hidden, targets = self._hidden(tokens, attention, mask)
+        head = Head.of(self.model)
+        zeros = tokens.new_zeros(tokens.shape, dtype=torch.promote_types(head.weight.dtype, torch.float32))
+        if hidden is None:
+            return zeros, zeros
+        values, spread = score_tokens(hidden, targets, head, temperature=self.temperature, entropy=entropy)
+        return zeros.index_put(where, values), zeros if spread is None else zeros.index_put(where, spread)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """:meth:`score`."""
@@ -480,20 +488,25 @@ class Policy(TensorDictModuleBase):
         """
         from torchrl.modules.distributions import LLMMaskedCategorical
 
-        where, hidden, _ = self._hidden(tensordict)
-        tokens = tensordict[keys.TOKENS]
+        logits = self._logits(*self._layout(tensordict))
+        return LLMMaskedCategorical(logits=logits, mask=tensordict[keys.MASK])
+
+    def _logits(self, tokens: Tensor, attention: Tensor, mask: Tensor) -> Tensor:
+        """[N, T, V], the other entry of a sharded policy."""
+        where, hidden, _ = self._hidden(tokens, attention, mask)
         logits = torch.zeros((*tokens.shape, self.vocab_size), device=tokens.device)
         if hidden is not None:
             logits = logits.index_put(where, Head.of(self.model).logits(hidden) / self.temperature)
-        return LLMMaskedCategorical(logits=logits, mask=tensordict[keys.MASK])
+        return logits
 
-    def _hidden(self, tensordict: TensorDictBase) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
+    def _hidden(
+        self, tokens: Tensor, attention: Tensor, mask: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
         """Hidden states [M, H] that the sampled tokens are predicted from; None where there are none.
 
         Returns:
             Rows and columns of the sampled tokens in the batch, the hidden states, the tokens [M].
         """
-        tokens, attention, mask = (tensordict[key] for key in self.in_keys)
         if (mask & ~attention).any():
             raise ValueError("A sampled token is hidden from attention: mask must imply attention.")
         rows = mask.any(1).nonzero().squeeze(1)
@@ -506,6 +519,23 @@ class Policy(TensorDictModuleBase):
         return where, hidden, tokens[where]
 
     # Weights
+
+    def shard(self, world: World, *, sample: bool = True) -> None:
+        """Spread the weights over the ranks; every rank must do so, before an optimizer is made.
+
+        Args:
+            world: the ranks; with one, nothing is done.
+            sample: whether the policy samples too, from a whole copy of its weights.
+        """
+        if world.size == 1:
+            return
+        self.try_out()  # on the whole model
+        if sample:
+            self.whole = CopyEngine(self.model, self._sampler, self.version, world)
+            self.engine = self.whole
+        blocks = blocks_of(self.model)
+        world.shard(self, blocks, ["_score", "_logits"])
+        gather_for_cache(blocks, world.unshard)
 
     def sync(self, version: int | None = None) -> int:
         """Hand the weights to the sampler; returns the new version, one more unless it is given.
@@ -531,10 +561,11 @@ class Policy(TensorDictModuleBase):
     def save(self, folder: str | Path) -> Path:
         """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
 
-        Adapters are merged into a copy of the weights.
+        Adapters are merged into a copy of the weights. Of a sharded policy the weights of the latest :meth:`sync`
+        are written; one rank is enough.
         """
         folder = Path(folder)
-        merged(self.model).save_pretrained(folder)
+        merged(self.model if self.whole is None else self.whole.model).save_pretrained(folder)
         usual_mode(*folder.glob("*.safetensors"))
         self.tokenizer.save_pretrained(folder)
         return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -13,19 +14,14 @@ from llmrl.envs.vector import TextVectorEnv
 class Environments:
     """Environments of one kind, made when they are first needed and then used again.
 
-    Environment i is the same whatever the number of rows that borrow it, and draws from a generator of its
-    own that depends on ``seed`` and i alone.
-
     Args:
         env_id: a Gymnasium id; an environment without a vector form of its own is batched for us.
         options: what ``gymnasium.make`` passes to it.
-        seed: of the generators of environments that ignore the seed of ``reset``.
     """
 
-    def __init__(self, env_id: str, options: dict[str, Any], seed: int = 0) -> None:
+    def __init__(self, env_id: str, options: dict[str, Any]) -> None:
         self.env_id = env_id
         self.options = options
-        self.seed = seed
         self._envs: list[gymnasium.Env[str, str]] = []
         self._lent: TextVectorEnv | None = None
 
@@ -33,11 +29,7 @@ class Environments:
         """The first ``rows`` environments as one vector environment; the next call takes them back."""
         if self._lent is None or self._lent.num_envs != rows:
             if len(self._envs) < rows:
-                begin = len(self._envs)
-                for number, env in enumerate(TextVectorEnv.make(self.env_id, rows - begin, **self.options).envs, begin):
-                    # Those that heed the seed of reset are seeded there.
-                    env.unwrapped.np_random = np.random.default_rng([self.seed, number])
-                    self._envs.append(env)
+                self._envs += TextVectorEnv.make(self.env_id, rows - len(self._envs), **self.options).envs
             self._lent = TextVectorEnv(self._envs[:rows])
             self._lent.tolerant = True  # one environment that raises must not cost the others their work
         return self._lent
@@ -46,26 +38,21 @@ class Environments:
         """How many problems there are; None where they never end."""
         return self.of_size(1).num_problems
 
-    def state(self) -> list[dict[str, Any]]:
-        """The state of each environment's generator, of numbers and texts alone."""
-        return [_plain(env.unwrapped.np_random.bit_generator.state) for env in self._envs]
+    @property
+    def made(self) -> int:
+        """How many there are so far."""
+        return len(self._envs)
 
-    def load(self, states: list[dict[str, Any]]) -> None:
-        """Take up what :meth:`state` gave; environments that do not exist yet are made."""
-        if states:
-            self.of_size(len(states))
-        for env, state in zip(self._envs, states, strict=False):
-            env.unwrapped.np_random.bit_generator.state = state
+    def seed(self, seeds: Sequence[int]) -> None:
+        """Give each of the environments that are lent a generator of its own, by one seed each.
+
+        What an environment draws then depends on its row alone, not on what it drew before.
+        """
+        for env, seed in zip(self._envs, seeds, strict=False):
+            env.unwrapped.np_random = np.random.default_rng(seed)
 
     def close(self) -> None:
         """Close all of them."""
         for env in self._envs:
             env.close()
         self._envs, self._lent = [], None
-
-
-def _plain(value: Any) -> Any:
-    """A bit generator's state without arrays, which a checkpoint does not hold."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value.tolist() if isinstance(value, np.ndarray) else value
