@@ -48,6 +48,7 @@ check: $(BIN)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 wheel: $(BIN)/.dev
 	bash tests/wheel.sh $(BIN)/python

@@ -84,7 +84,7 @@ def bare_espo(b: Batch) -> tuple[Tensor, ...]:
     ratio, width = torch.zeros_like(log_ratio), torch.zeros_like(log_ratio)
     weight, parts = torch.zeros_like(log_ratio), torch.zeros(len(log_ratio), 1)
     for part in (0, 1):
-        inside = (b["partition"] == part) & b["mask"]
+        inside = (b["segment"] == part) & b["mask"]
         size = inside.sum(1, keepdim=True).clamp(min=1)
         mean = (log_ratio.detach() * inside).sum(1, keepdim=True) / size
         entropy = (b["old_entropy"] * inside).sum(1, keepdim=True) / size
@@ -193,7 +193,7 @@ def main() -> None:
         recipe = algorithm(name)
         data = recipe.weigh(entries(batch))
         if recipe.partition is not None:
-            batch["partition"] = data["partition"]
+            batch["segment"] = data["segment"]
         module = recipe.loss()
 
         def run_function(batch: Batch = batch, function: Any = function) -> None:

@@ -26,7 +26,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from llmrl import keys
 from llmrl.algorithms.algorithm import algorithm
-from llmrl.policies.loading import LoraOptions, PolicyError, add_lora, local_folder
+from llmrl.policies.adapters import LoraOptions, add_adapters
+from llmrl.policies.loading import PolicyError, local_folder
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.states import Way
 from llmrl.policies.scoring.forward import PADDED
@@ -175,6 +176,7 @@ class Family:
     def __init__(self, family: str, tokenizer: Any) -> None:
         self.family, self.tokenizer = family, tokenizer
         self.notes: list[str] = []
+        self.nats = NATS  # or the tolerance of the model's own rounding, if that is larger
 
     def policy(self, model: Any, **options: Any) -> Policy:
         """With end tokens that are often sampled."""
@@ -197,7 +199,8 @@ class Family:
         data = policy.generate(PROBLEMS, seeds=range(len(PROBLEMS))).exclude("text")
         want = dense(model, data)
         sampled = largest(data[keys.SAMPLER_LOG_PROB][data[keys.MASK]] - want[0].detach())
-        row = {"sampler": verdict(sampled, NATS), **self.scored(policy, data, want)}
+        self.nats = max(NATS, policy.rounding.tolerance)
+        row = {"sampler": verdict(sampled, self.nats), **self.scored(policy, data, want)}
         row["packing"] = self.attempt(lambda: self.packed(data, want))
         shared = policy.forward_pass is SHARED
         row["sharing"] = "exact" if shared and row["scorer"] == "exact" else "off" if not shared else row["scorer"]
@@ -227,8 +230,8 @@ class Family:
         off = gradient_gap(model, got, want)
         policy.eval()
         return {
-            "scorer": verdict(largest(got[0] - want[0]), NATS),
-            "entropy": verdict(largest(got[1] - want[1]), NATS),
+            "scorer": verdict(largest(got[0] - want[0]), self.nats),
+            "entropy": verdict(largest(got[1] - want[1]), self.nats),
             "gradient": verdict(off, OF_LENGTH),
         }
 
@@ -252,7 +255,7 @@ class Family:
 
     def adapted(self, data: Any) -> str:
         """With low-rank adapters that are not zero."""
-        model = add_lora(tiny(self.family), LoraOptions(rank=4))
+        model = add_adapters(tiny(self.family), LoraOptions(rank=4))
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if "lora_B" in name:
@@ -261,7 +264,8 @@ class Family:
         data = policy.generate(PROBLEMS, seeds=range(len(PROBLEMS))).exclude("text")
         want = dense(model, data)
         sampled = largest(data[keys.SAMPLER_LOG_PROB][data[keys.MASK]] - want[0].detach())
-        return worst({"sampler": verdict(sampled, NATS), **self.scored(policy, data, want)})
+        self.nats = max(NATS, policy.rounding.tolerance)
+        return worst({"sampler": verdict(sampled, self.nats), **self.scored(policy, data, want)})
 
     def reloaded(self, data: Any, want: tuple[Tensor, Tensor]) -> str:
         """Saved, loaded, scored."""
@@ -270,7 +274,7 @@ class Family:
             policy = Policy.from_pretrained(folder, device="cpu", max_prompt_length=120, max_response_length=24)
         with torch.no_grad():
             got = policy.score(data)[keys.LOG_PROB][data[keys.MASK]]
-        return verdict(largest(got - want[0]), NATS)
+        return verdict(largest(got - want[0]), self.nats)
 
     def stepped(self) -> str:
         """Two steps of espo with unequal rewards; then the sampler must still agree."""
@@ -280,7 +284,7 @@ class Family:
         for step in range(2):
             data = policy.generate(PROBLEMS, seeds=range(8 * step, 8 * step + 8)).exclude("text", "finish_reason")
             want = dense(policy.model, data)[0].detach()
-            if not largest(data[keys.SAMPLER_LOG_PROB][data[keys.MASK]] - want) <= NATS:
+            if not largest(data[keys.SAMPLER_LOG_PROB][data[keys.MASK]] - want) <= self.nats:
                 return "WRONG"
             rows = len(data)
             data[keys.GROUP] = torch.arange(rows) // 4
@@ -382,8 +386,9 @@ INTRODUCTION = """# Model families
 
 What llmrl computes for tiny random models of every causal language model of transformers {version}, against
 `AutoModelForCausalLM(ids, use_cache=False).logits` of one sequence at a time. *exact*: log-probabilities and entropies
-within {nats:g} nats, gradients within {length:g} of their length. *off*: left out by choice, since it would not be
-exact; the safe way is used instead. *refused*: an error in one sentence, at load; the notes have it.
+within {nats:g} nats (or the measured rounding of the model, if that is larger), gradients within {length:g} of their
+length. *off*: left out by choice, since it would not be exact; the safe way is used instead. *refused*: an error in
+one sentence, at load; the notes have it.
 
 Made by `{command}`, commit {commit}, {date}, 2 CPU cores. {counts} Real weights, GPUs and other types of weights were
 not part of it.

@@ -1,4 +1,4 @@
-"""Write the parts of the documentation that are made from the code: the README's tree, docs/metrics.md.
+"""Write the parts of the documentation that are made from the code: packages, entries of a batch, docs/metrics.md.
 
 python docs/generate.py            writes
 python docs/generate.py --check    says what would change, and fails if anything would
@@ -14,7 +14,6 @@ from llmrl.keys import TABLE
 from llmrl.training.metrics import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("llmrl", "examples", "benchmarks", "docs")
 
 
 def first_sentence(path: Path) -> str:
@@ -23,14 +22,13 @@ def first_sentence(path: Path) -> str:
     return " ".join(text.split("\n\n")[0].split()).split(". ")[0].rstrip(".").split(".  ")[0]
 
 
-def tree() -> str:
-    """Every module with one line."""
+def packages() -> str:
+    """Every package of the library with one line, folders below their parents."""
     lines = []
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            name = path.relative_to(ROOT).as_posix()
-            if (sentence := first_sentence(path)) or path.name != "__init__.py":
-                lines.append(f"{name:<44} {sentence}")
+    for path in sorted((ROOT / "llmrl").rglob("__init__.py"))[1:]:
+        folder = path.parent.relative_to(ROOT)
+        name = "  " * (len(folder.parts) - 2) + f"{folder.name}/"
+        lines.append(f"{name:<16} {first_sentence(path)}")
     return "```\n" + "\n".join(lines) + "\n```"
 
 
@@ -44,7 +42,7 @@ def between(text: str, name: str, body: str) -> str:
 
 def pages() -> dict[Path, str]:
     """What each generated file should hold."""
-    readme, architecture = ROOT / "README.md", ROOT / "docs" / "architecture.md"
+    architecture = ROOT / "docs" / "architecture.md"
     rows = [
         f"| `{e.key if isinstance(e.key, str) else '.'.join(e.key)}` | {e.shape} | {e.dtype} | {e.writer} | {e.reader} "
         f"| {e.meaning} |"
@@ -58,8 +56,7 @@ def pages() -> dict[Path, str]:
         ]
     )
     return {
-        readme: between(readme.read_text(), "tree", tree()),
-        architecture: between(architecture.read_text(), "entries", entries),
+        architecture: between(between(architecture.read_text(), "packages", packages()), "entries", entries),
         ROOT / "docs" / "metrics.md": "# Metrics\n\nMade from `llmrl/training/metrics.py` by `make docs`.\n\n"
         + markdown_table()
         + "\n",

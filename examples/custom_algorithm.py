@@ -16,18 +16,18 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, Credit
-from llmrl.credit.credit import GroupAdvantage
-from llmrl.losses import Clipped, SequenceMean, Step, bounded
+from llmrl.credit import GroupAdvantage
+from llmrl.losses import Clipped, SequenceMean, TokenBatch, bounded
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixRatio:
     """Everything up to the token: the mean log-ratio of the response's first t tokens."""
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, batch: TokenBatch) -> Tensor:
         """[N, T]; like GSPO's token form, the value of the mean with the gradient of the token."""
-        own = step.log_ratio
-        place = step.mask.cumsum(1).clamp_min(1)
+        own = batch.log_ratio
+        place = batch.mask.cumsum(1).clamp_min(1)
         return bounded(own.detach().cumsum(1) / place + (own - own.detach()))
 
 
@@ -42,12 +42,12 @@ class TanhClip:
         if not self.slope > 0:
             raise ValueError(f"TanhClip: slope must be above 0, got {self.slope}.")
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
         bend = torch.tanh(self.slope * torch.expm1(log_ratio))
-        never = torch.zeros_like(step.mask)
+        never = torch.zeros_like(batch.mask)
         return Clipped(
-            (1 + bend / self.slope) * step.advantage,
+            (1 + bend / self.slope) * batch.advantage,
             low=never,
             high=never,
             lost=bend.detach().abs() == 1,  # so flat that rounding leaves no gradient
@@ -63,9 +63,9 @@ class UncertainOnly:
     nats: float = 0.1
     """The smallest old entropy that teaches."""
 
-    def __call__(self, step: Step, clipped: Clipped) -> Tensor:
+    def __call__(self, batch: TokenBatch, clipped: Clipped) -> Tensor:
         """bool [N, T]."""
-        return step.old_entropy >= self.nats
+        return batch.old_entropy >= self.nats
 
 
 def steady(*, slope: float = 2.0, nats: float = 0.1) -> Algorithm:

@@ -22,3 +22,7 @@ class EngineError(UserError, RuntimeError):
 
 class ConfigError(UserError, ValueError):
     """The settings cannot be used; the message says which one, and what to do."""
+
+
+class PolicyError(UserError, ValueError):
+    """A policy cannot be made as asked; the message says why, and what to do."""

@@ -1,38 +1,20 @@
 """The table of everything that travels in a TensorDict: name, shape, type, who writes it, who reads it.
 
 N is the number of sequences (one row per episode), T their padded length: a left-padded prompt, then
-the right-padded rest: what was sampled and, with several turns, the replies to it.  Names are TorchRL's where the
-meaning is TorchRL's.
+the right-padded rest: what was sampled and, with several turns, the replies to it. Names are TorchRL's where the
+meaning is TorchRL's. Each entry is declared once, by :func:`entry`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Key = str | tuple[str, ...]
-
-TOKENS: Key = ("tokens", "full")
-ATTENTION: Key = ("masks", "all_attention_mask")
-MASK: Key = ("masks", "all_assistant_mask")
-SAMPLER_LOG_PROB: Key = ("log_probs", "full")
-GROUP = "group"
-REWARD: Key = ("next", "reward")
-TERMINATED: Key = ("next", "terminated")
-TRUNCATED: Key = ("next", "truncated")
-VALID = "valid"
-PAST_REWARDS = "past_rewards"
-ADVANTAGE = "advantage"
-VALUE = "value"
-OLD_VALUE = "old_value"
-VALUE_TARGET = "value_target"
-LOG_PROB = "log_prob"
-OLD_LOG_PROB = "old_log_prob"
-REF_LOG_PROB = "ref_log_prob"
-ENTROPY = "entropy"
-OLD_ENTROPY = "old_entropy"
-MAX_ENTROPY = "max_entropy"
-PARTITION = "partition"
-WEIGHT = "weight"
+Name = TypeVar("Name", bound=Key)
 
 
 class Entry(NamedTuple):
@@ -46,111 +28,235 @@ class Entry(NamedTuple):
     meaning: str
 
 
-TABLE: tuple[Entry, ...] = (
-    Entry(
-        TOKENS,
-        "[N, T]",
-        "int64",
-        "Policy.generate",
-        "Policy.score",
-        "prompt, then responses and replies",
-    ),
-    Entry(ATTENTION, "[N, T]", "bool", "Policy.generate", "Policy.score", "a real token, no padding"),
-    Entry(
-        MASK,
-        "[N, T]",
-        "bool",
-        "Policy.generate",
-        "every loss",
-        "exactly the tokens the policy sampled, the end token included",
-    ),
-    Entry(
-        SAMPLER_LOG_PROB,
-        "[N, T]",
-        "float32",
-        "Policy.generate",
-        "Policy.score's check; TIS and MIS weights",
-        "log-probability under the distribution that was sampled from; 0 elsewhere",
-    ),
-    Entry(GROUP, "[N]", "int64", "rollout.collect", "credit", "which rows answer the same prompt"),
-    Entry(REWARD, "[N, 1]", "float32", "rollout.collect", "credit", "sum of the episode's rewards"),
-    Entry(TERMINATED, "[N, 1]", "bool", "rollout.collect", "credit", "the answer was graded"),
-    Entry(TRUNCATED, "[N, 1]", "bool", "rollout.collect", "credit", "the episode was cut off"),
-    Entry(
-        VALID,
-        "[N]",
-        "bool",
-        "rollout.collect",
-        "credit",
-        "the verifier gave a verdict (no timeout, no error); other rows get no advantage",
-    ),
-    Entry(
-        PAST_REWARDS,
-        "[N, 3]",
-        "float64",
-        "trainer",
-        "SmoothGroupAdvantage",
-        "of the same problem in earlier steps: how many, mean and deviation of its rewards",
-    ),
-    Entry(ADVANTAGE, "[N, T]", "float32", "credit", "PolicyLoss", "0 outside the mask"),
-    Entry(
-        VALUE,
-        "[N, T]",
-        "float32",
-        "Critic.score",
-        "GAE, ValueLoss",
-        "expected return before each sampled token, with gradient in an update",
-    ),
-    Entry(OLD_VALUE, "[N, T]", "float32", "trainer", "ValueLoss", "the value before the update"),
-    Entry(VALUE_TARGET, "[N, T]", "float32", "GAE", "ValueLoss", "the return to regress on"),
-    Entry(
-        LOG_PROB,
-        "[N, T]",
-        "float32",
-        "Policy.score",
-        "PolicyLoss",
-        "log-probability of each sampled token at the sampling temperature, with gradient",
-    ),
-    Entry(OLD_LOG_PROB, "[N, T]", "float32", "trainer", "PolicyLoss", "the same before the update"),
-    Entry(REF_LOG_PROB, "[N, T]", "float32", "trainer", "KLToReference", "the same of the reference"),
-    Entry(
-        ENTROPY,
-        "[N, T]",
-        "float32",
-        "Policy.score",
-        "EntropyRatioGate, EntropyBonus",
-        "entropy in nats over the whole vocabulary, at the sampling temperature",
-    ),
-    Entry(
-        OLD_ENTROPY,
-        "[N, T]",
-        "float32",
-        "trainer",
-        "EntropyRatioGate, EntropyPartition, EntropyAdaptiveClip",
-        "the same before the update",
-    ),
-    Entry(
-        MAX_ENTROPY,
-        "[N, 1]",
-        "float32",
-        "Policy.score",
-        "EntropyAdaptiveClip",
-        "log of the vocabulary size, the entropy of the uniform distribution",
-    ),
-    Entry(
-        PARTITION,
-        "[N, T]",
-        "int64",
-        "Algorithm.weigh",
-        "GroupRatio, EntropyAdaptiveClip, GroupMean",
-        "which part of its sequence a token belongs to, 0, 1, ...; -1: not trained",
-    ),
-    Entry(
-        WEIGHT,
-        "[N, T]",
-        "float32",
-        "Algorithm.weigh",
-        "every loss",
-        "how much each token counts; sums to 1 over an optimiser batch",
-    ),
+_ENTRIES: dict[Key, Entry] = {}
+
+
+def entry(key: Name, shape: str, dtype: str, *, writer: str, reader: str, meaning: str) -> Name:
+    """Declare an entry of the batch; returns its key."""
+    _ENTRIES[key] = Entry(key, shape, dtype, writer, reader, meaning)
+    return key
+
+
+TOKENS = entry(
+    ("tokens", "full"),
+    "[N, T]",
+    "int64",
+    writer="rollouts",
+    reader="Policy.score",
+    meaning="prompt, then responses and replies",
 )
+ATTENTION = entry(
+    ("masks", "all_attention_mask"),
+    "[N, T]",
+    "bool",
+    writer="rollouts",
+    reader="Policy.score",
+    meaning="a real token, no padding",
+)
+MASK = entry(
+    ("masks", "all_assistant_mask"),
+    "[N, T]",
+    "bool",
+    writer="rollouts; OverlongFilter empties rows",
+    reader="every loss, credit",
+    meaning="exactly the tokens the policy sampled, the end token included",
+)
+SAMPLER_LOG_PROB = entry(
+    ("log_probs", "full"),
+    "[N, T]",
+    "float32",
+    writer="rollouts",
+    reader="Policy.score's check; TIS and MIS weights",
+    meaning="log-probability under the distribution that was sampled from; 0 elsewhere",
+)
+GROUP = entry("group", "[N]", "int64", writer="rollouts", reader="credit", meaning="which rows answer the same prompt")
+REWARD = entry(
+    ("next", "reward"),
+    "[N, 1]",
+    "float32",
+    writer="rollouts",
+    reader="PositiveNLL, PastRewards, replay and files; credit where nothing was shaped",
+    meaning="sum of the episode's rewards",
+)
+SHAPED_REWARD = entry(
+    "shaped_reward",
+    "[N, 1]",
+    "float32",
+    writer="trainer",
+    reader="credit",
+    meaning="the reward after the recipe's shaping; absent where nothing shapes",
+)
+TERMINATED = entry(
+    ("next", "terminated"),
+    "[N, 1]",
+    "bool",
+    writer="rollouts",
+    reader="files of rollouts",
+    meaning="the answer was graded",
+)
+TRUNCATED = entry(
+    ("next", "truncated"),
+    "[N, 1]",
+    "bool",
+    writer="rollouts",
+    reader="OverlongFilter",
+    meaning="the episode was cut off",
+)
+VALID = entry(
+    "valid",
+    "[N]",
+    "bool",
+    writer="rollouts",
+    reader="credit",
+    meaning="the verifier gave a verdict (no timeout, no error); other rows get no advantage",
+)
+PAST_REWARDS = entry(
+    "past_rewards",
+    "[N, 3]",
+    "float64",
+    writer="trainer",
+    reader="SmoothGroupAdvantage",
+    meaning="of the same problem in earlier steps: how many, mean and deviation of its rewards",
+)
+ADVANTAGE = entry(
+    "advantage", "[N, T]", "float32", writer="credit", reader="PolicyLoss, CovarianceKL", meaning="0 outside the mask"
+)
+VALUE = entry(
+    "value",
+    "[N, T]",
+    "float32",
+    writer="Critic.score",
+    reader="GAE, ValueLoss",
+    meaning="expected return before each sampled token, with gradient in an update",
+)
+OLD_VALUE = entry(
+    "old_value", "[N, T]", "float32", writer="trainer", reader="ValueLoss", meaning="the value before the update"
+)
+VALUE_TARGET = entry(
+    "value_target", "[N, T]", "float32", writer="GAE", reader="ValueLoss", meaning="the return to regress on"
+)
+LOG_PROB = entry(
+    "log_prob",
+    "[N, T]",
+    "float32",
+    writer="Policy.score",
+    reader="PolicyLoss, KLToReference, PositiveNLL, CovarianceKL",
+    meaning="log-probability of each sampled token at the sampling temperature, with gradient",
+)
+OLD_LOG_PROB = entry(
+    "old_log_prob",
+    "[N, T]",
+    "float32",
+    writer="trainer",
+    reader="PolicyLoss, KLToReference, CovarianceKL, DynamicClip, TIS and MIS weights",
+    meaning="the same before the update",
+)
+REF_LOG_PROB = entry(
+    "ref_log_prob", "[N, T]", "float32", writer="trainer", reader="KLToReference", meaning="the same of the reference"
+)
+ENTROPY = entry(
+    "entropy",
+    "[N, T]",
+    "float32",
+    writer="Policy.score",
+    reader="EntropyRatioGate, EntropyBonus",
+    meaning="entropy in nats over the whole vocabulary, at the sampling temperature",
+)
+OLD_ENTROPY = entry(
+    "old_entropy",
+    "[N, T]",
+    "float32",
+    writer="trainer",
+    reader="EntropyRatioGate, EntropySegments, BatchEntropySegments, EntropyThresholds, EntropyAdaptiveClip",
+    meaning="the same before the update",
+)
+MAX_ENTROPY = entry(
+    "max_entropy",
+    "[N, 1]",
+    "float32",
+    writer="Policy.score",
+    reader="EntropyAdaptiveClip",
+    meaning="log of the vocabulary size, the entropy of the uniform distribution",
+)
+SEGMENT = entry(
+    "segment",
+    "[N, T]",
+    "int64",
+    writer="Algorithm.weigh",
+    reader="SegmentRatio, SegmentRatioOld, EntropyAdaptiveClip, SegmentMean",
+    meaning="which segment of its response a token belongs to, 0, 1, ...; -1: not trained",
+)
+WEIGHT = entry(
+    "weight",
+    "[N, T]",
+    "float32",
+    writer="Algorithm.weigh",
+    reader="every loss",
+    meaning="how much each token counts; sums to 1 over an optimiser batch",
+)
+
+
+TABLE: tuple[Entry, ...] = tuple(_ENTRIES.values())
+
+
+class MissingEntry(KeyError):
+    """A loss reads an entry that the TensorDict lacks; the message says who writes it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def describe(key: Key) -> str:
+    """What the table of entries says about one: shape, type, meaning, writer.
+
+    >>> describe("value_target")
+    '[N, T] float32, the return to regress on; written by GAE'
+    """
+    row = _ENTRIES.get(key)
+    if row is None:
+        return "an entry of your own, which you must write before the loss"
+    return f"{row.shape} {row.dtype}, {row.meaning}; written by {row.writer}"
+
+
+def missing(key: Key, given: Iterable[Key], name: Key | None = None) -> MissingEntry:
+    """The error for an absent entry.
+
+    Args:
+        key: where it was looked for.
+        given: what there was.
+        name: its name in the table, where ``set_keys`` moved it.
+    """
+    present = ", ".join(sorted(map(repr, given))) or "nothing"
+    return MissingEntry(f"The loss reads {key!r}, which is missing. It is {describe(name or key)}. Given: {present}.")
+
+
+def check_mask(mask: Tensor, key: Key = MASK) -> None:
+    """Raise unless ``mask`` is a bool tensor [N, T]."""
+    if str(mask.dtype) != "torch.bool":
+        raise TypeError(
+            f"{key!r} must be a bool tensor, got {mask.dtype}. It is {describe(MASK)}. Convert it: mask.bool()."
+        )
+    if mask.ndim != 2:
+        raise ValueError(f"{key!r} must have shape [N, T], got {list(mask.shape)}. It is {describe(MASK)}.")
+
+
+def check_entry(x: Tensor, mask: Tensor, key: Key, name: Key | None = None) -> None:
+    """Raise unless ``x`` is of floats (segments: of int64) and of the shape the table gives.
+
+    ``[N, 1]`` passes for ``[N, T]``: one number for a whole response.
+    """
+    name = name or key
+    rows, columns = mask.shape
+    if name == SEGMENT:
+        if str(x.dtype) != "torch.int64":
+            raise TypeError(f"{key!r} must be int64, got {x.dtype}. It is {describe(name)}.")
+    elif not x.dtype.is_floating_point:
+        raise TypeError(
+            f"{key!r} must be a tensor of floats, got {x.dtype}. It is {describe(name)}. Convert it: x.float()."
+        )
+    row = _ENTRIES.get(name)
+    per_row = row is not None and row.shape == "[N, 1]"
+    if tuple(x.shape) == (rows, 1) or (tuple(x.shape) == (rows, columns) and not per_row):
+        return
+    wanted = f"[N, 1] = [{rows}, 1]" if per_row else f"[N, T] = [{rows}, {columns}], as the mask has"
+    raise ValueError(f"{key!r} must have shape {wanted}, got {list(x.shape)}. It is {describe(name)}.")

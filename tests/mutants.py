@@ -23,14 +23,14 @@ import torchrl.objectives  # noqa: F401  what every run needs, read once
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = "tests/algorithms/test_table.py"
-PARITY = ("tests/losses/test_parity.py", "tests/losses/test_parts.py")  # quick, and kill most
+PARITY = ("tests/losses/test_parity.py", "tests/losses/test_components.py")  # quick, and kill most
 FINITE = (f"{TABLE}::test_loss_and_gradient_are_finite",)
 MASKED = (f"{TABLE}::test_what_lies_under_the_mask_is_never_read",)
 DETACHED = (f"{TABLE}::test_no_gradient_flows_into_anything_but_the_log_probability",)
 HALF = (f"{TABLE}::test_half_precision_inputs_are_computed_in_float32",)
 PPO = (*PARITY, "tests/algorithms/test_ppo.py")
 GPPO = (*PARITY, "tests/algorithms/test_gppo.py")
-ESPO = ("tests/losses/test_parts.py", "tests/algorithms/test_espo.py")
+ESPO = ("tests/losses/test_components.py", "tests/algorithms/test_espo.py")
 RELATIVES = (*PARITY, "tests/algorithms/test_relatives.py")
 GATES = ("tests/algorithms/test_erc.py", "tests/algorithms/test_relatives.py")
 METRICS = (
@@ -41,6 +41,7 @@ RECIPES = ("tests/losses/test_parity.py", "tests/algorithms/test_algorithm.py", 
 TERMS = ("tests/losses/test_terms.py",)
 MODULE = ("tests/losses/test_torchrl.py",)
 CREDIT = ("tests/credit/test_credit.py",)
+SHAPED = ("tests/credit/test_shaped_reward.py",)
 HISTORY = ("tests/credit/test_history.py",)
 
 
@@ -56,7 +57,8 @@ class Mutant(NamedTuple):
 BATCH, CLIP, POLICY = "losses/batch.py", "losses/clip.py", "losses/policy.py"
 POOL, AGGREGATE, SPLIT = "losses/segments.py", "losses/aggregate.py", "losses/partition.py"
 GATE, RATIO, TERM = "losses/gate.py", "losses/ratio.py", "losses/terms.py"
-GAP, CRED, PAST = "losses/correction.py", "credit/credit.py", "credit/history.py"
+GAP, PAST, RECALL = "losses/correction.py", "credit/history.py", "training/past_rewards.py"
+GROUPS, REWARDS, COMPARE, CRITIC = "credit/groups.py", "credit/rewards.py", "credit/advantage.py", "credit/gae.py"
 
 MUTANTS = [
     # the door
@@ -111,42 +113,42 @@ MUTANTS = [
     Mutant(CLIP, "kept.objective + (scale - 1) * value", "kept.objective", GPPO),
     Mutant(
         CLIP,
-        "over = (log_ratio.detach().exp() > self.bound) & (step.advantage < 0)",
+        "over = (log_ratio.detach().exp() > self.bound) & (batch.advantage < 0)",
         "over = log_ratio.detach().exp() > self.bound",
         PPO,
     ),
     Mutant(
         CLIP,
-        "torch.where(over, self.bound * step.advantage, objective)",
+        "torch.where(over, self.bound * batch.advantage, objective)",
         "torch.where(over, objective.detach(), objective)",
         PPO,
     ),
     Mutant(
         CLIP,
-        "return step.part_mean(step.old_entropy) / _max_entropy(step)",
-        "return step.part_mean(step.old_entropy)",
+        "return batch.segment_mean(batch.old_entropy) / _max_entropy(batch)",
+        "return batch.segment_mean(batch.old_entropy)",
         ESPO,
     ),
     Mutant(CLIP, "width.clamp(min=self.floor).clamp(max=self.ceiling)", "width.clamp(max=self.ceiling)", ESPO),
     Mutant(CLIP, "width.clamp(min=self.floor).clamp(max=self.ceiling)", "width.clamp(min=self.floor)", ESPO),
-    Mutant(CLIP, "step.advantage, 1 - width, 1 + width)", "step.advantage, 1 - width, 1 + 2 * width)", ESPO),
+    Mutant(CLIP, "batch.advantage, 1 - width, 1 + width)", "batch.advantage, 1 - width, 1 + 2 * width)", ESPO),
     Mutant(CLIP, "weight = ratio.clamp(low, high)", "weight = log_ratio.exp().clamp(low, high)", RELATIVES),
     Mutant(
         CLIP,
-        "objective = weight * step.advantage * step.log_prob",
-        "objective = weight * step.advantage * log_ratio",
+        "objective = weight * batch.advantage * batch.log_prob",
+        "objective = weight * batch.advantage * log_ratio",
         RELATIVES,
     ),
     Mutant(
         CLIP,
-        "torch.where(step.advantage > 0, self.tau_positive, self.tau_negative)",
-        "torch.where(step.advantage > 0, self.tau_negative, self.tau_positive)",
+        "torch.where(batch.advantage > 0, self.tau_positive, self.tau_negative)",
+        "torch.where(batch.advantage > 0, self.tau_negative, self.tau_positive)",
         RELATIVES,
     ),
     Mutant(CLIP, "* (4 / tau)", "* 4", RELATIVES),
     Mutant(
         CLIP,
-        "high = (log_ratio.detach() > self.high) & (step.advantage > 0)",
+        "high = (log_ratio.detach() > self.high) & (batch.advantage > 0)",
         "high = log_ratio.detach() > self.high",
         RELATIVES,
     ),
@@ -157,35 +159,38 @@ MUTANTS = [
     # ratios and pooling
     Mutant(
         RATIO,
-        "return sequence_mean(own.detach(), step.mask) + (own - own.detach())",
-        "return sequence_mean(own, step.mask) + (own - own.detach())",
+        "return sequence_mean(own.detach(), batch.mask) + (own - own.detach())",
+        "return sequence_mean(own, batch.mask) + (own - own.detach())",
         (*PARITY, *ESPO),
     ),
     Mutant(
         RATIO,
-        "return step.part_mean(own.detach()) + (own - own.detach())",
-        "return sequence_mean(own.detach(), step.mask) + (own - own.detach())",
+        "return batch.segment_mean(own.detach()) + (own - own.detach())",
+        "return sequence_mean(own.detach(), batch.mask) + (own - own.detach())",
         (*PARITY, *ESPO),
     ),
     Mutant(
-        RATIO, "bounded(step.part_mean(own.detach()) + own)", "bounded(step.part_mean(own) + own)", (*PARITY, *ESPO)
+        RATIO,
+        "bounded(batch.segment_mean(own.detach()) + own)",
+        "bounded(batch.segment_mean(own) + own)",
+        (*PARITY, *ESPO),
     ),
     Mutant(POOL, "/ mask.sum(1, keepdim=True).clamp_min(1)", "/ mask.shape[1]", (*PARITY, *ESPO, *MASKED)),
     Mutant(
         POOL,
-        "self.bucket = torch.where(self.inside, partition, self.width)",
-        "self.bucket = torch.where(self.inside, partition, 0)",
+        "self.bucket = torch.where(self.inside, segment, self.width)",
+        "self.bucket = torch.where(self.inside, segment, 0)",
         (*PARITY, *ESPO, *MASKED),
     ),
     Mutant(
-        POOL, "self.width = max(partition.shape[1], MAX_PARTS)", "self.width = MAX_PARTS", (*PARITY, *ESPO, *MASKED)
+        POOL, "self.width = max(segment.shape[1], MAX_SEGMENTS)", "self.width = MAX_SEGMENTS", (*PARITY, *ESPO, *MASKED)
     ),
     # weights
     Mutant(AGGREGATE, "return mask.double() / mask.sum().clamp_min(1)", "return mask.double() / mask.numel()", PARITY),
     Mutant(AGGREGATE, "clamp_min(1) * _rows(mask))", "clamp_min(1) * mask.shape[0])", PARITY),
     Mutant(AGGREGATE, "(_rows(mask) * self.length)", "(mask.shape[0] * self.length)", PARITY),
     Mutant(AGGREGATE, "rows = (total > 0).sum().clamp_min(1)", "rows = mask.shape[0]", PARITY),
-    Mutant(AGGREGATE, "share = pool.share(torch.float64)", "share = pool.inside.double()", PARITY),
+    Mutant(AGGREGATE, "share = segments.share(torch.float64)", "share = segments.inside.double()", PARITY),
     # partitions
     Mutant(SPLIT, " + 1e-9).floor().long()", ").floor().long()", ESPO),
     Mutant(SPLIT, " + 1e-9).floor().long()", ").round().long()", ESPO),
@@ -197,7 +202,10 @@ MUTANTS = [
         ESPO,
     ),
     Mutant(
-        SPLIT, "cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (parts - 1 - k)), cut)", "cut = cut", ESPO
+        SPLIT,
+        "cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (segments - 1 - k)), cut)",
+        "cut = cut",
+        ESPO,
     ),
     Mutant(SPLIT, "edges, right=True)", "edges)", ESPO),
     # gates
@@ -215,7 +223,10 @@ MUTANTS = [
         (*GATES, *FINITE),
     ),
     Mutant(
-        GATE, "candidate = step.mask & ~clipped.low & ~clipped.high", "candidate = step.mask.clone()", (*GATES, *FINITE)
+        GATE,
+        "candidate = batch.mask & ~clipped.low & ~clipped.high",
+        "candidate = batch.mask.clone()",
+        (*GATES, *FINITE),
     ),
     Mutant(GATE, "(covariance > self.low) & (covariance < self.high)", "covariance > self.low", (*GATES, *FINITE)),
     # the module
@@ -231,9 +242,9 @@ MUTANTS = [
         "        loss = -(weight * objective).mean()",
         (*PARITY, *METRICS, *GATES),
     ),
-    Mutant(POLICY, "zero = zero & (step.advantage != 0)", "pass", (*PARITY, *METRICS, *GATES)),
+    Mutant(POLICY, "zero = zero & (batch.advantage != 0)", "pass", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "zero = zero | (mask & ~kept)", "pass", (*PARITY, *METRICS, *GATES)),
-    Mutant(POLICY, "zero = zero | step.beyond", "pass", METRICS),
+    Mutant(POLICY, "zero = zero | batch.beyond", "pass", METRICS),
     Mutant(BATCH, ".abs() > LOG_RATIO_LIMIT", ".abs() >= LOG_RATIO_LIMIT", METRICS),
     Mutant(CLIP, "through_ratio: ClassVar[bool] = False", "through_ratio: ClassVar[bool] = True", METRICS),
     Mutant(
@@ -293,7 +304,7 @@ MUTANTS = [
         RELATIVES,
     ),
     # recipes
-    Mutant("algorithms/algorithm.py", "trained = mask & (partition >= 0)", "trained = mask", RECIPES),
+    Mutant("algorithms/algorithm.py", "trained = mask & (segment >= 0)", "trained = mask", RECIPES),
     Mutant(
         "algorithms/algorithm.py",
         "weight = weight * self.correction(",
@@ -319,40 +330,48 @@ MUTANTS = [
     Mutant("algorithms/grpo.py", "advantage=LeaveOneOut()", "advantage=GroupAdvantage()", RECIPES),
     # credit
     Mutant(
-        CRED,
+        GROUPS,
         "return ~(self.largest - self.smallest > torch.finfo(torch.float32).eps * size)",
         "return torch.zeros_like(size, dtype=torch.bool)",
         CREDIT,
     ),
-    Mutant(CRED, "torch.finfo(torch.float32).eps * size)", "1e-3 * size)", CREDIT),
-    Mutant(CRED, "free = (self.count - ddof).clamp_min(1)", "free = self.count.clamp_min(1)", CREDIT),
+    Mutant(GROUPS, "torch.finfo(torch.float32).eps * size)", "1e-3 * size)", CREDIT),
+    Mutant(GROUPS, "free = (self.count - ddof).clamp_min(1)", "free = self.count.clamp_min(1)", CREDIT),
     Mutant(
-        CRED,
+        GROUPS,
         "self.sum(torch.where(self.valid, self.reward, 0)) / self.count.clamp_min(1)",
         "self.sum(torch.where(self.valid, self.reward, 0)) / self.rows",
         CREDIT,
     ),
     Mutant(
-        CRED,
+        COMPARE,
         "others = (groups.count - 1).clamp_min(1)[groups.index]",
         "others = groups.count.clamp_min(1)[groups.index]",
         CREDIT,
     ),
-    Mutant(CRED, "self.gamma * self.lam * ahead", "self.lam * ahead", CREDIT),
-    Mutant(CRED, "last = last & ~now", "last = last & now", CREDIT),
-    Mutant(CRED, "next_value = torch.where(now, v, next_value)", "next_value = v", CREDIT),
-    Mutant(CRED, "target = advantage + value", "target = advantage", CREDIT),
-    Mutant(CRED, "used = mask & valid[:, None]", "used = mask", CREDIT),
-    Mutant(CRED, "/ self.window).clamp(0, 1)", "/ self.window).clamp(0)", CREDIT),
-    Mutant(CRED, "| (groups.rows == 1)", "", CREDIT),
-    Mutant(CRED, "used = torch.where(self.valid, self.reward, neutral)", "used = self.reward", CREDIT),
-    Mutant(CRED, "out[keys.MASK] = td[keys.MASK] & whole", "out[keys.MASK] = td[keys.MASK]", CREDIT),
+    Mutant(CRITIC, "self.gamma * self.lam * ahead", "self.lam * ahead", CREDIT),
+    Mutant(CRITIC, "last = last & ~now", "last = last & now", CREDIT),
+    Mutant(CRITIC, "next_value = torch.where(now, v, next_value)", "next_value = v", CREDIT),
+    Mutant(CRITIC, "target = advantage + value", "target = advantage", CREDIT),
+    Mutant(CRITIC, "used = mask & valid[:, None]", "used = mask", CREDIT),
+    Mutant(REWARDS, "/ self.window).clamp(0, 1)", "/ self.window).clamp(0)", CREDIT),
+    Mutant(GROUPS, "| (groups.rows == 1)", "", CREDIT),
+    Mutant(GROUPS, "used = torch.where(self.valid, self.reward, neutral)", "used = self.reward", CREDIT),
+    Mutant(COMPARE, "out[keys.MASK] = td[keys.MASK] & whole", "out[keys.MASK] = td[keys.MASK]", CREDIT),
     Mutant(
-        CRED,
+        COMPARE,
         "return per_token(td, torch.where(zero, 0, reward - baseline))",
         "return per_token(td, reward - baseline)",
         CREDIT,
     ),
+    # raw and shaped rewards
+    Mutant("algorithms/dapo.py", "overlong_penalty: float = 0.5", "overlong_penalty: float = 1.0", SHAPED),
+    Mutant(GROUPS, "groups = Groups(td, raw=True)", "groups = Groups(td)", SHAPED),
+    Mutant(GROUPS, "td.get(keys.SHAPED_REWARD, td[keys.REWARD])", "td[keys.REWARD]", SHAPED),
+    Mutant(TERM, "reward = self.read(tensordict, keys.REWARD)", "reward = tensordict['shaped_reward']", SHAPED),
+    Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
+    Mutant(CLIP, "        _check_one_sign(batch)\n", "", SHAPED),
+    Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
     # earlier steps
     Mutant(
         PAST,
@@ -370,7 +389,7 @@ MUTANTS = [
     Mutant(PAST, "std = torch.where(groups.uniform(), 0, groups.std(1))", "std = groups.std(1)", HISTORY),
     Mutant(PAST, "(within + between).sqrt()", "within.sqrt()", HISTORY),
     Mutant(PAST, "(groups.count > 0).double()", "torch.ones_like(std)", HISTORY),
-    Mutant(PAST, "return past\n", "return merge_statistics(past, reward_statistics(td))\n", HISTORY),
+    Mutant(RECALL, "return past\n", "return merge_statistics(past, reward_statistics(td))\n", HISTORY),
 ]
 
 

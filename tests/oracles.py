@@ -176,7 +176,7 @@ def espo(
     eps_max=INF,
     per_token_eps=False,
     token_ratio="current",
-    group_weights=None,
+    segment_weights=None,
 ) -> Tensor:
     """2512.00499 eq. 5 to 10: ratio, clip width and average per group of tokens of like entropy.
 
@@ -190,7 +190,7 @@ def espo(
         else:
             ids = [int(groups[c]) for c in row]
         parts = {k: [c for c, g in zip(row, ids, strict=True) if g == k] for k in set(ids) - {-1}}
-        weights = {k: 1.0 if group_weights is None else group_weights[k] for k in parts}
+        weights = {k: 1.0 if segment_weights is None else segment_weights[k] for k in parts}
         total = sum(weights.values())
         if total == 0:
             continue

@@ -140,7 +140,7 @@ ROWS: tuple[Row, ...] = (
     Row("grpo", {"kl": 0.0}, oracles.grpo),
     Row("grpo", {}, with_kl(oracles.grpo, 0.04), penalty=True),
     Row("dr_grpo", {"max_length": 7}, partial(oracles.dr_grpo, length=7)),
-    Row("rloo", {}, oracles.grpo),
+    Row("rloo", {}, partial(oracles.dr_grpo, length=1)),
     Row("dapo", {}, oracles.dapo),
     Row("dapo", {"dual_clip": 3.0}, partial(oracles.dapo, dual=3.0)),
     Row("gppo", {}, oracles.gppo, potential=False),

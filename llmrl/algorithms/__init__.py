@@ -22,7 +22,7 @@ from llmrl.algorithms.gspo import gspo
 from llmrl.algorithms.mismatch import mis, tis
 from llmrl.algorithms.ppo import ppo
 from llmrl.algorithms.sapo import sapo
-from llmrl.credit.credit import Credit
+from llmrl.credit import Credit
 
 __all__ = [
     "ALGORITHMS",

@@ -20,18 +20,17 @@ from tensordict.nn import dispatch
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.credit.credit import Credit
-from llmrl.keys import Key
+from llmrl.credit import Credit
+from llmrl.keys import Key, check_entry, check_mask, missing
 from llmrl.losses.aggregate import Aggregate, TokenMean
-from llmrl.losses.batch import check_entry, check_mask, missing
 from llmrl.losses.clip import Clip, PPOClip
 from llmrl.losses.correction import Correction
 from llmrl.losses.gate import Gate
-from llmrl.losses.module import NetworkFreeLoss
+from llmrl.losses.module import BatchLoss
 from llmrl.losses.partition import Partition
 from llmrl.losses.policy import PolicyLoss, Ratio
 from llmrl.losses.ratio import TokenRatio
-from llmrl.losses.segments import check_part_ids
+from llmrl.losses.segments import check_segment_ids
 from llmrl.registry import Registry, suggest
 
 
@@ -39,24 +38,24 @@ from llmrl.registry import Registry, suggest
 class Term:
     """A loss module to be made, and its options; :func:`term` spells it shortly."""
 
-    loss: Callable[..., NetworkFreeLoss]
+    loss: Callable[..., BatchLoss]
     """The class."""
     options: tuple[tuple[str, Any], ...] = ()
     """Its arguments."""
 
-    def __call__(self) -> NetworkFreeLoss:
+    def __call__(self) -> BatchLoss:
         """A new module."""
         return self.loss(**dict(self.options))
 
 
-def term(loss: Callable[..., NetworkFreeLoss], **options: Any) -> Term:
+def term(loss: Callable[..., BatchLoss], **options: Any) -> Term:
     """A further loss of a recipe: ``term(ValueLoss, clip=0.2, coefficient=0.5)``."""
     return Term(loss, tuple(options.items()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """One method, complete.  ``dataclasses.replace(algorithm, clip=...)`` changes a part.
+    """One method, complete.  ``dataclasses.replace(algorithm, clip=...)`` changes a component.
 
     >>> print(Algorithm(name="plain"))
     plain
@@ -84,7 +83,7 @@ class Algorithm:
     aggregate: Aggregate = field(default_factory=TokenMean)
     """How tokens are averaged."""
     partition: Partition | None = None
-    """Into which parts a response falls; None: none needed, or the batch brings them."""
+    """Into which segments a response falls; None: none needed, or the batch brings them."""
     correction: Correction | None = None
     """Weights against the gap between sampler and trainer."""
     credit: Credit = field(default_factory=Credit)
@@ -104,16 +103,16 @@ class Algorithm:
         False
         """
         wanted: list[Key] = [*self.loss().in_keys]
-        parts = (self.aggregate, self.partition, self.credit.advantage)
-        for part in parts:
-            wanted += getattr(part, "in_keys", ())
+        components = (self.aggregate, self.partition, self.credit.advantage)
+        for component in components:
+            wanted += getattr(component, "in_keys", ())
         if self.correction is not None:
             wanted.append(keys.SAMPLER_LOG_PROB)
-        written = {keys.WEIGHT} | ({keys.PARTITION} if self.partition is not None else set())
+        written = {keys.WEIGHT} | ({keys.SEGMENT} if self.partition is not None else set())
         return tuple(key for key in dict.fromkeys(wanted) if key not in written)
 
     def weigh(self, td: TensorDictBase) -> TensorDictBase:
-        """Add ``"weight"`` to a whole optimiser batch, and ``"partition"`` if the recipe has one.
+        """Add ``"weight"`` to a whole optimiser batch, and ``"segment"`` if the recipe has one.
 
         Micro-batches are cut afterwards; the weights then make their gradients add up exactly.
         """
@@ -122,23 +121,23 @@ class Algorithm:
         old = _given(td, keys.OLD_LOG_PROB)
         check_entry(old, mask, keys.OLD_LOG_PROB)
         out = td.copy()
-        partition = td.get(keys.PARTITION, None)
+        segment = td.get(keys.SEGMENT, None)
         if self.partition is not None:
             entropy = _given(td, keys.OLD_ENTROPY)
             check_entry(entropy, mask, keys.OLD_ENTROPY)
-            partition = out[keys.PARTITION] = self.partition(entropy, mask)
+            segment = out[keys.SEGMENT] = self.partition(entropy, mask)
         trained = mask
-        if partition is not None and keys.PARTITION in getattr(self.aggregate, "in_keys", ()):
-            check_entry(partition, mask, keys.PARTITION)
-            check_part_ids(partition)
-            trained = mask & (partition >= 0)
-        weight = self.aggregate(trained, partition)
+        if segment is not None and keys.SEGMENT in getattr(self.aggregate, "in_keys", ()):
+            check_entry(segment, mask, keys.SEGMENT)
+            check_segment_ids(segment)
+            trained = mask & (segment >= 0)
+        weight = self.aggregate(trained, segment)
         if self.correction is not None:
             weight = weight * self.correction(old, _given(td, keys.SAMPLER_LOG_PROB), mask)
         out[keys.WEIGHT] = weight.to(torch.float64 if old.dtype == torch.float64 else torch.float32)
         return out
 
-    def loss(self) -> NetworkFreeLoss:
+    def loss(self) -> BatchLoss:
         """A loss module with ``loss_objective`` and the entry of every term."""
         policy = PolicyLoss(self)
         return JointLoss([policy, *(make() for make in self.terms)]) if self.terms else policy
@@ -157,9 +156,9 @@ class Algorithm:
             "refills": self.credit.max_refills,
             "terms": self.terms,
         }
-        shown = {n: "none" if part in (None, ()) else _shown(part) for n, part in rows.items()}
+        shown = {n: "none" if component in (None, ()) else _shown(component) for n, component in rows.items()}
         head = f"{self.name}: {self.paper}" if self.paper else self.name
-        return "\n".join([head, *(f"  {name:<10}  {part}" for name, part in shown.items())])
+        return "\n".join([head, *(f"  {name:<10}  {component}" for name, component in shown.items())])
 
 
 def _given(td: TensorDictBase, key: Key) -> Tensor:
@@ -169,32 +168,32 @@ def _given(td: TensorDictBase, key: Key) -> Tensor:
     return value
 
 
-def _shown(part: object) -> str:
-    """A part with every number it has."""
-    if isinstance(part, tuple) and part and callable(part[0]):
-        return ", ".join(map(_shown, part))
-    if isinstance(part, Term):
-        options = ", ".join(f"{name}={_shown(value)}" for name, value in part.options)
-        return f"{_shown(part.loss)}({options})"
-    if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        options = ", ".join(f"{f.name}={_shown(getattr(part, f.name))}" for f in dataclasses.fields(part))
-        return f"{type(part).__name__}({options})"
-    return getattr(part, "__name__", None) or repr(part)
+def _shown(component: object) -> str:
+    """A component with every number it has."""
+    if isinstance(component, tuple) and component and callable(component[0]):
+        return ", ".join(map(_shown, component))
+    if isinstance(component, Term):
+        options = ", ".join(f"{name}={_shown(value)}" for name, value in component.options)
+        return f"{_shown(component.loss)}({options})"
+    if dataclasses.is_dataclass(component) and not isinstance(component, type):
+        options = ", ".join(f"{f.name}={_shown(getattr(component, f.name))}" for f in dataclasses.fields(component))
+        return f"{type(component).__name__}({options})"
+    return getattr(component, "__name__", None) or repr(component)
 
 
-class JointLoss(NetworkFreeLoss):
+class JointLoss(BatchLoss):
     """Several losses of one batch: every ``loss_*`` entry and every metric, side by side.
 
     Args:
         losses: loss modules over the same batch.
     """
 
-    def __init__(self, losses: list[NetworkFreeLoss]) -> None:
+    def __init__(self, losses: list[BatchLoss]) -> None:
         super().__init__()
         self.losses = torch.nn.ModuleList(losses)
 
-    def _each(self) -> list[NetworkFreeLoss]:
-        return list(cast("Iterable[NetworkFreeLoss]", self.losses))
+    def _each(self) -> list[BatchLoss]:
+        return list(cast("Iterable[BatchLoss]", self.losses))
 
     @property
     def in_keys(self) -> list[Key]:

@@ -9,7 +9,7 @@ itself.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.credit.credit import Credit, GroupAdvantage, KeepAll, MixedRewards
+from llmrl.credit import Credit, GroupAdvantage, KeepAll, MixedRewards
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import DetachedWeight
 from llmrl.losses.ratio import TokenRatio

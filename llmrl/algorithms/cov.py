@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm, term
-from llmrl.credit.credit import Credit, GroupAdvantage
+from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import NoClip, PPOClip
 from llmrl.losses.gate import CovarianceGate

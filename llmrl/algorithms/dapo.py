@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import with_dual_clip
-from llmrl.credit.credit import (
+from llmrl.credit import (
     Credit,
     GroupAdvantage,
     KeepAll,
@@ -31,6 +31,7 @@ def dapo(
     dual_clip: float | None = None,
     max_length: int = 20_480,
     soft_length: int = 4_096,
+    overlong_penalty: float = 0.5,
     overlong_filter: bool = False,
     dynamic_sampling: bool = True,
     max_refills: int = 10,
@@ -45,20 +46,23 @@ def dapo(
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
         dual_clip: largest ratio that counts where the advantage is negative, such as 3.
-        max_length: responses of this many tokens lose 1 of their reward.
+        max_length: responses of this many tokens lose ``overlong_penalty`` of their reward.
         soft_length: over this many tokens before, the penalty rises; 0: no penalty.
+        overlong_penalty: half the range of the rewards: 0.5 for 1 and 0, as the environments here pay; 1 for the
+            paper's +1 and -1. The advantages are then the paper's.
         overlong_filter: do not train on responses that were cut off.
         dynamic_sampling: replace groups whose rewards are all equal.
         max_refills: how often, per step.
     """
     group = GroupAdvantage(divide_by_std=True)
+    overlong = SoftOverlong(limit=max_length, window=soft_length, penalty=overlong_penalty) if soft_length else None
     return Algorithm(
         name="dapo",
         ratio=TokenRatio(),
         clip=with_dual_clip(PPOClip(low=clip_low, high=clip_high), dual_clip),  # 1 clip higher
         aggregate=TokenMean(),  # 2 token mean
         credit=Credit(
-            shape=(SoftOverlong(limit=max_length, window=soft_length),) if soft_length else (),  # 3
+            shape=(overlong,) if overlong else (),  # 3 soft overlong punishment
             keep=MixedRewards() if dynamic_sampling else KeepAll(),  # 4 dynamic sampling
             max_refills=max_refills if dynamic_sampling else 0,
             advantage=OverlongFilter(base=group) if overlong_filter else group,

@@ -10,7 +10,7 @@ smoothed by the rewards of the same problem in earlier epochs.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.credit.credit import Credit
+from llmrl.credit import Credit
 from llmrl.credit.history import SmoothGroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
 from llmrl.losses.clip import DynamicClip

@@ -16,17 +16,17 @@ from collections.abc import Callable
 from torch import Tensor
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.credit.credit import Credit, GroupAdvantage
-from llmrl.losses.aggregate import GroupMean, SequenceMean
-from llmrl.losses.batch import Step
-from llmrl.losses.clip import EntropyAdaptiveClip, PPOClip, part_entropy
+from llmrl.credit import Credit, GroupAdvantage
+from llmrl.losses.aggregate import SegmentMean, SequenceMean
+from llmrl.losses.batch import TokenBatch
+from llmrl.losses.clip import EntropyAdaptiveClip, PPOClip, segment_entropy
 from llmrl.losses.partition import (
-    BatchEntropyPartition,
-    EntropyPartition,
+    BatchEntropySegments,
+    EntropySegments,
     EntropyThresholds,
     Partition,
 )
-from llmrl.losses.ratio import GroupRatio, GroupRatioOld
+from llmrl.losses.ratio import SegmentRatio, SegmentRatioOld
 
 
 @register_algorithm("espo")
@@ -37,9 +37,9 @@ def espo(
     whole_batch: bool = False,
     thresholds: tuple[float, ...] | None = None,
     given_partition: bool = False,
-    group_weights: tuple[float, ...] | None = None,
+    segment_weights: tuple[float, ...] | None = None,
     weigh_by_size: bool = False,
-    width: Callable[[Step], Tensor] = part_entropy,
+    width: Callable[[TokenBatch], Tensor] = segment_entropy,
     clip_floor: float = 0.0,
     clip_ceiling: float = float("inf"),
     fixed_clip: tuple[float, float] | None = None,
@@ -56,10 +56,10 @@ def espo(
         quantiles: where the tokens of a response are cut by entropy; 0.8 sets its top fifth apart.
         whole_batch: cut at quantiles of the whole optimiser batch instead of each response.
         thresholds: cut at these entropies (nats) instead of quantiles.
-        given_partition: the batch brings "partition" itself; -1 is not trained.
-        group_weights: how much each group counts; 0 1 trains on the uncertain tokens alone.
+        given_partition: the batch brings "segment" itself; -1 is not trained.
+        segment_weights: how much each group counts; 0 1 trains on the uncertain tokens alone.
         weigh_by_size: every token of a response counts the same, so groups count by their size.
-        width: what alpha multiplies: part_entropy, token_entropy, token_entropy_per_part or
+        width: what alpha multiplies: segment_entropy, token_entropy, token_entropy_per_segment or
             token_entropy_per_size of llmrl.losses.
         clip_floor: the smallest clip width; above 0 it keeps rounding from being clipped.
         clip_ceiling: the largest clip width.
@@ -71,14 +71,14 @@ def espo(
     elif thresholds is not None:
         partition = EntropyThresholds(thresholds=thresholds)
     else:
-        kind = BatchEntropyPartition if whole_batch else EntropyPartition
+        kind = BatchEntropySegments if whole_batch else EntropySegments
         partition = kind(quantiles=quantiles)
     adaptive = EntropyAdaptiveClip(alpha=alpha, floor=clip_floor, ceiling=clip_ceiling, entropy=width)
     return Algorithm(
         name="espo",
-        ratio=GroupRatioOld() if old_token_ratio else GroupRatio(),
+        ratio=SegmentRatioOld() if old_token_ratio else SegmentRatio(),
         clip=adaptive if fixed_clip is None else PPOClip(low=fixed_clip[0], high=fixed_clip[1]),
-        aggregate=SequenceMean() if weigh_by_size else GroupMean(group_weights=group_weights),
+        aggregate=SequenceMean() if weigh_by_size else SegmentMean(segment_weights=segment_weights),
         partition=partition,
         credit=Credit(advantage=GroupAdvantage()),
         paper="ESPO: Entropy Importance Sampling Policy Optimization, arXiv:2512.00499",

@@ -9,7 +9,7 @@ a response is never lost as a whole.  Without clipping the two are one.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.credit.credit import Credit, GroupAdvantage
+from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
 from llmrl.losses.clip import GeometricMeanClip
 from llmrl.losses.ratio import TokenRatio

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import nll_term, with_dual_clip
-from llmrl.credit.credit import Credit, GroupAdvantage, MixedRewards
+from llmrl.credit import Credit, GroupAdvantage, MixedRewards
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import GradientPreservingClip, LiteralGradientPreservingClip
 from llmrl.losses.ratio import TokenRatio

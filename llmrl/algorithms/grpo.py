@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import kl_term, with_dual_clip
-from llmrl.credit.credit import Credit, GroupAdvantage, LeaveOneOut
+from llmrl.credit import Credit, GroupAdvantage, LeaveOneOut
 from llmrl.losses.aggregate import FixedLength, SequenceMean
 from llmrl.losses.clip import PPOClip
 from llmrl.losses.ratio import TokenRatio
@@ -75,9 +75,10 @@ def dr_grpo(*, max_length: int = 3000, clip_low: float = 0.2, clip_high: float =
 def rloo(*, clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0) -> Algorithm:
     """RLOO: the others are the baseline.  Ahmadian et al. 2024, arXiv:2402.14740.
 
-    The advantage is G / (G - 1) times Dr.  GRPO's.  The paper updates once per batch and needs no
-    clip; the clip here is for further updates, and its KL penalty in the reward is a term of the
-    loss.
+    The advantage is G / (G - 1) times Dr. GRPO's. A response counts by the sum over its tokens, as in
+    the paper: a mean would divide each token's gradient by the response's length. The paper updates
+    once per batch and needs no clip; the clip here is for further updates, and its KL penalty in the
+    reward is a term of the loss.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.
@@ -88,7 +89,7 @@ def rloo(*, clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0) -> A
         name="rloo",
         ratio=TokenRatio(),
         clip=PPOClip(low=clip_low, high=clip_high),
-        aggregate=SequenceMean(),
+        aggregate=FixedLength(length=1),
         credit=Credit(advantage=LeaveOneOut()),
         terms=kl_term(kl),
         paper="Back to Basics, arXiv:2402.14740",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import kl_term
-from llmrl.credit.credit import Credit, GroupAdvantage
+from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
 from llmrl.losses.clip import PPOClip
 from llmrl.losses.ratio import SequenceRatio, WholeSequenceRatio

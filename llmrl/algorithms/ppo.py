@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm, term
 from llmrl.algorithms.options import with_dual_clip
-from llmrl.credit.credit import GAE, Credit, GroupAdvantage
+from llmrl.credit import GAE, Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import PPOClip
 from llmrl.losses.ratio import TokenRatio

@@ -9,9 +9,9 @@ where the advantage is negative.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.credit.credit import Credit, GroupAdvantage
+from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
-from llmrl.losses.clip import SoftGate
+from llmrl.losses.clip import SigmoidClip
 from llmrl.losses.ratio import TokenRatio
 
 
@@ -26,7 +26,7 @@ def sapo(*, tau_positive: float = 1.0, tau_negative: float = 1.05) -> Algorithm:
     return Algorithm(
         name="sapo",
         ratio=TokenRatio(),
-        clip=SoftGate(tau_positive=tau_positive, tau_negative=tau_negative),
+        clip=SigmoidClip(tau_positive=tau_positive, tau_negative=tau_negative),
         aggregate=SequenceMean(),
         credit=Credit(advantage=GroupAdvantage()),
         paper="Soft Adaptive Policy Optimization, arXiv:2511.20347",

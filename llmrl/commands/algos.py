@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from llmrl.errors import ConfigError
+from llmrl.terminal import Terminal
 
 
 @dataclass
@@ -32,12 +32,12 @@ def run(options: AlgosOptions) -> int:
     """
     from llmrl.algorithms import ALGORITHMS, algorithm
 
-    console = Console()
+    console = Terminal()
     for name in options.names or ALGORITHMS:
         try:
             text = str(algorithm(name))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{name}: {error}") from error
-        console.print(text, markup=False, highlight=False)
+        console.say(text)
         console.print()
     return 0

@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from llmrl.errors import UserError
 from llmrl.registry import suggest
+from llmrl.terminal import Terminal
 
 INTERRUPTED = 130
 
@@ -84,7 +83,7 @@ def run(module: str, arguments: list[str], prog: str) -> int:
 
 
 def _fail(text: str, status: int) -> int:
-    Console(stderr=True).print(f"error: {text}", markup=False, highlight=False, soft_wrap=True, style="red")
+    Terminal(stderr=True).say(f"error: {text}", style="red")
     return status
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import Evaluation
 from llmrl.evaluation.pairs import DifferentProblems, compare
 from llmrl.evaluation.tables import show_comparison
+from llmrl.terminal import Terminal
 
 
 @dataclass
@@ -37,7 +37,7 @@ def parse(arguments: list[str], prog: str) -> CompareOptions:
     return tyro.cli(CompareOptions, args=arguments, prog=prog)
 
 
-def run(options: CompareOptions, console: Console | None = None) -> int:
+def run(options: CompareOptions, console: Terminal | None = None) -> int:
     """Compare as the options say.
 
     Raises:
@@ -59,7 +59,7 @@ def run(options: CompareOptions, console: Console | None = None) -> int:
             results[name] = compare(first[name], second[name])
         except DifferentProblems as error:
             raise ConfigError(f"{name}: {error}") from error
-        show_comparison(console or Console(), name, results[name])
+        show_comparison(console or Terminal(), name, results[name])
     if options.output is not None:
         content = {name: result.to_dict() for name, result in results.items()}
         options.output.write_text(json.dumps(content, indent=2) + "\n")

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import gymnasium
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from llmrl.errors import ConfigError
 from llmrl.registry import load_object, suggest
+from llmrl.terminal import Terminal
 
 
 @dataclass
@@ -37,7 +37,7 @@ def run(options: EnvsOptions) -> int:
     import llmrl  # noqa: F401  registers
 
     known = [name for name in sorted(gymnasium.registry) if name.startswith("llmrl/")]
-    console = Console()
+    console = Terminal()
     if options.id is None:
         table = Table("id", "what it asks", title="environments")
         for name in known:
@@ -47,10 +47,10 @@ def run(options: EnvsOptions) -> int:
     if options.id not in gymnasium.registry:
         raise ConfigError(f"No environment is called {options.id!r}. {suggest(options.id, known)}")
     made_by = _made_by(options.id)
-    console.print(options.id, style="bold", markup=False, highlight=False)
+    console.say(options.id, style="bold")
     for text in (inspect.getdoc(made_by), inspect.getdoc(vars(made_by).get("__init__"))):
         if text:
-            console.print(text, markup=False, highlight=False)
+            console.say(text)
     return 0
 
 

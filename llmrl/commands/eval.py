@@ -28,8 +28,9 @@ from llmrl.evaluation.tables import show_summaries
 from llmrl.policies.policy import Policy, local_folder
 from llmrl.registry import suggest
 from llmrl.rollouts.environments import Environments
+from llmrl.text import one_line
 from llmrl.training.build import held_out_environments
-from llmrl.training.command_line import env_class
+from llmrl.training.command_line import env_class, read_tree
 from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
 
@@ -71,6 +72,9 @@ class EvalOptions:
     """Responses generated at once; the unit that a stopped evaluation loses."""
     seed: int = 0
     """Seed of the sampling."""
+    allow_code: bool = False
+    """Use code and addresses that the policy's own files name: an environment of the run's own module, a data set of
+    the hub. A folder from elsewhere could name any."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the evaluation; by default evals/POLICY."""
     force: bool = False
@@ -168,8 +172,8 @@ def _trained_with(policy: str) -> dict[str, Any]:
     if folder is None:
         return {}
     for file in (folder / "training.yaml", folder.resolve().parent / "config.yaml"):
-        tree = yaml.safe_load(file.read_text()) if file.is_file() else None
-        if isinstance(tree, dict) and {"policy", "env"} & tree.keys():
+        tree = read_tree(file) if file.is_file() else {}
+        if {"policy", "env"} & tree.keys():
             return tree
     return {}
 
@@ -177,7 +181,9 @@ def _trained_with(policy: str) -> dict[str, Any]:
 def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The options of each environment: those of training for its own one, then the command's."""
     home = dict(trained.get("env", {}))
-    home_id = home.pop("id", DEFAULT_ENV)
+    home_id = str(home.pop("id", DEFAULT_ENV))
+    if not options.allow_code:
+        _refuse_foreign(options, home_id, home)
     given: dict[str, Any] = {}
     for text in options.env_options:
         name, equals, value = text.partition("=")
@@ -197,6 +203,27 @@ def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str,
     return chosen
 
 
+def _refuse_foreign(options: EvalOptions, home_id: str, home: dict[str, Any]) -> None:
+    """What the files beside a policy may not choose: code to import and addresses to open.
+
+    Raises:
+        ConfigError: they name some, and the command does not.
+    """
+    trust = "Give --allow-code if you trust where the policy comes from"
+    if ":" in home_id and not options.env:
+        raise ConfigError(
+            f"The files of {options.policy} name the environment {one_line(home_id)}, which is code. {trust}, or --env."
+        )
+    for name, value in home.items():
+        if name == "verifier" and ":" in str(value):
+            raise ConfigError(f"The files of {options.policy} name the verifier {one_line(str(value))}. {trust}.")
+        if name == "source" and str(value) not in ("auto", "generated") and not Path(str(value)).exists():
+            raise ConfigError(
+                f"The files of {options.policy} name the source {one_line(str(value))}, which is not on this machine. "
+                f"{trust}, or --env-options source=..."
+            )
+
+
 def _load(options: EvalOptions, trained: dict[str, Any]) -> Policy:
     defaults = PolicyConfig()
     settings = {}
@@ -210,7 +237,7 @@ def _load(options: EvalOptions, trained: dict[str, Any]) -> Policy:
 def _settings(options: EvalOptions, policy: Policy, opened: dict[str, Environments]) -> dict[str, Any]:
     """Everything that the responses depend on."""
     plain = dataclasses.asdict(options)
-    for name in ("k", "device", "output", "force", "env_options"):
+    for name in ("k", "device", "output", "force", "env_options", "allow_code"):
         del plain[name]
     settings = plain | {
         "env": {env_id: environments.options for env_id, environments in opened.items()},

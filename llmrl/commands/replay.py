@@ -20,7 +20,6 @@ import torch
 import tyro
 import yaml
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
@@ -28,6 +27,7 @@ from llmrl.algorithms import Algorithm, algorithm
 from llmrl.policies.policy import Policy
 from llmrl.report.replay import FRACTIONS, Replay, ReplayError, replay
 from llmrl.rollouts.files import find_rollouts, read_rollouts
+from llmrl.terminal import Terminal
 
 SAME_POLICY = 1e-4
 """Below this many nats all log-ratios are rounding."""
@@ -78,11 +78,11 @@ def run(options: ReplayOptions) -> int:
     Raises:
         UserError: the rollouts, a name or the policy cannot be used.
     """
-    replay_rollouts(options, Console())
+    replay_rollouts(options, Terminal())
     return 0
 
 
-def replay_rollouts(options: ReplayOptions, console: Console) -> Replay:
+def replay_rollouts(options: ReplayOptions, console: Terminal) -> Replay:
     """Do what the options say; returns what was measured."""
     transformers_logging.disable_progress_bar()
     if options.threads is not None:
@@ -118,7 +118,7 @@ def replay_rollouts(options: ReplayOptions, console: Console) -> Replay:
             soft_wrap=True,
         )
     for file in write(result, options.output or folder / "replay", path.stem, about):
-        console.print(f"wrote {file}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"wrote {file}")
     return result
 
 
@@ -145,7 +145,7 @@ def _newest_checkpoint(folder: Path) -> str:
     return str(latest)
 
 
-def show(result: Replay, console: Console) -> None:
+def show(result: Replay, console: Terminal) -> None:
     """Three tables: what each algorithm does, how wide its clips are, and the cosines."""
     table = _table("algorithm", "loss", "grad norm", "clip low", "clip high", "zero grad", "gate")
     widths = _table("clip width", "side or group", "mean", "from", "to")
@@ -204,7 +204,7 @@ def plot(result: Replay, path: Path, title: str = "") -> Path:
     axes[2].set_xticks(places, names, rotation=30)
     axes[2].set_yticks(places, names)
     axes[2].set_title("cosine between gradients", fontsize=10)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a name with a dollar sign is no formula
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from llmrl.report.page import write_page
 from llmrl.report.rollouts import Choice
 from llmrl.report.runs import ReportError, read_runs
+from llmrl.terminal import Terminal
 
 
 @dataclass(kw_only=True)
@@ -36,6 +36,8 @@ class ReportOptions:
     """Tokens of a response that are in the page."""
     plots: bool = False
     """Write the figures as PNG and SVG files too, into a folder beside the page."""
+    allow_code: bool = False
+    """Import the module that a run's config.yaml names as its algorithm. A run from elsewhere could name any."""
 
 
 def parse(arguments: list[str], prog: str) -> ReportOptions:
@@ -49,7 +51,7 @@ def run(options: ReportOptions) -> int:
     Raises:
         ReportError: no page can be made of these runs.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     _check(options)
     choice = Choice(
         steps=options.steps if options.rollouts else 0,
@@ -58,13 +60,20 @@ def run(options: ReportOptions) -> int:
     )
     names = [name.strip() for name in options.algo.split(",") if name.strip()]
     plots = options.output.with_name(f"{options.output.stem}_plots") if options.plots else None
-    notes = write_page(options.output, read_runs(options.runs), algorithms=names, choice=choice, plots=plots)
+    notes = write_page(
+        options.output,
+        read_runs(options.runs),
+        algorithms=names,
+        choice=choice,
+        plots=plots,
+        allow_code=options.allow_code,
+    )
     for note in notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.say(f"note: {note}")
     megabytes = options.output.stat().st_size / 1e6
-    Console().print(f"report: {options.output} ({megabytes:.1f} MB)", markup=False, highlight=False)
+    Terminal().say(f"report: {options.output} ({megabytes:.1f} MB)")
     if plots is not None:
-        Console().print(f"plots: {plots}", markup=False, highlight=False)
+        Terminal().say(f"plots: {plots}")
     return 0
 
 

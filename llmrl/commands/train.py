@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from llmrl.distributed.world import launched
+from llmrl.terminal import Terminal
 from llmrl.training.config import Config
 
 STOPPED = 3
@@ -31,7 +30,7 @@ def run(config: Config) -> int:
         return STOPPED if launched() == 1 else 0
     if done.rank > 0:
         return 0
-    console = Console()
+    console = Terminal()
     for path in [*(f"plot: {path}" for path in plot_run(done.folder)), f"model: {done.folder / 'latest'}"]:
-        console.print(path, markup=False, highlight=False, soft_wrap=True)
+        console.say(path)
     return 0

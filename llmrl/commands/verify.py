@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tyro
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from llmrl.envs.files import COLUMNS, DataError, files_of_split, last_box, rows
 from llmrl.registry import suggest
+from llmrl.terminal import Terminal
 from llmrl.verifiers import STATUSES, Verdict, Verifier, check_gold, verifier
 
 ID_COLUMNS = ("problem_id", "id", "unique_id", "problem_idx")
@@ -103,9 +103,9 @@ def _grade(options: VerifyOptions) -> int:
         raise DataError(f"{options.file} holds no rows.")
     verdicts = grade(table, first, options.verifier, options.batch)
     _write(options.output, (_line(row, v) for row, v in zip(table, verdicts, strict=True)))
-    console = Console()
+    console = Terminal()
     console.print(summary(verdicts))
-    console.print(f"The verdicts are in {options.output}.", markup=False, highlight=False)
+    console.say(f"The verdicts are in {options.output}.")
     status = int(not all(verdict.valid for verdict in verdicts))
     if second is not None:
         name, grader = second
@@ -128,7 +128,7 @@ def grade(table: Sequence[Row], grader: Verifier, name: str, batch: int = 256) -
     Raises:
         DataError: the grader did not return one verdict per response.
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     verdicts: list[Verdict] = []
     for begin in track(range(0, len(table), batch), f"{name}:", console=console, disable=not console.is_terminal):
         part = table[begin : begin + batch]
@@ -183,7 +183,7 @@ def _audit(
     table: Sequence[Row],
     verdicts: Sequence[Verdict],
     others: Sequence[Verdict],
-    console: Console,
+    console: Terminal,
 ) -> int:
     """Show and write the rows whose reward or validity differs; returns the exit status."""
     differing = [
@@ -222,7 +222,7 @@ def _audit(
         shown.add_row(*(Text(visible(cell)) for cell in cells))
     console.print(shown)
     more = f" The other {len(differing) - SHOWN} are there too." if len(differing) > SHOWN else ""
-    console.print(f"They are in {options.disagreements}.{more}", markup=False, highlight=False)
+    console.say(f"They are in {options.disagreements}.{more}")
     return 1
 
 
@@ -233,7 +233,7 @@ def _golds(options: VerifyOptions) -> int:
         gold = _gold(row, options.gold, place)
         if (reason := check_gold(gold)) is not None:
             bad.append((name, gold, reason))
-    console = Console()
+    console = Terminal()
     if bad:
         table = Table("id", "gold answer", "why", title="gold answers that cannot be parsed")
         for cells in bad:

@@ -1,1 +1,24 @@
 """Credit: from rewards to advantages."""
+
+from llmrl.credit.advantage import Advantage, GroupAdvantage, LeaveOneOut, OverlongFilter
+from llmrl.credit.credit import Credit
+from llmrl.credit.gae import GAE
+from llmrl.credit.groups import Groups, Keep, KeepAll, MixedRewards
+from llmrl.credit.history import SmoothGroupAdvantage
+from llmrl.credit.rewards import Shape, SoftOverlong
+
+__all__ = [
+    "GAE",
+    "Advantage",
+    "Credit",
+    "GroupAdvantage",
+    "Groups",
+    "Keep",
+    "KeepAll",
+    "LeaveOneOut",
+    "MixedRewards",
+    "OverlongFilter",
+    "Shape",
+    "SmoothGroupAdvantage",
+    "SoftOverlong",
+]

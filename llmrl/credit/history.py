@@ -6,8 +6,7 @@ asked the problem, and what its responses were given in them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,7 +14,8 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.credit.credit import Groups, per_token
+from llmrl.credit.advantage import per_token
+from llmrl.credit.groups import Groups
 from llmrl.keys import Key
 
 
@@ -69,13 +69,13 @@ def _standardised(reward: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return torch.where(std > 0, (reward - mean) / torch.where(std > 0, std, 1), 0)
 
 
-def reward_statistics(td: TensorDict) -> Tensor:
+def reward_statistics(td: TensorDict, *, raw: bool = False) -> Tensor:
     """Of each row's group: 1 (0 without any verdict), mean and sample deviation of its rewards.
 
     Returns:
         [N, 3], float64; the deviation of equal rewards is exactly 0.
     """
-    groups = Groups(td)
+    groups = Groups(td, raw=raw)
     std = torch.where(groups.uniform(), 0, groups.std(1))
     return torch.stack(((groups.count > 0).double(), groups.mean(), std), 1)[groups.index]
 
@@ -99,28 +99,3 @@ def merge_statistics(past: Tensor, now: Tensor) -> Tensor:
     within = (weights * torch.stack((past[:, 2], now[:, 2])).square()).sum(0)
     between = weights.prod(0) * (past[:, 1] - now[:, 1]).square()
     return torch.stack((visits, mean, (within + between).sqrt()), 1)
-
-
-@dataclass
-class PastRewards:
-    """The statistics of every problem that was asked before; part of a checkpoint."""
-
-    of_problem: dict[int, tuple[float, float, float]] = field(default_factory=dict)
-
-    def recall(self, problem_ids: Sequence[int], td: TensorDict) -> Tensor:
-        """What earlier steps gave to each row's problem; this step's rewards are noted after that.
-
-        Args:
-            problem_ids: one per row.
-            td: rewards and groups of this step.
-
-        Returns:
-            [N, 3], zeros at a first visit.
-        """
-        nothing = (0.0, 0.0, 0.0)
-        past = torch.tensor([self.of_problem.get(i, nothing) for i in problem_ids], dtype=torch.float64).to(
-            td[keys.REWARD].device
-        )
-        merged = merge_statistics(past, reward_statistics(td)).tolist()
-        self.of_problem |= {i: (row[0], row[1], row[2]) for i, row in zip(problem_ids, merged, strict=True)}
-        return past

@@ -17,6 +17,7 @@ from gymnasium.spaces import Text
 
 from llmrl.envs.problems import Problem, Problems
 from llmrl.registry import suggest
+from llmrl.text import visible
 from llmrl.verifiers.verdict import Verdict, Verifier
 
 MAX_LENGTH = 1_000_000
@@ -194,7 +195,7 @@ class TextEnv(gymnasium.Env[str, str]):
         if self.render_mode is not None:
             self._rendered.append(render())
         if self.render_mode == "human":
-            print(self._rendered[-1])
+            print(visible(self._rendered[-1]))
 
     def _check(self, action: str) -> Problem:
         if self.problem is None or not self._running:

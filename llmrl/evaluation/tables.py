@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from llmrl.evaluation.estimators import Estimate
 from llmrl.evaluation.pairs import Comparison
+from llmrl.terminal import Terminal
 
 SHARES = {
     "no_answer": "no answer",
@@ -20,7 +20,7 @@ SHARES = {
 }
 
 
-def show_summaries(console: Console, summaries: dict[str, dict[str, Any]]) -> None:
+def show_summaries(console: Terminal, summaries: dict[str, dict[str, Any]]) -> None:
     """The numbers of each environment side by side, then each one by subject and level.
 
     Args:
@@ -66,7 +66,7 @@ def _cells(env_id: str, summary: dict[str, Any]) -> Table:
     return table
 
 
-def show_comparison(console: Console, title: str, result: Comparison) -> None:
+def show_comparison(console: Terminal, title: str, result: Comparison) -> None:
     """Both sides of every measure with their difference, and where the greedy responses differ."""
     table = Table("", "first", "second", "second - first", title=f"{escape(title)} in %, 95 % intervals")
     for name, difference in result.difference.items():

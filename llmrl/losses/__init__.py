@@ -1,7 +1,8 @@
 """Policy losses put together from parts, ratio, clip, gates, aggregate, and the terms beside."""
 
-from llmrl.losses.aggregate import FixedLength, GroupMean, SequenceMean, TokenMean
-from llmrl.losses.batch import MissingEntry, Step, bounded
+from llmrl.keys import MissingEntry
+from llmrl.losses.aggregate import FixedLength, SegmentMean, SequenceMean, TokenMean
+from llmrl.losses.batch import TokenBatch, bounded
 from llmrl.losses.clip import (
     AsymmetricClip,
     Clipped,
@@ -14,10 +15,10 @@ from llmrl.losses.clip import (
     LiteralGradientPreservingClip,
     NoClip,
     PPOClip,
-    SoftGate,
-    part_entropy,
+    SigmoidClip,
+    segment_entropy,
     token_entropy,
-    token_entropy_per_part,
+    token_entropy_per_segment,
     token_entropy_per_size,
     with_gradient,
 )
@@ -29,11 +30,11 @@ from llmrl.losses.correction import (
     TokenTIS,
 )
 from llmrl.losses.gate import CovarianceGate, EntropyRatioGate
-from llmrl.losses.partition import BatchEntropyPartition, EntropyPartition, EntropyThresholds
-from llmrl.losses.policy import LossParts, PolicyLoss
+from llmrl.losses.partition import BatchEntropySegments, EntropySegments, EntropyThresholds
+from llmrl.losses.policy import LossComponents, PolicyLoss
 from llmrl.losses.ratio import (
-    GroupRatio,
-    GroupRatioOld,
+    SegmentRatio,
+    SegmentRatioOld,
     SequenceRatio,
     TokenRatio,
     WholeSequenceRatio,
@@ -53,7 +54,7 @@ from llmrl.losses.terms import (
 
 __all__ = [
     "AsymmetricClip",
-    "BatchEntropyPartition",
+    "BatchEntropySegments",
     "Clipped",
     "CovarianceGate",
     "CovarianceKL",
@@ -62,31 +63,31 @@ __all__ = [
     "DynamicClip",
     "EntropyAdaptiveClip",
     "EntropyBonus",
-    "EntropyPartition",
     "EntropyRatioGate",
+    "EntropySegments",
     "EntropyThresholds",
     "FixedLength",
     "GeometricMeanClip",
     "GeometricRejection",
     "GradientPreservingClip",
-    "GroupMean",
-    "GroupRatio",
-    "GroupRatioOld",
     "KLToReference",
     "LiteralGradientPreservingClip",
-    "LossParts",
+    "LossComponents",
     "MissingEntry",
     "NoClip",
     "OffPolicy",
     "PPOClip",
     "PolicyLoss",
     "PositiveNLL",
+    "SegmentMean",
+    "SegmentRatio",
+    "SegmentRatioOld",
     "SequenceMIS",
     "SequenceMean",
     "SequenceRatio",
     "SequenceTIS",
-    "SoftGate",
-    "Step",
+    "SigmoidClip",
+    "TokenBatch",
     "TokenMIS",
     "TokenMean",
     "TokenRatio",
@@ -98,9 +99,9 @@ __all__ = [
     "k2",
     "k3",
     "k3_straight_through",
-    "part_entropy",
+    "segment_entropy",
     "token_entropy",
-    "token_entropy_per_part",
+    "token_entropy_per_segment",
     "token_entropy_per_size",
     "with_gradient",
 ]

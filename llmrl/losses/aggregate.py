@@ -16,10 +16,10 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.segments import Pool
+from llmrl.losses.segments import Segments
 
 Aggregate = Callable[..., Tensor]
-"""(mask [N, T], partition [N, T] or None) -> weight [N, T]; float64, rounded by who stores it."""
+"""(mask [N, T], segment [N, T] or None) -> weight [N, T]; float64, rounded by who stores it."""
 
 
 def _rows(mask: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def _rows(mask: Tensor) -> Tensor:
 class TokenMean:
     """1 / (all sampled tokens): every token counts the same.  DAPO, arXiv:2503.14476."""
 
-    def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:
+    def __call__(self, mask: Tensor, segment: Tensor | None = None) -> Tensor:
         """[N, T], sums to 1.
 
         >>> TokenMean()(torch.tensor([[True, True], [True, False]]))[0]
@@ -43,7 +43,7 @@ class TokenMean:
 class SequenceMean:
     """1 / (responses * tokens of the response): every response counts the same.  GRPO, GSPO."""
 
-    def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:
+    def __call__(self, mask: Tensor, segment: Tensor | None = None) -> Tensor:
         """[N, T], sums to 1.
 
         >>> SequenceMean()(torch.tensor([[True, True], [True, False]]))
@@ -70,48 +70,48 @@ class FixedLength:
                 f"FixedLength: length must be 1 or more tokens, got {self.length}. Give the largest response length."
             )
 
-    def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:
+    def __call__(self, mask: Tensor, segment: Tensor | None = None) -> Tensor:
         """[N, T]."""
         return mask.double() / (_rows(mask) * self.length)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupMean:
-    """1 / (responses * parts of the response * tokens of the part).  ESPO, arXiv:2512.00499 eq. 5.
+class SegmentMean:
+    """1 / (responses * segments of the response * tokens of the segment).  ESPO, arXiv:2512.00499 eq. 5.
 
-    Every part of a response counts the same, however many tokens it has; absent parts do not count.
+    Every segment of a response counts the same, however many tokens it has; absent segments do not count.
     """
 
-    in_keys: ClassVar[tuple[Key, ...]] = (keys.PARTITION,)
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.SEGMENT,)
 
-    group_weights: Sequence[float] | None = None
-    """How much part 0, 1, ... counts, relative to the others present; (0, 1): part 1 alone."""
+    segment_weights: Sequence[float] | None = None
+    """How much segment 0, 1, ... counts, relative to the others present; (0, 1): segment 1 alone."""
 
     def __post_init__(self) -> None:
-        weights = self.group_weights
+        weights = self.segment_weights
         if weights is not None and (not any(w > 0 for w in weights) or min(weights) < 0):
             raise ValueError(
-                "GroupMean: group_weights must be 0 or more and not all 0, got "
-                f"{tuple(weights)}: one number per part, such as (0, 1)."
+                "SegmentMean: segment_weights must be 0 or more and not all 0, got "
+                f"{tuple(weights)}: one number per segment, such as (0, 1)."
             )
 
-    def __call__(self, mask: Tensor, partition: Tensor | None = None) -> Tensor:
+    def __call__(self, mask: Tensor, segment: Tensor | None = None) -> Tensor:
         """[N, T], sums to 1.
 
-        >>> mask, partition = torch.ones(1, 3, dtype=torch.bool), torch.tensor([[0, 0, 1]])
-        >>> GroupMean()(mask, partition)
+        >>> mask, segment = torch.ones(1, 3, dtype=torch.bool), torch.tensor([[0, 0, 1]])
+        >>> SegmentMean()(mask, segment)
         tensor([[0.2500, 0.2500, 0.5000]], dtype=torch.float64)
         """
-        if partition is None:
+        if segment is None:
             raise ValueError(
-                "GroupMean averages over the parts of each response and was given no partition. "
-                "Give the algorithm one, such as EntropyPartition(), or write 'partition'."
+                "SegmentMean averages over the segments of each response and was given no segments. "
+                "Give the algorithm a partition, such as EntropySegments(), or write 'segment'."
             )
-        pool = Pool(partition, mask)
-        share = pool.share(torch.float64)
-        if self.group_weights is not None:
-            table = torch.tensor([*self.group_weights, 0.0], dtype=share.dtype, device=mask.device)
-            share = share * table[torch.where(pool.inside, partition, len(table) - 1)]
+        segments = Segments(segment, mask)
+        share = segments.share(torch.float64)
+        if self.segment_weights is not None:
+            table = torch.tensor([*self.segment_weights, 0.0], dtype=share.dtype, device=mask.device)
+            share = share * table[torch.where(segments.inside, segment, len(table) - 1)]
         total = share.sum(1, keepdim=True)
         rows = (total > 0).sum().clamp_min(1)
         return torch.where(total > 0, share / total.clamp_min(1e-300), 0) / rows

@@ -1,4 +1,4 @@
-"""What the parts of a policy loss look at: one batch, checked and made safe once, at the door.
+"""What the components of a policy loss look at: one batch, checked and made safe once, at the door.
 
 Masked positions may hold anything, NaN included.  Every tensor is selected with ``torch.where``
 before any arithmetic, so no garbage reaches a value or a gradient; ``x * mask`` would let it
@@ -7,7 +7,7 @@ through.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,46 +15,13 @@ import torch
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.keys import Key
-from llmrl.losses.segments import Pool
+from llmrl.keys import Key, check_entry, check_mask, missing
+from llmrl.losses.segments import Segments
 
 LOG_RATIO_LIMIT = 20.0
 """Log-ratios are bounded to plus and minus this; exp(20) is 4.9e8."""
 LOG_PROB_LIMIT = 1e4
 """No sampled token is less likely than exp(-1e4); makes -inf finite."""
-
-_ENTRIES = {entry.key: entry for entry in keys.TABLE}
-
-
-class MissingEntry(KeyError):
-    """A loss reads an entry that the TensorDict lacks; the message says who writes it."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-def describe(key: Key) -> str:
-    """What the table of entries says about one: shape, type, meaning, writer.
-
-    >>> describe("value_target")
-    '[N, T] float32, the return to regress on; written by GAE'
-    """
-    entry = _ENTRIES.get(key)
-    if entry is None:
-        return "an entry of your own, which you must write before the loss"
-    return f"{entry.shape} {entry.dtype}, {entry.meaning}; written by {entry.writer}"
-
-
-def missing(key: Key, given: Iterable[Key], name: Key | None = None) -> MissingEntry:
-    """The error for an absent entry.
-
-    Args:
-        key: where it was looked for.
-        given: what there was.
-        name: its name in the table, where ``set_keys`` moved it.
-    """
-    present = ", ".join(sorted(map(repr, given))) or "nothing"
-    return MissingEntry(f"The loss reads {key!r}, which is missing. It is {describe(name or key)}. Given: {present}.")
 
 
 def bounded(log_ratio: Tensor) -> Tensor:
@@ -88,40 +55,8 @@ def compute_dtype(*tensors: Tensor) -> torch.dtype:
     return torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
 
 
-def check_mask(mask: Tensor, key: Key = keys.MASK) -> None:
-    """Raise unless ``mask`` is a bool tensor [N, T]."""
-    if mask.dtype != torch.bool:
-        raise TypeError(
-            f"{key!r} must be a bool tensor, got {mask.dtype}. It is {describe(keys.MASK)}. Convert it: mask.bool()."
-        )
-    if mask.ndim != 2:
-        raise ValueError(f"{key!r} must have shape [N, T], got {list(mask.shape)}. It is {describe(keys.MASK)}.")
-
-
-def check_entry(x: Tensor, mask: Tensor, key: Key, name: Key | None = None) -> None:
-    """Raise unless ``x`` is of floats (a partition: of int64) and of the shape the table gives.
-
-    ``[N, 1]`` passes for ``[N, T]``: one number for a whole response.
-    """
-    name = name or key
-    rows, columns = mask.shape
-    if name == keys.PARTITION:
-        if x.dtype != torch.int64:
-            raise TypeError(f"{key!r} must be int64, got {x.dtype}. It is {describe(name)}.")
-    elif not x.dtype.is_floating_point:
-        raise TypeError(
-            f"{key!r} must be a tensor of floats, got {x.dtype}. It is {describe(name)}. Convert it: x.float()."
-        )
-    entry = _ENTRIES.get(name)
-    per_row = entry is not None and entry.shape == "[N, 1]"
-    if tuple(x.shape) == (rows, 1) or (tuple(x.shape) == (rows, columns) and not per_row):
-        return
-    wanted = f"[N, 1] = [{rows}, 1]" if per_row else f"[N, T] = [{rows}, {columns}], as the mask has"
-    raise ValueError(f"{key!r} must have shape {wanted}, got {list(x.shape)}. It is {describe(name)}.")
-
-
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class TokenBatch:
     """One batch as ratio, clip and gates see it: everything [N, T], finite under the mask.
 
     Made by :meth:`of`.  Optional entries are read as attributes; reading one that was not given
@@ -148,7 +83,7 @@ class Step:
         old_log_prob: Tensor,
         advantage: Tensor,
         extra: Mapping[Key, Tensor] | None = None,
-    ) -> Step:
+    ) -> TokenBatch:
         """Check and select.  float64 stays float64; everything else becomes float32.
 
         Args:
@@ -158,7 +93,7 @@ class Step:
             advantage: [N, T], or [N, 1] for one number per response.
             extra: further entries by key, such as ``{"old_entropy": ...}``.
 
-        >>> Step.of(
+        >>> TokenBatch.of(
         ...     mask=torch.tensor([[True, False]]),
         ...     log_prob=torch.tensor([[-1.0, float("nan")]]),
         ...     old_log_prob=torch.tensor([[-1.5, 0.0]]),
@@ -219,37 +154,37 @@ class Step:
         return select(row, self._given(keys.MAX_ENTROPY), 1.0, self.advantage.dtype)
 
     @property
-    def partition(self) -> Tensor:
-        """int64 [N, T]: the part a token belongs to; -1 outside the mask."""
-        pool = self._pooled()[0]
-        return torch.where(pool.inside, pool.bucket, -1)
+    def segment(self) -> Tensor:
+        """int64 [N, T]: the segment a token belongs to; -1 outside the mask."""
+        segments = self._segments()[0]
+        return torch.where(segments.inside, segments.bucket, -1)
 
-    def in_part(self, part: int) -> Tensor:
-        """[N, T]: 1 for the tokens of this part, else 0."""
-        return (self._pooled()[0].bucket == part).to(self.advantage.dtype)
+    def in_segment(self, segment: int) -> Tensor:
+        """[N, T]: 1 for the tokens of this segment, else 0."""
+        return (self._segments()[0].bucket == segment).to(self.advantage.dtype)
 
-    def part_mean(self, x: Tensor) -> Tensor:
-        """For each token the mean of ``x`` [N, T] over its part; 0 where it has none."""
-        pool, share = self._pooled()
-        return pool.sum(x) * share
+    def segment_mean(self, x: Tensor) -> Tensor:
+        """For each token the mean of ``x`` [N, T] over its segment; 0 where it has none."""
+        segments, share = self._segments()
+        return segments.sum(x) * share
 
     @property
-    def part_share(self) -> Tensor:
-        """[N, T]: 1 / how many tokens the token's part has; 0 where it has none."""
-        return self._pooled()[1]
+    def segment_share(self) -> Tensor:
+        """[N, T]: 1 / how many tokens the token's segment has; 0 where it has none."""
+        return self._segments()[1]
 
     def __getitem__(self, key: Key) -> Tensor:
-        """An entry [N, T] by its key, without gradient: how a part reads an entry of its own."""
+        """An entry [N, T] by its key, without gradient: how a component reads an entry of its own."""
         if key not in self.cache:
             x = self._given(key)
             self.cache[key] = select(self.mask, x, dtype=self.advantage.dtype)
         return self.cache[key]
 
-    def _pooled(self) -> tuple[Pool, Tensor]:
-        if keys.PARTITION not in self.cache:
-            pool = Pool(self._given(keys.PARTITION), self.mask)
-            self.cache[keys.PARTITION] = pool, pool.share(self.advantage.dtype)
-        return self.cache[keys.PARTITION]
+    def _segments(self) -> tuple[Segments, Tensor]:
+        if keys.SEGMENT not in self.cache:
+            segments = Segments(self._given(keys.SEGMENT), self.mask)
+            self.cache[keys.SEGMENT] = segments, segments.share(self.advantage.dtype)
+        return self.cache[keys.SEGMENT]
 
     def _given(self, key: Key) -> Tensor:
         if key not in self.given:

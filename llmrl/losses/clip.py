@@ -1,6 +1,6 @@
 """How far a token may count: from log-ratios to the objective, which is maximised.
 
-A clip is called with log-ratios [N, T] and a :class:`~llmrl.losses.batch.Step` and returns
+A clip is called with log-ratios [N, T] and a :class:`~llmrl.losses.batch.TokenBatch` and returns
 :class:`Clipped`.  Numbers are fields; :class:`~llmrl.losses.policy.PolicyLoss` turns them into
 buffers, so a clip computes with them but takes no decision in Python by their value.
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.batch import Step
+from llmrl.losses.batch import TokenBatch
 from llmrl.losses.segments import sequence_mean
 
 
@@ -36,7 +36,7 @@ class Clipped(NamedTuple):
     """How far the ratio could go, where that differs between tokens."""
 
 
-Clip = Callable[[Tensor, Step], Clipped]
+Clip = Callable[[Tensor, TokenBatch], Clipped]
 
 
 def check_widths(owner: object, low: float, high: float) -> None:
@@ -86,7 +86,7 @@ def clip_surrogate(log_ratio: Tensor, advantage: Tensor, low: Tensor | float, hi
 
 
 def as_tensor(number: Tensor | float, like: Tensor) -> Tensor:
-    """A bound in the type of what it bounds; parts hold numbers, bound parts hold buffers."""
+    """A bound in the type of what it bounds; components hold numbers, bound components hold buffers."""
     return torch.as_tensor(number, dtype=like.dtype, device=like.device)
 
 
@@ -114,10 +114,10 @@ def with_gradient(value: Tensor, slope: Tensor, log_ratio: Tensor) -> Tensor:
 class NoClip:
     """Plain importance sampling: r A."""
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        never = torch.zeros_like(step.mask)
-        return Clipped(log_ratio.exp() * step.advantage, never, never)
+        never = torch.zeros_like(batch.mask)
+        return Clipped(log_ratio.exp() * batch.advantage, never, never)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,10 +132,10 @@ class PPOClip:
     def __post_init__(self) -> None:
         check_widths(self, self.low, self.high)
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
         low, high = 1 - self.low, 1 + self.high
-        return clip_surrogate(log_ratio, step.advantage, low, high)
+        return clip_surrogate(log_ratio, batch.advantage, low, high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +158,9 @@ class GradientPreservingClip(PPOClip):
             if not beta >= 0:
                 raise ValueError(f"{type(self).__name__}: {name} must be 0 or more, got {beta}.")
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        ppo = super().__call__(log_ratio, step)
+        ppo = super().__call__(log_ratio, batch)
         given_back = self._beta(ppo)
         slope = given_back * ppo.objective.detach()
         objective = with_gradient(ppo.objective, slope, log_ratio)
@@ -179,9 +179,9 @@ class LiteralGradientPreservingClip(GradientPreservingClip):
     Source: arXiv:2509.20712 eq. 8.  With beta other than 1 the value is not PPO's.
     """
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        kept = super().__call__(log_ratio, step)
+        kept = super().__call__(log_ratio, batch)
         scale = torch.where(kept.low | kept.high, self._beta(kept), 1)
         value = kept.objective.detach()
         return kept._replace(objective=kept.objective + (scale - 1) * value)
@@ -212,50 +212,50 @@ class DualClip:
         """What the base reads."""
         return tuple(getattr(self.base, "in_keys", ()))
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        objective, low, high, lost, width = self.base(log_ratio, step)
-        over = (log_ratio.detach().exp() > self.bound) & (step.advantage < 0)
+        objective, low, high, lost, width = self.base(log_ratio, batch)
+        over = (log_ratio.detach().exp() > self.bound) & (batch.advantage < 0)
         lost = low | high if lost is None else lost
         # where, not maximum: a tie at the bound must keep the whole gradient
-        objective = torch.where(over, self.bound * step.advantage, objective)
+        objective = torch.where(over, self.bound * batch.advantage, objective)
         return Clipped(objective, low, high | over, lost | over, width)
 
 
-def part_entropy(step: Step) -> Tensor:
-    """Mean old entropy of the token's part over log |V|, in [0, 1]: the default reading of ESPO."""
-    return step.part_mean(step.old_entropy) / _max_entropy(step)
+def segment_entropy(batch: TokenBatch) -> Tensor:
+    """Mean old entropy of the token's segment over log |V|, in [0, 1]: the default reading of ESPO."""
+    return batch.segment_mean(batch.old_entropy) / _max_entropy(batch)
 
 
-def token_entropy(step: Step) -> Tensor:
+def token_entropy(batch: TokenBatch) -> Tensor:
     """The token's own old entropy over log |V|."""
-    return step.old_entropy / _max_entropy(step)
+    return batch.old_entropy / _max_entropy(batch)
 
 
-def token_entropy_per_part(step: Step) -> Tensor:
-    """The token's own old entropy over log |V| and over how many parts its response has."""
-    parts = step.part_share.sum(1, keepdim=True).round()
-    return token_entropy(step) / parts.clamp_min(1)
+def token_entropy_per_segment(batch: TokenBatch) -> Tensor:
+    """The token's own old entropy over log |V| and over how many segments its response has."""
+    segments = batch.segment_share.sum(1, keepdim=True).round()
+    return token_entropy(batch) / segments.clamp_min(1)
 
 
-def token_entropy_per_size(step: Step) -> Tensor:
-    """The token's own old entropy over log |V| and over how many tokens its part has."""
-    return token_entropy(step) * step.part_share
+def token_entropy_per_size(batch: TokenBatch) -> Tensor:
+    """The token's own old entropy over log |V| and over how many tokens its segment has."""
+    return token_entropy(batch) * batch.segment_share
 
 
-def _max_entropy(step: Step) -> Tensor:
-    return step.max_entropy.clamp_min(1e-6)  # a vocabulary of one word has log |V| = 0
+def _max_entropy(batch: TokenBatch) -> Tensor:
+    return batch.max_entropy.clamp_min(1e-6)  # a vocabulary of one word has log |V| = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyAdaptiveClip:
     """PPO's clip whose width follows the old policy's entropy: alpha * normalised entropy.
 
-    Both sides have the same width, one for all tokens of a part: sure tokens are held tightly,
+    Both sides have the same width, one for all tokens of a segment: sure tokens are held tightly,
     unsure ones may move.  Source: arXiv:2512.00499 eq. 8.
     """
 
-    in_keys: ClassVar[tuple[Key, ...]] = (keys.OLD_ENTROPY, keys.MAX_ENTROPY, keys.PARTITION)
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.OLD_ENTROPY, keys.MAX_ENTROPY, keys.SEGMENT)
 
     alpha: float = 0.02
     """The width at the largest possible entropy."""
@@ -263,8 +263,8 @@ class EntropyAdaptiveClip:
     """The smallest width; above 0 it keeps rounding of nearly certain tokens from being clipped."""
     ceiling: float = float("inf")
     """The largest width."""
-    entropy: Callable[[Step], Tensor] = part_entropy
-    """Normalised entropy [N, T]: part_entropy or one of the token_entropy readings."""
+    entropy: Callable[[TokenBatch], Tensor] = segment_entropy
+    """Normalised entropy [N, T]: segment_entropy or one of the token_entropy readings."""
 
     def __post_init__(self) -> None:
         if not self.alpha >= 0:
@@ -275,15 +275,15 @@ class EntropyAdaptiveClip:
                 f"{self.floor} and ceiling {self.ceiling}."
             )
 
-    def width(self, step: Step) -> Tensor:
+    def width(self, batch: TokenBatch) -> Tensor:
         """How far the ratio may be from 1, [N, T]."""
-        width = self.alpha * self.entropy(step).clamp_min(0)
+        width = self.alpha * self.entropy(batch).clamp_min(0)
         return width.clamp(min=self.floor).clamp(max=self.ceiling)
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        width = self.width(step)
-        clipped = clip_surrogate(log_ratio, step.advantage, 1 - width, 1 + width)
+        width = self.width(batch)
+        clipped = clip_surrogate(log_ratio, batch.advantage, 1 - width, 1 + width)
         return clipped._replace(width=width)
 
 
@@ -305,17 +305,17 @@ class DetachedWeight:
     def __post_init__(self) -> None:
         check_widths(self, self.low, self.high)
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
         ratio = log_ratio.detach().exp()
         low, high = 1 - self.low, 1 + self.high
         weight = ratio.clamp(low, high)
-        objective = weight * step.advantage * step.log_prob
-        return Clipped(objective, ratio < low, ratio > high, torch.zeros_like(step.mask))
+        objective = weight * batch.advantage * batch.log_prob
+        return Clipped(objective, ratio < low, ratio > high, torch.zeros_like(batch.mask))
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftGate:
+class SigmoidClip:
     """A sigmoid instead of a clip: (4 / tau) sigmoid(tau (r - 1)) A.  SAPO, arXiv:2511.20347.
 
     The gradient factor r sech^2(tau (r - 1) / 2) is r at r = 1 and fades on both sides.
@@ -329,13 +329,25 @@ class SoftGate:
     def __post_init__(self) -> None:
         check_positive(self, tau_positive=self.tau_positive, tau_negative=self.tau_negative)
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        tau = torch.where(step.advantage > 0, self.tau_positive, self.tau_negative)
+        tau = torch.where(batch.advantage > 0, self.tau_positive, self.tau_negative)
         tau = tau.to(log_ratio.dtype)
         value = torch.sigmoid(tau * torch.expm1(log_ratio)) * (4 / tau)
-        never = torch.zeros_like(step.mask)
-        return Clipped(value * step.advantage, never, never)
+        never = torch.zeros_like(batch.mask)
+        return Clipped(value * batch.advantage, never, never)
+
+
+def _check_one_sign(batch: TokenBatch) -> None:
+    """Raise if a response has advantages of both signs; not while compiling, where values are unknown."""
+    if torch.compiler.is_compiling():
+        return
+    mixed = (batch.advantage > 0).any(1) & (batch.advantage < 0).any(1)
+    if bool(mixed.any()):
+        raise ValueError(
+            f"GeometricMeanClip clips a response on the side of its advantage, and {int(mixed.sum())} responses have "
+            "tokens with advantages of both signs. Use one advantage per response, such as GroupAdvantage()."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,15 +369,16 @@ class GeometricMeanClip:
             if not width >= 0:
                 raise ValueError(f"GeometricMeanClip: {name} must be 0 or more, got {width}: it bounds log r.")
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        low = (log_ratio.detach() < -self.low) & (step.advantage < 0)
-        high = (log_ratio.detach() > self.high) & (step.advantage > 0)
+        _check_one_sign(batch)
+        low = (log_ratio.detach() < -self.low) & (batch.advantage < 0)
+        high = (log_ratio.detach() > self.high) & (batch.advantage > 0)
         inside = torch.where(low, -self.low, torch.where(high, self.high, log_ratio))
         inside = inside.to(log_ratio.dtype)
-        mean = sequence_mean(inside.detach(), step.mask)
+        mean = sequence_mean(inside.detach(), batch.mask)
         own = (inside - inside.detach()) + mean
-        return Clipped(own.exp() * step.advantage, low, high)
+        return Clipped(own.exp() * batch.advantage, low, high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -390,9 +403,9 @@ class AsymmetricClip:
         if not self.cap >= 1:
             raise ValueError(f"AsymmetricClip: cap must be 1 or more, got {self.cap}.")
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        advantage, detached = step.advantage, log_ratio.detach()
+        advantage, detached = batch.advantage, log_ratio.detach()
         ratio = detached.exp()
         low = (ratio < 1 - self.low) & (advantage < 0)
         high = (ratio > 1 + self.high) & (advantage > 0)
@@ -423,13 +436,13 @@ class DynamicClip:
         if not self.cap > 1:
             raise ValueError(f"DynamicClip: cap must be above 1, got {self.cap}.")
 
-    def bounds(self, step: Step) -> tuple[Tensor, Tensor]:
+    def bounds(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """Smallest and largest ratio, [N, T]."""
-        odds = 4 * (-step.old_log_prob).clamp(max=60.0).exp()  # 4 / q; q below 1e-26 is all the same
+        odds = 4 * (-batch.old_log_prob).clamp(max=60.0).exp()  # 4 / q; q below 1e-26 is all the same
         low = 0.5 + 0.5 * (1 - self.low * odds).clamp_min(0).sqrt()
         high = 0.5 + 0.5 * (1 + self.high * odds).sqrt()
         return low, high.clamp(max=self.cap)
 
-    def __call__(self, log_ratio: Tensor, step: Step) -> Clipped:
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        return clip_surrogate(log_ratio, step.advantage, *self.bounds(step))
+        return clip_surrogate(log_ratio, batch.advantage, *self.bounds(batch))

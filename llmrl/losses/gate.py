@@ -1,6 +1,6 @@
 """Which tokens may teach.
 
-A gate is called with a :class:`~llmrl.losses.batch.Step` and what the clip returned, and gives bool
+A gate is called with a :class:`~llmrl.losses.batch.TokenBatch` and what the clip returned, and gives bool
 [N, T].  A token that is not kept keeps its value and its place in the denominator, and loses its
 gradient; it is not a mask.
 """
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.batch import Step
+from llmrl.losses.batch import TokenBatch
 from llmrl.losses.clip import Clipped
 from llmrl.losses.segments import highest, token_covariance
 
-Gate = Callable[[Step, Clipped], Tensor]
+Gate = Callable[[TokenBatch, Clipped], Tensor]
 
 _TINY = 1e-8  # as in the published code: two vanished entropies have the ratio 1
 
@@ -51,9 +51,9 @@ class EntropyRatioGate:
         if not self.min_entropy >= 0:
             raise ValueError(f"EntropyRatioGate: min_entropy must be 0 or more nats, got {self.min_entropy}.")
 
-    def __call__(self, step: Step, clipped: Clipped) -> Tensor:
+    def __call__(self, batch: TokenBatch, clipped: Clipped) -> Tensor:
         """bool [N, T]."""
-        new, old = step.entropy.clamp_min(0), step.old_entropy.clamp_min(0)
+        new, old = batch.entropy.clamp_min(0), batch.old_entropy.clamp_min(0)
         ratio = (new + _TINY) / (old + _TINY)
         sure = torch.maximum(new, old) < self.min_entropy
         return ((ratio > self.low) & (ratio < self.high)) | sure
@@ -84,11 +84,11 @@ class CovarianceGate:
         if not 0 < self.fraction <= 1:
             raise ValueError(f"CovarianceGate: fraction must be above 0 and at most 1, got {self.fraction}.")
 
-    def __call__(self, step: Step, clipped: Clipped) -> Tensor:
+    def __call__(self, batch: TokenBatch, clipped: Clipped) -> Tensor:
         """bool [N, T]."""
-        covariance = token_covariance(step.advantage, step.log_prob, step.mask)
-        candidate = step.mask & ~clipped.low & ~clipped.high
+        covariance = token_covariance(batch.advantage, batch.log_prob, batch.mask)
+        candidate = batch.mask & ~clipped.low & ~clipped.high
         candidate &= (covariance > self.low) & (covariance < self.high)
         lot = torch.rand(covariance.shape, generator=self.generator, device=covariance.device)
-        count = (self.fraction * step.mask.sum()).floor().clamp_min(1)
+        count = (self.fraction * batch.mask.sum()).floor().clamp_min(1)
         return ~highest(lot, candidate, count)

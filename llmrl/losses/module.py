@@ -17,11 +17,11 @@ from torch import Tensor
 from torchrl.objectives.common import LossModule
 
 from llmrl import keys
-from llmrl.keys import Key
-from llmrl.losses.batch import check_entry, check_mask, missing, select
+from llmrl.keys import Key, check_entry, check_mask, missing
+from llmrl.losses.batch import select
 from llmrl.registry import suggest
 
-Part = TypeVar("Part")
+Component = TypeVar("Component")
 
 
 @dataclass
@@ -37,7 +37,7 @@ class AcceptedKeys:
     entropy: Key = keys.ENTROPY
     old_entropy: Key = keys.OLD_ENTROPY
     max_entropy: Key = keys.MAX_ENTROPY
-    partition: Key = keys.PARTITION
+    segment: Key = keys.SEGMENT
     value: Key = keys.VALUE
     old_value: Key = keys.OLD_VALUE
     value_target: Key = keys.VALUE_TARGET
@@ -47,7 +47,7 @@ class AcceptedKeys:
 _DEFAULTS = {default: name for name, default in dataclasses.asdict(AcceptedKeys()).items()}
 
 
-class NetworkFreeLoss(LossModule):
+class BatchLoss(LossModule):
     """A loss over entries that others wrote.
 
     Subclasses name what they read in ``reads``, by the names of :mod:`llmrl.keys`.  Numbers that
@@ -79,7 +79,7 @@ class NetworkFreeLoss(LossModule):
     def _forward_value_estimator_keys(self, **kwargs: Any) -> None:
         """Nothing to pass on: there is no value estimator."""
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> NetworkFreeLoss:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BatchLoss:
         for name, buffer in self._buffers.items():
             if buffer is not None:
                 self._buffers[name] = buffer.to(fn(buffer).device)
@@ -115,21 +115,21 @@ def number(value: float) -> Tensor:
     return torch.tensor(float(value), dtype=torch.float64)
 
 
-def part_keys(parts: Iterable[object]) -> tuple[Key, ...]:
-    """What the parts read beyond what every step has, each key once."""
-    return tuple(dict.fromkeys(key for part in parts for key in getattr(part, "in_keys", ())))
+def component_keys(components: Iterable[object]) -> tuple[Key, ...]:
+    """What the components read beyond what every batch has, each key once."""
+    return tuple(dict.fromkeys(key for component in components for key in getattr(component, "in_keys", ())))
 
 
-def bind(part: Part, prefix: str, module: torch.nn.Module) -> Part:
-    """A copy of a part whose numbers are buffers of ``module``, named by their path.
+def bind(component: Component, prefix: str, module: torch.nn.Module) -> Component:
+    """A copy of a component whose numbers are buffers of ``module``, named by their path.
 
     The numbers then follow ``state_dict``, and ``module.clip_high.fill_(0.3)`` changes them.
     """
-    if not dataclasses.is_dataclass(part) or isinstance(part, type):
-        return part
-    live = copy.copy(part)
-    for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
+    if not dataclasses.is_dataclass(component) or isinstance(component, type):
+        return component
+    live = copy.copy(component)
+    for field in dataclasses.fields(component):
+        value = getattr(component, field.name)
         name = f"{prefix}_{field.name}"
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             if name not in module._buffers:

@@ -1,7 +1,7 @@
-"""Into which parts the tokens of a response fall, by the entropy of the policy that sampled them.
+"""Into which segments the tokens of a response fall, by the entropy of the policy that sampled them.
 
 A partition is called with old entropies [N, T] and the mask and gives int64 [N, T]: 0 for the
-lowest entropies, then 1, ...; -1 outside the mask.  ``parts`` says how many there are.
+lowest entropies, then 1, ...; -1 outside the mask.  ``segments`` says how many there are.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.segments import MAX_PARTS
+from llmrl.losses.segments import MAX_SEGMENTS
 
 Partition = Callable[[Tensor, Tensor], Tensor]
 
 
-def rank_partition(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) -> Tensor:
+def rank_segments(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) -> Tensor:
     """Cut each row at quantiles of its ranks, ordered by (entropy, position).
 
     Ranks and not values: where most entropies are 0, so is their 0.8-quantile, and every token is
     at or above it.  Part 1 of two takes the highest ceil((1 - q) n) of n tokens.  From two tokens
-    on each of two parts has at least one; a single token is the highest of its row.
+    on each of two segments has at least one; a single token is the highest of its row.
 
     Args:
         entropy: [N, T].
@@ -34,7 +34,7 @@ def rank_partition(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) ->
         quantiles: rising edges in (0, 1).
 
     >>> e = torch.tensor([[0.1, 3.0, 0.2, 0.0, 9.9]])
-    >>> rank_partition(e, torch.tensor([[True, True, True, True, False]]), (0.8,))
+    >>> rank_segments(e, torch.tensor([[True, True, True, True, False]]), (0.8,))
     tensor([[ 0,  1,  0,  0, -1]])
     """
     key = torch.where(mask, entropy.detach().double(), torch.inf)
@@ -42,12 +42,12 @@ def rank_partition(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) ->
     positions = torch.arange(mask.shape[1], device=mask.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(1, order, positions)
     count = mask.sum(1, keepdim=True)  # [N, 1]
-    parts = len(quantiles) + 1
+    segments = len(quantiles) + 1
     index = torch.zeros_like(rank)
     for k, quantile in enumerate(quantiles):
         cut = (count.double() * quantile + 1e-9).floor().long()  # 0.29 * 100 is a little below 29
-        room = count >= parts
-        cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (parts - 1 - k)), cut)
+        room = count >= segments
+        cut = torch.where(room, cut.clamp_min(k + 1).minimum(count - (segments - 1 - k)), cut)
         index += rank >= cut
     return torch.where(mask, index, -1)
 
@@ -58,60 +58,60 @@ def _check_rising(owner: object, name: str, edges: Sequence[float], low: float, 
         raise ValueError(
             f"{type(owner).__name__}: {name} must rise strictly between {low:g} and {high:g}, got {tuple(edges)}."
         )
-    if len(edges) >= MAX_PARTS:
-        raise ValueError(f"{type(owner).__name__}: at most {MAX_PARTS} parts, got {len(edges) + 1} by {name}.")
+    if len(edges) >= MAX_SEGMENTS:
+        raise ValueError(f"{type(owner).__name__}: at most {MAX_SEGMENTS} segments, got {len(edges) + 1} by {name}.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EntropyPartition:
+class EntropySegments:
     """By ranks within each response; (0.8,) sets its most uncertain fifth apart.  ESPO."""
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.OLD_ENTROPY,)
 
     quantiles: Sequence[float] = (0.8,)
-    """Edges between the parts, as shares of the response's tokens."""
+    """Edges between the segments, as shares of the response's tokens."""
 
     def __post_init__(self) -> None:
         _check_rising(self, "quantiles", self.quantiles, 0.0, 1.0)
 
     @property
-    def parts(self) -> int:
-        """How many parts there are at most."""
+    def segments(self) -> int:
+        """How many segments there are at most."""
         return len(self.quantiles) + 1
 
     def __call__(self, old_entropy: Tensor, mask: Tensor) -> Tensor:
         """int64 [N, T]."""
-        return rank_partition(old_entropy, mask, self.quantiles)
+        return rank_segments(old_entropy, mask, self.quantiles)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchEntropyPartition(EntropyPartition):
-    """By ranks over all tokens of the batch: a sure response may lack the upper part.
+class BatchEntropySegments(EntropySegments):
+    """By ranks over all tokens of the batch: a sure response may lack the upper segment.
 
-    The parts then depend on the other responses; weigh a whole batch, not its micro-batches.
+    The segments then depend on the other responses; weigh a whole batch, not its micro-batches.
     """
 
     def __call__(self, old_entropy: Tensor, mask: Tensor) -> Tensor:
         """int64 [N, T]."""
-        flat = rank_partition(old_entropy.reshape(1, -1), mask.reshape(1, -1), self.quantiles)
+        flat = rank_segments(old_entropy.reshape(1, -1), mask.reshape(1, -1), self.quantiles)
         return flat.reshape(mask.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyThresholds:
-    """By fixed entropies in nats: part k holds thresholds[k-1] <= entropy < thresholds[k]."""
+    """By fixed entropies in nats: segment k holds thresholds[k-1] <= entropy < thresholds[k]."""
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.OLD_ENTROPY,)
 
     thresholds: Sequence[float]
-    """Edges between the parts, nats."""
+    """Edges between the segments, nats."""
 
     def __post_init__(self) -> None:
         _check_rising(self, "thresholds", self.thresholds, 0.0, float("inf"))
 
     @property
-    def parts(self) -> int:
-        """How many parts there are at most."""
+    def segments(self) -> int:
+        """How many segments there are at most."""
         return len(self.thresholds) + 1
 
     def __call__(self, old_entropy: Tensor, mask: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
     loss = -(weight * objective).sum()
 
-How the parts are chosen is a recipe's business (:mod:`llmrl.algorithms`); the averaging was decided
+How the components are chosen is decided by a recipe (:mod:`llmrl.algorithms`); the averaging was decided
 when ``weight`` was made.
 """
 
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.batch import LOG_RATIO_LIMIT, Step
+from llmrl.losses.batch import LOG_RATIO_LIMIT, TokenBatch
 from llmrl.losses.clip import Clip, Clipped, PPOClip
 from llmrl.losses.gate import Gate
-from llmrl.losses.module import NetworkFreeLoss, bind, part_keys
+from llmrl.losses.module import BatchLoss, bind, component_keys
 from llmrl.losses.ratio import TokenRatio
-from llmrl.losses.segments import check_part_ids
+from llmrl.losses.segments import check_segment_ids
 
-Ratio = Callable[[Step], Tensor]
+Ratio = Callable[[TokenBatch], Tensor]
 
 METRICS = (
     "tokens",
@@ -41,12 +41,12 @@ METRICS = (
     "ratio_max",
 )
 """What :class:`PolicyLoss` reports beside its loss, in this order."""
-PART_METRICS = ("share", "clip_fraction", "entropy", "clip_width")
-"""What it adds for each part ``k`` of a partition, as ``part{k}_share`` and so on: means over the
-part's tokens, the last two where the loss reads old entropies and the clip has a width."""
+SEGMENT_METRICS = ("share", "clip_fraction", "entropy", "clip_width")
+"""What it adds for each segment ``k``, as ``segment{k}_share`` and so on: means over the
+segment's tokens, the last two where the loss reads old entropies and the clip has a width."""
 
 
-class Parts(Protocol):
+class Components(Protocol):
     """What a policy loss is made of; :class:`llmrl.algorithms.Algorithm` is one."""
 
     @property
@@ -58,8 +58,8 @@ class Parts(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossParts:
-    """Parts by hand, without a recipe: ``PolicyLoss(LossParts(clip=PPOClip(high=0.28)))``."""
+class LossComponents:
+    """Parts by hand, without a recipe: ``PolicyLoss(LossComponents(clip=PPOClip(high=0.28)))``."""
 
     ratio: Ratio = field(default_factory=TokenRatio)
     """Whose probability moved."""
@@ -72,8 +72,8 @@ class LossParts:
 class Examined(NamedTuple):
     """What a policy loss makes of each token, everything [N, T]."""
 
-    step: Step
-    """The batch as the parts see it."""
+    batch: TokenBatch
+    """The batch as the components see it."""
     weight: Tensor
     """How much the token counts."""
     log_ratio: Tensor
@@ -86,23 +86,23 @@ class Examined(NamedTuple):
     """bool: what every gate lets teach; None without gates."""
 
 
-class PolicyLoss(NetworkFreeLoss):
+class PolicyLoss(BatchLoss):
     """The clipped policy gradient of a recipe.
 
-    Reads the mask, ``log_prob``, ``old_log_prob``, ``advantage``, ``weight`` and what the parts
+    Reads the mask, ``log_prob``, ``old_log_prob``, ``advantage``, ``weight`` and what the components
     name; returns a new TensorDict with ``loss_objective`` and detached metrics.  Every metric but
     ``tokens`` and the two extremes is a mean over the call's sampled tokens: to join micro-batches,
     average them weighted by ``tokens``, and take the smallest ``ratio_min`` and the largest
     ``ratio_max``.  ``zero_grad_fraction`` is the share of tokens that have an advantage and get no
     gradient: held back by the clip, dropped by a gate, or beyond the bound of log-ratios.
 
-    The numbers of the parts are buffers (``clip_low``, ``gate0_high``, ...) that follow
+    The numbers of the components are buffers (``clip_low``, ``gate0_high``, ...) that follow
     ``state_dict``.
 
     Args:
-        parts: an :class:`~llmrl.algorithms.Algorithm` or :class:`LossParts`.
+        components: an :class:`~llmrl.algorithms.Algorithm` or :class:`LossComponents`.
 
-    >>> loss = PolicyLoss(LossParts(clip=PPOClip(low=0.2, high=0.28)))
+    >>> loss = PolicyLoss(LossComponents(clip=PPOClip(low=0.2, high=0.28)))
     >>> batch = TensorDict(
     ...     {
     ...         ("masks", "all_assistant_mask"): torch.tensor([[True, True]]),
@@ -117,23 +117,23 @@ class PolicyLoss(NetworkFreeLoss):
     (-1.14, 0.5)
     """
 
-    def __init__(self, parts: Parts | None = None) -> None:
+    def __init__(self, components: Components | None = None) -> None:
         super().__init__()
-        self.parts: Any = LossParts() if parts is None else parts
+        self.components: Any = LossComponents() if components is None else components
         self._bind()
-        extra = part_keys((self.parts.ratio, self.parts.clip, *self.parts.gates))
+        extra = component_keys((self.components.ratio, self.components.clip, *self.components.gates))
         self._extra = extra
         self.reads = (keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT, *extra)
-        rule = getattr(self.parts, "partition", None)
-        self._parts_shown = getattr(rule, "parts", 0) if keys.PARTITION in extra else 0
-        known = (True, True, keys.OLD_ENTROPY in extra, hasattr(self.parts.clip, "width"))
-        self._through_ratio = getattr(self.parts.clip, "through_ratio", True)
-        self._part_metrics_shown = [n for n, k in zip(PART_METRICS, known, strict=True) if k]
+        rule = getattr(self.components, "partition", None)
+        self._segments_shown = getattr(rule, "segments", 0) if keys.SEGMENT in extra else 0
+        known = (True, True, keys.OLD_ENTROPY in extra, hasattr(self.components.clip, "width"))
+        self._through_ratio = getattr(self.components.clip, "through_ratio", True)
+        self._segment_metrics_shown = [n for n, k in zip(SEGMENT_METRICS, known, strict=True) if k]
 
     def _bind(self) -> None:
-        self._ratio = bind(self.parts.ratio, "ratio", self)
-        self._clip = bind(self.parts.clip, "clip", self)
-        self._gates = [bind(gate, f"gate{i}", self) for i, gate in enumerate(self.parts.gates)]
+        self._ratio = bind(self.components.ratio, "ratio", self)
+        self._clip = bind(self.components.clip, "clip", self)
+        self._gates = [bind(gate, f"gate{i}", self) for i, gate in enumerate(self.components.gates)]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PolicyLoss:
         super()._apply(fn, recurse)
@@ -143,15 +143,15 @@ class PolicyLoss(NetworkFreeLoss):
     @property
     def out_keys(self) -> list[Key]:
         """The entries that are written."""
-        parts, names = range(self._parts_shown), self._part_metrics_shown
-        return ["loss_objective", *METRICS, *(f"part{k}_{name}" for k in parts for name in names)]
+        segments, names = range(self._segments_shown), self._segment_metrics_shown
+        return ["loss_objective", *METRICS, *(f"segment{k}_{name}" for k in segments for name in names)]
 
-    def step(self, tensordict: TensorDictBase) -> Step:
-        """The batch as the parts see it."""
+    def batch(self, tensordict: TensorDictBase) -> TokenBatch:
+        """The batch as the components see it."""
         mask = self.read_mask(tensordict)
-        if keys.PARTITION in self._extra:
-            check_part_ids(self.read(tensordict, keys.PARTITION))
-        return Step.of(
+        if keys.SEGMENT in self._extra:
+            check_segment_ids(self.read(tensordict, keys.SEGMENT))
+        return TokenBatch.of(
             mask=mask,
             log_prob=self.read(tensordict, keys.LOG_PROB),
             old_log_prob=self.read(tensordict, keys.OLD_LOG_PROB),
@@ -161,29 +161,31 @@ class PolicyLoss(NetworkFreeLoss):
 
     def examine(self, tensordict: TensorDictBase) -> Examined:
         """The loss of a batch token by token, before it is summed."""
-        step = self.step(tensordict)
-        weight = self.read_weight(tensordict, step.mask, step.log_ratio.dtype)
-        log_ratio = self._ratio(step)
-        clipped = self._clip(log_ratio, step)
+        batch = self.batch(tensordict)
+        weight = self.read_weight(tensordict, batch.mask, batch.log_ratio.dtype)
+        log_ratio = self._ratio(batch)
+        clipped = self._clip(log_ratio, batch)
         objective = clipped.objective
         kept = None
         for gate in self._gates:
-            keep = gate(step, clipped)
+            keep = gate(batch, clipped)
             objective = torch.where(keep, objective, objective.detach())
             kept = keep if kept is None else kept & keep
-        return Examined(step, weight, log_ratio, clipped, objective, kept)
+        return Examined(batch, weight, log_ratio, clipped, objective, kept)
 
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDict:
         """Loss and metrics of one micro-batch; see the class."""
-        step, weight, log_ratio, clipped, objective, kept = self.examine(tensordict)
+        batch, weight, log_ratio, clipped, objective, kept = self.examine(tensordict)
         loss = -(weight * objective).sum()
         with torch.no_grad():
-            metrics = self._metrics(step, log_ratio, clipped, kept)
+            metrics = self._metrics(batch, log_ratio, clipped, kept)
         return TensorDict({"loss_objective": loss, **metrics}, batch_size=[])
 
-    def _metrics(self, step: Step, log_ratio: Tensor, clipped: Clipped, kept: Tensor | None) -> dict[str, Tensor]:
-        mask, own = step.mask, step.log_ratio
+    def _metrics(
+        self, batch: TokenBatch, log_ratio: Tensor, clipped: Clipped, kept: Tensor | None
+    ) -> dict[str, Tensor]:
+        mask, own = batch.mask, batch.log_ratio
         live = mask.to(own.dtype)  # products are several times faster than where; all is finite here
         beyond = (1 - live) * (2 * LOG_RATIO_LIMIT)
         tokens = mask.sum()
@@ -191,11 +193,11 @@ class PolicyLoss(NetworkFreeLoss):
         low, high = clipped.low & mask, clipped.high & mask
         zero = low | high if clipped.lost is None else clipped.lost & mask
         if self._through_ratio:
-            zero = zero | step.beyond
+            zero = zero | batch.beyond
         if kept is not None:
             kept = kept & mask
             zero = zero | (mask & ~kept)
-        zero = zero & (step.advantage != 0)
+        zero = zero & (batch.advantage != 0)
         # without tokens: what the minimum and maximum over micro-batches ignore
         lowest = (log_ratio + beyond).amin() if mask.numel() else own.sum() + LOG_RATIO_LIMIT
         highest = (log_ratio - beyond).amax() if mask.numel() else own.sum() - LOG_RATIO_LIMIT
@@ -213,24 +215,24 @@ class PolicyLoss(NetworkFreeLoss):
             "ratio_min": lowest.clamp(max=LOG_RATIO_LIMIT).exp(),
             "ratio_max": highest.clamp(min=-LOG_RATIO_LIMIT).exp(),
         }
-        if self._parts_shown:
-            metrics.update(self._part_metrics(step, clipped, low | high, count))
+        if self._segments_shown:
+            metrics.update(self._segment_metrics(batch, clipped, low | high, count))
         return metrics
 
-    def _part_metrics(self, step: Step, clipped: Clipped, held: Tensor, count: Tensor) -> dict[str, Tensor]:
-        shown = {"clip_fraction": held.to(step.advantage.dtype)}
-        if "entropy" in self._part_metrics_shown:
-            shown["entropy"] = step.old_entropy
-        if "clip_width" in self._part_metrics_shown:
+    def _segment_metrics(self, batch: TokenBatch, clipped: Clipped, held: Tensor, count: Tensor) -> dict[str, Tensor]:
+        shown = {"clip_fraction": held.to(batch.advantage.dtype)}
+        if "entropy" in self._segment_metrics_shown:
+            shown["entropy"] = batch.old_entropy
+        if "clip_width" in self._segment_metrics_shown:
             assert clipped.width is not None
             shown["clip_width"] = clipped.width
         metrics = {}
-        for k in range(self._parts_shown):
-            inside = step.in_part(k)
+        for k in range(self._segments_shown):
+            inside = batch.in_segment(k)
             size = inside.sum()
-            metrics[f"part{k}_share"] = size / count
+            metrics[f"segment{k}_share"] = size / count
             for name, x in shown.items():
-                metrics[f"part{k}_{name}"] = _total(inside, x) / size.clamp_min(1)
+                metrics[f"segment{k}_{name}"] = _total(inside, x) / size.clamp_min(1)
         return metrics
 
 

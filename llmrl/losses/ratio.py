@@ -1,6 +1,6 @@
 """Whose probability moved: a token's, a whole sequence's, or an entropy group's.
 
-A ratio is called with a :class:`~llmrl.losses.batch.Step` and gives log-ratios [N, T], within +-20.
+A ratio is called with a :class:`~llmrl.losses.batch.TokenBatch` and gives log-ratios [N, T], within +-20.
 Log-ratios of more than one token are given back to every token as ``sg[log s] + l - sg[l]``: the
 value is the group's, the gradient is each token's own, so clips and gates stay per token.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key
-from llmrl.losses.batch import Step, bounded
+from llmrl.losses.batch import TokenBatch, bounded
 from llmrl.losses.segments import sequence_mean
 
 
@@ -22,9 +22,9 @@ from llmrl.losses.segments import sequence_mean
 class TokenRatio:
     """Each token by itself: log pi - log pi_old.  PPO, arXiv:1707.06347."""
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, batch: TokenBatch) -> Tensor:
         """[N, T]."""
-        return step.log_ratio
+        return batch.log_ratio
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class SequenceRatio:
     the same for all tokens of a response.
     """
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, batch: TokenBatch) -> Tensor:
         """[N, T]."""
-        own = step.log_ratio
-        return sequence_mean(own.detach(), step.mask) + (own - own.detach())
+        own = batch.log_ratio
+        return sequence_mean(own.detach(), batch.mask) + (own - own.detach())
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class WholeSequenceRatio:
     log s = mean_t (l_t - l_old,t), the same for all tokens, with gradient 1/|y| to each of them.
     """
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, batch: TokenBatch) -> Tensor:
         """[N, T]."""
-        return sequence_mean(step.log_ratio, step.mask).expand_as(step.log_ratio)
+        return sequence_mean(batch.log_ratio, batch.mask).expand_as(batch.log_ratio)
 
 
 @dataclass(frozen=True)
-class GroupRatio:
+class SegmentRatio:
     """The geometric mean over the token's entropy group: ESPO, arXiv:2512.00499 eq. 9-10.
 
     log s_t = sg[mean over the group (l - l_old)] + l_t - sg[l_t]
@@ -65,25 +65,25 @@ class GroupRatio:
     As in GSPO-token, which the paper says it follows, the denominator is the current policy.
     """
 
-    in_keys: ClassVar[tuple[Key, ...]] = (keys.PARTITION,)
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.SEGMENT,)
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, batch: TokenBatch) -> Tensor:
         """[N, T]."""
-        own = step.log_ratio
-        return step.part_mean(own.detach()) + (own - own.detach())
+        own = batch.log_ratio
+        return batch.segment_mean(own.detach()) + (own - own.detach())
 
 
 @dataclass(frozen=True)
-class GroupRatioOld:
+class SegmentRatioOld:
     """The same with the old policy in the denominator, as eq. 9 of arXiv:2512.00499 is printed.
 
     log s_t = sg[mean over the group (l - l_old)] + l_t - l_old,t: the group's ratio times the
     token's.
     """
 
-    in_keys: ClassVar[tuple[Key, ...]] = (keys.PARTITION,)
+    in_keys: ClassVar[tuple[Key, ...]] = (keys.SEGMENT,)
 
-    def __call__(self, step: Step) -> Tensor:
+    def __call__(self, batch: TokenBatch) -> Tensor:
         """[N, T]."""
-        own = step.log_ratio
-        return bounded(step.part_mean(own.detach()) + own)
+        own = batch.log_ratio
+        return bounded(batch.segment_mean(own.detach()) + own)

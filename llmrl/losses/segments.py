@@ -1,7 +1,7 @@
-"""Means over a sequence or over the parts of a sequence, given back to every token.
+"""Means over a sequence or over the segments of a sequence, given back to every token.
 
-A part is a set of tokens of one sequence with the same id.  Sums go through ``scatter_add``, whose
-memory is [N, T] however many parts there are.
+A segment is a set of tokens of one sequence with the same id.  Sums go through ``scatter_add``, whose
+memory is [N, T] however many segments there are.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-MAX_PARTS = 256
+MAX_SEGMENTS = 256
 """Part ids are below this, or below T where T is larger."""
 
 
@@ -26,60 +26,60 @@ def sequence_mean(x: Tensor, mask: Tensor) -> Tensor:
     return x.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)
 
 
-class Pool:
-    """The parts of a batch's sequences, ready to sum over.
+class Segments:
+    """The segments of a batch's sequences, ready to sum over.
 
     Args:
-        partition: int64 [N, T], the part of each token; -1: none.
-        inside: bool [N, T], where ``partition`` is to be believed; by default where it is not -1.
+        segment: int64 [N, T], the segment of each token; -1: none.
+        inside: bool [N, T], where ``segment`` is to be believed; by default where it is not -1.
     """
 
-    def __init__(self, partition: Tensor, inside: Tensor | None = None) -> None:
-        known = partition >= 0
+    def __init__(self, segment: Tensor, inside: Tensor | None = None) -> None:
+        known = segment >= 0
         self.inside = known if inside is None else known & inside
-        self.width = max(partition.shape[1], MAX_PARTS)
-        # the last bucket takes the tokens of no part
-        self.bucket = torch.where(self.inside, partition, self.width)
+        self.width = max(segment.shape[1], MAX_SEGMENTS)
+        # the last bucket takes the tokens of no segment
+        self.bucket = torch.where(self.inside, segment, self.width)
 
     def sum(self, x: Tensor) -> Tensor:
-        """For each token the sum of ``x`` over its part, [N, T]; meaningless where it has none."""
+        """For each token the sum of ``x`` over its segment, [N, T]; meaningless where it has none."""
         totals = x.new_zeros(x.shape[0], self.width + 1).scatter_add_(1, self.bucket, x)
         return totals.gather(1, self.bucket)
 
     def share(self, dtype: torch.dtype) -> Tensor:
-        """For each token 1 / tokens of its part, [N, T]; 0 where it has none."""
+        """For each token 1 / tokens of its segment, [N, T]; 0 where it has none."""
         inside = self.inside.to(dtype)
         return inside / self.sum(inside).clamp_min(1)
 
 
-def part_sum(x: Tensor, partition: Tensor) -> Tensor:
-    """For each token the sum of ``x`` over the tokens of its part, [N, T]; 0 where the id is -1.
+def segment_sum(x: Tensor, segment: Tensor) -> Tensor:
+    """For each token the sum of ``x`` over the tokens of its segment, [N, T]; 0 where the id is -1.
 
-    >>> part_sum(torch.tensor([[1.0, 3.0, 5.0]]), torch.tensor([[0, 1, 0]]))
+    >>> segment_sum(torch.tensor([[1.0, 3.0, 5.0]]), torch.tensor([[0, 1, 0]]))
     tensor([[6., 3., 6.]])
     """
-    pool = Pool(partition)
-    return torch.where(pool.inside, pool.sum(x), 0)
+    segments = Segments(segment)
+    return torch.where(segments.inside, segments.sum(x), 0)
 
 
-def part_mean(x: Tensor, partition: Tensor) -> Tensor:
-    """For each token the mean of ``x`` over the tokens of its part, [N, T]; 0 where the id is -1.
+def segment_mean(x: Tensor, segment: Tensor) -> Tensor:
+    """For each token the mean of ``x`` over the tokens of its segment, [N, T]; 0 where the id is -1.
 
-    >>> part_mean(torch.tensor([[1.0, 3.0, 5.0]]), torch.tensor([[0, 1, 0]]))
+    >>> segment_mean(torch.tensor([[1.0, 3.0, 5.0]]), torch.tensor([[0, 1, 0]]))
     tensor([[3., 3., 3.]])
     """
-    pool = Pool(partition)
-    return pool.sum(x) * pool.share(x.dtype)
+    segments = Segments(segment)
+    return segments.sum(x) * segments.share(x.dtype)
 
 
-def part_count(partition: Tensor) -> Tensor:
-    """How many parts each row has, [N, 1] float.
+def segment_count(segment: Tensor) -> Tensor:
+    """How many segments each row has, [N, 1] float.
 
-    >>> part_count(torch.tensor([[0, 0, 5, -1], [-1, -1, -1, -1]]))
+    >>> segment_count(torch.tensor([[0, 0, 5, -1], [-1, -1, -1, -1]]))
     tensor([[2.],
             [0.]])
     """
-    return Pool(partition).share(torch.float32).sum(1, keepdim=True).round()
+    return Segments(segment).share(torch.float32).sum(1, keepdim=True).round()
 
 
 def token_covariance(advantage: Tensor, log_prob: Tensor, mask: Tensor) -> Tensor:
@@ -114,13 +114,13 @@ def highest(score: Tensor, among: Tensor, count: Tensor) -> Tensor:
     return (rank < count).reshape(score.shape) & among
 
 
-def check_part_ids(partition: Tensor) -> None:
+def check_segment_ids(segment: Tensor) -> None:
     """Raise if an id is too large to be pooled; not while compiling, where values are unknown."""
-    if torch.compiler.is_compiling() or not partition.numel():
+    if torch.compiler.is_compiling() or not segment.numel():
         return
-    largest, limit = int(partition.max()), max(partition.shape[1], MAX_PARTS)
+    largest, limit = int(segment.max()), max(segment.shape[1], MAX_SEGMENTS)
     if largest >= limit:
         raise ValueError(
-            f"'partition' holds the id {largest}; ids must be below {limit}. Number the parts of "
+            f"'segment' holds the id {largest}; ids must be below {limit}. Number the segments of "
             "each sequence 0, 1, 2, ... and use -1 for tokens that are not trained."
         )

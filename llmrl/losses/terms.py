@@ -15,9 +15,9 @@ from tensordict.nn import dispatch
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.keys import Key
-from llmrl.losses.batch import bounded, check_entry, compute_dtype, finite_log_prob
-from llmrl.losses.module import NetworkFreeLoss, number
+from llmrl.keys import Key, check_entry
+from llmrl.losses.batch import bounded, compute_dtype, finite_log_prob
+from llmrl.losses.module import BatchLoss, number
 from llmrl.losses.segments import highest, token_covariance
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
@@ -73,7 +73,7 @@ def _check_coefficient(owner: object, coefficient: float) -> Tensor:
     return number(coefficient)
 
 
-class ValueLoss(NetworkFreeLoss):
+class ValueLoss(BatchLoss):
     """Half the squared error of the critic, pessimistically clipped like PPO's ratio.
 
     coefficient * sum w max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2) / 2
@@ -123,7 +123,7 @@ class ValueLoss(NetworkFreeLoss):
         return TensorDict({"loss_value": loss, "value_clip_fraction": fraction}, batch_size=[])
 
 
-class KLToReference(NetworkFreeLoss):
+class KLToReference(BatchLoss):
     """coefficient * sum w KL(pi, pi_ref) by an estimator on the sampled tokens.
 
     Args:
@@ -157,7 +157,7 @@ class KLToReference(NetworkFreeLoss):
         return TensorDict({"loss_kl": loss, "kl_to_ref": mean}, batch_size=[])
 
 
-class EntropyBonus(NetworkFreeLoss):
+class EntropyBonus(BatchLoss):
     """-coefficient * sum w H: pays for uncertainty.  Needs ``entropy`` with its gradient.
 
     Args:
@@ -185,7 +185,7 @@ class EntropyBonus(NetworkFreeLoss):
         return TensorDict({"loss_entropy": loss}, batch_size=[])
 
 
-class PositiveNLL(NetworkFreeLoss):
+class PositiveNLL(BatchLoss):
     """-coefficient * sum w log pi over the correct responses: imitate what was right.
 
     The denominator is that of the whole batch, so micro-batches are exact; the term therefore grows
@@ -218,7 +218,7 @@ class PositiveNLL(NetworkFreeLoss):
         return TensorDict({"loss_nll": loss}, batch_size=[])
 
 
-class CovarianceKL(NetworkFreeLoss):
+class CovarianceKL(BatchLoss):
     """coefficient * sum w |log pi - log pi_old| over the tokens of highest covariance.  KL-Cov.
 
     Holds back the few tokens whose advantage and log-probability rise together, which make the
@@ -260,7 +260,7 @@ class CovarianceKL(NetworkFreeLoss):
         return TensorDict({"loss_kl_cov": loss}, batch_size=[])
 
 
-def _read_log_prob(loss: NetworkFreeLoss, tensordict: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
+def _read_log_prob(loss: BatchLoss, tensordict: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
     """Mask, weight and finite log-probabilities."""
     mask = loss.read_mask(tensordict)
     dtype = compute_dtype(loss.read(tensordict, keys.LOG_PROB))

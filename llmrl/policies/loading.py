@@ -5,11 +5,10 @@ Owns what a policy's name may be. How the model is used is decided in :mod:`llmr
 
 from __future__ import annotations
 
-import copy
 import json
+import logging
 import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -17,7 +16,8 @@ from urllib.parse import urlparse
 import torch
 from safetensors import SafetensorError
 
-from llmrl.errors import UserError
+from llmrl.errors import PolicyError
+from llmrl.policies.adapters import base_of, load_adapters
 from llmrl.policies.scoring.head import Head
 from llmrl.registry import suggest
 
@@ -25,23 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NANO = "llmrl/nano"
+log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class PolicyError(UserError, ValueError):
-    """A policy cannot be made as asked; the message says why, and what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraOptions:
-    """Low-rank adapters: train a few small matrices beside the frozen weights (extra: llmrl[lora])."""
-
-    rank: int = 16
-    """Width of the adapters."""
-    alpha: float = 32.0
-    """The adapters' output is multiplied with alpha / rank."""
-    targets: str | tuple[str, ...] = "all-linear"
-    """Names of the modules that get one; all-linear: every linear layer but the head."""
 
 
 def local_folder(name: str) -> Path | None:
@@ -99,9 +84,16 @@ def locate(name: str) -> tuple[str, bool]:
 def load(
     name: str, *, dtype: torch.dtype, attn_implementation: str | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model, in evaluation mode, and its tokenizer."""
+    """The model, in evaluation mode, and its tokenizer; a folder of adapters is put onto its base model."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    folder = local_folder(name)
+    base = None if folder is None else base_of(folder)
+    if folder is not None and base is not None:
+        if base_of(local_folder(base) or Path()) is not None:
+            raise PolicyError(f"The adapters in {name!r} name other adapters as their base model: {base!r}.")
+        model, tokenizer = load(base, dtype=dtype, attn_implementation=attn_implementation)
+        return load_adapters(model, folder), tokenizer
     source, local = locate(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
@@ -128,6 +120,30 @@ def load(
     return model, tokenizer
 
 
+def mend_generation_settings(model: Any) -> None:
+    """Make settings of generation that transformers refuses to save such that it saves them.
+
+    llmrl reads nothing of them but the end tokens.
+    """
+    settings = model.generation_config
+    if settings is None:
+        return
+    try:
+        settings.validate(strict=True)
+        return
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+    settings.do_sample = True  # most often only sampling is switched off beside a temperature
+    try:
+        settings.validate(strict=True)
+        done = "do_sample is now true"
+    except ValueError:
+        ends = {"eos_token_id": settings.eos_token_id, "pad_token_id": settings.pad_token_id}
+        model.generation_config = type(settings)(**ends)
+        done = "all but the end tokens are dropped"
+    log.warning("The model's generation settings cannot be saved as they are (%s): %s.", reason[:300], done)
+
+
 def device_of(name: str | torch.device | None) -> torch.device:
     """The device that is meant: a GPU if there is one, unless named.
 
@@ -145,35 +161,6 @@ def device_of(name: str | torch.device | None) -> torch.device:
             f"--policy.device {name}: this machine has no such device ({reason}). Give cpu, or leave it out."
         ) from error
     return device
-
-
-def add_lora(model: PreTrainedModel, options: LoraOptions) -> Any:
-    """The model with trainable adapters; everything else is frozen."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise PolicyError("Low-rank adapters need peft. Install it by: pip install 'llmrl[lora]'") from error
-    if options.rank < 1:
-        raise PolicyError(f"The rank of low-rank adapters must be at least 1, got {options.rank}.")
-    targets = options.targets if isinstance(options.targets, str) else list(options.targets)
-    config = LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha,  # type: ignore[arg-type]
-        lora_dropout=0.0,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        raise PolicyError(f"No adapters for targets {targets!r}: {error}") from error
-
-
-def merged(model: Any) -> Any:
-    """The plain model: itself, or a copy in which adapters are merged into the weights."""
-    if not hasattr(model, "merge_and_unload"):
-        return model
-    return copy.deepcopy(model).merge_and_unload()
 
 
 @torch.no_grad()

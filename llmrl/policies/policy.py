@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,18 +24,18 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
 from llmrl.distributed.world import World, blocks_of
+from llmrl.policies import adapters
+from llmrl.policies.adapters import LoraOptions
 from llmrl.policies.episode import Episode, pack
 from llmrl.policies.loading import (
     DTYPES,
-    LoraOptions,
     PolicyError,
-    add_lora,
     check_head,
     check_vocabulary,
     device_of,
     load,
     local_folder,
-    merged,
+    mend_generation_settings,
 )
 from llmrl.policies.prompts import Prompts
 from llmrl.policies.sampling.copy import CopyEngine
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
+TRIED_BYTES = 1 << 27  # of weights that are saved on trial
 
 __all__ = ["LoraOptions", "Policy", "PolicyError", "PolicyOptions", "local_folder"]
 
@@ -289,13 +291,16 @@ class Policy(TensorDictModuleBase):
         device = device_of(device)
         model: Any
         model, tokenizer = load(str(name), dtype=dtype, attn_implementation=attn_implementation)
+        if lora is not None and adapters.has_adapters(model):
+            raise PolicyError(f"The policy {str(name)!r} has adapters already: leave out the options of new ones.")
         if lora is not None:
-            model = add_lora(model, lora)
+            model = adapters.add_adapters(model, lora)
         if gradient_checkpointing:
             try:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
             except ValueError as error:
                 raise PolicyError(f"{error} Leave out --policy.gradient-checkpointing.") from error
+        mend_generation_settings(model)
         policy = cls(model.to(device), tokenizer, **options)
         policy.try_out()
         return policy
@@ -558,14 +563,59 @@ class Policy(TensorDictModuleBase):
             self.engine.close()
             self.engine = None
 
+    def try_saving(self) -> None:
+        """Save into a folder that is removed again: what cannot be saved is known before the first step.
+
+        Weights of more than :data:`TRIED_BYTES` are left out.
+
+        Raises:
+            PolicyError: it cannot be saved.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                if sum(p.nbytes for p in self.model.parameters()) <= TRIED_BYTES:
+                    self.save(folder)
+                else:
+                    self.tokenizer.save_pretrained(folder)
+                    self.model.config.save_pretrained(folder)
+                    if self.model.generation_config is not None:
+                        self.model.generation_config.save_pretrained(folder)
+            except Exception as error:  # whatever a model or tokenizer makes of being saved
+                raise PolicyError(
+                    f"{self.name} cannot be saved, so a run would have no checkpoint: {type(error).__name__}: {error}"
+                ) from error
+
+    def describe(self) -> list[str]:
+        """How the model is sampled, scored and trained, a line for each."""
+        ends = [str(self.tokenizer.decode([i])) for i in sorted(self.end_ids)]
+        way, fast_cpu = self.sampling_way
+        sampling = f"{way.value}{', products and attention for one token on a CPU' if fast_cpu else ''}"
+        lines = [
+            f"limits     prompt {self.max_prompt_length} tokens, response {self.max_response_length}; ended by "
+            f"{', '.join(map(repr, ends)) or 'nothing'}",
+            f"sampling   {sampling if self.engine is None else type(self.engine).__name__}; attention "
+            f"{self.model.config._attn_implementation}",
+            f"scoring    {type(self.forward_pass).__name__.lower()}; log-probabilities move by "
+            f"{self.rounding.typical:.1e} nats when each layer rounds differently",
+        ]
+        if adapters.has_adapters(self.model):
+            lines.append(f"adapters   {adapters.adapted(self.model)}")
+        return lines
+
     def save(self, folder: str | Path) -> Path:
         """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
 
-        Adapters are merged into a copy of the weights. Of a sharded policy the weights of the latest :meth:`sync`
-        are written; one rank is enough.
+        With adapters, the weights are those with adapters merged in float32, and ``adapter`` inside the folder holds
+        the adapters as they are; it can be loaded as a policy too.
+        Of a sharded policy the weights of the latest :meth:`sync` are written; one rank is enough.
         """
         folder = Path(folder)
-        merged(self.model if self.whole is None else self.whole.model).save_pretrained(folder)
+        model = self.model if self.whole is None else self.whole.model
+        if adapters.has_adapters(model):
+            adapters.save(model, folder, model.config.name_or_path)
+            usual_mode(*(folder / adapters.FOLDER).glob("*.safetensors"))
+        else:
+            model.save_pretrained(folder)
         usual_mode(*folder.glob("*.safetensors"))
         self.tokenizer.save_pretrained(folder)
         return folder

@@ -5,6 +5,7 @@ Owns templates, the system prompt, the instruction and the special tokens. Limit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,18 @@ class Prompts:
         """
         text = written_behind(self.render(*said[:-1]), self.render(*said))
         return continuation(self.tokenizer, text, end)
+
+
+def json_or_text(value: str) -> Any:
+    """What a template argument of the command line means.
+
+    >>> json_or_text("false"), json_or_text("low")
+    (False, 'low')
+    """
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def written_behind(before: str, whole: str) -> str:

@@ -33,6 +33,7 @@ def write_page(
     algorithms: Sequence[str] = (),
     choice: Choice | None = None,
     plots: Path | None = None,
+    allow_code: bool = False,
 ) -> list[str]:
     """Write the page, under its name only when it is complete; returns the notes that it shows.
 
@@ -40,13 +41,14 @@ def write_page(
         algorithms: what the saved tokens are put through beside each run's own algorithm.
         choice: how many rollouts the page holds.
         plots: a folder that gets every figure as a PNG and an SVG too.
+        allow_code: import the modules that a run's config.yaml names.
 
     Raises:
         UnknownName: there is no algorithm of such a name.
     """
     choice = choice or Choice()
     seen = [Shown() for _ in runs]
-    recipes = [recipes_for(run, algorithms, s) for run, s in zip(runs, seen, strict=True)]
+    recipes = [recipes_for(run, algorithms, s, allow_code) for run, s in zip(runs, seen, strict=True)]
     groups = group_runs(runs)
     figures = _figures(groups, plots)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -87,7 +87,7 @@ def _curves(rows: list[dict[str, Any]], panels: tuple[tuple[str, ...], ...], pat
             axis.legend(fontsize=8)
     for axis in axes[1]:
         axis.set_xlabel("step")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a name with a dollar sign is no formula
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -18,9 +18,8 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.algorithms import Algorithm
 from llmrl.errors import UserError
-from llmrl.keys import Key
-from llmrl.losses import LossParts, PolicyLoss
-from llmrl.losses.batch import describe
+from llmrl.keys import Key, describe
+from llmrl.losses import LossComponents, PolicyLoss
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
 from llmrl.rollouts.collect import Rollouts
@@ -76,7 +75,7 @@ class Score:
     ratio_max: float
     kl_approx_k3: float
     clip_width: dict[str, Width]
-    """By side (``low``, ``high``), or by entropy group (``part0``, ...) where these have widths of
+    """By side (``low``, ``high``), or by segment (``segment0``, ...) where these have widths of
     their own, the same on both sides.  Empty: no width.  In terms of the algorithm's own ratio (of
     its logarithm for gmpo)."""
 
@@ -208,10 +207,10 @@ def clip_width(recipe: Algorithm, batch: TensorDict) -> dict[str, Width]:
 
     Args:
         recipe: the algorithm; below a dual clip, the clip that it wraps counts.
-        batch: with the weights and partition of ``recipe.weigh``.
+        batch: with the weights and segments of ``recipe.weigh``.
 
     Returns:
-        ``part0``, ... for a clip with a width per token, else ``low`` and ``high``; empty without
+        ``segment0``, ... for a clip with a width per token, else ``low`` and ``high``; empty without
         any.
     """
     clip: Any = recipe.clip
@@ -219,14 +218,14 @@ def clip_width(recipe: Algorithm, batch: TensorDict) -> dict[str, Width]:
         clip = clip.base
     if hasattr(clip, "width") or hasattr(clip, "bounds"):
         # No width depends on the policy of now, which is not scored yet.
-        loss = PolicyLoss(LossParts(clip=clip))
-        step = loss.step(batch.copy().set(keys.LOG_PROB, batch[keys.OLD_LOG_PROB]))
+        loss = PolicyLoss(LossComponents(clip=clip))
+        tokens = loss.batch(batch.copy().set(keys.LOG_PROB, batch[keys.OLD_LOG_PROB]))
         mask = batch[keys.MASK]
         if hasattr(clip, "bounds"):
-            low, high = clip.bounds(step)
+            low, high = clip.bounds(tokens)
             return {"low": Width.of((1 - low)[mask]), "high": Width.of((high - 1)[mask])}
-        widths, ids = clip.width(step), torch.where(mask, batch[keys.PARTITION], -1)
-        return {f"part{k}": Width.of(widths[ids == k]) for k in ids[ids >= 0].unique().tolist()}
+        widths, ids = clip.width(tokens), torch.where(mask, batch[keys.SEGMENT], -1)
+        return {f"segment{k}": Width.of(widths[ids == k]) for k in ids[ids >= 0].unique().tolist()}
     sides = {side: getattr(clip, side, None) for side in ("low", "high")}
     return {side: Width(mean=width, min=width, max=width) for side, width in sides.items() if width is not None}
 

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
-from llmrl.losses.batch import MissingEntry
-from llmrl.policies.loading import PolicyError, locate
+from llmrl.keys import MissingEntry
+from llmrl.policies.loading import PolicyError, local_folder
 from llmrl.report.runs import Run, parse_line
 from llmrl.report.tokens import trust_region
+from llmrl.text import one_line
 from llmrl.training.checkpoint import list_checkpoints
 
 AS_TRAINED = "as trained"
@@ -110,14 +111,26 @@ def choose_rows(groups: Sequence[Hashable], limit: int) -> list[int]:
     return sorted(chosen[:limit])
 
 
-def recipes_for(run: Run, names: Sequence[str], shown: Shown) -> dict[str, Algorithm]:
+def recipes_for(run: Run, names: Sequence[str], shown: Shown, allow_code: bool = False) -> dict[str, Algorithm]:
     """The run's own algorithm with its options, then the others with their defaults.
+
+    Args:
+        run: a run, whose files may come from anywhere.
+        names: the other algorithms.
+        shown: is told why the run's own is missing.
+        allow_code: import the module that the run's config.yaml names.
 
     Raises:
         UnknownName: there is no algorithm of such a name.
     """
     others = {name: algorithm(name) for name in names}
     options = {k: v for k, v in run.config["algo"].items() if k != "name"}
+    if ":" in run.algorithm and not allow_code:
+        shown.note(
+            f"the run's config.yaml names code of its own, {one_line(run.algorithm)}, which is not imported: "
+            "give --allow-code if you trust it"
+        )
+        return others
     try:
         own = algorithm(run.algorithm, **options)
     except (LookupError, TypeError, ValueError, ImportError) as error:
@@ -292,8 +305,11 @@ def load_tokenizer(run: Run, shown: Shown) -> Any:
     try:
         if checkpoints:
             return AutoTokenizer.from_pretrained(str(checkpoints[-1]), local_files_only=True)
-        source, _ = locate(str(run.config.get("policy", {}).get("path", "")))
-        return AutoTokenizer.from_pretrained(source, local_files_only=True)
+        folder = local_folder(str(run.config.get("policy", {}).get("path", "")))
+        if folder is None:  # a name of the hub: a file opens no address
+            shown.note("the run has no checkpoint to take its tokenizer from, so tokens are shown as numbers")
+            return None
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError, PolicyError) as error:
         reason = str(error).strip().splitlines()[0]
         shown.note(f"the tokenizer cannot be loaded, so tokens are shown as numbers: {reason}")

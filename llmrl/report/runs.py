@@ -76,7 +76,7 @@ def read_run(folder: Path) -> Run:
         raise ReportError(f"{folder} is not the folder of a run: it has no config.yaml.{hint}")
     try:
         config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ReportError(f"{path} cannot be read: {error}") from error
     if not isinstance(config, dict) or "name" not in (config.get("algo") or {}):
         raise ReportError(f"{path} is not the config.yaml of a run: it names no algorithm under algo.")

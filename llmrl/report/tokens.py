@@ -13,7 +13,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
-from llmrl.losses.batch import missing
+from llmrl.keys import missing
 from llmrl.losses.policy import PolicyLoss
 
 CLIPPED_LOW, CLIPPED_HIGH, GATED, NO_GRADIENT = 1, 2, 4, 8
@@ -27,15 +27,15 @@ class TrustRegion(NamedTuple):
     """uint8, a sum of :data:`CLIPPED_LOW` and its neighbours.  ``NO_GRADIENT``: the token has an
     advantage, and the update does not move it."""
     log_ratio: Tensor
-    """As the recipe defines it: of the token, its response, its part."""
+    """As the recipe defines it: of the token, its response, its segment."""
     weight: Tensor
     """How much the token counts; 1 is the average token of the batch."""
     gradient: Tensor
     """-d loss / d log pi, in units of the average weight: above 0 the token becomes likelier."""
     width: Tensor | None
     """How far the ratio could go, where that differs between tokens."""
-    part: Tensor | None
-    """int64, the part of its response that a token belongs to, 0 the lowest entropy."""
+    segment: Tensor | None
+    """int64, the segment of its response that a token belongs to, 0 the lowest entropy."""
 
 
 def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
@@ -71,9 +71,9 @@ def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
         torch.manual_seed(0)
         found = PolicyLoss(recipe).examine(batch)
     (slope,) = torch.autograd.grad((found.weight * found.objective).sum(), log_prob)
-    mask, clipped = found.step.mask, found.clipped
+    mask, clipped = found.batch.mask, found.clipped
     gated = torch.zeros_like(mask) if found.kept is None else ~found.kept
-    idle = (slope == 0) & (found.step.advantage != 0)
+    idle = (slope == 0) & (found.batch.advantage != 0)
     state = torch.zeros(mask.shape, dtype=torch.uint8)
     bits = (CLIPPED_LOW, CLIPPED_HIGH, GATED, NO_GRADIENT)
     for bit, where in zip(bits, (clipped.low, clipped.high, gated, idle), strict=True):
@@ -89,5 +89,5 @@ def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
         weight=only(found.weight * tokens),
         gradient=only(slope * tokens),
         width=None if clipped.width is None else only(clipped.width),
-        part=batch.get(keys.PARTITION, None),
+        segment=batch.get(keys.SEGMENT, None),
     )

@@ -53,7 +53,7 @@
     "entropy": { kind: "amount", value: own("old_entropy"), unit: "nats, before the update" },
     "entropy change": { kind: "signed", value: entropyRatio, unit: "log of new over old" },
     "log-probability": { kind: "amount", value: (r, a, i) => (known(at(r.log_prob, i)) ? -at(r.log_prob, i) : null), unit: "minus log-probability, nats" },
-    "entropy group": { kind: "amount", value: of("part"), unit: "0: lowest entropy" },
+    "segment": { kind: "amount", value: of("segment"), unit: "0: lowest entropy" },
     "clip width": { kind: "amount", value: of("width"), unit: "distance of the ratio from 1" },
   };
   // Class, what it means, whether the legend has it even where no token is so.
@@ -259,7 +259,7 @@
       if (numbers) {
         rows.push([view.algorithm, ""]);
         rows.push(["ratio", shownRatio(at(numbers.log_ratio, i))]);
-        if (known(at(numbers.part, i))) rows.push(["entropy group", at(numbers.part, i)]);
+        if (known(at(numbers.segment, i))) rows.push(["segment", at(numbers.part, i)]);
         if (known(at(numbers.width, i))) rows.push(["clip width", shown(at(numbers.width, i))]);
         rows.push(["weight", shown(at(numbers.weight, i))], ["gradient", shown(at(numbers.gradient, i))]);
         const state = at(numbers.state, i);

@@ -1,1 +1,1 @@
-"""From settings to a trained policy: configuration, rollouts, credit, the trainer and its checkpoints."""
+"""From settings to a trained policy: options, the trainer, the learner, checkpoints and the folder of a run."""

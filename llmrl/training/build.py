@@ -15,6 +15,7 @@ from llmrl.distributed.world import World
 from llmrl.errors import ConfigError
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
+from llmrl.policies.prompts import json_or_text
 from llmrl.rollouts.environments import Environments
 from llmrl.training import checkpoint
 from llmrl.training.command_line import env_class
@@ -133,11 +134,24 @@ def _load_policy(settings: PolicyConfig, train: TrainConfig, path: str) -> Polic
         max_prompt_length=settings.max_prompt_length,
         max_response_length=settings.max_response_length,
         chat_template=settings.chat_template,
-        lora=LoraOptions(rank=settings.lora_rank) if settings.lora_rank else None,
+        prompt_template=settings.prompt_template,
+        system_prompt=settings.system_prompt,
+        instruction=settings.instruction,
+        template_arguments={key: json_or_text(value) for key, value in settings.template_arguments.items()},
+        lora=_adapters(settings),
+        attn_implementation=settings.attn_implementation,
+        fast_cpu=settings.fast_cpu,
         gradient_checkpointing=settings.gradient_checkpointing,
         packing=train.packing,
         share_prompts=train.share_prompts,
     )
+
+
+def _adapters(settings: PolicyConfig) -> LoraOptions | None:
+    if not settings.lora_rank:
+        return None
+    alpha = 2.0 * settings.lora_rank if settings.lora_alpha is None else settings.lora_alpha
+    return LoraOptions(rank=settings.lora_rank, alpha=alpha, targets=settings.lora_targets)
 
 
 def _attach_engine(settings: PolicyConfig, policy: Policy) -> None:

@@ -153,8 +153,8 @@ SUGGESTIONS = frozenset(
 A folder that was downloaded suggests; it does not command. It names no code, no address, no file and no output."""
 
 
-def _read_tree(path: Path) -> dict[str, Any]:
-    """The settings in a YAML file, with dotted names.
+def read_tree(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, nested.
 
     Raises:
         ConfigError: there is no such file, or it does not hold settings.
@@ -169,7 +169,7 @@ def _read_tree(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path} must hold settings such as 'train: {{steps: 10}}', got {str(tree)[:80]!r}.")
-    return _flatten(tree)
+    return dict(tree)
 
 
 class _Loader(yaml.SafeLoader):
@@ -198,7 +198,7 @@ def _suggested(folder: Path | None, policy: str, env_id: str) -> tuple[str, dict
     file = None if folder is None else folder / "training.yaml"
     if folder is None or file is None or not file.is_file():
         return None
-    flat = _read_tree(file)
+    flat = _flatten(read_tree(file))
     source = f"{policy}/training.yaml"
     if not folder.resolve().is_relative_to(Path(__file__).resolve().parents[1]):
         for key, value in flat.items():
@@ -240,7 +240,7 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
     for flag in ("--algo", "--env", "--policy", "--config"):
         first.add_argument(flag)
     named, _ = first.parse_known_args(arguments)
-    file_tree = {} if named.config is None else _read_tree(Path(named.config))
+    file_tree = {} if named.config is None else _flatten(read_tree(Path(named.config)))
     policy = named.policy or file_tree.get("policy.path") or PolicyConfig.path
     algo_name = named.algo or file_tree.get("algo.name") or "espo"
     env_id = named.env or file_tree.get("env.id") or DEFAULT_ENV

@@ -36,9 +36,27 @@ class PolicyConfig:
     """A response is cut off here, and then counts as truncated; with several turns, all responses and
     replies together."""
     chat_template: str | None = "auto"
-    """auto: the tokenizer's own, if it has one; or the path of a Jinja file; None: no template."""
+    """auto: the tokenizer's own, if it has one; the name of one of its templates; the path of a Jinja file; None:
+    prompt_template."""
+    prompt_template: str = "{problem}"
+    """What a prompt looks like without a chat template."""
+    system_prompt: str | None = None
+    """The message in front of the problem; needs a chat template."""
+    instruction: str | None = None
+    """Written behind each problem, such as: Put the final answer in \\boxed{}."""
+    template_arguments: dict[str, str] = field(default_factory=dict)
+    """Given to the chat template, such as enable_thinking=false; values are read as JSON where they are JSON."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank instead of all weights (extra: llmrl[lora]); 0: all."""
+    lora_alpha: float | None = None
+    """The adapters' output is multiplied with alpha / rank; by default alpha is twice the rank."""
+    lora_targets: tuple[str, ...] = ("all-linear",)
+    """Names of the modules that get an adapter; all-linear: every linear layer but the head."""
+    attn_implementation: str | None = None
+    """Attention as in transformers: eager, sdpa, flash_attention_2 ...; by default its choice, and eager where a kernel
+    drops what the model asks for."""
+    fast_cpu: bool = True
+    """Sample on a CPU with repacked weights and an attention for one token at a time."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     engine: str = "transformers"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import (
@@ -21,6 +20,7 @@ from rich.table import Table
 
 from llmrl.evaluation import Evaluation, compare
 from llmrl.evaluation.tables import difference_text
+from llmrl.terminal import Terminal
 from llmrl.training.config import Config
 
 # Heading, width and how it reads from the metrics.
@@ -55,8 +55,8 @@ class Display:
     Where the output is no terminal the bar is left out, and the lines stay.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+    def __init__(self, console: Terminal | None = None) -> None:
+        self.console = console or Terminal()
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -84,7 +84,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """A line of text as it is."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.say(text)
 
     def panel(self, title: str, text: str) -> None:
         """A framed block of text."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from tensordict import TensorDictBase
@@ -17,7 +18,7 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.distributed.world import World
 from llmrl.keys import Key
-from llmrl.losses.module import NetworkFreeLoss
+from llmrl.losses.module import BatchLoss
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
@@ -35,7 +36,7 @@ class Learner:
     """Updates the weights of a policy, and of a critic where there is one."""
 
     policy: Policy
-    loss: NetworkFreeLoss
+    loss: BatchLoss
     """Maps a scored micro-batch to ``loss_*`` and metrics; its losses add up over micro-batches."""
     options: TrainConfig
     memory: Memory
@@ -60,16 +61,12 @@ class Learner:
         # A step of 1e-6 is lost in bfloat16, and so is a small gradient beside a large sum.
         self.masters = [p if _is_exact(p) else p.detach().float().requires_grad_() for p in self.parameters]
         self.critic_parameters = [] if self.critic is None else list(self.critic.parameters())
-        groups = [{"params": self.masters, "peak": options.learning_rate}]
+        groups: list[dict[str, Any]] = [{"params": self.masters}]
         if self.critic_parameters:
-            groups.append({"params": self.critic_parameters, "peak": options.critic_learning_rate})
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=options.learning_rate,
-            betas=options.adam_betas,
-            weight_decay=options.weight_decay,
-            fused=True,  # one pass over each weight and its moments instead of one for each operation
-        )
+            groups.append({"params": self.critic_parameters})
+        # Fused: one pass over each weight and its moments instead of one for each operation.
+        self.optimizer = torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
+        self._configure()
 
     @property
     def learning_rate(self) -> float:
@@ -156,6 +153,15 @@ class Learner:
             if master is not parameter:
                 parameter.copy_(master)
 
+    def _configure(self) -> None:
+        """Give the optimiser the settings of the options."""
+        options = self.options
+        peaks = (options.learning_rate, options.critic_learning_rate)
+        for group, peak in zip(self.optimizer.param_groups, peaks, strict=False):
+            group["peak"] = peak
+            group["betas"] = options.adam_betas
+            group["weight_decay"] = options.weight_decay
+
     # State
 
     @property
@@ -193,6 +199,7 @@ class Learner:
             for number, entries in optimizer["state"].items()
         }
         self.optimizer.load_state_dict({**optimizer, "state": moments})
+        self._configure()  # the loaded groups have the settings of the run that was saved
         if self.critic is not None:
             for name, own in self.critic.state_dict().items():
                 own.copy_(like(state["critic"][name], own))

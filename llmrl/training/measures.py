@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.credit.credit import Groups
+from llmrl.credit import Groups
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.records import Record, is_correct
 
@@ -52,7 +52,7 @@ def describe(rollouts: Rollouts) -> Measures:
     return {
         "reward/mean": float(reward.mean()),
         "reward/std": float(reward.std(correction=0)),
-        "reward/shaped_mean": data[keys.REWARD].mean(),
+        "reward/shaped_mean": data[keys.SHAPED_REWARD].mean(),
         "reward/accuracy": share([_is_correct(record) for record in records]),
         "verifier/no_answer": share([verdict == "no_answer" for verdict in verdicts]),
         "verifier/invalid": 1 - data[keys.VALID].float().mean(),

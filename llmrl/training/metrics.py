@@ -127,14 +127,14 @@ METRICS: tuple[Metric, ...] = (
     Metric("actor/ratio_min", "", "smallest", reduce=Reduce.SMALLEST),
     Metric("actor/ratio_max", "", "largest", reduce=Reduce.LARGEST),
     Metric(
-        "actor/part*_share",
+        "actor/segment*_share",
         "share",
-        "tokens in part * of an entropy partition, 0 the lowest entropy",
+        "tokens in segment *, of like entropy, 0 the lowest entropy",
         reduce=Reduce.TOKENS,
     ),
-    Metric("actor/part*_clip_fraction", "share", "of the tokens of that part, clipped", reduce=Reduce.TOKENS),
-    Metric("actor/part*_entropy", "nats", "mean old entropy of that part's tokens", reduce=Reduce.TOKENS),
-    Metric("actor/part*_clip_width", "", "mean width of the clip in that part", reduce=Reduce.TOKENS),
+    Metric("actor/segment*_clip_fraction", "share", "of the tokens of that segment, clipped", reduce=Reduce.TOKENS),
+    Metric("actor/segment*_entropy", "nats", "mean old entropy of that segment's tokens", reduce=Reduce.TOKENS),
+    Metric("actor/segment*_clip_width", "", "mean width of the clip in that segment", reduce=Reduce.TOKENS),
     Metric(
         "actor/skipped_updates",
         "updates",
@@ -168,10 +168,10 @@ KNOWN = {metric.name: metric for metric in METRICS}
 def find_metric(name: str) -> Metric | None:
     """The row of the registry that describes ``name``, None if there is none.
 
-    >>> find_metric("actor/part1_share").unit
+    >>> find_metric("actor/segment1_share").unit
     'share'
     """
-    return KNOWN.get(re.sub(r"part\d+_", "part*_", name))
+    return KNOWN.get(re.sub(r"segment\d+_", "segment*_", name))
 
 
 def metric_name(output: str) -> str:

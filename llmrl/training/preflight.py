@@ -14,10 +14,6 @@ from llmrl.training import faults
 from llmrl.training.display import Display
 from llmrl.training.trainer import Trainer
 
-# Above this the sampler and the scorer do not compute the same distribution: a ratio of 1 would be
-# off by 2 % per token in float32.
-MISMATCH_TOLERANCE = {"float32": 0.02, "bfloat16": 1.0}
-
 
 def introduce(trainer: Trainer, display: Display) -> None:
     """Show what is about to happen, and check that it can.
@@ -42,6 +38,9 @@ def introduce(trainer: Trainer, display: Display) -> None:
     )
     for rule in trainer.problems.rules:
         display.note(f"choice     {rule}")
+    policy.try_saving()
+    for line in policy.describe():
+        display.note(line)
     probe = collect(policy, trainer.environments, range(8), seed=config.seed, group_size=1, world=trainer.world)
     if not len(probe):
         raise ConfigError(
@@ -64,10 +63,11 @@ def introduce(trainer: Trainer, display: Display) -> None:
     mask = probe.data[keys.MASK]
     gap = float((scored[keys.LOG_PROB] - probe.data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
     display.note(f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens")
-    tolerance = MISMATCH_TOLERANCE[config.policy.dtype]
+    tolerance = policy.rounding.tolerance
     if gap > tolerance:
         raise ConfigError(
-            f"The sampler's log-probabilities differ from the scorer's by {gap:.3g} nats (tolerance {tolerance}). "
+            f"The sampler's log-probabilities differ from the scorer's by {gap:.3g} nats, and the model's "
+            f"rounding explains {tolerance:.2g}. "
             "Importance ratios would be wrong from the start. Likely causes: a generation setting that truncates or "
             "reshapes the distribution (top_p, top_k, repetition_penalty), dropout, or attention that reads padding."
         )

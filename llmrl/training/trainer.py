@@ -20,7 +20,6 @@ from tensordict import TensorDict, TensorDictBase
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
-from llmrl.credit.history import PastRewards
 from llmrl.distributed.world import World
 from llmrl.errors import ConfigError
 from llmrl.keys import Key
@@ -38,6 +37,7 @@ from llmrl.training.faults import Memory, TrainingError, sized
 from llmrl.training.learner import Learner
 from llmrl.training.measures import Measures, credited, describe, fetch, first_advantage, mismatch
 from llmrl.training.metrics import MetricsFile, Sums
+from llmrl.training.past_rewards import PastRewards
 
 
 @dataclass
@@ -163,11 +163,12 @@ class Trainer:
                 rollouts = self.without_faults(rollouts)
                 sampled.append(rollouts)
                 self.problems.observe(self.counters.step, pass_rates(rollouts.records))
+                rollouts.data[keys.SHAPED_REWARD] = rollouts.data[keys.REWARD]
                 if not len(rollouts):
                     continue  # every prompt was too long
                 keep = credit.keep(rollouts.data)  # by what the verifier said, before any shaping
                 for shape in credit.shape:
-                    rollouts.data[keys.REWARD] = shape(rollouts.data)
+                    rollouts.data[keys.SHAPED_REWARD] = shape(rollouts.data)
                 if keep.any():
                     kept.append(rollouts.select(keep))
                     missing -= int(rollouts.data[keys.GROUP][keep].unique().numel())

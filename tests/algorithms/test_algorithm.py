@@ -17,9 +17,9 @@ from llmrl.algorithms import ALGORITHMS, Algorithm, algorithm, find_algorithm, r
 from llmrl.losses import (
     CovarianceGate,
     EntropyRatioGate,
-    GroupMean,
     MissingEntry,
     PPOClip,
+    SegmentMean,
     SequenceTIS,
     TokenMean,
 )
@@ -122,8 +122,8 @@ def test_entropies_and_references_are_asked_for_only_where_they_are_read() -> No
     assert {keys.ENTROPY, keys.OLD_ENTROPY} <= set(algorithm("erc").in_keys)
     assert keys.OLD_ENTROPY in algorithm("espo").in_keys
     assert keys.ENTROPY not in algorithm("espo").in_keys
-    assert keys.PARTITION not in algorithm("espo").in_keys
-    assert keys.PARTITION in algorithm("espo", given_partition=True).in_keys
+    assert keys.SEGMENT not in algorithm("espo").in_keys
+    assert keys.SEGMENT in algorithm("espo", given_partition=True).in_keys
     assert not {keys.ENTROPY, keys.OLD_ENTROPY} & set(algorithm("dapo").in_keys)
 
 
@@ -142,9 +142,9 @@ def test_weights_are_made_in_the_precision_of_the_log_probabilities() -> None:
         assert algorithm("dapo").weigh(BATCH.td(dtype=dtype))[keys.WEIGHT].dtype == torch.float32
 
 
-def test_a_partition_of_minus_1_is_not_trained() -> None:
+def test_a_segment_of_minus_1_is_not_trained() -> None:
     td = BATCH.td()
-    td[keys.PARTITION] = torch.tensor([[0, -1, 0], [-1, -1, -1]])
+    td[keys.SEGMENT] = torch.tensor([[0, -1, 0], [-1, -1, -1]])
     weight = algorithm("espo", given_partition=True).weigh(td)[keys.WEIGHT]
     assert weight.tolist() == [[0.5, 0, 0.5], [0, 0, 0]]
 
@@ -152,21 +152,21 @@ def test_a_partition_of_minus_1_is_not_trained() -> None:
 class Sum:
     """An aggregate from outside: every token it is shown counts 1."""
 
-    in_keys = (keys.PARTITION,)
+    in_keys = (keys.SEGMENT,)
 
-    def __call__(self, mask: torch.Tensor, partition: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(self, mask: torch.Tensor, segment: torch.Tensor | None = None) -> torch.Tensor:
         return mask.double()
 
 
-def test_an_aggregate_that_reads_the_partition_is_shown_the_trained_tokens_alone() -> None:
+def test_an_aggregate_that_reads_segments_is_shown_the_trained_tokens_alone() -> None:
     td = BATCH.td()
-    td[keys.PARTITION] = torch.tensor([[0, -1, 0], [1, 0, 0]])
+    td[keys.SEGMENT] = torch.tensor([[0, -1, 0], [1, 0, 0]])
     weight = Algorithm(name="mine", aggregate=Sum()).weigh(td)[keys.WEIGHT]
     assert weight.tolist() == [[1, 0, 1], [1, 0, 0]]
 
 
-def test_group_means_without_a_partition_are_told_who_writes_it() -> None:
-    recipe = Algorithm(name="mine", aggregate=GroupMean())
-    with pytest.raises((ValueError, MissingEntry), match=r"partition"):
+def test_segment_means_without_segments_are_told_who_writes_it() -> None:
+    recipe = Algorithm(name="mine", aggregate=SegmentMean())
+    with pytest.raises((ValueError, MissingEntry), match=r"segment"):
         recipe.weigh(BATCH.td())
     assert Algorithm(name="mine").aggregate == TokenMean()

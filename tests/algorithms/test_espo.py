@@ -37,14 +37,14 @@ def same(a: torch.Tensor, b: torch.Tensor) -> None:
 
 
 def partition(recipe, batch: Batch) -> torch.Tensor:
-    return recipe.weigh(batch.td())[keys.PARTITION]
+    return recipe.weigh(batch.td())[keys.SEGMENT]
 
 
 def evaluate_ids(recipe, batch: Batch, ids: torch.Tensor) -> Outcome:
     """Value and gradient with the groups that the batch brings."""
     new = batch.log_prob.clone().requires_grad_()
     td = batch.td(new)
-    td[keys.PARTITION] = ids
+    td[keys.SEGMENT] = ids
     loss = recipe.loss()(recipe.weigh(td))["loss_objective"]
     return Outcome(loss.detach(), torch.autograd.grad(loss, new)[0])
 
@@ -447,7 +447,7 @@ def test_several_edges_make_several_groups(batch: Batch) -> None:
 
 @given(batch=signed)
 def test_training_the_uncertain_tokens_alone(batch: Batch) -> None:
-    recipe = espo(group_weights=(0.0, 1.0))
+    recipe = espo(segment_weights=(0.0, 1.0))
     grad, ids = evaluate(recipe, batch).grad, partition(espo(), batch)
     longer = (batch.lengths > 1)[:, None]
     assert (grad[(ids == 0) & longer] == 0).all()

@@ -11,7 +11,7 @@ from table import evaluate
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
-from llmrl.credit.credit import (
+from llmrl.credit import (
     GAE,
     GroupAdvantage,
     KeepAll,
@@ -88,7 +88,7 @@ def test_the_advantage_of_each_recipe(name: str, advantage) -> None:
 def test_dapo_has_its_four_ingredients() -> None:
     dapo = algorithm("dapo")
     assert (dapo.clip.low, dapo.clip.high) == (0.2, 0.28)
-    assert dapo.credit.shape == (SoftOverlong(limit=20_480, window=4_096),)
+    assert dapo.credit.shape == (SoftOverlong(limit=20_480, window=4_096, penalty=0.5),)
     assert dapo.credit.keep == MixedRewards()
     assert dapo.credit.max_refills > 0
     assert not dapo.terms

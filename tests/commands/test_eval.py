@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
-from rich.console import Console
 from tiny import tiny_folder, tiny_policy
 
 from llmrl.commands import eval as eval_command
@@ -19,6 +18,7 @@ from llmrl.commands.eval import evaluate_policy as run
 from llmrl.errors import ConfigError
 from llmrl.evaluation import Evaluation, evaluate, running
 from llmrl.rollouts.environments import Environments
+from llmrl.terminal import Terminal
 from llmrl.training.display import Display
 
 MATH = {"source": "generated", "split": "test", "levels": [1]}
@@ -45,11 +45,11 @@ def options(tiny: Path, output: Path, **changes) -> EvalOptions:
 
 
 def quiet() -> Display:
-    return Display(Console(file=io.StringIO(), width=200))
+    return Display(Terminal(file=io.StringIO(), width=200))
 
 
 def test_an_evaluation_leaves_settings_responses_and_results(tiny, tmp_path):
-    console = Console(record=True, width=200, file=io.StringIO())
+    console = Terminal(record=True, width=200, file=io.StringIO())
     folder = run(
         options(tiny, tmp_path / "e", env=("llmrl/MATH-v0", "tests/SayA-v0"), k=(1, 2)),
         Display(console),
@@ -204,7 +204,7 @@ def test_votes_follow_the_verifiers_own_equality():
 def test_compare_reads_folders_and_files(tiny, tmp_path):
     one = run(options(tiny, tmp_path / "one"), quiet())
     two = run(options(tiny, tmp_path / "two", seed=1), quiet())
-    console = Console(record=True, width=200, file=io.StringIO())
+    console = Terminal(record=True, width=200, file=io.StringIO())
     run_compare(CompareOptions(one, two, output=tmp_path / "c.json"), console)
     shown = console.export_text()
     for text in ("second - first", "McNemar's exact test: p = 1", "pass@2", "first wrong"):

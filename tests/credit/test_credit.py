@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tensordict import TensorDict
 
 from llmrl import keys
-from llmrl.credit.credit import (
+from llmrl.credit import (
     GAE,
     Credit,
     GroupAdvantage,

@@ -14,14 +14,15 @@ from tensordict import TensorDict
 from tiny import tiny_folder
 
 from llmrl import keys
-from llmrl.credit.credit import GroupAdvantage
-from llmrl.credit.history import PastRewards, SmoothGroupAdvantage
+from llmrl.credit import GroupAdvantage
+from llmrl.credit.history import SmoothGroupAdvantage
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
 from llmrl.training import checkpoint
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.metrics import MetricsFile
+from llmrl.training.past_rewards import PastRewards
 from llmrl.verifiers import Verdict
 
 

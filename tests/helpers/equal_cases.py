@@ -14,7 +14,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from llmrl.distributed.world import World, WorldConfig, joined
 from llmrl.envs.text import FreeText
 from llmrl.evaluation import evaluate
-from llmrl.policies.loading import LoraOptions, add_lora
+from llmrl.policies.adapters import LoraOptions, add_adapters
 from llmrl.policies.policy import Policy
 from llmrl.training.build import Given, build
 from llmrl.training.command_line import parse
@@ -57,7 +57,7 @@ def policy_of(case):
     model = model.to(getattr(torch, case.get("dtype", "float64")))
     if case.get("lora"):
         torch.manual_seed(1)
-        model = add_lora(model, LoraOptions(rank=2))
+        model = add_adapters(model, LoraOptions(rank=2))
     if case.get("checkpointing"):
         model.gradient_checkpointing_enable({"use_reentrant": False})
     options = {"share_prompts": case.get("share_prompts", True), "packing": case.get("packing", False)}

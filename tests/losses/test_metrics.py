@@ -127,19 +127,19 @@ def test_a_token_beyond_the_bound_of_log_ratios_counts_where_it_has_lost_its_gra
 def test_each_entropy_group_has_its_own_share_width_and_clip_fraction(batch: Batch) -> None:
     recipe = algorithm("espo")
     got = evaluate(recipe, batch).metrics
-    ids = recipe.weigh(batch.td())[keys.PARTITION]
+    ids = recipe.weigh(batch.td())[keys.SEGMENT]
     grad = evaluate(recipe, batch).grad
     tokens = int(batch.mask.sum())
     for k in (0, 1):
         own = (ids == k) & batch.mask
         n = int(own.sum())
-        assert float(got[f"part{k}_share"]) == pytest.approx(n / tokens)
+        assert float(got[f"segment{k}_share"]) == pytest.approx(n / tokens)
         entropy = float(batch.old_entropy[own].mean()) if n else 0.0
-        assert float(got[f"part{k}_entropy"]) == pytest.approx(entropy, abs=1e-12)
+        assert float(got[f"segment{k}_entropy"]) == pytest.approx(entropy, abs=1e-12)
         # The width of a token's group is linear in its mean entropy: their means agree.
-        assert float(got[f"part{k}_clip_width"]) == pytest.approx(0.02 * entropy / LN_V, abs=1e-12)
+        assert float(got[f"segment{k}_clip_width"]) == pytest.approx(0.02 * entropy / LN_V, abs=1e-12)
         lost = ((grad == 0) & (batch.advantage != 0) & own).sum() / max(n, 1)
-        assert float(got[f"part{k}_clip_fraction"]) == pytest.approx(float(lost), abs=1e-6)
+        assert float(got[f"segment{k}_clip_fraction"]) == pytest.approx(float(lost), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -152,7 +152,7 @@ def test_metrics_of_micro_batches_joined_by_tokens_are_those_of_the_batch(name: 
     tokens = [int(part["tokens"]) for part in parts]
     assert int(whole["tokens"]) == sum(tokens) == int(batch.mask.sum())
     for key in whole.keys():  # noqa: SIM118  a TensorDict is no mapping
-        if key.startswith(("loss_", "part")) or key == "tokens":
+        if key.startswith(("loss_", "segment")) or key == "tokens":
             continue
         pair = [float(part[key]) for part in parts]
         if key in ("ratio_min", "ratio_max"):

@@ -13,7 +13,7 @@ from torchrl.objectives.common import LossModule
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
-from llmrl.losses import LossParts, MissingEntry, PolicyLoss, PPOClip, TokenMean
+from llmrl.losses import LossComponents, MissingEntry, PolicyLoss, PPOClip, TokenMean
 
 BATCH = make_batch(
     [[0.05, -0.41, 0.33], [0.31, -0.07]],
@@ -102,7 +102,7 @@ def test_tensors_by_keyword_need_no_tensordict() -> None:
 
 
 def test_by_hand_in_three_lines() -> None:
-    loss = PolicyLoss(LossParts(clip=PPOClip(low=0.2, high=0.28)))
+    loss = PolicyLoss(LossComponents(clip=PPOClip(low=0.2, high=0.28)))
     td = BATCH.td()
     td[keys.WEIGHT] = TokenMean()(td[keys.MASK])
     recipe_loss, recipe_td = weighed("dapo", clip_high=0.28)
@@ -212,7 +212,7 @@ BAD = {
         "dapo",
         removed(keys.MASK),
         "all_assistant_mask",
-        ["[N, T]", "Policy.generate"],
+        ["[N, T]", "rollouts"],
     ),
     "entropy missing": ("erc", removed(keys.ENTROPY), "entropy", ["[N, T]", "Policy.score"]),
     "old entropy missing": ("erc", removed(keys.OLD_ENTROPY), "old_entropy", ["[N, T]", "trainer"]),
@@ -222,17 +222,17 @@ BAD = {
         "max_entropy",
         ["[N, 1]", "Policy.score"],
     ),
-    "partition missing": (
+    "segment missing": (
         "espo",
-        removed(keys.PARTITION),
-        "partition",
+        removed(keys.SEGMENT),
+        "segment",
         ["[N, T]", "Algorithm.weigh"],
     ),
     "float mask": (
         "dapo",
         changed(keys.MASK, lambda x: x.float()),
         "all_assistant_mask",
-        ["bool", "torch.float32", "Policy.generate", ".bool()"],
+        ["bool", "torch.float32", "rollouts", ".bool()"],
     ),
     "integer advantage": (
         "dapo",
@@ -276,16 +276,16 @@ BAD = {
         "max_entropy",
         ["[2, 3]", "[2, 1]", "Policy.score"],
     ),
-    "partition of floats": (
+    "segment of floats": (
         "espo",
-        changed(keys.PARTITION, lambda x: x.float()),
-        "partition",
+        changed(keys.SEGMENT, lambda x: x.float()),
+        "segment",
         ["int64", "torch.float32", "Algorithm.weigh"],
     ),
-    "partition with a huge id": (
+    "segment with a huge id": (
         "espo",
-        changed(keys.PARTITION, lambda x: x + 10_000),
-        "partition",
+        changed(keys.SEGMENT, lambda x: x + 10_000),
+        "segment",
         ["10001", "256"],
     ),
 }

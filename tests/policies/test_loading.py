@@ -10,7 +10,8 @@ import pytest
 import torch
 from tiny import tiny_folder
 
-from llmrl.policies.loading import LoraOptions, PolicyError, local_folder, locate
+from llmrl.policies.adapters import LoraOptions
+from llmrl.policies.loading import PolicyError, local_folder, locate
 from llmrl.policies.policy import Policy
 
 

@@ -15,7 +15,7 @@ from tiny import tiny_folder, tiny_policy
 from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.commands.cli import main
-from llmrl.credit.credit import Credit, GroupAdvantage
+from llmrl.credit import Credit, GroupAdvantage
 from llmrl.report.replay import ReplayError, Width, clip_width, replay
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.files import write_rollouts
@@ -156,12 +156,12 @@ def test_widths_are_those_of_the_entropy_groups_or_the_clips_own(policy):
     got = clip_width(espo, espo.weigh(espo.credit.advantage(data)))
     entropies = [sorted(row[3:].tolist()) for row in data[keys.OLD_ENTROPY]]
     scale = 0.02 / math.log(261)
-    for part, tokens in (("part0", slice(0, 4)), ("part1", slice(4, 5))):  # the top fifth apart
+    for part, tokens in (("segment0", slice(0, 4)), ("segment1", slice(4, 5))):  # the top fifth apart
         widths = [scale * sum(row[tokens]) / len(row[tokens]) for row in entropies]
         assert got[part].mean == pytest.approx(sum(widths) / 4, rel=1e-5)
         assert got[part].min == pytest.approx(min(widths), rel=1e-5)
         assert got[part].max == pytest.approx(max(widths), rel=1e-5)
-    assert got["part1"].min > got["part0"].min
+    assert got["segment1"].min > got["segment0"].min
     gated = algorithm("erc+espo")  # its gate reads what is not scored yet
     assert clip_width(gated, gated.weigh(gated.credit.advantage(data))) == got
 

@@ -227,7 +227,7 @@ def test_numbers_of_the_page_are_those_of_the_files(tmp_path, run):
     assert first["algorithms"]["dapo"]["state"] == [10 if x else 0 for x in far]
     assert first["algorithms"]["erc"]["state"] == [14 if x else 0 for x in far]
     assert second["algorithms"]["dapo"]["state"] == 0
-    assert set(first["algorithms"][AS_TRAINED]["part"]) == {0, 1}
+    assert set(first["algorithms"][AS_TRAINED]["segment"]) == {0, 1}
     assert first["token_advantage"] == 1
 
 

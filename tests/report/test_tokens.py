@@ -10,7 +10,7 @@ from table import ROWS, Row
 from tensordict import TensorDict
 
 from llmrl import keys
-from llmrl.losses.batch import MissingEntry
+from llmrl.keys import MissingEntry
 from llmrl.losses.policy import PolicyLoss
 from llmrl.report.tokens import CLIPPED_HIGH, CLIPPED_LOW, GATED, NO_GRADIENT, trust_region
 
@@ -47,7 +47,7 @@ def test_entropy_groups_and_widths_are_shown():
     td[keys.OLD_ENTROPY] = torch.arange(n)[None] / 10.0
     td[keys.MAX_ENTROPY] = torch.tensor([[2.0]])
     found = trust_region(recipe, td)
-    assert found.part.tolist() == [[0] * 8 + [1] * 2]
+    assert found.segment.tolist() == [[0] * 8 + [1] * 2]
     torch.testing.assert_close(found.width[0, 0], torch.tensor(0.02 * 0.35 / 2))
     torch.testing.assert_close(found.width[0, -1], torch.tensor(0.02 * 0.85 / 2))
 

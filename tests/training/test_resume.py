@@ -136,6 +136,38 @@ def test_weights_that_the_model_files_do_not_hold_exactly_come_back_exactly(opti
     assert same_weights(whole.learner.masters, resumed.learner.masters)
 
 
+@pytest.mark.parametrize(
+    ("option", "key", "value"),
+    [
+        ("--train.learning-rate=3e-2", "lr", 2e-2),  # the step after two of three that warm up
+        ("--train.adam-betas=0.5 0.6", "betas", (0.5, 0.6)),
+        ("--train.weight-decay=0.5", "weight_decay", 0.5),
+        ("--train.critic-learning-rate=0.3", "lr", 0.2),
+    ],
+)
+def test_a_resumed_run_trains_with_the_optimiser_settings_that_are_given(option, key, value, tiny, tmp_path):
+    more = ["--algo", "ppo"]
+    first, _ = build(parse(arguments(tiny, *more)))
+    steps(first, 1)
+    saved = save(first, tmp_path)
+    found = {}
+    for name, given in {"same": [], "changed": option.replace("=", " ").split()}.items():
+        resumed, _ = build(parse(arguments(tiny, *more, *given)), saved)
+        resumed.load(checkpoint.load_state(saved))
+        ((metrics, _),) = steps(resumed, 1)
+        found[name] = resumed.learner, metrics
+    learner, metrics = found["changed"]
+    group = learner.optimizer.param_groups[1 if "critic" in option else 0]
+    assert group[key] == pytest.approx(value)
+    same = found["same"][0]
+    if "critic" in option:
+        assert not same_weights(learner.critic_parameters, same.critic_parameters)
+    else:
+        assert not same_weights(learner.masters, same.masters)
+    if option.startswith("--train.learning-rate"):
+        assert metrics["actor/learning_rate"] == pytest.approx(value)
+
+
 def program(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(Path(noisy.__file__)), *args],

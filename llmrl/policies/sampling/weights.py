@@ -10,7 +10,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from llmrl.policies.loading import merged
+from llmrl.policies.adapters import merged
 from llmrl.policies.sampling.wire import digest_of_file, part_name
 
 PART_BYTES = 1 << 28  # of one file, if no tensor is larger

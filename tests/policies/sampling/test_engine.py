@@ -127,9 +127,9 @@ def test_adapters_are_merged(stand_in):
     host = StandIn()
     policy = with_engine(host, stand_in)
     plain = set(host.tensors)
-    from llmrl.policies.loading import add_lora
+    from llmrl.policies.adapters import add_adapters
 
-    lora = add_lora(tiny_model(), LoraOptions(rank=2))
+    lora = add_adapters(tiny_model(), LoraOptions(rank=2))
     with torch.no_grad():
         for name, parameter in lora.named_parameters():
             if "lora_B" in name:

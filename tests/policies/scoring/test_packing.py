@@ -105,7 +105,7 @@ def test_the_critic_is_packed_like_the_policy(widths):
 def test_gradient_checkpointing_and_adapters_are_packed_too(tmp_path):
     from tiny import tiny_folder
 
-    from llmrl.policies.loading import LoraOptions
+    from llmrl.policies.adapters import LoraOptions
 
     data = batch(LENGTHS)
     folder = tiny_folder(tmp_path)

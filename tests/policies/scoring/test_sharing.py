@@ -25,8 +25,8 @@ from tiny import tiny_folder, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from llmrl import keys
+from llmrl.policies.adapters import LoraOptions
 from llmrl.policies.critic import Critic
-from llmrl.policies.loading import LoraOptions
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.scoring import sharing

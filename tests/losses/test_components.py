@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from strategies import Batch, batches, f64, make_batch
 
 from llmrl import keys
-from llmrl.losses.aggregate import FixedLength, GroupMean, SequenceMean, TokenMean
-from llmrl.losses.batch import Step
+from llmrl.losses.aggregate import FixedLength, SegmentMean, SequenceMean, TokenMean
+from llmrl.losses.batch import TokenBatch
 from llmrl.losses.clip import (
     DetachedWeight,
     DualClip,
@@ -22,10 +22,10 @@ from llmrl.losses.clip import (
     GradientPreservingClip,
     LiteralGradientPreservingClip,
     PPOClip,
-    SoftGate,
-    part_entropy,
+    SigmoidClip,
+    segment_entropy,
     token_entropy,
-    token_entropy_per_part,
+    token_entropy_per_segment,
     token_entropy_per_size,
 )
 from llmrl.losses.correction import (
@@ -37,16 +37,16 @@ from llmrl.losses.correction import (
 )
 from llmrl.losses.gate import EntropyRatioGate
 from llmrl.losses.partition import (
-    BatchEntropyPartition,
-    EntropyPartition,
+    BatchEntropySegments,
+    EntropySegments,
     EntropyThresholds,
-    rank_partition,
+    rank_segments,
 )
-from llmrl.losses.segments import part_count, part_mean, part_sum, sequence_mean
+from llmrl.losses.segments import segment_count, segment_mean, segment_sum, sequence_mean
 
 INF, NAN = float("inf"), float("nan")
 masks = batches().map(lambda batch: batch.mask)
-AGGREGATES = (TokenMean(), SequenceMean(), GroupMean())
+AGGREGATES = (TokenMean(), SequenceMean(), SegmentMean())
 
 
 @st.composite
@@ -81,7 +81,7 @@ def test_group_means_are_those_of_the_loops(case: tuple[torch.Tensor, torch.Tens
     mask, ids = case
     trained = [set(ids[i].tolist()) - {-1} for i in range(len(ids))]
     rows = sum(bool(parts) for parts in trained)
-    weight = GroupMean()(mask, ids)
+    weight = SegmentMean()(mask, ids)
     for i in range(ids.shape[0]):
         for j in range(ids.shape[1]):
             k = int(ids[i, j])
@@ -97,7 +97,7 @@ def test_group_weights_count_relative_to_the_parts_present(
     mask, ids = case
     totals = [sum(weights[k] for k in set(row.tolist()) - {-1}) for row in ids]
     rows = sum(total > 0 for total in totals)
-    got = GroupMean(group_weights=weights)(mask, ids)
+    got = SegmentMean(segment_weights=weights)(mask, ids)
     for i in range(ids.shape[0]):
         for j in range(ids.shape[1]):
             k = int(ids[i, j])
@@ -130,12 +130,12 @@ def test_token_mean_equals_sequence_mean_if_all_lengths_are_equal(mask: torch.Te
 def test_what_weights_refuse() -> None:
     with pytest.raises(ValueError, match=r"length must be 1 or more tokens, got 0"):
         FixedLength(length=0)
-    with pytest.raises(ValueError, match=r"group_weights must be 0 or more and not all 0"):
-        GroupMean(group_weights=(0.0, 0.0))
-    with pytest.raises(ValueError, match=r"group_weights must be 0 or more and not all 0"):
-        GroupMean(group_weights=(1.0, -1.0))
-    with pytest.raises(ValueError, match=r"was given no partition"):
-        GroupMean()(torch.ones(1, 1, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"segment_weights must be 0 or more and not all 0"):
+        SegmentMean(segment_weights=(0.0, 0.0))
+    with pytest.raises(ValueError, match=r"segment_weights must be 0 or more and not all 0"):
+        SegmentMean(segment_weights=(1.0, -1.0))
+    with pytest.raises(ValueError, match=r"was given no segments"):
+        SegmentMean()(torch.ones(1, 1, dtype=torch.bool))
 
 
 # Pooling
@@ -147,21 +147,21 @@ def test_pooling_is_that_of_the_loops(case: tuple[torch.Tensor, torch.Tensor], s
     x = torch.randn(mask.shape, generator=torch.Generator().manual_seed(seed)).double()
     x = torch.where(mask, x, 0.0)
     for i in range(ids.shape[0]):
-        assert float(part_count(ids)[i]) == len(set(ids[i].tolist()) - {-1})
+        assert float(segment_count(ids)[i]) == len(set(ids[i].tolist()) - {-1})
         own = x[i][mask[i]]
         mean = float(own.mean()) if len(own) else 0.0
         assert float(sequence_mean(x, mask)[i]) == pytest.approx(mean, abs=1e-12)
         for j in range(ids.shape[1]):
             same = x[i][ids[i] == ids[i, j]] if ids[i, j] >= 0 else torch.zeros(1).double()
-            assert float(part_sum(x, ids)[i, j]) == pytest.approx(float(same.sum()), abs=1e-12)
-            assert float(part_mean(x, ids)[i, j]) == pytest.approx(float(same.mean()), abs=1e-12)
+            assert float(segment_sum(x, ids)[i, j]) == pytest.approx(float(same.sum()), abs=1e-12)
+            assert float(segment_mean(x, ids)[i, j]) == pytest.approx(float(same.mean()), abs=1e-12)
 
 
 def test_pooling_knows_as_many_parts_as_tokens() -> None:
     ids = torch.arange(300)[None]
     x = torch.randn(1, 300, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(part_mean(x, ids), x)
-    assert float(part_count(ids)) == 300
+    assert torch.equal(segment_mean(x, ids), x)
+    assert float(segment_count(ids)) == 300
 
 
 # Partitions
@@ -169,7 +169,7 @@ def test_pooling_knows_as_many_parts_as_tokens() -> None:
 
 @given(batch=batches(max_tokens=12), edges=st.sampled_from([(0.8,), (0.5,), (0.9,), (0.1,)]))
 def test_a_partition_by_ranks_is_that_of_the_sorted_list(batch: Batch, edges: tuple[float, ...]) -> None:
-    ids = rank_partition(batch.old_entropy, batch.mask, edges)
+    ids = rank_segments(batch.old_entropy, batch.mask, edges)
     assert (ids[~batch.mask] == -1).all()
     for i in range(len(ids)):
         own = ids[i][batch.mask[i]].tolist()
@@ -183,7 +183,7 @@ def test_a_partition_by_ranks_is_that_of_the_sorted_list(batch: Batch, edges: tu
 @pytest.mark.parametrize("n", range(2, 60))
 def test_no_part_is_empty_where_there_are_tokens_enough(n: int) -> None:
     for edges in ((0.01,), (0.99,), (0.2, 0.4, 0.6, 0.8)):
-        ids = rank_partition(torch.arange(n)[None].double(), torch.ones(1, n) > 0, edges)[0]
+        ids = rank_segments(torch.arange(n)[None].double(), torch.ones(1, n) > 0, edges)[0]
         if n > len(edges):
             assert ids.unique().tolist() == list(range(len(edges) + 1))
         assert (ids.diff() >= 0).all()
@@ -192,7 +192,7 @@ def test_no_part_is_empty_where_there_are_tokens_enough(n: int) -> None:
 @pytest.mark.parametrize("n", [10, 100, 300, 900, 5700])
 @pytest.mark.parametrize("percent", [1, 13, 29, 53, 71, 80, 99])
 def test_shares_are_exact_in_spite_of_rounding(n: int, percent: int) -> None:
-    ids = rank_partition(torch.arange(n)[None].double(), torch.ones(1, n) > 0, (percent / 100,))
+    ids = rank_segments(torch.arange(n)[None].double(), torch.ones(1, n) > 0, (percent / 100,))
     low = n * percent // 100
     assert int((ids == 0).sum()) == min(max(low, 1), n - 1)
 
@@ -203,8 +203,8 @@ def test_garbage_under_the_mask_takes_no_rank() -> None:
     for value in (NAN, INF, -INF, 100.0):
         dirty = torch.where(mask, clean, value)
         for rule in (
-            EntropyPartition(),
-            BatchEntropyPartition(),
+            EntropySegments(),
+            BatchEntropySegments(),
             EntropyThresholds(thresholds=(1.0,)),
         ):
             assert torch.equal(rule(dirty, mask), rule(clean, mask))
@@ -213,7 +213,7 @@ def test_garbage_under_the_mask_takes_no_rank() -> None:
 
 def test_a_partition_of_the_batch_ranks_all_tokens_together() -> None:
     entropy = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.4], [5.0, 6.0, 7.0, 8.0, 9.0]])
-    ids = BatchEntropyPartition()(entropy, torch.ones(2, 5) > 0)
+    ids = BatchEntropySegments()(entropy, torch.ones(2, 5) > 0)
     assert ids.tolist() == [[0] * 5, [0, 0, 0, 1, 1]]
 
 
@@ -221,13 +221,13 @@ def test_thresholds_belong_to_the_part_above() -> None:
     rule = EntropyThresholds(thresholds=(0.5, 2.0))
     ids = rule(torch.tensor([[0.4999, 0.5, 1.9999, 2.0, 9.0]]), torch.ones(1, 5) > 0)
     assert ids.tolist() == [[0, 1, 1, 2, 2]]
-    assert rule.parts == 3
+    assert rule.segments == 3
 
 
 @pytest.mark.parametrize("edges", [(), (0.0,), (1.0,), (0.8, 0.2), (0.5, 0.5), (1.2,)])
 def test_edges_that_do_not_rise_between_0_and_1_are_refused(edges: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match=r"EntropyPartition: quantiles must rise strictly between 0 and 1"):
-        EntropyPartition(quantiles=edges)
+    with pytest.raises(ValueError, match=r"EntropySegments: quantiles must rise strictly between 0 and 1"):
+        EntropySegments(quantiles=edges)
 
 
 def test_thresholds_that_do_not_rise_are_refused() -> None:
@@ -238,9 +238,9 @@ def test_thresholds_that_do_not_rise_are_refused() -> None:
 # Widths of the entropy-adaptive clip, by reading
 
 
-def espo_step(batch: Batch, ids: torch.Tensor) -> Step:
+def espo_step(batch: Batch, ids: torch.Tensor) -> TokenBatch:
     n = len(ids)
-    return Step.of(
+    return TokenBatch.of(
         mask=batch.mask,
         log_prob=batch.log_prob,
         old_log_prob=batch.old_log_prob,
@@ -248,7 +248,7 @@ def espo_step(batch: Batch, ids: torch.Tensor) -> Step:
         extra={
             keys.OLD_ENTROPY: batch.old_entropy,
             keys.MAX_ENTROPY: torch.full((n, 1), batch.max_entropy, dtype=torch.float64),
-            keys.PARTITION: ids,
+            keys.SEGMENT: ids,
         },
     )
 
@@ -257,9 +257,9 @@ def test_the_readings_of_the_clip_width() -> None:
     batch = make_batch([[0.1] * 4], [1.0], old_entropy=[[1.0, 2.0, 3.0, 6.0]], max_entropy=10.0)
     step = espo_step(batch, torch.tensor([[0, 0, 0, 1]]))
     expected = {
-        part_entropy: [0.2, 0.2, 0.2, 0.6],
+        segment_entropy: [0.2, 0.2, 0.2, 0.6],
         token_entropy: [0.1, 0.2, 0.3, 0.6],
-        token_entropy_per_part: [0.05, 0.1, 0.15, 0.3],
+        token_entropy_per_segment: [0.05, 0.1, 0.15, 0.3],
         token_entropy_per_size: [0.1 / 3, 0.2 / 3, 0.1, 0.6],
     }
     for reading, widths in expected.items():
@@ -294,8 +294,8 @@ def test_a_vocabulary_of_one_word_divides_nothing_by_0() -> None:
             r"floor must be 0 or more and not above",
         ),
         (lambda: EntropyAdaptiveClip(floor=-0.2), r"floor must be 0 or more"),
-        (lambda: SoftGate(tau_positive=0.0), r"tau_positive must be above 0, got 0.0"),
-        (lambda: SoftGate(tau_negative=-1.0), r"tau_negative must be above 0, got -1.0"),
+        (lambda: SigmoidClip(tau_positive=0.0), r"tau_positive must be above 0, got 0.0"),
+        (lambda: SigmoidClip(tau_negative=-1.0), r"tau_negative must be above 0, got -1.0"),
         (lambda: GeometricMeanClip(low=-0.1), r"low must be 0 or more, got -0.1"),
         (lambda: EntropyRatioGate(low=1.05, high=0.95), r"low 1.05 and high 0.95"),
         (lambda: EntropyRatioGate(low=1.0, high=1.0), r"low must be 0 or more and below high"),
@@ -314,7 +314,7 @@ def test_numbers_that_make_no_sense_are_refused(make, message: str) -> None:
 
 def test_literal_betas_scale_the_value_of_clipped_tokens() -> None:
     batch = make_batch([[1.0, -1.0, 0.1]] * 2, [1.0, -1.0])
-    step = Step.of(
+    step = TokenBatch.of(
         mask=batch.mask,
         log_prob=batch.log_prob,
         old_log_prob=batch.old_log_prob,

@@ -1,0 +1,105 @@
+"""The responses to one prompt are a group: its statistics, and which groups are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from llmrl import keys
+
+Keep = Callable[[TensorDict], Tensor]
+"""bool [N]: the rows to train on, whole groups."""
+
+
+def reward_of(td: TensorDict) -> Tensor:
+    """Rewards [N] after the recipe's shaping, float64: group statistics of float32 rewards are not exact."""
+    return td.get(keys.SHAPED_REWARD, td[keys.REWARD]).reshape(td.batch_size[0]).double()
+
+
+def valid_of(td: TensorDict) -> Tensor:
+    """bool [N]; without the entry every verdict counts."""
+    valid = td.get(keys.VALID, None)
+    if valid is None:
+        return torch.ones(td.batch_size[0], dtype=torch.bool, device=td[keys.REWARD].device)
+    return valid.reshape(td.batch_size[0])
+
+
+class Groups:
+    """Statistics of the valid rewards of each group, shaped ones unless ``raw``; ids are arbitrary integers."""
+
+    def __init__(self, td: TensorDict, *, raw: bool = False) -> None:
+        self.reward = td[keys.REWARD].reshape(td.batch_size[0]).double() if raw else reward_of(td)
+        self.valid = valid_of(td)
+        _, self.index, self.rows = td[keys.GROUP].reshape(-1).unique(return_inverse=True, return_counts=True)
+        self.count = self.sum(self.valid.double())
+        self.largest = self._extreme("amax", -torch.inf)
+        self.smallest = self._extreme("amin", torch.inf)
+
+    def sum(self, x: Tensor) -> Tensor:
+        """[groups] sum of x [N]."""
+        return x.new_zeros(len(self.rows)).index_add_(0, self.index, x)
+
+    def _extreme(self, how: str, neutral: float) -> Tensor:
+        start = self.reward.new_full((len(self.rows),), neutral)
+        used = torch.where(self.valid, self.reward, neutral)
+        return start.scatter_reduce(0, self.index, used, how)
+
+    def uniform(self) -> Tensor:
+        """bool [groups]: all valid rewards equal, up to the rounding of float32."""
+        size = torch.maximum(self.largest.abs(), self.smallest.abs())
+        return ~(self.largest - self.smallest > torch.finfo(torch.float32).eps * size)
+
+    def mean(self) -> Tensor:
+        """[groups] of the valid rewards."""
+        return self.sum(torch.where(self.valid, self.reward, 0)) / self.count.clamp_min(1)
+
+    def centred(self) -> Tensor:
+        """[N] rewards minus their group's mean; 0 for rows without a verdict."""
+        return torch.where(self.valid, self.reward - self.mean()[self.index], 0)
+
+    def std(self, ddof: int) -> Tensor:
+        """[groups] deviation of the valid rewards; equal ones may leave a trace of rounding."""
+        free = (self.count - ddof).clamp_min(1)
+        return (self.sum(self.centred().square()) / free).sqrt()
+
+    def need(self, rows: int, who: str) -> None:
+        """Raise if a group is too small to be compared within."""
+        if len(self.rows) and int(self.rows.min()) < rows:
+            raise ValueError(
+                f"{who} compares the responses to one prompt and was given a group of "
+                f"{int(self.rows.min())}. Sample at least {rows} responses per prompt "
+                "(group_size), or use an algorithm with a critic."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepAll:
+    """Train on every group."""
+
+    def __call__(self, td: TensorDict) -> Tensor:
+        """bool [N]."""
+        return torch.ones(td.batch_size[0], dtype=torch.bool, device=td[keys.REWARD].device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedRewards:
+    """Train on groups whose rewards differ: DAPO's dynamic sampling, arXiv:2503.14476.
+
+    The others have no advantage.  Rows without a verdict do not make a group mixed; a group of one
+    row is kept.
+    """
+
+    def __call__(self, td: TensorDict) -> Tensor:
+        """bool [N].
+
+        >>> td = TensorDict({"group": [0, 0, 1, 1]}, [4])
+        >>> td["next", "reward"] = torch.tensor([[1.0], [0.0], [1.0], [1.0]])
+        >>> MixedRewards()(td)
+        tensor([ True,  True, False, False])
+        """
+        groups = Groups(td, raw=True)
+        return ((groups.largest > groups.smallest) | (groups.rows == 1))[groups.index]

@@ -1,0 +1,214 @@
+"""Low-rank adapters: put on, loaded, saved, and merged into the weights."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from llmrl.errors import PolicyError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FOLDER = "adapter"
+"""Where a checkpoint keeps its adapters, beside the merged weights."""
+
+SETTINGS = "adapter_config.json"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraOptions:
+    """Low-rank adapters: train a few small matrices beside the frozen weights (extra: llmrl[lora])."""
+
+    rank: int = 16
+    """Width of the adapters."""
+    alpha: float = 32.0
+    """The adapters' output is multiplied with alpha / rank."""
+    targets: str | tuple[str, ...] = "all-linear"
+    """Names of the modules that get one; all-linear: every linear layer that token ids pass through but the head."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise PolicyError(f"The rank of low-rank adapters must be at least 1, got {self.rank}.")
+        if not self.alpha > 0:
+            raise PolicyError(f"alpha of low-rank adapters must be greater than 0, got {self.alpha}.")
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What adapters cover."""
+
+    trained: int
+    """Parameters of the adapters."""
+    covered: int
+    """Weights that an adapter changes."""
+    frozen: int
+    """Weights that nothing changes."""
+    largest_frozen: str
+    """The largest of them by its name, numbers left out; empty where there is none."""
+
+    def __str__(self) -> str:
+        share = self.frozen / max(self.frozen + self.covered, 1)
+        text = f"{self.trained / 1e6:.2f}M adapter parameters on {self.covered / 1e6:.2f}M weights"
+        if self.frozen:
+            text += f"; {self.frozen / 1e6:.2f}M ({share:.0%}) stay frozen, most of them in {self.largest_frozen}"
+        return text
+
+
+def add_adapters(model: PreTrainedModel, options: LoraOptions) -> Any:
+    """The model with trainable adapters; everything else is frozen.
+
+    Raises:
+        PolicyError: peft is missing, or there is nothing of that name to adapt.
+    """
+    peft = _peft()
+    targets: Any = options.targets
+    if not isinstance(targets, str):
+        targets = targets[0] if len(targets) == 1 and targets[0] == "all-linear" else list(targets)
+    config = peft.LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=0.0,
+        target_modules=targets,
+        exclude_modules=_unused(model) or None,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        linear = {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+        raise PolicyError(
+            f"No adapters for targets {options.targets!r}: {error} Give --policy.lora-targets some of: "
+            f"{', '.join(sorted(linear))}."
+        ) from error
+
+
+def load_adapters(model: PreTrainedModel, folder: Path) -> Any:
+    """The model with the adapters of a folder, trainable."""
+    peft = _peft()
+    try:
+        return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise PolicyError(f"The adapters in {str(folder)!r} do not fit their base model: {error}") from error
+
+
+def base_of(folder: Path) -> str | None:
+    """The base model that a folder of adapters names; None if it holds a whole model, or nothing.
+
+    Raises:
+        PolicyError: its settings name none.
+    """
+    if (folder / "config.json").is_file() or not (folder / SETTINGS).is_file():
+        return None
+    try:
+        base = json.loads((folder / SETTINGS).read_text())["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PolicyError(f"{folder / SETTINGS} names no base_model_name_or_path: {error}") from error
+    return str(base)
+
+
+def has_adapters(model: Any) -> bool:
+    """Whether the model has adapters of peft."""
+    return getattr(model, "peft_config", None) is not None
+
+
+def adapted(model: Any) -> Adapted:
+    """What the adapters of a model cover."""
+    covered: set[int] = set()
+    for part in model.modules():
+        base = getattr(part, "base_layer", None)
+        if isinstance(base, nn.Module):
+            covered |= {id(p) for p in base.parameters()}
+    frozen: dict[str, int] = {}
+    trained = reached = 0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            trained += parameter.numel()
+        elif id(parameter) in covered:
+            reached += parameter.numel()
+        else:
+            kind = ".".join(part for part in name.split(".") if not part.isdigit()).removeprefix("base_model.model.")
+            frozen[kind] = frozen.get(kind, 0) + parameter.numel()
+    return Adapted(trained, reached, sum(frozen.values()), max(frozen, key=frozen.__getitem__, default=""))
+
+
+def merged(model: Any, dtype: torch.dtype | None = None) -> Any:
+    """The plain model: itself, or a copy in which adapters are merged into the weights.
+
+    The sum is made in float32 and rounded once.
+
+    Args:
+        model: with or without adapters.
+        dtype: of the merged weights; None: the model's own.
+    """
+    if not has_adapters(model):
+        return model
+    whole = copy.deepcopy(model)
+    if model.dtype != torch.float64:
+        whole = whole.float()
+    return whole.merge_and_unload().to(model.dtype if dtype is None else dtype)
+
+
+@torch.no_grad()
+def lost_in_rounding(model: Any) -> float:
+    """The share of the adapters' update that is lost where it is merged into weights of the model's own type.
+
+    Returns:
+        The length of what is lost over the length of the update; 0 for float32.
+    """
+    if model.dtype in (torch.float32, torch.float64):
+        return 0.0
+    lost = whole = 0.0
+    for part in model.modules():
+        if getattr(part, "base_layer", None) is None or not hasattr(part, "get_delta_weight"):
+            continue
+        for name in part.active_adapters:
+            before, delta = part.base_layer.weight.float(), part.get_delta_weight(name).float()
+            lost += float(((before + delta).to(model.dtype).float() - before - delta).square().sum())
+            whole += float(delta.square().sum())
+    return (lost / whole) ** 0.5 if whole else 0.0
+
+
+def save(model: Any, folder: Path, base: str) -> None:
+    """Write the merged model in float32, and the adapters as they are in a folder inside.
+
+    Args:
+        model: has adapters.
+        folder: where to.
+        base: what names the base model.
+    """
+    merged(model, dtype=torch.promote_types(model.dtype, torch.float32)).save_pretrained(folder)
+    for settings in model.peft_config.values():
+        settings.base_model_name_or_path = base
+    model.save_pretrained(folder / FOLDER, save_embedding_layers=False)
+    lost = lost_in_rounding(model)
+    if lost:
+        log.info(
+            "Adapters: %s holds them as they are. The weights beside it are merged in float32; in %s they would lose "
+            "%.0f %% of the update.",
+            folder / FOLDER,
+            str(model.dtype).removeprefix("torch."),
+            100 * lost,
+        )
+
+
+def _unused(model: Any) -> list[str]:
+    """Linear layers that token ids do not pass through, such as those of a tower for images."""
+    used = {id(part) for part in model.get_decoder().modules()}
+    return [name for name, part in model.named_modules() if isinstance(part, nn.Linear) and id(part) not in used]
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise PolicyError("Low-rank adapters need peft. Install it by: pip install 'llmrl[lora]'") from error
+    return peft

@@ -1,0 +1,93 @@
+"""What everything is printed with: a console that shows foreign text as text, and that never ends a run."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterable
+from typing import IO, Any, cast
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from llmrl.text import visible
+
+
+class Terminal(Console):
+    """A console of rich that prints no control character of a text, whichever way the text came.
+
+    Where the output cannot be written any more (its reader has gone, the disk is full), printing does nothing.
+
+    Args:
+        stderr: write to the standard error.
+        file: write there instead.
+    """
+
+    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, **options: Any) -> None:
+        stream = file or (sys.stderr if stderr else sys.stdout)
+        super().__init__(file=cast(IO[str], Lasting(stream)), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of rich, their texts made harmless."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Print a text as it is: no markup, no highlighting, no wrapping."""
+        self.print(text, markup=False, highlight=False, soft_wrap=True, style=style)
+
+
+class Lasting(io.TextIOBase):
+    """A text stream that goes silent where it cannot be written, and escapes what its encoding lacks."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self.broken = False
+
+    def write(self, text: str) -> int:
+        """Write, or do nothing once that has failed."""
+        if not self.broken:
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:
+                self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+            except (OSError, ValueError):  # ValueError: the stream is closed
+                self._give_up()
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do nothing once that has failed."""
+        if not self.broken:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._give_up()
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        try:
+            return self._stream.isatty()
+        except ValueError:
+            return False
+
+    def fileno(self) -> int:
+        """The file descriptor beneath."""
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream beneath."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def _give_up(self) -> None:
+        self.broken = True
+        if self._stream is sys.stdout:
+            # What is still in its buffer would fail once more when Python ends, with a message and status 120.
+            try:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            except (OSError, ValueError):
+                return

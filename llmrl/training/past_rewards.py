@@ -1,0 +1,45 @@
+"""What earlier steps gave to the same problems: state of the trainer, and part of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.credit.history import merge_statistics, reward_statistics
+
+
+@dataclass
+class PastRewards:
+    """The statistics of every problem that was asked before; part of a checkpoint."""
+
+    of_problem: dict[int, tuple[float, float, float]] = field(default_factory=dict)
+
+    def recall(self, problem_ids: Sequence[int], td: TensorDict) -> Tensor:
+        """What earlier steps gave to each row's problem; this step's rewards are noted after that.
+
+        Args:
+            problem_ids: one per row.
+            td: rewards and groups of this step.
+
+        Returns:
+            [N, 3], zeros at a first visit.
+        """
+        nothing = (0.0, 0.0, 0.0)
+        past = torch.tensor([self.of_problem.get(i, nothing) for i in problem_ids], dtype=torch.float64).to(
+            td[keys.REWARD].device
+        )
+        now = reward_statistics(td, raw=True)
+        seen: set[int] = set()
+        for row, (problem, group) in enumerate(zip(problem_ids, td[keys.GROUP].reshape(-1).tolist(), strict=True)):
+            # One visit per group: a problem may stand in two groups of a step, and both count.
+            if group not in seen:
+                seen.add(group)
+                before = torch.tensor([self.of_problem.get(problem, nothing)], dtype=torch.float64)
+                visits, mean, deviation = merge_statistics(before, now[row : row + 1].cpu())[0].tolist()
+                self.of_problem[problem] = (visits, mean, deviation)
+        return past

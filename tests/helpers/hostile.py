@@ -1,0 +1,28 @@
+"""Texts that have done harm somewhere: to a terminal, a markup language, an encoding, a plot."""
+
+HOSTILE = {
+    "clear screen": "5\x1b[2J\x1b[H6",
+    "title": "\x1b]0;owned\x07",
+    "clipboard": "\x1b]52;c;cm0gLXJmIH4=\x07",
+    "link": "\x1b]8;;http://203.0.113.1\x1b\\click\x1b]8;;\x1b\\",
+    "eight-bit escape": "\x9b2J",
+    "bell and backspace": "secret\x08\x08\x08\x08\x08\x08public\x07",
+    "carriage return": "wrong\rright",
+    "null": "a\x00b",
+    "markup": "4 [/nope] [red]x[/red] [bold",
+    "markup link": "[link=http://203.0.113.1]x[/link]",
+    "surrogate": "half \ud800 a pair",
+    "surrogates reversed": "\udc00\ud800",
+    "right to left": "abc\u202edef\u2066ghi\u2069",
+    "zero width": "pass\u200bword\ufeff",
+    "mathtext": r"r $\frac{$ and $$ and \( \boxed{",
+    "html": "</script><img src=x onerror=alert(1)>",
+    "long line": "x" * 20_000,
+    "many lines": "\n" * 500,
+    "line separators": "a\u2028b\u2029c\x85d",
+    "private use": "\ue000\U000f0000",
+    "not assigned": "\U000e0fff\uffff",
+    "format string": "%s {0} {x!r} %(a)s",
+    "braces": "{problem} {{ }}",
+    "template": "{% for i in range(9) %}{{ i }}{% endfor %}",
+}

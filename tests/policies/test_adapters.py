@@ -1,0 +1,87 @@
+"""Adapters: what they cover, what a checkpoint of them holds, and a folder of them as a policy."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tiny import seeds_of, tiny_folder, tiny_model
+
+from llmrl import keys
+from llmrl.policies.adapters import LoraOptions, adapted, add_adapters, lost_in_rounding, merged
+from llmrl.policies.policy import Policy, PolicyError
+
+pytest.importorskip("peft", reason="peft is not installed: pip install 'llmrl[lora]'")
+PROBLEMS = ["1+1", "2+2", "a longer one"]
+
+
+def trained(model, std: float):
+    """As if it had been trained: adapters that are not zero."""
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=std, generator=draw)
+    return model
+
+
+def scores(policy: Policy, data) -> torch.Tensor:
+    with torch.no_grad():
+        return policy.score(data)[keys.LOG_PROB]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_checkpoint_holds_the_adapters_and_a_merge_in_float32(tmp_path, dtype):
+    base = tiny_folder(tmp_path / "base")
+    policy = Policy.from_pretrained(base, device="cpu", dtype=dtype, lora=LoraOptions(rank=4), max_response_length=12)
+    trained(policy.model, 1e-3)
+    data = policy.generate(PROBLEMS, seeds=seeds_of(PROBLEMS)).exclude("text")
+    folder = policy.save(tmp_path / "saved")
+    assert (folder / "adapter" / "adapter_model.safetensors").is_file()
+    again = Policy.from_pretrained(folder / "adapter", device="cpu", dtype=dtype, max_response_length=12)
+    assert torch.equal(scores(again, data), scores(policy, data)), "bit by bit"
+    assert {n for n, p in again.model.named_parameters() if p.requires_grad} == {
+        n for n, p in policy.model.named_parameters() if p.requires_grad
+    }
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
+    whole = Policy.from_pretrained(folder, device="cpu", max_response_length=12)
+    exact = Policy.from_pretrained(folder / "adapter", device="cpu", max_response_length=12)
+    plain = Policy.from_pretrained(base, device="cpu", dtype=dtype, max_response_length=12)
+    if dtype == "float32":
+        torch.testing.assert_close(scores(whole, data), scores(exact, data), atol=1e-5, rtol=0)
+    update = merged(policy.model, torch.float32).state_dict()
+    for name, tensor in whole.model.state_dict().items():
+        torch.testing.assert_close(tensor, update[name], atol=0, rtol=0)
+    assert any(not torch.equal(plain.model.state_dict()[n].float(), update[n]) for n in update)
+
+
+def test_how_much_of_an_update_rounding_loses():
+    for std, low, high in ((1e-5, 0.5, 1.5), (0.3, 0.0, 0.2)):
+        model = trained(add_adapters(tiny_model().to(torch.bfloat16), LoraOptions(rank=2)), std)
+        assert low < lost_in_rounding(model) < high
+    assert lost_in_rounding(trained(add_adapters(tiny_model(), LoraOptions(rank=2)), 1.0)) == 0
+
+
+def test_what_stays_frozen_is_said():
+    everything = adapted(add_adapters(tiny_model(), LoraOptions(rank=2)))
+    assert everything.largest_frozen == "model.embed_tokens.weight"
+    some = adapted(add_adapters(tiny_model(), LoraOptions(rank=2, targets=("q_proj",))))
+    assert some.covered < everything.covered
+    assert some.covered + some.frozen == everything.covered + everything.frozen
+    assert "stay frozen, most of them in" in str(some)
+
+
+def test_adapters_upon_adapters_and_a_base_that_is_gone(tmp_path):
+    policy = Policy.from_pretrained(tiny_folder(tmp_path / "base"), device="cpu", lora=LoraOptions(rank=2))
+    folder = policy.save(tmp_path / "saved") / "adapter"
+    with pytest.raises(PolicyError, match="has adapters already"):
+        Policy.from_pretrained(folder, device="cpu", lora=LoraOptions())
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(
+        json.dumps({**settings, "base_model_name_or_path": str(tmp_path / "x")})
+    )
+    with pytest.raises(PolicyError, match="does not exist"):
+        Policy.from_pretrained(folder, device="cpu")
+    with pytest.raises(PolicyError, match="alpha of low-rank adapters must be greater than 0"):
+        LoraOptions(alpha=0.0)
