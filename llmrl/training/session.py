@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
 from llmrl.distributed.world import joined
@@ -18,6 +17,7 @@ from llmrl.policies.policy import Policy
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
+from llmrl.terminal import Terminal
 from llmrl.training import checkpoint, faults, folder, randomness
 from llmrl.training.build import Given, build
 from llmrl.training.config import Config
@@ -87,7 +87,7 @@ def train(
     """
     with contextlib.ExitStack() as stack:
         world = stack.enter_context(joined(config.world, config.policy.device))
-        display = stack.enter_context((display or Display()) if world.main else Display(Console(quiet=True)))
+        display = stack.enter_context((display or Display()) if world.main else Display(Terminal(quiet=True)))
         require(config.log.to)
         start = world.from_main(lambda: folder.start_of(config, display.note))
         where = world.from_main(

@@ -3,6 +3,7 @@
 Prints one JSON line: for each case how far weights and metrics are from those of one process, and what differs.
 """
 
+import dataclasses
 import json
 import sys
 
@@ -63,6 +64,7 @@ def policy_of(case):
     options = {"share_prompts": case.get("share_prompts", True), "packing": case.get("packing", False)}
     policy = Policy(model, tiny_tokenizer(), max_response_length=12, max_prompt_length=64, **options)
     policy.model.set_attn_implementation("sdpa")  # the other one computes in float32
+    policy.rounding = dataclasses.replace(policy.rounding, dtype=torch.float32)  # positions are in float32
     return policy
 
 
