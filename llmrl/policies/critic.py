@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from tensordict import TensorDictBase
@@ -61,20 +62,28 @@ class Critic(TensorDictModuleBase):
         """Spread the weights over the ranks, by the layers of the policy that it was made from."""
         if world.size > 1:
             blocks = blocks_of(self.body, policy.model)
-            world.shard(self, blocks, ["_values"])
+            world.shard(self, blocks, ["with_weights"])
             gather_for_cache(blocks, world.unshard)
 
-    def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
-        """Score a batch; returns a new TensorDict with ``"value"`` added."""
-        return tensordict.copy().set(keys.VALUE, self._values(*(tensordict[key] for key in self.in_keys)))
+    def with_weights(self, work: Callable[[], Tensor]) -> Tensor:
+        """``work()``: the way into a sharded critic, see :meth:`Policy.with_weights`."""
+        return work()
 
-    def _values(self, tokens: Tensor, attention: Tensor, mask: Tensor) -> Tensor:
-        """[N, T]: the entry of a sharded critic."""
-        value = tokens.new_zeros(tokens.shape, dtype=self.head.weight.dtype)
+    def forward(self, tensordict: TensorDictBase, layout: TensorDictBase | None = None) -> TensorDictBase:
+        """Score a batch; returns a new TensorDict with ``"value"`` added. For ``layout`` see :meth:`Policy.score`."""
+        given = tensordict if layout is None else layout
+        value = self.with_weights(lambda: self._values(given, tensordict[keys.TOKENS].device))
+        return tensordict.copy().set(keys.VALUE, value)
+
+    def _values(self, layout: TensorDictBase, device: torch.device) -> Tensor:
+        """[N, T]"""
+        tokens, attention, mask = (layout[key].cpu() for key in self.in_keys)
+        value = torch.zeros(tokens.shape, dtype=self.head.weight.dtype, device=device)
         rows = mask.any(1).nonzero().squeeze(1)
         if len(rows):
             (row, column), hidden = hidden_before(
-                self.body, self.forward_pass, tokens[rows], attention[rows], mask[rows]
+                self.body, self.forward_pass, tokens[rows], attention[rows], mask[rows], device
             )
-            value = value.index_put((rows[row], column), self.head(hidden.to(value.dtype)).squeeze(-1))
+            where = (rows.to(device, non_blocking=True)[row], column)
+            value = value.index_put(where, self.head(hidden.to(value.dtype)).squeeze(-1))
         return value

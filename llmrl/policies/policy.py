@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from tensordict import NonTensorStack, TensorDict, TensorDictBase
@@ -108,13 +108,16 @@ class PolicyOptions:
             raise PolicyError(f"temperature must be greater than 0, got {self.temperature}.")
 
 
+T = TypeVar("T")
+
+
 class Policy(TensorDictModuleBase):
     """A causal language model and its tokenizer.
 
     As a module it is :meth:`score`: it reads tokens and masks and writes ``"log_prob"``, so that
     ``TensorDictSequential(policy, loss)`` composes. The model stays in evaluation mode, without dropout.
 
-    Scoring reads the weights within :meth:`score` and :meth:`get_dist` alone, so a sharded policy has two entry points.
+    Scoring reads the weights within :meth:`score` and :meth:`get_dist` alone, and both go through :meth:`with_weights`.
 
     Args:
         model: a Hugging Face causal language model.
@@ -444,19 +447,24 @@ class Policy(TensorDictModuleBase):
 
     # Scoring
 
-    def score(self, tensordict: TensorDictBase, *, entropy: bool = False) -> TensorDictBase:
+    def score(
+        self, tensordict: TensorDictBase, *, entropy: bool = False, layout: TensorDictBase | None = None
+    ) -> TensorDictBase:
         """Teacher-forced log-probabilities of the sampled tokens, at the sampling temperature.
 
         Args:
             tensordict: tokens, attention and mask [N, T].
             entropy: whether to write ``"entropy"`` too, exact over the whole vocabulary.
+            layout: the same tokens, attention and mask on the CPU, where they are known there: a GPU need not be
+                waited for.
 
         Returns:
             A new TensorDict with ``"log_prob"`` [N, T], at each sampled token the log-probability given everything
             before it, 0 elsewhere, differentiable where gradients are enabled; ``"entropy"`` [N, T] in the same form;
             ``"max_entropy"`` [N, 1]. They are float32, or float64 where the weights are.
         """
-        log_prob, spread = self._score(*self._layout(tensordict), entropy)
+        given, read = tensordict if layout is None else layout, tensordict[keys.TOKENS]
+        log_prob, spread = self.with_weights(lambda: self._score(given, read, entropy))
         out = tensordict.copy()
         out[keys.LOG_PROB] = log_prob
         out[keys.MAX_ENTROPY] = log_prob.new_full((len(log_prob), 1), math.log(self.vocab_size))
@@ -464,14 +472,20 @@ class Policy(TensorDictModuleBase):
             out[keys.ENTROPY] = spread
         return out
 
-    def _layout(self, tensordict: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
-        return tensordict[keys.TOKENS], tensordict[keys.ATTENTION], tensordict[keys.MASK]
+    def with_weights(self, work: Callable[[], T]) -> T:
+        """``work()``: the way into a sharded policy.
 
-    def _score(self, tokens: Tensor, attention: Tensor, mask: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies [N, T]: the entry of a sharded policy, tensors in and tensors out."""
-        where, hidden, targets = self._hidden(tokens, attention, mask)
+        Within it the model's weights are whole. Every rank must go in equally often; ``work`` returns a tensor or a
+        tuple of them.
+        """
+        return work()
+
+    def _score(self, layout: TensorDictBase, read: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies [N, T]."""
+        where, hidden, targets = self._hidden(layout, read)
         head = Head.of(self.model)
-        zeros = tokens.new_zeros(tokens.shape, dtype=torch.promote_types(head.weight.dtype, torch.float32))
+        dtype = torch.promote_types(head.weight.dtype, torch.float32)
+        zeros = read.new_zeros(read.shape, dtype=dtype)
         if hidden is None:
             return zeros, zeros
         values, spread = score_tokens(hidden, targets, head, temperature=self.temperature, entropy=entropy)
@@ -493,35 +507,34 @@ class Policy(TensorDictModuleBase):
         """
         from torchrl.modules.distributions import LLMMaskedCategorical
 
-        logits = self._logits(*self._layout(tensordict))
+        logits = self.with_weights(lambda: self._logits(tensordict, tensordict[keys.TOKENS]))
         return LLMMaskedCategorical(logits=logits, mask=tensordict[keys.MASK])
 
-    def _logits(self, tokens: Tensor, attention: Tensor, mask: Tensor) -> Tensor:
-        """[N, T, V], the other entry of a sharded policy."""
-        where, hidden, _ = self._hidden(tokens, attention, mask)
-        logits = torch.zeros((*tokens.shape, self.vocab_size), device=tokens.device)
+    def _logits(self, layout: TensorDictBase, read: Tensor) -> Tensor:
+        """[N, T, V]"""
+        where, hidden, _ = self._hidden(layout, read)
+        logits = torch.zeros((*read.shape, self.vocab_size), device=read.device)
         if hidden is not None:
             logits = logits.index_put(where, Head.of(self.model).logits(hidden) / self.temperature)
         return logits
 
-    def _hidden(
-        self, tokens: Tensor, attention: Tensor, mask: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
+    def _hidden(self, layout: TensorDictBase, read: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
         """Hidden states [M, H] that the sampled tokens are predicted from; None where there are none.
 
         Returns:
             Rows and columns of the sampled tokens in the batch, the hidden states, the tokens [M].
         """
+        tokens, attention, mask = (layout[key].cpu() for key in self.in_keys)
         if (mask & ~attention).any():
             raise ValueError("A sampled token is hidden from attention: mask must imply attention.")
         rows = mask.any(1).nonzero().squeeze(1)
         if not len(rows):
             return (rows, rows), None, rows
         (row, column), hidden = hidden_before(
-            self.model.get_decoder(), self.forward_pass, tokens[rows], attention[rows], mask[rows]
+            self.model.get_decoder(), self.forward_pass, tokens[rows], attention[rows], mask[rows], read.device
         )
-        where = (rows[row], column)
-        return where, hidden, tokens[where]
+        where = (rows.to(read.device, non_blocking=True)[row], column)
+        return where, hidden, read[where]
 
     # Weights
 
@@ -539,7 +552,7 @@ class Policy(TensorDictModuleBase):
             self.whole = CopyEngine(self.model, self._sampler, self.version, world)
             self.engine = self.whole
         blocks = blocks_of(self.model)
-        world.shard(self, blocks, ["_score", "_logits"])
+        world.shard(self, blocks, ["with_weights"])
         gather_for_cache(blocks, world.unshard)
 
     def sync(self, version: int | None = None) -> int:

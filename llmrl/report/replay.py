@@ -180,7 +180,7 @@ def _score(recipe: Algorithm, batch: TensorDict, policy: Policy, budget: int) ->
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)  # Clip-Cov draws
         for part in whole.micro_batches(budget, policy.forward_pass):
-            out = loss_of(policy.score(part.data, entropy=keys.ENTROPY in recipe.in_keys))
+            out = loss_of(policy.score(part.data, entropy=keys.ENTROPY in recipe.in_keys, layout=part.layout))
             # A value loss has no gradient in the policy: its critic is not here.
             own = out.exclude("loss_value")
             loss = total_loss(own)

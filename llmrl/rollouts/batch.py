@@ -48,9 +48,14 @@ class Batch:
     """Tokens, attention and mask [n, t] on the CPU."""
 
     @classmethod
-    def of(cls, data: TensorDict) -> Batch:
-        """All rows of ``data``; ``whole`` is its trimmed form."""
-        layout = data.select(*LAYOUT).to("cpu")
+    def of(cls, data: TensorDict, layout: TensorDict | None = None) -> Batch:
+        """All rows of ``data``; ``whole`` is its trimmed form.
+
+        Args:
+            data: rows with tokens, attention and mask.
+            layout: these three on the CPU, where they are there already.
+        """
+        layout = data.select(*LAYOUT).to("cpu") if layout is None else layout
         columns = _columns(layout)
         data, layout = _cut(data, columns), _cut(layout, columns)
         return cls(data, torch.arange(len(data)), 0, data, layout)

@@ -101,11 +101,11 @@ class Learner:
         with batch.put_together(self.world, notes.values()):
             for part, counts in batch.shared(self.world, budget, self.policy.forward_pass):
                 with sized(part, self.policy.forward_pass):
-                    scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes)
+                    scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes, layout=part.layout)
                     part.put_back(scored, notes, counts)
                     if not counts:  # another rank does it: here its gradient is 0
                         scored[keys.WEIGHT] = torch.zeros_like(scored[keys.WEIGHT])
-                    out = self._loss(scored if self.critic is None else self.critic(scored), part, step)
+                    out = self._loss(scored if self.critic is None else self.critic(scored, part.layout), part, step)
                     total_loss(out).backward()
                     self._add_to_masters()
                 sums.add(out, part.tokens, counts)

@@ -261,12 +261,14 @@ class Trainer:
                     keys.MAX_ENTROPY: keys.MAX_ENTROPY,
                 }
                 # The entropy costs little here and is the first thing that anyone looks at.
-                self.score(batch, lambda part: self.policy.score(part, entropy=True), old)
+                self.score(batch, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), old)
                 measures |= mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
             else:
                 data[keys.OLD_LOG_PROB] = data[keys.SAMPLER_LOG_PROB]
             if self.reference is not None:
-                self.score(batch, self.reference.score, {keys.LOG_PROB: keys.REF_LOG_PROB})
+                reference = self.reference
+                ref: dict[Key, Key] = {keys.LOG_PROB: keys.REF_LOG_PROB}
+                self.score(batch, lambda part, layout: reference.score(part, layout=layout), ref)
             if self.critic is not None:
                 self.score(batch, self.critic, {keys.VALUE: keys.VALUE})
                 data[keys.OLD_VALUE] = data[keys.VALUE]
@@ -278,17 +280,25 @@ class Trainer:
         for record, advantage in zip(rollouts.records, first_advantage(data), strict=True):
             record["advantage"] = advantage
         self.records = rollouts.records
-        batch = Batch.of(data)
+        batch = Batch.of(data, batch.layout)
         rollouts.data = batch.whole
         return batch
 
-    def score(self, batch: Batch, scorer: Callable[[TensorDict], TensorDictBase], names: Mapping[Key, Key]) -> None:
-        """Score a batch in micro-batches that fit into memory; ``names`` of the scores and of their entries."""
+    def score(
+        self, batch: Batch, scorer: Callable[[TensorDict, TensorDict], TensorDictBase], names: Mapping[Key, Key]
+    ) -> None:
+        """Score a batch in micro-batches that fit into memory.
+
+        Args:
+            batch: what is scored.
+            scorer: is given the entries of a micro-batch and its layout.
+            names: of the scores and of their entries.
+        """
         forward_pass = self.policy.forward_pass
 
         def measured(part: Batch) -> TensorDictBase:
             with sized(part, forward_pass):
-                return scorer(part.data)
+                return scorer(part.data, part.layout)
 
         self.memory.fit(lambda budget: batch.score(measured, names, budget, forward_pass, self.world))
 

@@ -9,6 +9,7 @@ here or by an installed package (entry point group ``llmrl.verifiers``); ``modul
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from llmrl.registry import Registry, UnknownName
@@ -17,9 +18,16 @@ from llmrl.verifiers.math.verifier import MathVerifier, check_gold, grade_answer
 from llmrl.verifiers.reference import MathVerify
 from llmrl.verifiers.verdict import STATUSES, Status, Verdict, Verifier
 
-VERIFIERS: Registry[Verifier] = Registry("verifier", "llmrl.verifiers")
-VERIFIERS.add("math", MathVerifier())
-VERIFIERS.add("math_verify", MathVerify())
+VERIFIERS: Registry[Verifier | type[Verifier]] = Registry("verifier", "llmrl.verifiers")
+"""Verifiers, and classes of which one is made when it is asked for."""
+VERIFIERS.add("math", MathVerifier)
+VERIFIERS.add("math_verify", MathVerify)
+
+
+@functools.cache
+def _made(kind: type[Verifier]) -> Verifier:
+    """The one verifier of a registered class."""
+    return kind()
 
 
 def verifier(name: str) -> Verifier:
@@ -30,6 +38,8 @@ def verifier(name: str) -> Verifier:
     llmrl.registry.UnknownName: 'math:pi' is of type float, no verifier. Name a function (responses, golds) -> verdicts.
     """
     found = VERIFIERS[name]
+    if isinstance(found, type) and ":" not in name:
+        return _made(found)
     if isinstance(found, type) or not callable(found):
         what = f"the class {found.__name__}" if isinstance(found, type) else f"of type {type(found).__name__}"
         raise UnknownName(f"{name!r} is {what}, no verifier. Name a function (responses, golds) -> verdicts.")
@@ -45,7 +55,12 @@ def register_verifier(name: str) -> Callable[[Verifier], Verifier]:
     >>> verifier("example/says-yes")(["yes"], ["-"])[0].score
     1.0
     """
-    return VERIFIERS.register(name)
+
+    def add(grade: Verifier) -> Verifier:
+        VERIFIERS.add(name, grade)
+        return grade
+
+    return add
 
 
 __all__ = [

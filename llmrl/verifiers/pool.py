@@ -23,6 +23,10 @@ from typing import Any, Literal
 
 START_LIMIT = 60.0
 """Seconds a worker may take to import what it needs, on a busy machine."""
+STALL_LIMIT = 10.0
+"""Seconds a worker that is ready may take to read a task and to say so."""
+END_LIMIT = 5.0
+"""Seconds for the system to end a process that was killed."""
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """Environment variables a worker sees; the others, with their credentials, it does not."""
 
@@ -36,6 +40,8 @@ class Outcome:
     """What the function returned, as JSON brings it back."""
     detail: str = ""
     """What went wrong."""
+    began: bool = True
+    """Whether the task was begun: where it was not, a worker is at fault and not the task."""
 
 
 class WorkerPool:
@@ -46,6 +52,8 @@ class WorkerPool:
         size: how many processes at most.
         deadline: seconds of wall time from when a worker begins a task; then it is killed.
         memory: bytes of address space a worker may have (Linux).
+
+    A pool can be copied and pickled; the copy starts processes of its own.
 
     >>> with WorkerPool("operator:add") as pool:
     ...     pool.run([(1, 2), (1, "2")])[0].value
@@ -73,6 +81,21 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(self.size)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"function": self.function, "size": self.size, "deadline": self.deadline, "memory": self.memory}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        function = state.pop("function")
+        WorkerPool.__init__(self, function, **state)
+
+    def start(self) -> None:
+        """Start a worker if there is none, without waiting for it, so that the first task need not wait as long."""
+        with self._lock:
+            if not self._all:
+                worker = _Worker(self.function, self.memory, self.deadline)
+                self._all.add(worker)
+                self._idle.append(worker)
+
     def run(self, tasks: Sequence[Sequence[Any]]) -> list[Outcome]:
         """One outcome a task, in order.  Any thread may call it; tasks share the pool's processes."""
         if len(tasks) <= 1:
@@ -98,24 +121,32 @@ class WorkerPool:
 
     def _one(self, task: Sequence[Any]) -> Outcome:
         with self._slots:
-            with self._lock:
-                worker = self._idle.pop() if self._idle else None
-            if worker is not None and not worker.alive():
-                self._end(worker)  # it ended while idle
-                worker = None
-            if worker is None:
-                worker = _Worker(self.function, self.memory, self.deadline)
-                self._all.add(worker)
-            outcome = None
-            try:
-                outcome = worker.call(task)
-            finally:
-                if outcome is not None and outcome.status == "done":
-                    with self._lock:
-                        self._idle.append(worker)
-                else:
-                    self._end(worker)
+            outcome, used = self._attempt(task)
+            if used and not outcome.began:  # the worker that was there is gone, and the task was not begun
+                outcome, _ = self._attempt(task)
         return outcome
+
+    def _attempt(self, task: Sequence[Any]) -> tuple[Outcome, bool]:
+        """The outcome, and whether the worker had been there before."""
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        if worker is not None and not worker.alive():
+            self._end(worker)  # it ended while idle
+            worker = None
+        used = worker is not None
+        if worker is None:
+            worker = _Worker(self.function, self.memory, self.deadline)
+            self._all.add(worker)
+        outcome = None
+        try:
+            outcome = worker.call(task)
+        finally:
+            if outcome is not None and outcome.status == "done":
+                with self._lock:
+                    self._idle.append(worker)
+            else:
+                self._end(worker)
+        return outcome, used
 
     def _end(self, worker: _Worker) -> None:
         worker.kill()
@@ -166,17 +197,14 @@ class _Worker:
             message = self._read(START_LIMIT)
             if message is None or "ready" not in message:
                 reason = self._death() if message is None else message["error"]
-                return Outcome("error", detail=f"the worker did not start: {reason}")
+                return Outcome("error", detail=f"the worker did not start: {reason}", began=False)
             self._ready = True
-        assert self._process.stdin is not None
         try:
-            left = memoryview(json.dumps(list(task)).encode() + b"\n")
-            while left:  # a signal may cut a write short
-                left = left[self._process.stdin.write(left) :]
+            written = self._write(json.dumps(list(task)).encode() + b"\n")
         except BrokenPipeError:
-            return Outcome("error", detail=self._death())
-        if self._read(START_LIMIT) is None:
-            return Outcome("error", detail=self._death())
+            return Outcome("error", detail=self._death(), began=False)
+        if not written or self._read(STALL_LIMIT) is None:
+            return Outcome("error", detail=self._missing(), began=False)
         began = time.monotonic()
         message = self._read(self.deadline)
         if message is None:
@@ -186,6 +214,30 @@ class _Worker:
         if "error" in message:
             return Outcome("error", detail=message["error"])
         return Outcome("done", value=message["value"])
+
+    def _write(self, data: bytes) -> bool:
+        """Write to the worker; False when it does not read."""
+        assert self._process.stdin is not None
+        stream = self._process.stdin.fileno()
+        os.set_blocking(stream, False)
+        left, end = memoryview(data), time.monotonic() + STALL_LIMIT
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_WRITE)
+            while left:
+                if not selector.select(max(0.0, end - time.monotonic())):
+                    return False
+                with contextlib.suppress(BlockingIOError):  # the pipe filled up in between
+                    left = left[os.write(stream, left) :]
+        return True
+
+    def _missing(self) -> str:
+        """Why there is no reply to a task."""
+        if self.alive():
+            return (
+                f"the worker process {self._process.pid} has not taken its task within {STALL_LIMIT:g} s: it is "
+                "stopped, or the machine is too busy; it was ended and the next task gets another"
+            )
+        return self._death()
 
     def _read(self, seconds: float) -> dict[str, Any] | None:
         """The next message; None when the time is up or the process ended."""
@@ -208,11 +260,14 @@ class _Worker:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1)  # it may be on its way out, and its own status tells more
         self._process.kill()
-        return f"the worker ended with status {self._process.wait()}"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_LIMIT)
+        return f"the worker ended with status {self._process.returncode}"
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the system reaps it when it can
+            self._process.wait(END_LIMIT)
         self.release()
 
     def release(self) -> None:

@@ -110,7 +110,7 @@ def serve(reference: str, memory: int, deadline: float) -> None:
         reply(started=True)
         try:
             line = json.dumps({"value": function(*task)})
-        except Exception as error:  # whatever a task raises is its outcome
+        except (Exception, SystemExit) as error:  # whatever a task raises is its outcome
             line = json.dumps({"error": f"{type(error).__name__}: {error}"[:500]})
         send(line)
 

@@ -74,7 +74,7 @@ def step(tiny: Path, *more: str) -> tuple[dict[str, float], Any, Trainer, list[i
     def by_first_token(data: Any) -> Any:
         first = data[keys.MASK].int().argmax(1)
         reward = (data[keys.TOKENS].gather(1, first[:, None]) % 7).float()
-        return keep(data.set(keys.REWARD, reward))
+        return keep(data.set(keys.SHAPED_REWARD, reward))
 
     for name in ("in_keys", "min_group_size"):
         if hasattr(keep, name):

@@ -16,7 +16,7 @@ KINDS = ("core", "response", "policy", "hostile")
 @pytest.fixture(scope="module")
 def misses():
     """The cases that are judged otherwise than labelled."""
-    grade = MathVerifier()
+    grade = MathVerifier(deadline=30)  # a busy machine is no reason to fail
     texts = [case["response"] if "response" in case else rf"\boxed{{{case['answer']}}}" for case in CASES]
     verdicts = grade(texts, [case["gold"] for case in CASES])
     grade.close()

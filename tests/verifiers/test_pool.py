@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -149,7 +151,7 @@ def test_a_worker_that_is_killed_in_mid_work_costs_its_task_alone(tasks):
     ("name", "words"),
     [
         ("kill_self", "ended with status -6"),
-        ("leave", "ended with status 3"),
+        ("leave", "SystemExit: 3"),
         ("recursion", "RecursionError"),
         ("unserialisable", "TypeError: Object of type object is not JSON serializable"),
     ],
@@ -322,3 +324,59 @@ def test_an_idle_worker_ends_when_its_parent_is_killed(tmp_path):
 def test_options_that_cannot_be_used_say_so(options, words):
     with pytest.raises(ValueError, match=words):
         WorkerPool("operator:add", **options)
+
+
+def _stopped(pool):
+    """Stop the pool's one worker, which is then alive and does nothing."""
+    (worker,) = pool._all
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    return worker
+
+
+@pytest.mark.parametrize("size", [1, 300_000], ids=["short task", "task larger than a pipe"])
+def test_a_stopped_worker_is_replaced(monkeypatch, size):
+    monkeypatch.setattr("llmrl.verifiers.pool.STALL_LIMIT", 0.5)
+    with WorkerPool("operator:add") as pool:
+        pool.run([("a", "b")])
+        worker = _stopped(pool)
+        (outcome,) = pool.run([("a" * size, "b")])
+        assert outcome.value == "a" * size + "b"
+        assert not worker.alive()
+
+
+def test_a_worker_that_takes_no_task_is_named(monkeypatch):
+    monkeypatch.setattr("llmrl.verifiers.pool.STALL_LIMIT", 0.3)
+    with WorkerPool("operator:add") as pool:
+        pool.run([("a", "b")])
+        worker = _stopped(pool)
+        outcome = worker.call(("a", "b"))
+        assert outcome.status == "error"
+        assert not outcome.began
+        assert f"the worker process {worker._process.pid} has not taken its task within 0.3 s" in outcome.detail
+
+
+def test_a_pool_can_be_pickled_and_copied():
+    with WorkerPool("operator:add", size=1, deadline=7) as pool:
+        pool.run([(1, 2)])
+        for other in (pickle.loads(pickle.dumps(pool)), copy.deepcopy(pool)):
+            assert (other.function, other.size, other.deadline) == ("operator:add", 1, 7)
+            assert not other._all
+            assert other.run([(1, 2)])[0].value == 3
+            other.close()
+
+
+def test_a_worker_can_be_started_before_it_is_needed():
+    with WorkerPool("operator:add") as pool:
+        pool.start()
+        pool.start()
+        (worker,) = pool._all
+        assert pool.run([(1, 2)])[0].value == 3
+        assert pool._all == {worker}
+
+
+def test_a_task_that_exits_is_an_error_and_the_worker_goes_on():
+    with WorkerPool("sys:exit") as pool:
+        (outcome,) = pool.run([("stop",)])
+        assert outcome.status == "error"
+        assert outcome.began
+        assert "SystemExit" in outcome.detail

@@ -25,7 +25,8 @@ class Sequences:
     last sampled token, nor that one itself.
 
     Causality alone then hides what pads a row, which is behind all that counts: no row of attention is empty (its
-    softmax would be undefined), and a row of one sequence needs no mask.
+    softmax would be undefined), and a row of one sequence needs no mask. All tensors are on the CPU, so that nothing
+    here waits for a GPU.
     """
 
     ids: Tensor
@@ -38,15 +39,18 @@ class Sequences:
     """How many tokens a model reads of each; 0 where nothing was sampled."""
     prompts: list[int]
     """How many tokens come before the first sampled one; 0 where nothing was sampled."""
+    device: torch.device
+    """Where the model is that reads them."""
 
     @classmethod
-    def of(cls, tokens: Tensor, attention: Tensor, mask: Tensor) -> Sequences:
-        """Of rows with padding anywhere.
+    def of(cls, tokens: Tensor, attention: Tensor, mask: Tensor, device: torch.device | None = None) -> Sequences:
+        """Of rows with padding anywhere. The CPU waits for tensors that are not on it.
 
         Args:
             tokens: [N, T] int64.
             attention: [N, T] bool, the tokens that are no padding.
             mask: [N, T] bool, the sampled tokens.
+            device: where the model is; by default where the tokens are.
 
         Raises:
             ValueError: a row begins with a sampled token.
@@ -57,6 +61,8 @@ class Sequences:
         >>> found.ids[0, :4].tolist(), found.lengths, found.prompts
         ([5, 6, 7, 8], [2], [2])
         """
+        device = tokens.device if device is None else device
+        tokens, attention, mask = tokens.cpu(), attention.cpu(), mask.cpu()
         columns = torch.argsort(~attention, dim=1, stable=True)
         ids, sampled = tokens.gather(1, columns), mask.gather(1, columns)
         if sampled[:, :1].any():
@@ -64,10 +70,10 @@ class Sequences:
                 "The first token of a row counts as sampled, but nothing comes before it. A prompt "
                 "needs at least one token."
             )
-        place = torch.arange(tokens.shape[1], device=tokens.device)
+        place = torch.arange(tokens.shape[1])
         lengths = (place * sampled).amax(1).tolist() if tokens.shape[1] else [0] * len(tokens)
         prompts = sampled.int().argmax(1).tolist() if tokens.shape[1] else [0] * len(tokens)
-        return cls(ids, sampled, columns, lengths, prompts)
+        return cls(ids, sampled, columns, lengths, prompts, device)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -90,6 +96,10 @@ class Sequences:
         """Numbers of the sequences [M], and the place in each [M] from which a sampled token is predicted."""
         sequence, step = self.sampled[:, 1:].nonzero(as_tuple=True)
         return sequence, step
+
+    def there(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Tensors of the CPU on the device of the model, without waiting for it."""
+        return tuple(x.to(self.device, non_blocking=True) for x in tensors)
 
 
 class ForwardPass(Protocol):
@@ -118,7 +128,12 @@ class ForwardPass(Protocol):
 
 
 def hidden_before(
-    decoder: Any, forward_pass: ForwardPass, tokens: Tensor, attention: Tensor, mask: Tensor
+    decoder: Any,
+    forward_pass: ForwardPass,
+    tokens: Tensor,
+    attention: Tensor,
+    mask: Tensor,
+    device: torch.device | None = None,
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """The hidden states that the sampled tokens are predicted from, differentiable.
 
@@ -128,16 +143,19 @@ def hidden_before(
         tokens: [N, T] int64.
         attention: [N, T] bool, the tokens that are no padding.
         mask: [N, T] bool, the sampled tokens; at least one in each row.
+        device: where the model is; by default where the tokens are. With tokens, attention and mask on the CPU nothing
+            here waits for it.
 
     Returns:
-        Rows and columns [M] of the sampled tokens, and the hidden states [M, H].
+        Rows and columns [M] of the sampled tokens, and the hidden states [M, H], on the device.
 
     Raises:
         ValueError: a row begins with a sampled token.
     """
-    sequences = Sequences.of(tokens, attention, mask)
+    sequences = Sequences.of(tokens, attention, mask, device)
     sequence, step = sequences.before_sampled()
-    return (sequence, sequences.columns[sequence, step + 1]), forward_pass.hidden(decoder, sequences)
+    row, column = sequences.there(sequence, sequences.columns[sequence, step + 1])
+    return (row, column), forward_pass.hidden(decoder, sequences)
 
 
 class Padded:
@@ -261,9 +279,8 @@ class Layout:
 
 def _read(decoder: Any, sequences: Sequences, layout: Layout) -> Tensor:
     """The hidden states [M, H] before sampled tokens, of sequences laid out in rows."""
-    device = sequences.ids.device
-    row, begin, lengths = torch.tensor([layout.row, layout.begin, sequences.lengths], device=device)
-    inside = torch.arange(sequences.ids.shape[1], device=device) < lengths[:, None]
+    row, begin, lengths = torch.tensor([layout.row, layout.begin, sequences.lengths])
+    inside = torch.arange(sequences.ids.shape[1]) < lengths[:, None]
     sequence, step = inside.nonzero(as_tuple=True)
     read = sequences.ids.new_zeros((layout.rows, layout.width))
     read[row[sequence], begin[sequence] + step] = sequences.ids[sequence, step]
@@ -271,10 +288,11 @@ def _read(decoder: Any, sequences: Sequences, layout: Layout) -> Tensor:
     first[row, begin] = begin
     # What pads a row's end counts on from the last sequence in it, so that rows of one sequence each
     # look like any batch, for which there are faster kernels.
-    positions = torch.arange(layout.width, device=device) - first.cummax(1).values
-    hidden = decoder(input_ids=read, position_ids=positions, use_cache=False).last_hidden_state
+    positions = torch.arange(layout.width) - first.cummax(1).values
     sequence, step = sequences.before_sampled()
-    return hidden[row[sequence], begin[sequence] + step]
+    read, positions, row, column = sequences.there(read, positions, row[sequence], begin[sequence] + step)
+    hidden = decoder(input_ids=read, position_ids=positions, use_cache=False).last_hidden_state
+    return hidden[row, column]
 
 
 PADDED, PACKED = Padded(), Packed()

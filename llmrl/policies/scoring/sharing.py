@@ -45,22 +45,25 @@ class Shared:
                 "gradient_checkpointing=True to Policy.from_pretrained, or share_prompts=False to the policy."
             )
         cache = DynamicCache(config=decoder.config)
-        places = torch.arange(sequences.width, device=which.device)
+        sequence, step = sequences.before_sampled()
+        ids, places = sequences.ids[:, prefix : sequences.width], torch.arange(sequences.width)
+        begins, which, ids, places, sequence, step = sequences.there(
+            begins, which, ids, places, sequence, step - prefix
+        )
         decoder(
             input_ids=begins,
             position_ids=places[:prefix].expand(len(begins), -1),
             past_key_values=cache,
             use_cache=True,
         )
-        cache.reorder_cache(which)
+        cache.reorder_cache(which)  # type: ignore[arg-type]
         rest = decoder(
-            input_ids=sequences.ids[:, prefix : sequences.width],
+            input_ids=ids,
             position_ids=places[prefix:].expand(len(sequences), -1),
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        sequence, step = sequences.before_sampled()
-        return rest[sequence, step - prefix]
+        return rest[sequence, step]
 
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
         """Those of one prompt together, or those of one length, whichever is less to read."""

@@ -169,7 +169,7 @@ def _list(node: Node, do: Algebra) -> Answer:
     items, joiners = node.args
     if not items:
         raise Unreadable("nothing is there")
-    if (family := _family(items, do)) is not None:
+    if set(joiners) == {","} and (family := _family(items, do)) is not None:
         return family
     built = _items(items, do)
     joiner = next((sign for sign in ("lor", "or") if sign in joiners), None)

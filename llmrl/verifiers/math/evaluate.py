@@ -144,7 +144,7 @@ def _large_power(node: Node) -> bool:
     if node.kind != "pow":
         return False
     base, exponent = node.args
-    return base.kind == exponent.kind == "num" and base.args[0] > 1 and exponent.args[0] >= 20
+    return base.kind == exponent.kind == "num" and base.args[0] > 1 and exponent.args[0] >= 5
 
 
 def is_rounding(exact: Node, rounded: Node, do: Algebra) -> bool:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -60,28 +60,41 @@ _BARE_BOX = re.compile(r"\\boxed\s{0,4}([-+]?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
 _ESCAPED_END = re.compile(r"\\boxed\s{0,4}\{([^{}\\]{1,200})\\\}(?![^{}]*\\boxed)")
 """A box whose closing brace has a backslash by mistake."""
+_REASONS = re.compile(r"\b(?:so|then|thus|hence|therefore|because|since|gives?|implies)\b", re.IGNORECASE)
+_UNSURE = re.compile(r"[^\n.!?]{1,60}\?\s*(?:no\b|not\b|$)", re.IGNORECASE)
+_ANSWER_DENIED = re.compile(
+    r"\banswers?\s{0,4}(?:is|:)\s{0,4}[^\s.!?][^\n.!?]{0,40}(?:\?|\s(?:is|was)\s+(?:wrong|incorrect|false|not\b))"
+    r"|\b(?:not\s+true|false|wrong|incorrect)\s+(?:that|to\s+\w+)\s[^\n.!?]{0,40}\banswer\b",
+    re.IGNORECASE,
+)
+_ENDS_WITH_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}$")
 _EMPTY = re.compile(r"(?:[\s$~{}]|\\(?:[,;:! \\]|quad))*")
 _WRONG = (
     r"(?:wrong|incorrect|false|mistaken|invalid|(?:a|an|my)\s+(?:mistake|error)"
     r"|not\s+(?:\w+\s+){0,2}(?:right|correct|true|valid))"
 )
+_MISTAKEN = r"(?:wrong|incorrect|mistaken|(?:a|an|my)\s+(?:mistake|error)|not\s+(?:\w+\s+)?(?:right|correct))"
 _DENIES = re.compile(
-    r"(?:\b(?:not|never|cannot\s+be|rather\s+than|instead\s+of|other\s+than)|n['’]t(?:\s+be)?)"
+    r"(?:\b(?:not|never|cannot\s+be|rather\s+than|instead\s+of)|n['’]t(?:\s+be)?)"
     r"(?:\s+(?:equal(?:\s+to)?|exactly|simply|just|be))?[\s:$*(\\\[]*$"
-    r"|\b(?:wrong|incorrect|false|mistake)\s+(?:to|that)\b[^.!?\n]*$",
+    r"|\b(?:wrong|incorrect|false|mistake|not\s+true)\s+(?:to|that)\b[^.!?\n]*$"
+    r"|\b(?:suppose|assume|assuming|imagine)(?:\s+that)?(?:\s+\w+){0,4}[\s:$=(]*$"
+    r"|\bif\s+(?:the\s+|our\s+)?(?:\w+\s+)?answer\s+(?:is|were|was|had\s+been)[\s:$(]*$",
     re.IGNORECASE,
 )
 """What stands before an answer that is denied."""
 _TAKES_BACK = re.compile(
     rf"[\s$*.,;:)\]\\]*(?:\?\s*(?:no|not)\b|(?:(?:which|that|this|it)\s+)?"
     rf"(?:(?:is|was|are|would\s+be|must\s+be|may\s+be|seems|looks)\s+(?:(?:also|clearly|obviously|actually|probably)\s+)?"
-    rf"(?:{_WRONG}|not\b(?!\s+(?:only|hard|difficult|surprising))|n['’]t\b)|(?:isn|wasn|can|couldn)['’]t\b|cannot\b|fails\b))",
+    rf"(?:{_WRONG}|(?:not|n['’]t)(?:\s+(?:the|my|a|an)\s+(?:\w+\s+)?(?:answers?|solutions?|value|result)\b|\s+(?:possible|it|so)\b"
+    r"|\s*[.,;!]|\s*$))|(?:isn|wasn)['’]t\s+(?:the\s+)?(?:\w+\s+)?(?:answer|right|correct)|(?:cannot|can['’]t)\s+be\b|fails\b))",
     re.IGNORECASE,
 )
 """What follows an answer and says that it is none: "is incorrect"."""
 _RETRACTS = re.compile(
-    rf"\b(?:(?:that|this|it|which|answer|result|above|i)(?:\s+(?:is|was|am|were|must\s+be|seems)|['’](?:s|m))\s+"
-    rf"(?:(?:also|clearly|actually|completely|probably|all)\s+)?{_WRONG}\b|(?:this|that|it|the\s+above)(?:\s+is|['’]s)\s+not\s+the\b"
+    rf"\b(?:(?:that|this|it|answer|result|above|i)(?:\s+(?:is|was|am|were|must\s+be|seems)|['’](?:s|m))\s+"
+    rf"(?:(?:also|clearly|actually|completely|probably|all)\s+)?{_MISTAKEN}\b"
+    r"|(?:this|that|it|the\s+above)(?:\s+is|['’]s)\s+not\s+the\s+(?:\w+\s+)?(?:answer|solution|value|result)\b"
     r"|(?:made|is|was|contains|be)\s+(?:a|an|some)\s+(?:\w+\s+)?(?:mistake|error|slip)"
     r"|(?:scratch|ignore|disregard|forget)\s+(?:that|this|the)\b|i\s+(?:take\s+(?:that|it)\s+back|misread|miscalculated)"
     r"|(?:wait|oops|hmm|no|sorry)\W{1,4}(?:\w+\W+){0,4}?(?:wrong|incorrect|mistake|error|not\s+right))",
@@ -89,7 +102,7 @@ _RETRACTS = re.compile(
 )
 """What takes an earlier answer back without giving another."""
 _CORRECTS = re.compile(
-    r"(?:(?:^|[\n.!?:;,(])[\s*#>_]{0,6}(?:so\s+|thus\s+|therefore,?\s+|hence\s+|correction:?\s+|sorry,?\s+|and\s+)?"
+    r"(?:(?:^|[\n.!?:;,(])[\s*#>_]{0,6}(?:[A-Za-z]+[,:]?\s+){0,2}"
     r"(?:the\s+)?(?:(?:final|correct|right|actual|true|real)\s+){0,2}answers?\b[*\s]{0,4}"
     r"(?:\s(?:is|should\s+be|must\s+be)\b[\s:]{0,4}|[:：])|\bcorrection\b[:\s]{1,4})[\s*:]{0,6}"
     r"(?=[-+$\d]|\\[(\[]|\(?[A-J]\)?(?:[\s.*)]|$))",
@@ -122,7 +135,7 @@ _PHRASE = re.compile(
 )
 _NOT_CHOSEN = re.compile(r"\b(?:not|wrong|incorrect|or|eliminate|exclude|rule)\b|n['’]t\b|错|不", re.IGNORECASE)
 _NOT = re.compile(r"[\s*]{0,4}(?:not\b|n't\b|never\b|unclear|unknown)", re.IGNORECASE)
-_LEAD = re.compile(r"[\s:：*_\"'“”`=]{0,20}")
+_LEAD = re.compile(r"[\s:：*_\"'“”`=}]{0,20}")
 _MATH = re.compile(
     r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\\\n])+?)\$|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\]",
     re.DOTALL,
@@ -136,6 +149,7 @@ _STATES = re.compile(r"[=<>]|\\(?:[lg]eq?|neq?|in|approx)(?![A-Za-z])")
 _ITEM = re.compile(rf"{_MATH.pattern}|{_NUMBER.pattern}", re.DOTALL)
 _ALTERNATIVE = re.compile(
     r"(?:\b(?:or|either|maybe|perhaps|not|possibly|neither|nor|(?:could|may|might)\s+be|exceeds?|between"
+    r"|times|plus|minus|over|(?:divided|multiplied)\s+by|out\s+of"
     r"|(?:more|less|fewer|greater|larger|smaller)\s+than|between\s+\S{1,10}\s+and|from\s+\S{1,10}\s+to)\b"
     r"|(?:\b(?:not|never|cannot)\b|n['’]t\b)(?:\s+(?:be|equal|to|the|answer|it|is|that|think|believe|exactly))*"
     r"|±|\\pm|或|ou\b)"
@@ -226,15 +240,18 @@ def find_answer(response: str) -> list[Found]:
     special = _SPECIAL.search(text)
     if special and special.start() > 0:
         text = text[: special.start()]
-    text = _BOX_TAGS.sub(lambda m: r"\boxed{" if m.group(1) == "begin" else "}", text)
-    if _OPEN_BOX.search(text):
-        if not _cut_off(text):
-            return _boxed(text)
+    if "_of_box|>" in text:
+        text = _BOX_TAGS.sub(lambda m: r"\boxed{" if m.group(1) == "begin" else "}", text)
+    if (opened := _last(_OPEN_BOX, text)) is not None:
+        closed = list(_closed(text))
+        if any(box[0] == opened.start() for box in closed) and not _ENDS_WITH_BOX.search(text[-20:]):
+            return _boxed(text, _outermost(closed))
         escaped = _last(_ESCAPED_END, text)
         return [Found(escaped.group(1).strip(), "boxed")] if escaped else []
     if (bare := _last(_BARE_BOX, text)) is not None:
         return [Found(bare.group(1), "boxed")]
-    return _announced(text) or _chosen(text) or ([] if _GIVES_UP.search(text) else _loose(text))
+    found = _announced(text) or _chosen(text)
+    return found or ([] if _GIVES_UP.search(text) or _ANSWER_DENIED.search(text) else _loose(text))
 
 
 def boxes(text: str) -> list[tuple[int, int, int]]:
@@ -243,8 +260,12 @@ def boxes(text: str) -> list[tuple[int, int, int]]:
     >>> [r"\boxed{\boxed{1}} \boxed{2"[a:b] for _, a, b in boxes(r"\boxed{\boxed{1}} \boxed{2")]
     ['\\boxed{1}']
     """
+    return _outermost(_closed(text))
+
+
+def _outermost(closed: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     outermost: list[tuple[int, int, int]] = []
-    for box in _closed(text):
+    for box in closed:
         while outermost and outermost[-1][0] > box[0]:
             outermost.pop()  # inside this one
         outermost.append(box)
@@ -264,21 +285,14 @@ def _closed(text: str) -> Iterator[tuple[int, int, int]]:
             yield *box, match.start()
 
 
-def _cut_off(text: str) -> bool:
-    """Whether the response ends inside its box."""
-    last = _last(_OPEN_BOX, text)
-    return last is not None and not any(box[0] == last.start() for box in _closed(text))
-
-
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     """The last place where a pattern matches, without keeping the others."""
     found = deque(pattern.finditer(text), maxlen=1)
     return found[0] if found else None
 
 
-def _boxed(text: str) -> list[Found]:
+def _boxed(text: str, found: list[tuple[int, int, int]]) -> list[Found]:
     """The last box with those joined to it; what is announced after it instead; nothing if it is taken back."""
-    found = boxes(text)
     if not found or _EMPTY.fullmatch(text, found[-1][1], found[-1][2]):
         return []
     before, after = text[max(0, found[-1][0] - 200) : found[-1][0]], text[found[-1][2] + 1 :][:20_000]
@@ -322,7 +336,15 @@ def _unbox(content: str) -> str:
 def _announced(text: str) -> list[Found]:
     """The last announcement that has something after it."""
     places = [_after_phrase(text), _after_hashes(text), _in_answer_tag(text)]
-    return max(places, key=lambda place: place[0])[1]
+    start, found = max(places, key=lambda place: place[0])
+    return [] if found and _taken_back(text[start:][:20_000], found) else found
+
+
+def _taken_back(tail: str, found: list[Found]) -> bool:
+    """Whether the text behind an announced answer denies it: "Answer: 6 is wrong.", "The answer is 6? No."."""
+    if _RETRACTS.search(tail) or _UNSURE.match(tail):
+        return True
+    return any(_TAKES_BACK.match(tail, len(reading.text)) for reading in found if tail.startswith(reading.text))
 
 
 def _after_phrase(text: str) -> tuple[int, list[Found]]:
@@ -411,7 +433,7 @@ def _loose(text: str) -> list[Found]:
 def _is_prose(text: str) -> bool:
     """Whether words stand around a formula, which then is the answer without them."""
     outside = _MATH.sub(" ", text)
-    return outside != text and re.search(r"[A-Za-z]{4,}", outside) is not None
+    return _REASONS.search(outside) is not None or (outside != text and re.search(r"[A-Za-z]{4,}", outside) is not None)
 
 
 def _last_of(text: str) -> Iterator[Found]:

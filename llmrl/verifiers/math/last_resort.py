@@ -11,8 +11,8 @@ from typing import Any
 import sympy
 from math_verify import parse, verify
 
-DIGITS = 40
-AGREEMENT = sympy.Float("1e-20", DIGITS)
+DIGITS = 25
+AGREEMENT = sympy.Float("1e-18", DIGITS)
 """How far two values may be apart, relative to their size."""
 
 

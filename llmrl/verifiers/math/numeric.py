@@ -7,6 +7,7 @@ more, at several random points.  No value is ever compared at the precision of a
 from __future__ import annotations
 
 import random
+import threading
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +18,20 @@ DIGITS = (60, 120)
 POINTS = 3
 MAX_MAGNITUDE = 10**5
 """Exponents and arguments beyond this are not worked out."""
+
+
+_LOCAL = threading.local()
+
+
+def _context(digits: int) -> Any:
+    """This thread's own numbers, so that nothing else sees their precision; making them takes a millisecond."""
+    from mpmath.ctx_mp import MPContext
+
+    context = getattr(_LOCAL, "context", None)
+    if context is None:
+        context = _LOCAL.context = MPContext()
+    context.dps = digits
+    return context
 
 
 class Unknown(ArithmeticError):
@@ -33,15 +48,12 @@ def agree(do: Algebra, a: Value, b: Value) -> bool:
     >>> agree(do, nested, do.plus(number(1), do.power(number(2), half)))
     True
     """
-    from mpmath.ctx_mp import MPContext
-
     chance = random.Random(20_250)
     symbols = sorted(_symbols(do, a) | _symbols(do, b))
     for turn in range(2 * POINTS if symbols else 1):
         point = {name: _chosen(chance, turn) for name in symbols}
         for digits in DIGITS:
-            context = MPContext()
-            context.dps = digits + 30
+            context = _context(digits + 30)
             try:
                 evaluation = Evaluation(do, context, point)
                 x, y = (evaluation.value(v) for v in (a, b))
@@ -63,12 +75,9 @@ def within(do: Algebra, value: Value, target: Fraction, distance: Fraction) -> b
     >>> within(Algebra(), single(PI), Fraction(22, 7), Fraction(1, 500))
     True
     """
-    from mpmath.ctx_mp import MPContext
-
     if _symbols(do, value):
         return False
-    context = MPContext()
-    context.dps = 60
+    context = _context(60)
     evaluation = Evaluation(do, context, {})
     try:
         gap = evaluation.value(value) - context.mpf(target.numerator) / target.denominator
@@ -84,10 +93,7 @@ def approximate(do: Algebra, value: Value) -> float | None:
     >>> round(approximate(Algebra(), single(PI)), 3), approximate(Algebra(), single(IMAGINARY))
     (3.142, None)
     """
-    from mpmath.ctx_mp import MPContext
-
-    context = MPContext()
-    context.dps = 40
+    context = _context(40)
     try:
         number = Evaluation(do, context, {}).value(value)
         real = context.isfinite(number) and not abs(getattr(number, "imag", 0))

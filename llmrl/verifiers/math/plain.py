@@ -12,8 +12,9 @@ _NAMES = (
     r"|inf|infinity|theta|alpha|beta|choose|binom|floor|ceil|abs|det"
 )
 _PIECE = re.compile(
-    rf"\s+|\\[A-Za-z]+|\\.|(?:{_NAMES})(?![A-Za-z])|(?<![^\W\d_])(?:[A-Za-z]|[A-Z]{{2}})(?![^\W\d_])"
-    r"|(?<=\d):(?=\d)|[,;.](?=\s*[-−+(\[{\d.π√])|[-−+*/^=<>≤≥≠≈±∓×·÷√π∞!⇒→°%'’|_$(){}\[\]\d½⅓⅔¼¾⅕⅛²³¹⁰⁴-⁹⁻⁺ⁿ∪∩∈]",
+    rf"(?<=\d)(?::| : )(?=\d)|\s+|\\[A-Za-z]+|\\.|(?:{_NAMES})(?![A-Za-z])"
+    r"|(?<![^\W\d_])(?:[A-Za-z]|[A-Z]{2})(?![^\W\d_])"
+    r"|[,;.](?=\s*[-−+(\[{\d.π√])|[-−+*/^=<>≤≥≠≈±∓×·÷√π∞!⇒→°%'’|_$(){}\[\]\d½⅓⅔¼¾⅕⅛²³¹⁰⁴-⁹⁻⁺ⁿ∪∩∈]",
 )
 _ARTICLES = re.compile(
     r"(?:[aAI]|is|as|if|of|to|in|on|at|by|an|so|be|no|do|we|it|or|us|am|he|my|me|up|go|Is|As|If|So|We|It|In|An|By)$"

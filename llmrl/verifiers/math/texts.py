@@ -42,6 +42,9 @@ _FAMILY = re.compile(
 _NO_DECIMAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)|,\d{3}(?!\d)|\d,\d+,|[()\[\]{}]")
 _RUPEES = re.compile(r"(?<![A-Za-z])Rs\.?\s*(?=\d)")
 _DIGITS_IN_BASE = re.compile(r"(\d[0-9A-F]*[A-F][0-9A-F]*)_\{?(1[1-9]|2\d|3[0-6])\}?")
+_STYLED_WORD = re.compile(rf"{STYLE}\s*\{{([^{{}}\\]*)\}}")
+MAX_REMARKED = 300
+"""Characters up to which remarks behind a formula are looked for."""
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
@@ -53,7 +56,9 @@ _MARKUP = re.compile(
 
 
 _LABEL = re.compile(rf"(?:{STYLE}\s*\{{)?\s*\(?([A-J])(?:\)[.:]?|[.:])\s*\}}?(?:[\s~]|\\[,;: ]|\\quad)*(?=[^\s}}])")
-_CHOICE = re.compile(rf"(?i:option|choice|answer)?[\s:]*\$?(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?")
+_CHOICE = re.compile(
+    rf"\$?(?:{STYLE}\s*\{{)?\s*(?i:option|choice|answer)?[\s:]*(?:{STYLE}\s*\{{)?\s*\(?([A-J])\)?\.?\s*\}}?\$?"
+)
 
 
 @functools.lru_cache(maxsize=65_536)
@@ -67,7 +72,7 @@ def readings(text: str, decimal_comma: bool = True) -> tuple[Node, ...]:
     check_size(text)
     if (date := _DATE.fullmatch(text)) is not None:
         return (Node("date", tuple(int(part) for part in date.groups() if part)),)
-    if (count := NUMBER_WORDS.get(text.lower().strip(". "))) is not None:
+    if (count := NUMBER_WORDS.get(_STYLED_WORD.sub(r"\1", text).lower().strip(". "))) is not None:
         return (integer(count),)
     trees = [parse(text)]
     if "," in text and _GROUPED.search(text) and not _THOUSANDS.fullmatch(text):
@@ -91,30 +96,42 @@ def with_decimal_commas(text: str) -> tuple[Node, ...]:
     return readings(text.replace(",", "."))
 
 
+@functools.lru_cache(maxsize=8_192)
 def clean(text: str) -> str:
     """Plain LaTeX without the markup around it.
 
     >>> clean("**5**"), clean("]4, 5[")
     ('5', '(4, 5)')
     """
-    text = to_latex(text).strip()
+    text = " ".join(to_latex(text).split())
     while text.startswith("**") and text.endswith("**") and len(text) > 4:
         text = text[2:-2].strip()
     if (inside := _LISTED.fullmatch(text)) is not None:
         text = inside.group(1)
     while text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1].rstrip()
-    text = _RUPEES.sub(r"\\rupee ", text)
+    if "Rs" in text:
+        text = _RUPEES.sub(r"\\rupee ", text)
     if (based := _DIGITS_IN_BASE.fullmatch(text)) is not None:
         text = rf"\text{{{based.group(1)}}}_{{{based.group(2)}}}"
-    text = _IS_ANSWER.sub("", text)
-    text = _FOR_ALL.sub("", text)
-    text = _ABOUT.sub(r" \\approx \1", text)
-    text = _FAMILY.sub(r", \1 \\in \\mathbb{\2}", text)
+    if len(text) <= MAX_REMARKED:
+        text = _without_remarks(text)
     if open_end := _OPEN_END.fullmatch(text):
         opening = "(" if open_end.group(1) == "]" else "["
         return f"{opening}{open_end.group(2)})"
     return text.strip("`")
+
+
+def _without_remarks(text: str) -> str:
+    """Without what is said behind a formula: that it is the answer, how large it is, of which values it holds."""
+    text = _IS_ANSWER.sub("", text)
+    if "for " in text:
+        text = _FOR_ALL.sub("", text)
+    if "(" in text:
+        text = _ABOUT.sub(r" \\approx \1", text)
+    if "\\in" in text:
+        text = _FAMILY.sub(r", \1 \\in \\mathbb{\2}", text)
+    return text
 
 
 def choice(text: str) -> str | None:

@@ -26,10 +26,14 @@ from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
 from llmrl.verifiers.math.parsing.tree import Node, unworked
 from llmrl.verifiers.math.rules import GradingRules
 from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings, with_decimal_commas
-from llmrl.verifiers.pool import WorkerPool
+from llmrl.verifiers.pool import Outcome, WorkerPool
 from llmrl.verifiers.verdict import Verdict
 
 DEFAULT = GradingRules()
+SPARED = 20
+"""How many answers may run out of time without counting as wrong, ..."""
+SPARED_SHARE = 0.01
+"""... and how many more of all that were graded."""
 LOOSE = ("bare", "bold", "math", "number")
 """Rules of extraction that no word of the response backs: what they find must not need working out."""
 
@@ -49,6 +53,10 @@ class MathVerifier:
 
     def __init__(self, rules: GradingRules = DEFAULT, *, deadline: float = 2.0, workers: int = 2) -> None:
         self.rules = rules
+        self.graded = 0
+        """Responses that were graded."""
+        self.timeouts = 0
+        """Those that a worker had no time for."""
         self.pool = WorkerPool("llmrl.verifiers.math.last_resort:equivalent", size=workers, deadline=deadline)
 
     def __call__(self, responses: Sequence[str], golds: Sequence[str]) -> list[Verdict]:
@@ -57,6 +65,7 @@ class MathVerifier:
             raise ValueError(
                 f"Each response needs one gold answer, got {len(responses)} responses and {len(golds)} gold answers."
             )
+        self.prepare(golds)
         verdicts: list[Verdict | None] = []
         waiting: list[tuple[int, Found, str]] = []
         for place, (response, gold) in enumerate(zip(responses, golds, strict=True)):
@@ -66,11 +75,31 @@ class MathVerifier:
                 waiting.append((place, found, gold))
         outcomes = self.pool.run([(found.text, gold) for _, found, gold in waiting])
         for (place, found, _), outcome in zip(waiting, outcomes, strict=True):
-            if outcome.status == "done":
-                verdicts[place] = _verdict(outcome.value, found)
-            else:
-                verdicts[place] = Verdict(0.0, outcome.status, *found, detail=outcome.detail)
+            verdicts[place] = self._outcome(outcome, found)
+        self.graded += len(verdicts)
         return [verdict for verdict in verdicts if verdict is not None]
+
+    def _outcome(self, outcome: Outcome, found: Found) -> Verdict:
+        """The verdict that a worker's outcome is.
+
+        Only where no worker could be had, or it had too little time, is a response ungraded; and few may have too
+        little, because a model could learn to write such answers.
+        """
+        if outcome.status == "done":
+            return _verdict(outcome.value, found)
+        if outcome.status == "timeout":
+            self.timeouts += 1
+            if self.timeouts > SPARED + SPARED_SHARE * self.graded:
+                return _verdict(False, found, f"{outcome.detail}; too many answers have, so they count as wrong")
+            return Verdict(0.0, "timeout", *found, detail=outcome.detail)
+        if outcome.began:
+            return _verdict(False, found, outcome.detail)
+        return Verdict(0.0, "error", *found, detail=outcome.detail)
+
+    def prepare(self, golds: Sequence[str]) -> None:
+        """Start a worker, without waiting for it, if one of these gold answers may need it."""
+        if any(map(may_need_worker, golds)):
+            self.pool.start()
 
     def same(self, first: str, second: str) -> bool:
         r"""Whether two answers are equal, where neither is known to be right: for majority votes.
@@ -126,6 +155,23 @@ def check_gold(gold: str) -> str | None:
 
 
 @functools.lru_cache(maxsize=65_536)
+def may_need_worker(gold: str) -> bool:
+    r"""Whether a gold answer is in a notation that the parser does not know, or nothing here works it out.
+
+    >>> may_need_worker(r"\sum_{k=1}^9 k"), may_need_worker(r"\frac12")
+    (True, False)
+    """
+    if plain_number(gold) is not None:
+        return False
+    try:
+        return unworked(readings(gold)[0])
+    except Unreadable:
+        return bare_words(gold) is None
+    except TooMuch:
+        return False
+
+
+@functools.lru_cache(maxsize=65_536)
 def _check_gold(gold: str) -> str | None:
     try:
         trees = readings(gold)
@@ -152,7 +198,7 @@ def _verdict(right: bool, found: Found, detail: str | None = None) -> Verdict:
 
 _CALCULATED = re.compile(r"[\d+*/!|<>=-]")
 """What words do not hold, so that a formula which cannot be read equals no other by its letters."""
-_NAMES_CHOICE = re.compile(r"\s*(?:option|choice)\b", re.IGNORECASE)
+_NAMES_CHOICE = re.compile(r"[\s$]*(?:\\text\w*\s?\{\s*)?(?:option|choice)\b", re.IGNORECASE)
 _OTHER_CHOICE = re.compile(r"\b(?:or|and)\b|\b[A-J]\b")
 
 

@@ -273,6 +273,7 @@ def read(of: Sequences, part: list[int]) -> int:
         of.columns[part],
         [of.lengths[i] for i in part],
         [of.prompts[i] for i in part],
+        of.device,
     )
     tokens = 0
 

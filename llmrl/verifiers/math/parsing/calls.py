@@ -23,6 +23,8 @@ def function(p: Parser, name: str) -> Node:
     """
     if name in ROOTS or name == "root":
         return _root(p, name)
+    if p.peek().text == "=":
+        return Node("sym", (name,))  # "min = 5" names what is 5
     exponent = base = None
     for _ in range(2):
         if p.accept("^"):

@@ -124,21 +124,33 @@ def tokens(text: str, *, thousands: bool) -> list[Token]:
 
 def _plain_notation(text: str) -> str:
     """The text with one notation for each of: line ends, brackets, blanks, digit groups, times of the day."""
-    text = _DROP.sub(" ", _NEWLINE.sub(r" \\newline ", text))
+    if "\\" in text:
+        text = _DROP.sub(" ", _NEWLINE.sub(r" \\newline ", text))
     text = text.replace("{:}", ":")
-    text = _BRACES.sub(lambda m: _BRACE_NAMES[m.group()[1:]], text)
-    text = _HALF.sub(lambda m: rf"\time{m.group(1).lower()}m ", text)
-    text = _CONVERTED.sub(r"\\frac{\1}{\2}", text)  # how converters write a mixed number
-    text = _GLUE.sub("", text)
+    if "brac" in text:
+        text = _BRACES.sub(lambda m: _BRACE_NAMES[m.group()[1:]], text)
+    if "m" in text or "M" in text:
+        text = _HALF.sub(lambda m: rf"\time{m.group(1).lower()}m ", text)
+    if "((" in text:
+        text = _CONVERTED.sub(r"\\frac{\1}{\2}", text)  # how converters write a mixed number
+    if "," in text:
+        text = _GLUE.sub("", text)
     text = _THIN.sub(lambda m: re.sub(r"\D", "", m.group()), text)
-    text = _DECIMAL_COMMA.sub(".", text)
-    text = _EMPTY_GROUP.sub(lambda m: m.group() if m.group(1) else " ", text)
+    if "{,}" in text:
+        text = _DECIMAL_COMMA.sub(".", text)
+    if "{}" in text or "{ " in text:
+        text = _EMPTY_GROUP.sub(lambda m: m.group() if m.group(1) else " ", text)
     text = text.replace("\\&", ",")
-    text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
-    text = _ROMAN_POWER.sub(r"\\text{\1}\\text{/\2}^{\3}", text)
-    text = _ARC.sub(_degrees, text)
-    text = _TIMES_TEN.sub(r"\\times ", text)
-    text = _NEGATED.sub(lambda m: r"\ne " if m.group(1) == "=" else r"\notin ", text)
+    if "C" in text:
+        text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    if "/" in text:
+        text = _ROMAN_POWER.sub(r"\\text{\1}\\text{/\2}^{\3}", text)
+    if "circ" in text:
+        text = _ARC.sub(_degrees, text)
+    if "10" in text:
+        text = _TIMES_TEN.sub(r"\\times ", text)
+    if "\\not" in text:
+        text = _NEGATED.sub(lambda m: r"\ne " if m.group(1) == "=" else r"\notin ", text)
     return _SPACE.sub(" ", text)
 
 

@@ -171,7 +171,7 @@ def name(node: Node) -> str | None:
         if node.args[0] in FUNCTIONS:
             return str(node)
         inner = node.args[1]
-        return f"{node.args[0]}()" if all(part.kind == "sym" for part in inner) else f"{node.args[0]}{inner}"
+        return f"{node.args[0]}()" if all(map(_variable, inner)) else f"{node.args[0]}{inner}"
     if node.kind == "div" and all(part.kind == "word" for part in node.args):
         return str(node)
     if node.kind in ("mul", "ratio", "pow") and name_like(node) and not plain(node):
@@ -179,6 +179,10 @@ def name(node: Node) -> str | None:
     if node.kind == "tuple" and all(part.kind in ("sym", "const") for part in node.args[0]):
         return "()"
     return "" if name_like(node) and not plain(node) else None
+
+
+def _variable(node: Node) -> bool:
+    return node.kind == "sym" and node.args[0].islower()
 
 
 # Bound variables
@@ -194,6 +198,8 @@ def rename(part: Any, names: dict[str, str]) -> Any:
         return tuple(rename(inner, names) for inner in part) if isinstance(part, tuple) else part
     if part.kind == "sym":
         return Node("sym", (names.get(part.args[0], part.args[0]),))
+    if part == Node("const", ("i",)) and "i" in names:
+        return Node("sym", (names["i"],))
     if part.kind == "word":
         letters = rename(part.args[1], names)
         return part if letters == part.args[1] else Node("word", ("*", letters))
