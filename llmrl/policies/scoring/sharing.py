@@ -107,7 +107,7 @@ def gather_for_cache(layers: Sequence[torch.nn.Module], gather: Callable[[torch.
         )
 
 
-def _beginnings(sequences: Sequences) -> tuple[Tensor, torch.LongTensor] | None:
+def _beginnings(sequences: Sequences) -> tuple[Tensor, Tensor] | None:
     """The different beginnings [B, P] and which one each sequence has [N]; None where that would save too little."""
     prefix = min(sequences.prompts) - 1
     # Not even with one beginning?
