@@ -33,7 +33,7 @@ from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.envs.math import math_problems
-from llmrl.envs.problems import Problem
+from llmrl.envs.problems import Problem, ProblemOptions
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import TextVectorEnv, vector_of
 from llmrl.rollouts.batch import Batch
@@ -129,7 +129,7 @@ def digits(response: str) -> float:
 
 def problem(index: int) -> str:
     """The text of a prompt."""
-    return math_problems("generated", "train", levels=(1, 2))[index].problem
+    return math_problems(ProblemOptions(source="generated", levels=(1, 2)))[index].problem
 
 
 class _Prompts:

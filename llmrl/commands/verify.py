@@ -6,7 +6,6 @@ How an answer is graded is the verifier's matter; this reads rows, counts verdic
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,10 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from llmrl.envs.files import COLUMNS, DataError, files_of_split, last_box, rows
+from llmrl.envs.columns import COLUMNS, WORKED, last_box
+from llmrl.envs.files import files_of_split
+from llmrl.envs.tables import DataError, rows
+from llmrl.evaluation.estimators import wilson
 from llmrl.registry import suggest
 from llmrl.terminal import Terminal
 from llmrl.verifiers import STATUSES, Verdict, Verifier, check_gold, verifier
@@ -162,21 +164,6 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-def wilson(count: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The score interval of a share: closed form, and honest where all or none are counted.
-
-    Rows are taken as independent; with several responses to each problem it is too narrow.
-    Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209.
-
-    >>> [round(bound, 4) for bound in wilson(50, 50)]
-    [0.9287, 1.0]
-    """
-    share, square = count / total, z * z
-    centre = (share + square / (2 * total)) / (1 + square / total)
-    half = z / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def _audit(
     options: VerifyOptions,
     auditor: str,
@@ -254,7 +241,7 @@ def _places(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 
 def _gold(row: Mapping[str, Any], column: str | None, place: str) -> str:
     if column is None:
-        column = next((name for name in COLUMNS["answer"] if name in row), None)
+        column = next((name for name in COLUMNS["answer"] if name in row and name not in WORKED), None)
     if column is None and isinstance(solution := row.get("solution"), str):
         return last_box(solution) or ""
     # GSM8K keeps the working and the answer in one column.

@@ -15,6 +15,7 @@ _ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
             *("Minerva", "OlympiadBench", "HMMT25"),
         )
     },
+    "llmrl/Data-v0": ("llmrl.envs.data:DataEnv", {}),
     "llmrl/Countdown-v0": ("llmrl.envs.countdown:CountdownEnv", {}),
     "llmrl/MathRetry-v0": ("llmrl.envs.turns:MathRetryEnv", {}),
     "llmrl/MathTool-v0": ("llmrl.envs.turns:MathToolEnv", {}),

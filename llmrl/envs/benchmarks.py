@@ -9,18 +9,21 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from llmrl.envs.files import SUFFIXES, DataError, FileProblems, files_of_split
+from llmrl.envs.files import FileProblems, ListedProblems, files_of_split
 from llmrl.envs.hub import HubError, hub_files
-from llmrl.envs.problems import Problems
+from llmrl.envs.problems import BadGold, BadRows, ProblemOptions
+from llmrl.envs.tables import SUFFIXES, DataError
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import vector_of
 from llmrl.registry import suggest
 
-BadGold = Literal["keep", "drop", "error"]
+PUBLIC = ("auto", "local", "hub")
+"""Sources that are the set itself."""
 log = logging.getLogger(__name__)
 
 
@@ -95,6 +98,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "olympiadbench": Benchmark(
         title="OlympiadBench",
         repo="Hothan/OlympiadBench",
+        # The open-ended mathematics in English, text alone.
         splits=_only(674, ("olympiadbench", "olympiad_bench"), "*OE_TO_maths_en_COMP*"),
     ),
     "hmmt25": Benchmark(
@@ -103,7 +107,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         splits=_only(30, ("hmmt_feb_2025", "hmmt25"), "data/train-*"),
     ),
 }
-"""OlympiadBench: the open-ended mathematics in English, text alone."""
+"""By the name in the environment's id, in small letters."""
 
 
 class BenchmarkEnv(TextEnv):
@@ -111,14 +115,15 @@ class BenchmarkEnv(TextEnv):
 
     Args:
         dataset: which set; the environment's id says it.
-        source: ``auto`` (LLMRL_DATA, then the hub), ``hub``, or the path of a file or folder.
+        source: ``auto`` (LLMRL_DATA, then the hub), ``local``, ``hub``, or the path of a file or folder.
         split: ``train`` or ``test``, of a file also ``all``; by default training problems where the
             set has them.
         subjects: which subjects; all by default.
         levels: which difficulties; all by default.
         problem_column: the column that holds the problem, where a file calls it something unusual.
-        answer_column: the column that holds the answer, likewise.
+        answer_column: the column that holds the answer, where its name is unusual.
         bad_gold: what to do with gold answers that cannot be parsed: keep, drop or error.
+        bad_rows: what to do with rows that cannot be used: error, or drop them with a warning.
         verifier: name of a verifier, or ``module:function``.
         render_mode: ``human`` or ``ansi``.
     """
@@ -134,104 +139,113 @@ class BenchmarkEnv(TextEnv):
         problem_column: str | None = None,
         answer_column: str | None = None,
         bad_gold: BadGold = "keep",
+        bad_rows: BadRows = "error",
         verifier: str = "math",
         render_mode: str | None = None,
     ) -> None:
-        problems = open_benchmark(
-            dataset,
+        options = ProblemOptions(
             source=source,
             split=split,
-            subjects=_frozen(subjects),
-            levels=_frozen(levels),
+            subjects=subjects,
+            levels=levels,
             problem_column=problem_column,
             answer_column=answer_column,
             bad_gold=bad_gold,
+            bad_rows=bad_rows,
             check=verifier == "math",
         )
-        super().__init__(problems, verifier, render_mode=render_mode)
+        problems = open_benchmark(dataset, options)
+        super().__init__(problems, verifier, source_name=problems.name, render_mode=render_mode)
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """``auto`` becomes ``local`` or ``hub``."""
+        if options.get("source", "auto") != "auto" or options.get("dataset") not in BENCHMARKS:
+            return dict(options)
+        splits = BENCHMARKS[options["dataset"]].splits.values()
+        return {**options, "source": "local" if any(map(local_file, splits)) else "hub"}
 
 
 @functools.lru_cache(maxsize=16)
-def open_benchmark(
-    dataset: str,
-    *,
-    source: str = "auto",
-    split: str | None = None,
-    subjects: tuple[str, ...] | None = None,
-    levels: tuple[int, ...] | None = None,
-    problem_column: str | None = None,
-    answer_column: str | None = None,
-    bad_gold: BadGold = "keep",
-    check: bool = True,
-) -> Problems:
+def open_benchmark(dataset: str, options: ProblemOptions) -> ListedProblems:
     """The problems of a public set, read once and shared by all environments that ask for them.
 
     Args:
         dataset: a key of :data:`BENCHMARKS`.
-        check: whether to try every gold answer on the mathematical verifier.
+        options: which of its problems. A file of a set with one split holds that split.
 
-    The others are as in :class:`BenchmarkEnv`.  A file of a set with one split holds that split.
+    Raises:
+        LookupError: there is no such set.
+        ValueError: an option has no such value.
+        DataError: its files cannot be used.
+        HubError: the hub does not give it.
     """
     if dataset not in BENCHMARKS:
         raise LookupError(f"No benchmark is called {dataset!r}. {suggest(dataset, BENCHMARKS)}")
-    if bad_gold not in ("keep", "drop", "error"):
-        raise ValueError(f"bad_gold must be keep, drop or error, got {bad_gold!r}.")
     benchmark = BENCHMARKS[dataset]
-    public = source in ("auto", "hub")
-    split = next(iter(benchmark.splits)) if split is None else split
-    if split not in benchmark.splits and (public or split != "all"):
+    split = _split(benchmark, options)
+    path, files = _files(benchmark, split, options.source)
+    from llmrl import verifiers
+
+    problems = FileProblems(
+        path,
+        split if len(benchmark.splits) > 1 else "all",
+        subjects=options.subjects,
+        levels=options.levels,
+        problem_column=options.problem_column,
+        answer_column=options.answer_column,
+        check_gold=verifiers.check_gold if options.check else None,
+        name=benchmark.repo if path == Path(benchmark.repo) else path.name,
+        files=files,
+        bad_rows=options.bad_rows,
+    )
+    _check_size(benchmark, split, options, problems)
+    if (complaint := problems.resolve_bad_golds(options.bad_gold)) is not None:
+        log.warning("%s: %s", problems, complaint)
+    return problems
+
+
+def _split(benchmark: Benchmark, options: ProblemOptions) -> str:
+    split = next(iter(benchmark.splits)) if options.split is None else options.split
+    if split not in benchmark.splits and (options.source in PUBLIC or split != "all"):
         one = len(benchmark.splits) == 1
         raise ValueError(
             f"{benchmark.title} has "
             + ("test problems alone" if one else "the splits " + ", ".join(benchmark.splits))
             + f", got split={split!r}. The split 'all' takes a file or folder as source."
         )
-    files: list[Path] | None = None
-    if public:
-        path, files = _public_files(benchmark, benchmark.splits[split], here=source == "auto")
-    else:
-        if source == "generated":
-            raise ValueError(
-                f"{benchmark.title} has no generated problems. Give source='auto', 'hub', or the path of a "
-                "file or folder."
-            )
-        path = _path(source)
-    from llmrl import verifiers
+    return split
 
-    problems = FileProblems(
-        path,
-        split if len(benchmark.splits) > 1 else "all",
-        subjects=subjects,
-        levels=levels,
-        problem_column=problem_column,
-        answer_column=answer_column,
-        check_gold=verifiers.check_gold if check else None,
-        name=benchmark.repo if path == Path(benchmark.repo) else path.name,
-        files=files,
-    )
-    if public and not (subjects or levels):
+
+def _files(benchmark: Benchmark, split: str, source: str) -> tuple[Path, list[Path] | None]:
+    """What to call the source, and its files; None: those of the split at that path."""
+    if source in PUBLIC:
+        return _public_files(benchmark, benchmark.splits[split], source)
+    if source == "generated":
+        raise ValueError(
+            f"{benchmark.title} has no generated problems. Give source='auto', 'local', 'hub', or the path of a "
+            "file or folder."
+        )
+    return _path(source), None
+
+
+def _check_size(benchmark: Benchmark, split: str, options: ProblemOptions, problems: ListedProblems) -> None:
+    """Warn where a public set does not have as many problems as it should."""
+    if options.source in PUBLIC and not (options.subjects or options.levels):
         size = benchmark.splits[split].size
         if len(problems) != size:
-            log.warning(
-                "%s %s has %d problems, but there are %s.",
-                *(benchmark.title, split, size, problems),
-            )
-    if (complaint := problems.resolve_bad_golds(bad_gold)) is not None:
-        log.warning("%s: %s", problems, complaint)
-    return problems
+            log.warning("%s %s has %d problems, but there are %s.", benchmark.title, split, size, problems)
 
 
-def _public_files(benchmark: Benchmark, where: Split, here: bool) -> tuple[Path, list[Path]]:
-    """A split's files and what to call their source.
-
-    Args:
-        benchmark: the set.
-        where: the split.
-        here: look into LLMRL_DATA before the hub.
-    """
-    local = local_file(where) if here else None
+def _public_files(benchmark: Benchmark, where: Split, source: str) -> tuple[Path, list[Path]]:
+    """A split's files and what to call their source: in LLMRL_DATA, or of the hub."""
+    local = None if source == "hub" else local_file(where)
     if local is not None:
         return local, files_of_split(local, "all")[0]
+    if source == "local":
+        raise DataError(
+            f"{benchmark.title} is not in LLMRL_DATA. {_hint(benchmark, where).removeprefix('Without the hub: ')}"
+        )
     return Path(benchmark.repo), hub_files(benchmark.repo, where.hub, _hint(benchmark, where))
 
 
@@ -258,14 +272,10 @@ def _path(source: str) -> Path:
     path = Path(source).expanduser()
     if not path.exists() and "/" not in source and "." not in source:
         raise ValueError(
-            f"There is no source {source!r}. {suggest(source, ('auto', 'generated', 'hub'))} "
+            f"There is no source {source!r}. {suggest(source, ('auto', 'generated', 'local', 'hub'))} "
             "Or give the path of a file or folder."
         )
     return path
-
-
-def _frozen(values: tuple | list | None) -> tuple | None:
-    return None if values is None else tuple(values)
 
 
 BenchmarkEnv_vector = vector_of(BenchmarkEnv)

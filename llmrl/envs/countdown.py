@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from llmrl.envs.arithmetic import BadExpression, evaluate
-from llmrl.envs.files import last_box
+from llmrl.envs.columns import last_box
 from llmrl.envs.problems import SPLITS, Problem, split_of
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import vector_of
@@ -162,7 +162,7 @@ class CountdownEnv(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         problems = CountdownProblems(split, numbers=numbers, largest=largest, target=target, seed=seed)
-        super().__init__(problems, verifier, render_mode=render_mode)
+        super().__init__(problems, verifier, source_name="generated", render_mode=render_mode)
 
 
 CountdownEnv_vector = vector_of(CountdownEnv)

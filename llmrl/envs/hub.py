@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from llmrl.envs.files import SUFFIXES
+from llmrl.envs.tables import is_data
 from llmrl.errors import UserError
 
 PATIENCE = 4.0
@@ -38,8 +38,7 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
         return sorted(
             file
             for file in folder.rglob("*")
-            if file.name.lower().endswith(SUFFIXES)
-            and any(fnmatch(file.relative_to(folder).as_posix(), p) for p in patterns)
+            if is_data(file) and any(fnmatch(file.relative_to(folder).as_posix(), p) for p in patterns)
         )
 
     try:

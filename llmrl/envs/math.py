@@ -5,14 +5,18 @@ Hendrycks' MATH where it can be had, otherwise generated problems of the same su
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
+from collections.abc import Mapping
+from typing import Any
 
-from llmrl.envs.benchmarks import BENCHMARKS, BadGold, local_file, open_benchmark
-from llmrl.envs.files import MissingPackage
+from llmrl.envs.benchmarks import BENCHMARKS, local_file, open_benchmark
+from llmrl.envs.files import ListedProblems
 from llmrl.envs.generated import GeneratedProblems
 from llmrl.envs.hub import HubError
-from llmrl.envs.problems import Problems
+from llmrl.envs.problems import BadGold, BadRows, ProblemOptions
+from llmrl.envs.tables import MissingPackage
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import vector_of
 
@@ -24,14 +28,15 @@ class MathEnv(TextEnv):
 
     Args:
         source: ``auto``: MATH from the folder LLMRL_DATA or the hub, else generated; ``generated``;
-            ``hub``; or the path of a file or folder.
+            ``local`` or ``hub``: one of the two; or the path of a file or folder.
         split: ``train`` or ``test``, which never overlap; of a file also ``all``.
         subjects: which of the seven, such as ``algebra number_theory``; all by default.
         levels: which difficulties, 1 to 5; all by default.
         seed: another seed gives other generated problems.
         problem_column: the column that holds the problem, where a file calls it something unusual.
-        answer_column: the column that holds the answer, likewise.
+        answer_column: the column that holds the answer, where its name is unusual.
         bad_gold: what to do with gold answers that cannot be parsed: keep, drop or error.
+        bad_rows: what to do with rows that cannot be used: error, or drop them with a warning.
         verifier: name of a verifier, or ``module:function``.
         render_mode: ``human`` or ``ansi``.
     """
@@ -47,65 +52,59 @@ class MathEnv(TextEnv):
         problem_column: str | None = None,
         answer_column: str | None = None,
         bad_gold: BadGold = "keep",
+        bad_rows: BadRows = "error",
         verifier: str = "math",
         render_mode: str | None = None,
     ) -> None:
-        problems = math_problems(
-            source,
-            split,
-            None if subjects is None else tuple(subjects),
-            None if levels is None else tuple(levels),
-            seed,
-            problem_column,
-            answer_column,
-            bad_gold,
-            check=verifier == "math",
-        )
-        super().__init__(problems, verifier, render_mode=render_mode)
-
-
-@functools.lru_cache(maxsize=16)
-def math_problems(
-    source: str = "auto",
-    split: str = "train",
-    subjects: tuple[str, ...] | None = None,
-    levels: tuple[int, ...] | None = None,
-    seed: int = 0,
-    problem_column: str | None = None,
-    answer_column: str | None = None,
-    bad_gold: BadGold = "keep",
-    check: bool = True,
-) -> Problems:
-    """The problems of one choice, shared by all environments that make it."""
-    if source != "generated" and not (source == "auto" and not _math_is_here()):
-        return open_benchmark(
-            "math",
+        options = ProblemOptions(
             source=source,
             split=split,
             subjects=subjects,
             levels=levels,
+            seed=seed,
             problem_column=problem_column,
             answer_column=answer_column,
             bad_gold=bad_gold,
-            check=check,
+            bad_rows=bad_rows,
+            check=verifier == "math",
         )
-    return GeneratedProblems(split, subjects, levels, seed)
+        problems = math_problems(options)
+        super().__init__(problems, verifier, source_name=problems.name, render_mode=render_mode)
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """``auto`` becomes ``local``, ``hub`` or ``generated``."""
+        return resolve_math(options)
+
+
+@functools.lru_cache(maxsize=16)
+def math_problems(options: ProblemOptions) -> ListedProblems | GeneratedProblems:
+    """The problems of one choice, shared by all environments that make it."""
+    source = math_source() if options.source == "auto" else options.source
+    if source == "generated":
+        return GeneratedProblems(options.split or "train", options.subjects, options.levels, options.seed)
+    return open_benchmark("math", dataclasses.replace(options, source=source))
+
+
+def resolve_math(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an environment that asks MATH, with the source that ``auto`` comes to."""
+    return {**options, "source": math_source()} if options.get("source", "auto") == "auto" else dict(options)
 
 
 @functools.cache
-def _math_is_here() -> bool:
-    """Whether MATH can be had; asked once, and the answer no is said once."""
+def math_source() -> str:
+    """Where MATH is: ``local`` or ``hub``; ``generated`` where it cannot be had, which is said once."""
     if local_file(BENCHMARKS["math"].splits["train"]) is not None:
-        return True
+        return "local"
     try:
-        open_benchmark("math", source="hub", split="train", check=False)
+        open_benchmark("math", ProblemOptions(source="hub", split="train", check=False))
     except (HubError, MissingPackage) as error:
         log.warning(
             "llmrl/MATH-v0 plays generated problems: %s source='generated' chooses them without asking.",
             error,
         )
-        return False
-    return True
+        return "generated"
+    return "hub"
 
 
 MathEnv_vector = vector_of(MathEnv)

@@ -7,10 +7,13 @@ by ``size`` None.  Files and the hub are in their own modules.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 SPLITS = ("train", "test")
+BadGold = Literal["keep", "drop", "error"]
+BadRows = Literal["error", "drop"]
 TEST_SHARE = 10
 """One in so many problems is a test problem where nothing else divides them."""
 
@@ -33,6 +36,71 @@ class Problem:
     """Difficulty, 1 to 5."""
     source: str = ""
     """Where it comes from: ``generated``, the name of a file or of a data set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProblemOptions:
+    """Which problems an environment asks, and how they are read: what environments of problem sets have in common.
+
+    A single subject or level, and several in one text with commas, are understood.
+
+    Raises:
+        ValueError: a value is none that the option can have.
+    """
+
+    source: str = "auto"
+    """Where they are looked for."""
+    split: str | None = None
+    """Training or test problems."""
+    subjects: tuple[str, ...] | None = None
+    """Which subjects; None: all."""
+    levels: tuple[int, ...] | None = None
+    """Which difficulties; None: all."""
+    seed: int = 0
+    """Of generated problems."""
+    problem_column: str | None = None
+    """The column of the problem, where its name is unusual."""
+    answer_column: str | None = None
+    """The column of the answer, where its name is unusual."""
+    bad_gold: BadGold = "keep"
+    """What to do with gold answers that cannot be parsed."""
+    bad_rows: BadRows = "error"
+    """What to do with rows that cannot be used."""
+    check: bool = True
+    """Whether gold answers are tried on the mathematical verifier."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subjects", _subjects(self.subjects))
+        object.__setattr__(self, "levels", _levels(self.levels))
+        for name, given, known in (
+            ("bad_gold", self.bad_gold, ("keep", "drop", "error")),
+            ("bad_rows", self.bad_rows, ("error", "drop")),
+        ):
+            if given not in known:
+                raise ValueError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, got {given!r}.")
+
+
+def _subjects(given: Any) -> tuple[str, ...] | None:
+    if given is None:
+        return None
+    items = given.split(",") if isinstance(given, str) else given
+    if not isinstance(items, Sequence) or not all(isinstance(item, str) for item in items):
+        raise ValueError(f"subjects must be names such as ('algebra', 'geometry'), got {given!r}.")
+    return tuple(item.strip() for item in items if item.strip()) or None
+
+
+def _levels(given: Any) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    items = given.replace(",", " ").split() if isinstance(given, str) else given
+    items = items if isinstance(items, (list, tuple, set, frozenset, range)) else (items,)
+    levels = []
+    for item in items:
+        whole = isinstance(item, int) and not isinstance(item, bool)
+        if not whole and not (isinstance(item, str) and item.strip().isdecimal()):
+            raise ValueError(f"levels must be whole numbers such as (1, 2), got {given!r}.")
+        levels.append(int(item))
+    return tuple(levels) or None
 
 
 class Problems(Protocol):

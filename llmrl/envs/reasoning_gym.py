@@ -56,6 +56,7 @@ class ReasoningGymProblems:
             raise ValueError(f"There is no split {split!r}. {suggest(split, SPLITS)}")
         self.task = task
         self.split = split
+        self._choice = (task, split, seed, config)
         settings = json.loads(config) if isinstance(config, str) else dict(config or {})
         base = digest(str(seed)) % 2**31
 
@@ -70,6 +71,10 @@ class ReasoningGymProblems:
             raise ValueError(
                 f"The problems of {task!r} have no single right answer to compare with. Choose another task."
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy makes its problems again, which are the same."""
+        return ReasoningGymProblems, self._choice
 
     def __str__(self) -> str:
         return f"reasoning-gym {self.task}, {self.split}"
@@ -115,7 +120,7 @@ class ReasoningGymEnv(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         problems = ReasoningGymProblems(task, split, seed, config)
-        super().__init__(problems, verifier, render_mode=render_mode)
+        super().__init__(problems, verifier, source_name=task, render_mode=render_mode)
 
 
 ReasoningGymEnv_vector = vector_of(ReasoningGymEnv)

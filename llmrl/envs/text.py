@@ -1,4 +1,4 @@
-"""The space of texts, and the environment that asks a problem and grades the response.
+"""The environment that asks a problem and grades the response.
 
 An episode asks one problem.  Here it ends with the first response; environments of several turns
 override :meth:`TextEnv.to_grade` and :meth:`TextEnv.settle`.  What is right, the verifier knows.
@@ -8,56 +8,19 @@ from __future__ import annotations
 
 import functools
 import operator
-import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium
-from gymnasium.spaces import Text
 
 from llmrl.envs.problems import Problem, Problems
+from llmrl.envs.spaces import FreeText
 from llmrl.registry import suggest
 from llmrl.text import visible
 from llmrl.verifiers.verdict import Verdict, Verifier
 
-MAX_LENGTH = 1_000_000
-"""Characters that a text may have."""
-SAMPLE_LENGTH = 64
-"""Characters that a random text has at most."""
 RANDOM_PROBLEMS = 4096
 """A reset without a problem id draws among so many where the problems never end."""
-
-
-class FreeText(Text):
-    """Any text up to a length: LaTeX, line breaks, every script, also none at all.
-
-    Gymnasium's ``Text`` lists the characters that it allows.  This one uses its list for random
-    samples alone.
-
-    >>> "Löse $x^2 = 4$.\\n" in FreeText(), "" in FreeText(), 4 in FreeText()
-    (True, True, False)
-    """
-
-    def __init__(self, max_length: int = MAX_LENGTH, *, seed: Any = None) -> None:
-        charset = string.ascii_letters + string.digits + " .,+-*/=()^{}$\\"
-        super().__init__(max_length, min_length=0, charset=charset, seed=seed)
-
-    def contains(self, x: Any) -> bool:
-        """Whether ``x`` is a text that is not too long."""
-        return isinstance(x, str) and len(x) <= self.max_length
-
-    def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """A short random text; ``mask`` and ``probability`` as in ``gymnasium.spaces.Text``."""
-        if mask is None and probability is None:
-            longest = min(self.max_length, SAMPLE_LENGTH)
-            mask = (int(self.np_random.integers(longest + 1)), None)
-        return super().sample(mask, probability)
-
-    def __repr__(self) -> str:
-        return f"FreeText({self.max_length})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, FreeText) and other.max_length == self.max_length
 
 
 class Turn(NamedTuple):
@@ -84,6 +47,7 @@ class TextEnv(gymnasium.Env[str, str]):
     Args:
         problems: where problems come from.
         verifier: name of a verifier, ``module:function``, or a verifier.
+        source_name: where the problems come from, for titles.
         render_mode: ``human`` prints each turn, ``ansi`` returns it as text from ``render``.
     """
 
@@ -96,15 +60,17 @@ class TextEnv(gymnasium.Env[str, str]):
         problems: Problems,
         verifier: str | Verifier = "math",
         *,
+        source_name: str = "",
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode must be 'human', 'ansi' or None, got {render_mode!r}.")
         self.problems = problems
+        self.source_name = source_name
         self.verifier = find_verifier(verifier)
         self.render_mode = render_mode
         self.observation_space = FreeText()
-        self.action_space = FreeText()
+        self.action_space: FreeText = FreeText()
         self.problem: Problem | None = None
         self.turns: list[tuple[str, str]] = []
         """Responses so far, each with the reply to it."""
@@ -113,6 +79,15 @@ class TextEnv(gymnasium.Env[str, str]):
         self._running = False
         self._info: dict[str, Any] = {}
         self._ahead: tuple[str, Verdict | None] | None = None
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with what an automatic choice among them comes to on this machine now."""
+        return dict(options)
+
+    def title(self, env_id: str) -> str:
+        """What reports call the problems: the environment's id, and where they come from."""
+        return f"{env_id} ({self.source_name})" if self.source_name else env_id
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Ask a problem.
@@ -206,6 +181,10 @@ class TextEnv(gymnasium.Env[str, str]):
             )
         if not isinstance(action, str):
             raise TypeError(f"An action is the response as a str, got {type(action).__name__}: {action!r:.80}.")
+        if action not in self.action_space:
+            raise ValueError(
+                f"An action may have {self.action_space.max_length:,} characters, got {len(action):,}. Shorten it."
+            )
         return self.problem
 
     def _about(self) -> dict[str, Any]:

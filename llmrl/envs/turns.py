@@ -7,10 +7,12 @@ hears the verdict and tries again.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from llmrl.envs.arithmetic import BadExpression, evaluate
-from llmrl.envs.math import math_problems
-from llmrl.envs.problems import Problem
+from llmrl.envs.math import math_problems, resolve_math
+from llmrl.envs.problems import Problem, ProblemOptions
 from llmrl.envs.text import TextEnv, Turn
 from llmrl.envs.vector import vector_of
 from llmrl.verifiers.verdict import Verdict
@@ -56,10 +58,18 @@ class MathToolEnv(TextEnv):
     ) -> None:
         if calls < 1:
             raise ValueError(f"calls must be 1 or more, got {calls}: else there is no calculator.")
-        problems = math_problems(source, split, _frozen(subjects), _frozen(levels), seed, check=verifier == "math")
-        super().__init__(problems, verifier, render_mode=render_mode)
+        options = ProblemOptions(
+            source=source, split=split, subjects=subjects, levels=levels, seed=seed, check=verifier == "math"
+        )
+        problems = math_problems(options)
+        super().__init__(problems, verifier, source_name=problems.name, render_mode=render_mode)
         self.calls = calls
         self.call_cost = call_cost
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """``auto`` becomes ``local``, ``hub`` or ``generated``."""
+        return resolve_math(options)
 
     def ask(self, problem: Problem) -> str:
         """The problem, and how to call the calculator."""
@@ -123,10 +133,18 @@ class MathRetryEnv(TextEnv):
             raise ValueError(f"attempts must be 1 or more, got {attempts}.")
         if not 0 <= decay <= 1:
             raise ValueError(f"decay must be from 0 to 1, got {decay}: it multiplies the reward.")
-        problems = math_problems(source, split, _frozen(subjects), _frozen(levels), seed, check=verifier == "math")
-        super().__init__(problems, verifier, render_mode=render_mode)
+        options = ProblemOptions(
+            source=source, split=split, subjects=subjects, levels=levels, seed=seed, check=verifier == "math"
+        )
+        problems = math_problems(options)
+        super().__init__(problems, verifier, source_name=problems.name, render_mode=render_mode)
         self.attempts = attempts
         self.decay = decay
+
+    @classmethod
+    def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """``auto`` becomes ``local``, ``hub`` or ``generated``."""
+        return resolve_math(options)
 
     def settle(self, response: str, verdict: Verdict | None) -> Turn:
         """The end, or what was wrong.  A verifier without a verdict ends the episode."""
@@ -140,10 +158,6 @@ class MathRetryEnv(TextEnv):
         )
         again = f"Try again. {left} attempt{'s' if left > 1 else ''} left."
         return Turn(f"{what} {again}", {"answer": 0.0}, terminated=False)
-
-
-def _frozen(values: tuple | list | None) -> tuple | None:
-    return None if values is None else tuple(values)
 
 
 MathToolEnv_vector = vector_of(MathToolEnv)

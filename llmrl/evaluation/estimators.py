@@ -10,9 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+Z = 1.959964
+"""Quantile of the normal distribution for 95 % intervals."""
+
 
 class Estimate(NamedTuple):
-    """A mean over problems and its 95 % bootstrap interval."""
+    """A mean over problems and its 95 % interval."""
 
     mean: float
     low: float
@@ -22,21 +25,72 @@ class Estimate(NamedTuple):
         return f"{100 * self.mean:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
-def estimate(per_problem: Sequence[float], resamples: int = 2000, seed: int = 0) -> Estimate:
-    """Mean over problems, with the percentile bootstrap over problems.
+def estimate(per_problem: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
+    """Mean over problems with a 95 % interval that is never a point.
 
-    Problems are resampled, not responses: the responses to one problem are not independent.  Of
-    differences between two policies on the same problems it gives the paired interval.
+    The problem is the unit, since the responses to one problem are not independent. Of differences between two
+    policies on the same problems, with ``bounds`` -1 and 1, it gives the paired interval.
 
-    >>> estimate([1.0] * 50)
-    Estimate(mean=1.0, low=1.0, high=1.0)
+    If every value is 0 or 1 and the bounds are too, it is Wilson's interval of a share (:func:`wilson`). Otherwise,
+    with n values x in [a, b] and z = 1.96, z^2 / 2 further values are put at each bound:
+
+        N = n + z^2,   m = (sum x + z^2 (a + b) / 2) / N
+        v = (sum (x - m)^2 + z^2 ((a - m)^2 + (b - m)^2) / 2) / N
+        interval = m - z sqrt(v / N), m + z sqrt(v / N), cut at a and b
+
+    This is the interval of Agresti and Coull where all values are a or b. A percentile bootstrap has no width where
+    all values are equal, and is too narrow for few problems.
+
+    Args:
+        per_problem: one value a problem, each within the bounds.
+        bounds: the smallest and the largest value that is possible.
+
+    Raises:
+        ValueError: a value is not within the bounds.
+
+    Source: Agresti and Coull 1998, The American Statistician 52, 119; for pairs Bonett and Price 2012, Statistical
+    Methods in Medical Research 21, 355.
+
+    >>> print(estimate([1.0] * 50), "and", estimate([0.5] * 50))
+    100.0 % [92.9, 100.0] and 50.0 % [46.4, 53.6]
     """
     values = np.asarray(per_problem, dtype=float)
     if not len(values):
         return Estimate(math.nan, math.nan, math.nan)
-    draws = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[draws].mean(1), [0.025, 0.975])
-    return Estimate(float(values.mean()), float(low), float(high))
+    least, most = bounds
+    if not ((values >= least) & (values <= most)).all():
+        raise ValueError(f"Every value must be from {least:g} to {most:g}, got {values.min():g} to {values.max():g}.")
+    mean = float(values.mean())
+    if bounds == (0.0, 1.0) and np.isin(values, bounds).all():
+        return Estimate(mean, *wilson(int(values.sum()), len(values)))
+    added = Z * Z / 2
+    total = len(values) + 2 * added
+    middle = (values.sum() + added * (least + most)) / total
+    squares = ((values - middle) ** 2).sum() + added * ((least - middle) ** 2 + (most - middle) ** 2)
+    half = Z * math.sqrt(squares) / total
+    return Estimate(mean, float(max(least, middle - half)), float(min(most, middle + half)))
+
+
+def wilson(count: int, total: int) -> tuple[float, float]:
+    """The 95 % score interval of a share, which has a width where none or all are counted too.
+
+    What is counted is taken as independent; with several responses to each problem it is too narrow.
+
+    Args:
+        count: how many have the property.
+        total: of how many, at least 1.
+
+    Source: Wilson 1927, Journal of the American Statistical Association 22, 209.
+
+    >>> [round(bound, 4) for bound in wilson(50, 50)]
+    [0.9287, 1.0]
+    """
+    if not 0 <= count <= total or total < 1:
+        raise ValueError(f"count must be from 0 to total, and total at least 1, got {count} of {total}.")
+    share, square = count / total, Z * Z
+    centre = (share + square / (2 * total)) / (1 + square / total)
+    half = Z / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total * total))
+    return (0.0 if count == 0 else centre - half), (1.0 if count == total else centre + half)
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:

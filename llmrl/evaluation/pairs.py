@@ -23,7 +23,7 @@ class Comparison:
     second: dict[str, Estimate]
     """Of the second."""
     difference: dict[str, Estimate]
-    """Second minus first, with the paired bootstrap interval."""
+    """Second minus first, with the paired interval."""
     both: int
     """Problems whose greedy responses are both right."""
     only_first: int
@@ -77,7 +77,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
     return Comparison(
         first={name: estimate([a for a, _ in values]) for name, values in pairs.items()},
         second={name: estimate([b for _, b in values]) for name, values in pairs.items()},
-        difference={name: estimate([b - a for a, b in values]) for name, values in pairs.items()},
+        difference={name: estimate([b - a for a, b in values], (-1.0, 1.0)) for name, values in pairs.items()},
         both=right.count((True, True)),
         only_first=right.count((True, False)),
         only_second=right.count((False, True)),

@@ -134,7 +134,7 @@ def change(runs: Sequence[Run], field: str | None = None, value: Any = None) -> 
         return None
     pair = [[table[problem] for problem in both] for table in (before, after)]
     gain = [b - a for a, b in zip(*pair, strict=True)]
-    return Change(len(both), estimate(pair[0]), estimate(pair[1]), estimate(gain))
+    return Change(len(both), estimate(pair[0]), estimate(pair[1]), estimate(gain, (-1.0, 1.0)))
 
 
 def _per_problem(runs: Sequence[Run], name: str, field: str | None, value: Any) -> dict[int, float]:

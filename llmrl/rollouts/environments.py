@@ -22,6 +22,8 @@ class Environments:
     def __init__(self, env_id: str, options: dict[str, Any]) -> None:
         self.env_id = env_id
         self.options = options
+        self.time_limit: float | None = None
+        """Seconds that one call of an environment or its verifier may take."""
         self._envs: list[gymnasium.Env[str, str]] = []
         self._lent: TextVectorEnv | None = None
 
@@ -32,6 +34,7 @@ class Environments:
                 self._envs += TextVectorEnv.make(self.env_id, rows - len(self._envs), **self.options).envs
             self._lent = TextVectorEnv(self._envs[:rows])
             self._lent.tolerant = True  # one environment that raises must not cost the others their work
+        self._lent.time_limit = self.time_limit
         return self._lent
 
     def num_problems(self) -> int | None:

@@ -44,6 +44,10 @@ class Outcome:
     """Whether the task was begun: where it was not, a worker is at fault and not the task."""
 
 
+def _made_again(function: str, size: int, deadline: float, memory: int) -> WorkerPool:
+    return WorkerPool(function, size=size, deadline=deadline, memory=memory)
+
+
 class WorkerPool:
     """Calls ``function`` in killable processes.
 
@@ -74,6 +78,10 @@ class WorkerPool:
         self._reset()
         _POOLS.add(self)
         weakref.finalize(self, _kill, self._all)  # when nobody holds the pool, and at exit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, also in another process, has the same options and workers of its own."""
+        return _made_again, (self.function, self.size, self.deadline, self.memory)
 
     def _reset(self) -> None:
         self._idle.clear()

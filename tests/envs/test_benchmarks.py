@@ -11,9 +11,10 @@ import pytest
 import llmrl.envs.benchmarks as benchmarks
 import llmrl.envs.math as math_module
 from llmrl.envs.benchmarks import BENCHMARKS, open_benchmark
-from llmrl.envs.files import DataError
 from llmrl.envs.generated import GeneratedProblems
 from llmrl.envs.hub import HubError
+from llmrl.envs.problems import ProblemOptions
+from llmrl.envs.tables import DataError
 
 IDS = {
     **{"math500": "MATH500", "gsm8k": "GSM8K", "aime24": "AIME24", "aime25": "AIME25"},
@@ -32,7 +33,7 @@ def nothing_remembered(monkeypatch):
         raise HubError(f"{repo} is out of reach. {hint}")
 
     monkeypatch.setattr(benchmarks, "hub_files", silent)
-    caches = open_benchmark, math_module.math_problems, math_module._math_is_here
+    caches = open_benchmark, math_module.math_problems, math_module.math_source
     for cache in caches:
         cache.cache_clear()
     yield
@@ -55,7 +56,7 @@ def write(path, rows=ROWS):
 @pytest.mark.parametrize(("name", "split"), [(n, s) for n, b in BENCHMARKS.items() for s in b.splits])
 def test_the_real_sets_are_whole(name, split, data_dir, monkeypatch, caplog):
     monkeypatch.setenv("LLMRL_DATA", str(data_dir))
-    problems = open_benchmark(name, split=split, check=False)
+    problems = open_benchmark(name, ProblemOptions(split=split, check=False))
     # OlympiadBench of the data folder has one problem more than the set on the hub.
     assert abs(len(problems) - BENCHMARKS[name].splits[split].size) <= (name == "olympiadbench")
     assert len({problems[i].id for i in range(len(problems))}) == len(problems)
@@ -87,10 +88,10 @@ def test_training_problems_come_first_where_there_are_some(data_dir, monkeypatch
 
 def test_a_file_of_a_set_with_one_split_is_that_split(tmp_path):
     path = write(tmp_path / "anything.jsonl")
-    assert len(open_benchmark("aime24", source=str(path), check=False)) == 60
-    problems = open_benchmark("gsm8k", source=str(path), split="train", check=False)
+    assert len(open_benchmark("aime24", ProblemOptions(source=str(path), check=False))) == 60
+    problems = open_benchmark("gsm8k", ProblemOptions(source=str(path), split="train", check=False))
     assert 40 < len(problems) < 60
-    assert len(open_benchmark("gsm8k", source=str(path), split="all", check=False)) == 60
+    assert len(open_benchmark("gsm8k", ProblemOptions(source=str(path), split="all", check=False))) == 60
 
 
 def test_environments_share_one_copy(folder, grader):
@@ -102,13 +103,13 @@ def test_environments_share_one_copy(folder, grader):
 
 def test_a_set_that_is_not_whole_is_said(folder, caplog):
     write(folder / "amc23.jsonl")
-    open_benchmark("amc23", check=False)
+    open_benchmark("amc23", ProblemOptions(check=False))
     assert "AMC 2023 test has 40 problems, but there are 60 problems of amc23.jsonl" in caplog.text
 
 
 def test_what_cannot_be_had_says_what_to_do(folder):
     with pytest.raises(HubError, match=r"put its problems into a file hmmt_feb_2025\.jsonl"):
-        open_benchmark("hmmt25", check=False)
+        open_benchmark("hmmt25", ProblemOptions(check=False))
 
 
 @pytest.mark.parametrize(
@@ -131,23 +132,23 @@ def test_what_cannot_be_had_says_what_to_do(folder):
 )
 def test_wrong_choices(name, options, error, text):
     with pytest.raises(error, match=text):
-        open_benchmark(name, check=False, **options)
+        open_benchmark(name, ProblemOptions(check=False, **options))
 
 
 def test_a_data_folder_that_is_none(monkeypatch, tmp_path):
     monkeypatch.setenv("LLMRL_DATA", str(tmp_path / "gone"))
     with pytest.raises(DataError, match=r"LLMRL_DATA names '.*gone', which is no folder"):
-        open_benchmark("gsm8k", check=False)
+        open_benchmark("gsm8k", ProblemOptions(check=False))
 
 
 def test_gold_answers_are_checked_when_the_set_is_read(folder, monkeypatch, caplog):
     write(folder / "amc23.jsonl", [{"problem": "P", "answer": a, "id": a} for a in ("1", "\\frac{")])
     monkeypatch.setattr("llmrl.verifiers.check_gold", lambda g: "open brace" if "{" in g else None, raising=False)
-    assert len(open_benchmark("amc23")) == 2
+    assert len(open_benchmark("amc23", ProblemOptions())) == 2
     assert r"1 of 2 gold answers cannot be parsed: \frac{: '\\frac{' (open brace)" in caplog.text
-    assert len(open_benchmark("amc23", bad_gold="drop")) == 1
+    assert len(open_benchmark("amc23", ProblemOptions(bad_gold="drop"))) == 1
     with pytest.raises(DataError, match="choose bad_gold='drop' or 'keep'"):
-        open_benchmark("amc23", bad_gold="error")
+        open_benchmark("amc23", ProblemOptions(bad_gold="error"))
 
 
 def test_math_plays_the_real_one_where_it_is(folder, grader):

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-from llmrl.envs.files import DataError, FileProblems, MissingPackage, last_box, slug
+from llmrl.envs.columns import last_box, slug
+from llmrl.envs.files import FileProblems
+from llmrl.envs.tables import DataError, MissingPackage
 
 
 def write(path, *rows):
@@ -103,7 +105,7 @@ def test_blank_lines_and_a_byte_order_mark(tmp_path):
         ('{"problem": "Q", "answer": {"a": 1}}', "column 'answer': expected text, got dict"),
         (
             '{"problme": "Q", "answer": "1"}',
-            "question or prompt. Say which it is with problem_col",
+            "instruction or input. Say which it is with problem_col",
         ),
         ('{"problme": "Q", "answer": "1"}', "Did you mean 'problme'? Known: answer, problme."),
         ('{"problem": "Q", "anser": "1"}', "and no solution has a \\boxed{} answer. Say which"),
@@ -134,8 +136,8 @@ def test_bad_files(tmp_path):
         FileProblems(tmp_path / "d.json")
     with pytest.raises(DataError, match=r"holds no problem"):
         FileProblems(write(tmp_path / "e.jsonl"))
-    with pytest.raises(DataError, match=r"must end in one of .jsonl, .jsonl.gz, .json, .parquet"):
-        FileProblems(write(tmp_path / "f.csv", ROW))
+    with pytest.raises(DataError, match=r"must end in one of .jsonl, .ndjson, .json, .csv, .tsv, .parquet, each also"):
+        FileProblems(write(tmp_path / "f.xlsx", ROW))
     with pytest.raises(DataError, match=r"There is no file or folder .*Did you mean 'a.jsonl'"):
         FileProblems(tmp_path / "aa.jsonl")
     (tmp_path / "empty").mkdir()
@@ -233,7 +235,7 @@ def test_an_id_beyond_the_end(tmp_path):
     problems = FileProblems(write(tmp_path / "a.jsonl", ROW))
     with pytest.raises(IndexError, match=r"There is no problem 1: there are 1, from 0 on"):
         problems[1]
-    assert str(problems) == "1 problems of a.jsonl"
+    assert str(problems) == "1 problem of a.jsonl"
 
 
 def test_helpers():

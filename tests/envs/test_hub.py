@@ -20,9 +20,14 @@ import gymnasium, llmrl
 from llmrl.envs import hub
 hub.PATIENCE = 1.0
 from llmrl.envs.benchmarks import open_benchmark
+from llmrl.envs.problems import ProblemOptions
 name, split = sys.argv[1:]
 try:
-    problems = open_benchmark(name, source="hub", split=split, check=False)
+    if "/" in name:
+        from llmrl.envs.data import open_data
+        problems = open_data(name, ProblemOptions(split=split, check=False))
+    else:
+        problems = open_benchmark(name, ProblemOptions(source="hub", split=split, check=False))
     print(json.dumps([len(problems), problems[0].answer, problems[0].source]))
 except hub.HubError as error:
     print(json.dumps(str(error)))
@@ -126,6 +131,13 @@ def test_the_files_of_a_split_are_fetched_once_and_kept(tmp_path, hub):
     assert len(hub.asked) == count
     assert "GSM8K test has 1319 problems, but there are 3 problems of test-0.jsonl" in log
     assert client(tmp_path, hub.url, split="train")[0][0] == 5
+
+
+def test_a_data_set_by_its_name(tmp_path, hub):
+    for split, size in (("train", 5), ("test", 3)):
+        found = client(tmp_path, hub.url, name="openai/gsm8k", split=split)
+        assert found[0][0] == size
+        assert found[0][2] == "openai/gsm8k"
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path):

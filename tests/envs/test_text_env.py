@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
 import llmrl
-from llmrl.envs.text import FreeText
+from llmrl.envs.spaces import FreeText
 from llmrl.verifiers.verdict import Verdict
 
 ENV = "llmrl/MATH-v0"
@@ -208,7 +208,7 @@ def test_every_id_is_registered_once():
         f"llmrl/{name}-v0"
         for name in (
             *("MATH", "MATH500", "GSM8K", "AIME24", "AIME25", "AMC23", "Minerva", "OlympiadBench"),
-            *("HMMT25", "Countdown", "MathRetry", "MathTool", "ReasoningGym"),
+            *("HMMT25", "Data", "Countdown", "MathRetry", "MathTool", "ReasoningGym"),
         )
     }
     llmrl.envs._register()  # a second time changes nothing, and does not warn

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from llmrl.envs.math import MathEnv
-from llmrl.envs.text import FreeText
+from llmrl.envs.spaces import FreeText
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.envs.wrappers import FormatReward
 

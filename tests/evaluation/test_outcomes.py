@@ -130,7 +130,8 @@ def test_the_paired_interval_is_narrower_than_two_single_ones():
     gain = result.difference["greedy"]
     assert gain.mean == pytest.approx(0.05)
     # Five differences of 1 in 100: the paired standard error is 0.022, that of two samples 0.07.
-    assert 0.005 <= gain.low < gain.mean < gain.high <= 0.11
+    # McNemar's test says p = 0.06 of them, so 0 is just within.
+    assert -0.01 <= gain.low < 0 < gain.mean < gain.high <= 0.11
 
 
 def test_samples_are_compared_by_the_measures_that_both_have():
@@ -144,7 +145,7 @@ def test_samples_are_compared_by_the_measures_that_both_have():
         "pass@4",
         "maj@4",
     }
-    assert all(d == (0, 0, 0) for d in result.difference.values())
+    assert all(d.mean == 0 and d.low == -d.high < 0 for d in result.difference.values())
 
 
 @pytest.mark.parametrize(

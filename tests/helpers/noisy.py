@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from llmrl.envs.problems import Problem
-from llmrl.envs.text import FreeText, TextEnv
+from llmrl.envs.spaces import FreeText
+from llmrl.envs.text import TextEnv
 from llmrl.verifiers.pool import WorkerPool
 from llmrl.verifiers.verdict import Verdict
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from llmrl.envs.text import FreeText
+from llmrl.envs.spaces import FreeText
 
 
 class SayA(gymnasium.Env[str, str]):

@@ -16,7 +16,7 @@ from tiny import MODEL, USER, tiny_folder, tiny_policy
 from llmrl import keys
 from llmrl.algorithms import ALGORITHMS, algorithm
 from llmrl.credit import GAE
-from llmrl.envs.text import FreeText
+from llmrl.envs.spaces import FreeText
 from llmrl.evaluation import evaluate
 from llmrl.policies.policy import PolicyError
 from llmrl.rollouts.batch import Batch

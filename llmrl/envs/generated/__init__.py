@@ -12,6 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from llmrl.registry import suggest
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
+MAX_RANK = 10_000
+"""Problems of a template that are kept apart from each other; of those behind them any may come again."""
 MAX_DRAWS = 400
 """After so many draws a template counts as exhausted, and a problem may come again."""
 
@@ -62,7 +65,7 @@ class GeneratedProblems:
     """Problems without end, balanced over subjects, then templates, then levels.
 
     Problem i depends on ``seed``, on the choice of subjects and levels, and on nothing that was
-    asked before.  A problem comes again only when its template has no other.
+    asked before.  Of the first 10,000 of a template a problem comes again only when there is no other.
 
     Args:
         split: ``train`` or ``test``.
@@ -76,6 +79,7 @@ class GeneratedProblems:
     """
 
     size = None
+    name = "generated"
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class GeneratedProblems:
                 raise ValueError(f"levels must be among 1 to 5, got {level!r}.")
         self.split = split
         self.seed = seed
+        self._choice = (split, subjects, levels, seed)
         wanted = set(levels or LEVELS)
         self._streams: list[list[_Stream]] = []
         for subject in SUBJECTS:
@@ -108,6 +113,10 @@ class GeneratedProblems:
                 self._streams.append([_Stream(template, own, place) for place, (template, own) in enumerate(fitting)])
         if not self._streams:
             raise ValueError(f"No template makes {subjects} of levels {sorted(wanted)}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy makes its problems again, which are the same."""
+        return GeneratedProblems, self._choice
 
     def __str__(self) -> str:
         return f"generated {self.split} problems, seed {self.seed}"
@@ -128,6 +137,8 @@ class GeneratedProblems:
     def draft(self, index: int) -> Draft:
         """Problem ``index`` as its template drew it, with the steps of its solution apart."""
         stream, rank = self._place(index)
+        if rank >= MAX_RANK:
+            return self._draw(stream, rank, self._first_attempt(stream, rank))
         while len(stream.draws) <= rank:
             self._extend(stream)
         return self._draw(stream, rank, stream.draws[rank])
@@ -142,6 +153,19 @@ class GeneratedProblems:
     def _draw(self, stream: _Stream, rank: int, attempt: int) -> Draft:
         rng = np.random.default_rng([self.seed, _name_key(stream.template.name), rank, attempt])
         return stream.template.draw(rng, stream.level(rank))
+
+    def _first_attempt(self, stream: _Stream, rank: int) -> int:
+        """The first draw that belongs to the split."""
+        for attempt in range(MAX_DRAWS):
+            if split_of(stream.template.key(self._draw(stream, rank, attempt))) == self.split:
+                return attempt
+        raise self._exhausted(stream, rank)
+
+    def _exhausted(self, stream: _Stream, rank: int) -> LookupError:
+        return LookupError(
+            f"In {MAX_DRAWS} draws the template {stream.template.name!r} gave no {self.split} "
+            f"problem of level {stream.level(rank)}: it knows too few problems."
+        )
 
     def _extend(self, stream: _Stream) -> None:
         rank = len(stream.draws)
@@ -158,10 +182,7 @@ class GeneratedProblems:
                 return
             again = again or (attempt, key)
         if again is None:
-            raise LookupError(
-                f"In {MAX_DRAWS} draws the template {stream.template.name!r} gave no {self.split} "
-                f"problem of level {stream.level(rank)}: it knows too few problems."
-            )
+            raise self._exhausted(stream, rank)
         stream.draws.append(again[0])
         seen.clear()
         seen.add(again[1])

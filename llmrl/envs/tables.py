@@ -1,0 +1,267 @@
+"""Rows of files: JSON Lines, JSON, CSV, TSV and Parquet, each also compressed with gzip or Zstandard.
+
+A row is a mapping from column names to values. What cannot be read is an error with file and place.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from llmrl.errors import UserError
+
+FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+COMPRESSED = (".gz", ".zst")
+SUFFIXES = tuple(ending + packed for ending in FORMATS for packed in ("", *COMPRESSED))
+NO_DATA = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
+"""Files beside the tables of a data set that hold no rows."""
+
+Row = tuple[str, Mapping[str, Any]]
+"""The words that say where a row is, such as ``line 3``, and its columns."""
+
+
+class DataError(UserError, ValueError):
+    """Data cannot be read; the message names file, row and column."""
+
+
+class MissingPackage(DataError):
+    """Reading a file takes a package that is not installed."""
+
+
+def refuse(error: DataError) -> NoReturn:
+    """Raise the error: what is done with a row that cannot be read, unless something else is asked for."""
+    raise error
+
+
+def rows(file: Path, on_error: Callable[[DataError], None] = refuse) -> Iterator[Row]:
+    """Every row of a file with the words that say where it is.
+
+    Args:
+        file: its name says the format.
+        on_error: is called with what is wrong with a single row; the next row follows if it returns.
+
+    Raises:
+        DataError: the file is not what its name says, or is broken.
+    """
+    ending = _format(file)
+    readers = {".json": _json_rows, ".csv": _text_table, ".tsv": _text_table, ".parquet": _parquet_rows}
+    yield from readers.get(ending, _json_lines)(file, on_error)
+
+
+def is_data(file: Path) -> bool:
+    """Whether a file's name is that of a table."""
+    return file.name.lower().endswith(SUFFIXES) and file.name not in NO_DATA
+
+
+def _format(file: Path) -> str:
+    name = file.name.lower()
+    for packed in COMPRESSED:
+        name = name.removesuffix(packed)
+    return next(ending for ending in FORMATS if name.endswith(ending))
+
+
+def _opened(file: Path) -> IO[bytes]:
+    if file.suffix.lower() == ".gz":
+        return gzip.open(file)  # type: ignore[return-value]
+    if file.suffix.lower() == ".zst":
+        try:
+            import pyarrow
+        except ImportError as error:
+            raise MissingPackage(
+                f"Reading {file} takes pyarrow: pip install 'llmrl[parquet]', or decompress it."
+            ) from error
+        return io.BufferedReader(pyarrow.input_stream(str(file), compression="zstd"))
+    return file.open("rb")
+
+
+_BROKEN = (gzip.BadGzipFile, EOFError, zlib.error, OSError)
+"""What reading a file raises that is compressed and broken."""
+
+
+def _broken(file: Path, where: str, error: Exception) -> DataError:
+    kind = {".gz": "broken gzip file", ".zst": "broken Zstandard file"}.get(file.suffix.lower(), "cannot be read")
+    return DataError(f"{file}, {where}: {kind}: {error}")
+
+
+def _json_lines(file: Path, on_error: Callable[[DataError], None]) -> Iterator[Row]:
+    number = 0
+    with _opened(file) as lines:
+        while True:
+            try:
+                line = lines.readline()
+            except _BROKEN as error:
+                raise _broken(file, f"after line {number}", error) from error
+            if not line:
+                return
+            number += 1
+            if line.strip():
+                try:
+                    row = _object(line, number == 1, f"{file}, line {number}")
+                except DataError as error:
+                    on_error(error)
+                else:
+                    yield f"line {number}", row
+
+
+def _object(line: bytes, first: bool, place: str) -> Mapping[str, Any]:
+    try:
+        row = _loads(line.decode("utf-8-sig" if first else "utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{place}, byte {error.start + 1}: not valid UTF-8 ({error.reason}).") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{place}, column {error.colno}: {error.msg}.") from error
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from error
+    if not isinstance(row, dict):
+        raise DataError(
+            f'{place}: expected an object such as {{"problem": "...", "answer": "..."}}, got {type(row).__name__}.'
+        )
+    return row
+
+
+def _loads(text: str) -> Any:
+    """JSON, where whole numbers of thousands of digits stay texts and NaN is refused.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deeply, or holds a number that is none.
+    """
+    try:
+        try:
+            return _DECODER.decode(text)
+        except ValueError as error:
+            if isinstance(error, (json.JSONDecodeError, _NotANumber)):
+                raise
+            return _PATIENT.decode(text)  # Python makes no numbers of so many digits
+    except RecursionError as error:
+        raise ValueError("lists or objects are nested too deeply to be read.") from error
+
+
+class _NotANumber(ValueError):
+    """A number that no answer could be."""
+
+
+def _integer(digits: str) -> int | str:
+    return digits if len(digits) > 4000 else int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise _NotANumber(f"the number {digits} is too large. Write it as text.")
+    return value
+
+
+def _no_number(name: str) -> NoReturn:
+    raise _NotANumber(f"{name} is no number. Write null where a value is missing.")
+
+
+_DECODER = json.JSONDecoder(parse_float=_float, parse_constant=_no_number)
+_PATIENT = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_no_number)
+
+
+def _whole(file: Path) -> bytes:
+    try:
+        with _opened(file) as stream:
+            return stream.read()
+    except _BROKEN as error:
+        raise _broken(file, "in reading it", error) from error
+
+
+def _json_rows(file: Path, on_error: Callable[[DataError], None]) -> Iterator[Row]:
+    content = _whole(file)
+    try:
+        tree = _loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{file}, line {line}: not valid UTF-8 ({error.reason}).") from error
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and error.lineno > 1:  # JSON Lines under another name
+            yield from _json_lines(file, on_error)
+            return
+        raise DataError(f"{file}, line {error.lineno}, column {error.colno}: {error.msg}.") from error
+    except ValueError as error:
+        raise DataError(f"{file}: {error}") from error
+    for number, row in enumerate(_listed(tree), 1):
+        if isinstance(row, dict):
+            yield f"row {number}", row
+        else:
+            on_error(DataError(f"{file}, row {number}: expected an object, got {type(row).__name__}."))
+
+
+def _listed(tree: Any) -> list[Any]:
+    """The rows of a JSON file: a list of them, an object with one list of them, columns, or a single row."""
+    if isinstance(tree, list):
+        return tree
+    if not isinstance(tree, dict):
+        return [tree]
+    lists = [value for value in tree.values() if isinstance(value, list)]
+    tables = [
+        value for value in lists if value and isinstance(value[0], dict) and not {"role", "from"} & value[0].keys()
+    ]
+    if len(tables) == 1:
+        return tables[0]  # such as {"version": "1.0", "data": [...]}
+    if len(lists) == len(tree) > 1 and not tables and len({len(value) for value in lists}) == 1:
+        return [dict(zip(tree, cells, strict=True)) for cells in zip(*lists, strict=True)]
+    return [tree]
+
+
+def _text_table(file: Path, on_error: Callable[[DataError], None]) -> Iterator[Row]:
+    content = _whole(file)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{file}, line {line}: not valid UTF-8 ({error.reason}). Save it as UTF-8.") from error
+    head = text.partition("\n")[0]
+    delimiter = "\t" if _format(file) == ".tsv" else ";" if ";" in head and "," not in head else ","
+    table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    names: list[str] | None = None
+    while True:
+        begin = table.line_num + 1
+        try:
+            cells = next(table)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(f"{file}, line {begin}: {error}.") from error
+        if not any(cell.strip() for cell in cells):
+            continue
+        if names is None:
+            names = [name.strip() for name in cells]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise DataError(f"{file}, line {begin}: several columns are called {twice[0]!r}. Rename them.")
+        elif len(cells) != len(names):
+            on_error(
+                DataError(
+                    f"{file}, line {begin}: it has {len(cells)} cells, and the first line names {len(names)} columns. "
+                    "Put quotation marks around a cell that holds the separator."
+                )
+            )
+        else:
+            yield f"line {begin}", dict(zip(names, cells, strict=True))
+
+
+def _parquet_rows(file: Path, on_error: Callable[[DataError], None]) -> Iterator[Row]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise MissingPackage(
+            f"Reading {file} takes pyarrow: pip install 'llmrl[parquet]', or convert it to JSON Lines."
+        ) from error
+    packed = file.suffix.lower() in COMPRESSED
+    try:
+        with parquet.ParquetFile(io.BytesIO(_whole(file)) if packed else file) as table:
+            number = 0
+            for batch in table.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", row
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{file} is no Parquet file: {error}") from error
