@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,11 +32,14 @@ class Environments:
         """The first ``rows`` environments as one vector environment; the next call takes them back."""
         if self._lent is None or self._lent.num_envs != rows:
             if len(self._envs) < rows:
-                self._envs += TextVectorEnv.make(self.env_id, rows - len(self._envs), **self.options).envs
+                self._envs += self._made(rows - len(self._envs))
             self._lent = TextVectorEnv(self._envs[:rows])
             self._lent.tolerant = True  # one environment that raises must not cost the others their work
         self._lent.time_limit = self.time_limit
         return self._lent
+
+    def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
+        return TextVectorEnv.make(self.env_id, count, **self.options).envs
 
     def num_problems(self) -> int | None:
         """How many problems there are; None where they never end."""
@@ -59,3 +63,18 @@ class Environments:
         for env in self._envs:
             env.close()
         self._envs, self._lent = [], None
+
+
+class CopiedEnvironments(Environments):
+    """Environments that are copies of one that exists already.
+
+    Args:
+        env: a text environment; it is copied with :func:`copy.deepcopy` and not used itself.
+    """
+
+    def __init__(self, env: gymnasium.Env[str, str]) -> None:
+        super().__init__(str(env.spec.id if env.spec is not None else type(env.unwrapped).__name__), {})
+        self._env = env
+
+    def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
+        return [copy.deepcopy(self._env) for _ in range(count)]

@@ -105,12 +105,23 @@ class Learner:
                     part.put_back(scored, notes, counts)
                     if not counts:  # another rank does it: here its gradient is 0
                         scored[keys.WEIGHT] = torch.zeros_like(scored[keys.WEIGHT])
-                    out = self._loss(scored if self.critic is None else self.critic(scored, part.layout), part, step)
-                    total_loss(out).backward()
+                    scored = scored if self.critic is None else self.critic(scored, part.layout)
+                    out = self._loss(scored, part, step)
+                    loss = self._through_all(total_loss(out), scored)
+                    # Where the loss itself leaves out every token, its gradient is exactly 0 and has no graph.
+                    if loss.requires_grad:
+                        loss.backward()
                     self._add_to_masters()
                 sums.add(out, part.tokens, counts)
         sums.reduce(self.world, batch.tokens)
         return sums
+
+    def _through_all(self, loss: Tensor, scored: TensorDictBase) -> Tensor:
+        """With several ranks a loss whose backward pass reaches every network, since the others' passes do too."""
+        if self.world.size == 1:
+            return loss
+        read = [keys.LOG_PROB, *([] if self.critic is None else [keys.VALUE])]
+        return loss + 0.0 * torch.stack([scored[name].sum() for name in read]).sum()
 
     def _loss(self, scored: TensorDictBase, part: Batch, step: int) -> TensorDictBase:
         """The loss of a micro-batch; what it draws depends on the seed, the step and the rows alone."""
