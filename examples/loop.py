@@ -16,7 +16,7 @@ from llmrl.rollouts.environments import Environments
 
 def main(steps: int = 30, prompts: int = 16, group: int = 8, seed: int = 0) -> list[float]:
     """Train the embedded policy on easy arithmetic; returns the mean reward of each step."""
-    environments = Environments("llmrl/MATH-v0", {"source": "generated", "levels": (1,)}, seed)
+    environments = Environments("llmrl/MATH-v0", {"source": "generated", "levels": (1,)})
     policy = Policy.from_pretrained("llmrl/nano", device="cpu", max_response_length=128)
     recipe = algorithm("dapo")
     loss = recipe.loss()

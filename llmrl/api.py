@@ -185,7 +185,7 @@ def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any, seed
             "rows are needed."
         )
     if isinstance(env, gymnasium.Env):
-        return CopiedEnvironments(env, seed)
+        return CopiedEnvironments(env)
     raise ConfigError(f"env must be an id such as 'llmrl/MATH-v0', a gymnasium.Env, or data, got {type(env).__name__}.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmrl.distributed.world import launched
 from llmrl.terminal import Terminal
 from llmrl.training.config import Config
 
@@ -25,7 +26,10 @@ def run(config: Config) -> int:
     if done is None:
         return 0
     if not done.finished:
-        return STOPPED
+        # A launcher that restarts what fails must not restart this.
+        return STOPPED if launched() == 1 else 0
+    if done.rank > 0:
+        return 0
     console = Terminal()
     for path in [*(f"plot: {path}" for path in plot_run(done.folder)), f"model: {done.folder / 'latest'}"]:
         console.say(path)

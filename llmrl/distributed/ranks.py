@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -16,10 +17,10 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from llmrl.distributed.world import LostRank, World, WorldConfig
-from llmrl.errors import ConfigError
+from llmrl.errors import ConfigError, UserError
 
 T = TypeVar("T")
 
@@ -41,6 +42,17 @@ class Ranks(World):
         self.size = dist.get_world_size()
         # Objects travel by CPU memory whatever carries the gradients.
         self.objects = dist.new_group(backend="gloo", timeout=_limit(options))
+        # torchrun's own process serves it, so it outlives the ranks.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        self.store = dist.PrefixStore(
+            f"llmrl/{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{attempt}",
+            dist.TCPStore(
+                os.environ["MASTER_ADDR"],
+                int(os.environ["MASTER_PORT"]),
+                is_master=False,
+                timeout=timedelta(seconds=10),
+            ),
+        )
 
     @classmethod
     def join(cls, options: WorldConfig, device: str | None) -> Ranks:
@@ -115,13 +127,38 @@ class Ranks(World):
             if text is not None:
                 raise LostRank(f"Rank {rank} of {self.size} stopped, and so do all. {text}")
 
-    def from_main(self, value: T) -> T:
-        """The value of rank 0, on every rank."""
-        return self._objects(value if self.main else None)[0]
+    def from_main(self, make: Callable[[], T]) -> T:
+        """What ``make`` returns or raises on rank 0, on every rank."""
+        value = None
+        with self.together():
+            value = make() if self.main else None
+        found: T = self._objects(value)[0]
+        return found
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
-        self._objects(None)
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Whatever ends one rank ends all; the first says why, and the others point at it."""
+        try:
+            yield
+        except SystemExit:
+            raise
+        except BaseException as error:
+            lost = self._lost(error) if _is_loss(error) else error
+            self._leave(lost)
+            if lost is error:
+                raise
+            raise lost from error
+
+    def _leave(self, error: BaseException) -> None:
+        """Say why this rank ends, unless another one has said so already."""
+        if isinstance(error, LostRank):
+            return
+        status = error.exit_status if isinstance(error, UserError) else 1
+        first = self.store.compare_set("ended", "", str(self.rank)).decode()
+        if first == str(self.rank):
+            self.store.set("reason", f"Rank {self.rank} of {self.size}: {type(error).__name__}: {error}")
+        elif isinstance(error, UserError | OSError):
+            raise SystemExit(status) from error  # the same sentence once is enough
 
     def shard(self, module: torch.nn.Module, blocks: Sequence[torch.nn.Module], entries: Sequence[str]) -> None:
         """FSDP2: each block, then the root with everything else."""
@@ -129,7 +166,10 @@ class Ranks(World):
         half = {p.dtype for p in module.parameters()} & {torch.bfloat16, torch.float16}
         if half:
             # The shards are float32, which a step of 1e-6 needs; the passes compute in the smaller type.
-            how["mp_policy"] = MixedPrecisionPolicy(param_dtype=half.pop(), reduce_dtype=torch.float32)
+            # Inputs stay as they are: a batch holds advantages and log-probabilities beside the tokens.
+            how["mp_policy"] = MixedPrecisionPolicy(
+                param_dtype=half.pop(), reduce_dtype=torch.float32, cast_forward_inputs=False
+            )
             module.float()
         for block in blocks:
             fully_shard(block, **how)
@@ -141,6 +181,18 @@ class Ranks(World):
                 part.set_force_sum_reduction_for_comms(True)
         for entry in entries:
             register_fsdp_forward_method(module, entry)
+
+    def unshard(self, block: torch.nn.Module) -> None:
+        """Gather the weights of a block."""
+        if isinstance(block, FSDPModule):
+            block.unshard()
+
+    def like(self, tensor: Tensor, parameter: Tensor) -> Tensor:
+        """This rank's share of a whole tensor that all ranks have."""
+        if not isinstance(parameter, DTensor):
+            return tensor
+        tensor = tensor.to(device=self.device, dtype=parameter.dtype)
+        return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
 
     def whole(self, tensor: Tensor) -> Tensor:
         """A parameter or gradient as one tensor; a collective where it is sharded."""
@@ -158,22 +210,40 @@ class Ranks(World):
     def _reduce(self, tensor: Tensor, how: Any) -> None:
         try:
             dist.all_reduce(tensor, how)
-        except (dist.DistError, RuntimeError) as error:
+        except RuntimeError as error:
             raise self._lost(error) from error
 
     def _objects(self, mine: Any) -> list[Any]:
         every: list[Any] = [None] * self.size
         try:
             dist.all_gather_object(every, mine, group=self.objects)
-        except (dist.DistError, RuntimeError) as error:
+        except RuntimeError as error:
             raise self._lost(error) from error
         return every
 
-    def _lost(self, error: Exception) -> LostRank:
-        return LostRank(
-            f"Rank {self.rank} of {self.size} lost another rank: {str(error).splitlines()[0]} The message of the "
-            "rank that ended first says why."
-        )
+    def _lost(self, error: BaseException) -> LostRank:
+        if isinstance(error, LostRank):
+            return error
+        try:
+            self.store.wait(["reason"], timedelta(seconds=3))
+            return LostRank(f"All ranks end with {self.store.get('reason').decode()}")
+        except RuntimeError:  # nobody has said anything
+            return LostRank(
+                f"Rank {self.rank} of {self.size} lost another one, which ended without a word (killed, perhaps for "
+                f"lack of memory) or did not answer within --world.timeout-minutes {self.options.timeout_minutes}: "
+                f"{str(error).splitlines()[0]}"
+            )
+
+
+BROKEN = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "Broken pipe", "gloo", "NCCL")
+"""What PyTorch's backends say when another rank is gone."""
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether an error says that the connection to another rank broke or timed out."""
+    if isinstance(error, (LostRank, dist.DistError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in BROKEN)
 
 
 def _limit(options: WorldConfig) -> timedelta:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -110,12 +111,24 @@ class World:
         if error is not None:
             raise error
 
-    def from_main(self, value: T) -> T:
-        """The value of rank 0, on every rank."""
-        return value
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A block that may fail on one rank: then :meth:`agree` raises on all. The ranks must not meet inside it."""
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as met:  # handed on by the next line
+            error = met
+        self.agree(error)
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """The whole work of the ranks: whatever ends one of them ends all, and one sentence names that one."""
+        yield
+
+    def from_main(self, make: Callable[[], T]) -> T:
+        """What ``make`` returns on rank 0, on every rank; what it raises there, every rank raises."""
+        return make()
 
     def shard(self, module: torch.nn.Module, blocks: Sequence[torch.nn.Module], entries: Sequence[str]) -> None:
         """Spread the parameters of a module over the ranks.
@@ -123,8 +136,16 @@ class World:
         Args:
             module: the root; what no block holds (embedding, norm, head) is sharded with it.
             blocks: the repeated layers, gathered one at a time.
-            entries: names of methods of ``module``, beside forward, that run it.
+            entries: names of methods of ``module``, beside forward, that run it; with a gradient they must return
+                tensors alone, since FSDP2 looks for those.
         """
+
+    def unshard(self, block: torch.nn.Module) -> None:
+        """Gather the weights of a block that :meth:`shard` has spread."""
+
+    def like(self, tensor: Tensor, parameter: Tensor) -> Tensor:
+        """A whole tensor in the form of a parameter: this rank's share of it where that one is sharded."""
+        return tensor
 
     def whole(self, tensor: Tensor) -> Tensor:
         """A parameter or gradient as one tensor; a collective where it is sharded."""
@@ -175,7 +196,21 @@ def join(options: WorldConfig, device: str | None = None) -> World:
     return Ranks.join(options, device)
 
 
-def blocks_of(model: Any) -> list[torch.nn.Module]:
-    """The repeated layers of a Hugging Face model, by the classes that it says must not be split."""
-    names = set(model._no_split_modules or ())
+@contextmanager
+def joined(options: WorldConfig, device: str | None = None) -> Iterator[World]:
+    """:func:`join` within a block, watched; the ranks part behind it."""
+    world = join(options, device)
+    with world.watched():
+        yield world
+    world.close()
+
+
+def blocks_of(model: Any, like: Any = None) -> list[torch.nn.Module]:
+    """The repeated layers of a Hugging Face model, by the classes that it says must not be split.
+
+    Args:
+        model: a model, or a part of one.
+        like: the model that names these classes, where ``model`` does not.
+    """
+    names = set((model if like is None else like)._no_split_modules or ())
     return [module for module in model.modules() if type(module).__name__ in names]

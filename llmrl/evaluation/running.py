@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmrl.distributed.world import World
 from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import Evaluation, count_votes
 from llmrl.policies.policy import Policy
@@ -38,6 +39,7 @@ def evaluate(
     seed: int = 0,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
     file: Path | None = None,
+    world: World = World(),  # noqa: B008 (without state)
 ) -> Evaluation:
     """Answer ``problems`` problems greedily once, and ``samples`` times by sampling.
 
@@ -51,6 +53,7 @@ def evaluate(
         on_batch: called with (responses done, responses in all) for a progress display.
         file: append each batch of responses to it.  An evaluation goes on from what is there; the
             last batch in it is done again, since it may be incomplete.
+        world: the ranks that share the problems; all return the same.
 
     Raises:
         ConfigError: all of endless problems are asked for, or every prompt is too long.
@@ -75,6 +78,7 @@ def evaluate(
                 options=SamplingOptions(greedy=greedy),
                 first_group=begin,
                 stream="evaluation",
+                world=world,
             )
             new = [{**record, "greedy": greedy} for record in part.records]
             if not greedy:

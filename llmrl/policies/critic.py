@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
-from torch import nn
+from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
+from llmrl.distributed.world import World, blocks_of
 from llmrl.policies.policy import Policy
 from llmrl.policies.scoring.forward import PADDED, ForwardPass, hidden_before
+from llmrl.policies.scoring.sharing import gather_for_cache
 
 
 class Critic(TensorDictModuleBase):
@@ -55,16 +58,32 @@ class Critic(TensorDictModuleBase):
                 part.training = mode and part.gradient_checkpointing
         return self
 
+    def shard(self, world: World, policy: Policy) -> None:
+        """Spread the weights over the ranks, by the layers of the policy that it was made from."""
+        if world.size > 1:
+            blocks = blocks_of(self.body, policy.model)
+            world.shard(self, blocks, ["with_weights"])
+            gather_for_cache(blocks, world.unshard)
+
+    def with_weights(self, work: Callable[[], Tensor]) -> Tensor:
+        """``work()``: the way into a sharded critic, see :meth:`Policy.with_weights`."""
+        return work()
+
     def forward(self, tensordict: TensorDictBase, layout: TensorDictBase | None = None) -> TensorDictBase:
         """Score a batch; returns a new TensorDict with ``"value"`` added. For ``layout`` see :meth:`Policy.score`."""
-        given = tensordict[keys.TOKENS]
-        tokens, attention, mask = ((tensordict if layout is None else layout)[key].cpu() for key in self.in_keys)
-        value = given.new_zeros(given.shape, dtype=self.head.weight.dtype)
+        given = tensordict if layout is None else layout
+        value = self.with_weights(lambda: self._values(given, tensordict[keys.TOKENS].device))
+        return tensordict.copy().set(keys.VALUE, value)
+
+    def _values(self, layout: TensorDictBase, device: torch.device) -> Tensor:
+        """[N, T]"""
+        tokens, attention, mask = (layout[key].cpu() for key in self.in_keys)
+        value = torch.zeros(tokens.shape, dtype=self.head.weight.dtype, device=device)
         rows = mask.any(1).nonzero().squeeze(1)
         if len(rows):
             (row, column), hidden = hidden_before(
-                self.body, self.forward_pass, tokens[rows], attention[rows], mask[rows], given.device
+                self.body, self.forward_pass, tokens[rows], attention[rows], mask[rows], device
             )
-            where = (rows.to(given.device, non_blocking=True)[row], column)
+            where = (rows.to(device, non_blocking=True)[row], column)
             value = value.index_put(where, self.head(hidden.to(value.dtype)).squeeze(-1))
-        return tensordict.copy().set(keys.VALUE, value)
+        return value

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from tensordict import NonTensorStack, TensorDict, TensorDictBase
@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
+from llmrl.distributed.world import World, blocks_of
 from llmrl.policies import adapters
 from llmrl.policies.actor import Actor
 from llmrl.policies.adapters import LoraOptions
@@ -38,6 +39,7 @@ from llmrl.policies.loading import (
     mend_generation_settings,
 )
 from llmrl.policies.prompts import Prompts
+from llmrl.policies.sampling.copy import CopyEngine
 from llmrl.policies.sampling.engine import (
     FINISH_END,
     FINISH_LENGTH,
@@ -54,6 +56,7 @@ from llmrl.policies.saving import usual_mode
 from llmrl.policies.scoring.forward import ForwardPass, hidden_before
 from llmrl.policies.scoring.head import Head, score_tokens
 from llmrl.policies.scoring.probing import TOLERANCE, checkpointed_gap, forward_pass_for
+from llmrl.policies.scoring.sharing import gather_for_cache
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
@@ -106,14 +109,16 @@ class PolicyOptions:
             raise PolicyError(f"temperature must be greater than 0, got {self.temperature}.")
 
 
+T = TypeVar("T")
+
+
 class Policy(TensorDictModuleBase):
     """A causal language model and its tokenizer.
 
     As a module it is :meth:`score`: it reads tokens and masks and writes ``"log_prob"``, so that
     ``TensorDictSequential(policy, loss)`` composes. The model stays in evaluation mode, without dropout.
 
-    Scoring reads the weights within :meth:`score` and :meth:`get_dist` alone, so a sharded policy has these two entry
-    points.
+    Scoring reads the weights within :meth:`score` and :meth:`get_dist` alone, and both go through :meth:`with_weights`.
 
     Args:
         model: a Hugging Face causal language model.
@@ -146,6 +151,7 @@ class Policy(TensorDictModuleBase):
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.version = 0
         self.engine: Engine | None = None
+        self.whole: CopyEngine | None = None
         check_vocabulary(tokenizer, len(model.get_input_embeddings().weight))
         if not self.end_ids:
             log.warning(
@@ -388,7 +394,7 @@ class Policy(TensorDictModuleBase):
             "seeds": None if given is None else [given[i] for i in fits],
         }
         if self.engine is None:
-            drawn = self._sampler().sample(contexts, **how)
+            drawn = self._sampler(self.model).sample(contexts, **how)
         else:
             drawn = self.engine.sample(contexts, end_ids=self.end_ids, version=self.version, **how)
         samples = [Sample([], [], FINISH_REFUSED)] * len(episodes)
@@ -398,9 +404,9 @@ class Policy(TensorDictModuleBase):
             episode.add(sample)
         return self.tokenizer.batch_decode([s.tokens for s in samples], skip_special_tokens=True)
 
-    def _sampler(self) -> Sampler:
+    def _sampler(self, model: Any) -> Sampler:
         way, fast_cpu = self.sampling_way
-        return Sampler(self.model, self.end_ids, self.pad_id, way=way, fast_cpu=fast_cpu)
+        return Sampler(model, self.end_ids, self.pad_id, way=way, fast_cpu=fast_cpu)
 
     def append_reply(self, episode: Episode, said: Sequence[str]) -> bool:
         """Append the newest reply to an episode.
@@ -466,21 +472,33 @@ class Policy(TensorDictModuleBase):
             before it, 0 elsewhere, differentiable where gradients are enabled; ``"entropy"`` [N, T] in the same form;
             ``"max_entropy"`` [N, 1]. They are float32, or float64 where the weights are.
         """
-        where, hidden, targets = self._hidden(tensordict, layout)
-        head = Head.of(self.model)
-        tokens = tensordict[keys.TOKENS]
-        log_prob = tokens.new_zeros(tokens.shape, dtype=torch.promote_types(head.weight.dtype, torch.float32))
+        given, read = tensordict if layout is None else layout, tensordict[keys.TOKENS]
+        log_prob, spread = self.with_weights(lambda: self._score(given, read, entropy))
         out = tensordict.copy()
-        out[keys.MAX_ENTROPY] = log_prob.new_full((len(tokens), 1), math.log(self.vocab_size))
-        spread = None
-        if hidden is not None:
-            values, spread = score_tokens(hidden, targets, head, temperature=self.temperature, entropy=entropy)
-            out[keys.LOG_PROB] = log_prob.index_put(where, values)
-        else:
-            out[keys.LOG_PROB] = log_prob
+        out[keys.LOG_PROB] = log_prob
+        out[keys.MAX_ENTROPY] = log_prob.new_full((len(log_prob), 1), math.log(self.vocab_size))
         if entropy:
-            out[keys.ENTROPY] = log_prob if spread is None else log_prob.index_put(where, spread)
+            out[keys.ENTROPY] = spread
         return out
+
+    def with_weights(self, work: Callable[[], T]) -> T:
+        """``work()``: the way into a sharded policy.
+
+        Within it the model's weights are whole. Every rank must go in equally often; ``work`` returns a tensor or a
+        tuple of them.
+        """
+        return work()
+
+    def _score(self, layout: TensorDictBase, read: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and entropies [N, T]."""
+        where, hidden, targets = self._hidden(layout, read)
+        head = Head.of(self.model)
+        dtype = torch.promote_types(head.weight.dtype, torch.float32)
+        zeros = read.new_zeros(read.shape, dtype=dtype)
+        if hidden is None:
+            return zeros, zeros
+        values, spread = score_tokens(hidden, targets, head, temperature=self.temperature, entropy=entropy)
+        return zeros.index_put(where, values), zeros if spread is None else zeros.index_put(where, spread)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """:meth:`score`."""
@@ -498,35 +516,53 @@ class Policy(TensorDictModuleBase):
         """
         from torchrl.modules.distributions import LLMMaskedCategorical
 
-        where, hidden, _ = self._hidden(tensordict)
-        tokens = tensordict[keys.TOKENS]
-        logits = torch.zeros((*tokens.shape, self.vocab_size), device=tokens.device)
-        if hidden is not None:
-            logits = logits.index_put(where, Head.of(self.model).logits(hidden) / self.temperature)
+        logits = self.with_weights(lambda: self._logits(tensordict, tensordict[keys.TOKENS]))
         return LLMMaskedCategorical(logits=logits, mask=tensordict[keys.MASK])
 
-    def _hidden(
-        self, tensordict: TensorDictBase, layout: TensorDictBase | None = None
-    ) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
+    def _logits(self, layout: TensorDictBase, read: Tensor) -> Tensor:
+        """[N, T, V]"""
+        where, hidden, _ = self._hidden(layout, read)
+        logits = torch.zeros((*read.shape, self.vocab_size), device=read.device)
+        if hidden is not None:
+            logits = logits.index_put(where, Head.of(self.model).logits(hidden) / self.temperature)
+        return logits
+
+    def _hidden(self, layout: TensorDictBase, read: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
         """Hidden states [M, H] that the sampled tokens are predicted from; None where there are none.
 
         Returns:
             Rows and columns of the sampled tokens in the batch, the hidden states, the tokens [M].
         """
-        device = tensordict[keys.TOKENS].device
-        tokens, attention, mask = ((tensordict if layout is None else layout)[key].cpu() for key in self.in_keys)
+        tokens, attention, mask = (layout[key].cpu() for key in self.in_keys)
         if (mask & ~attention).any():
             raise ValueError("A sampled token is hidden from attention: mask must imply attention.")
         rows = mask.any(1).nonzero().squeeze(1)
         if not len(rows):
             return (rows, rows), None, rows
         (row, column), hidden = hidden_before(
-            self.model.get_decoder(), self.forward_pass, tokens[rows], attention[rows], mask[rows], device
+            self.model.get_decoder(), self.forward_pass, tokens[rows], attention[rows], mask[rows], read.device
         )
-        where = (rows.to(device, non_blocking=True)[row], column)
-        return where, hidden, tensordict[keys.TOKENS][where]
+        where = (rows.to(read.device, non_blocking=True)[row], column)
+        return where, hidden, read[where]
 
     # Weights
+
+    def shard(self, world: World, *, sample: bool = True) -> None:
+        """Spread the weights over the ranks; every rank must do so, before an optimizer is made.
+
+        Args:
+            world: the ranks; with one, nothing is done.
+            sample: whether the policy samples too, from a whole copy of its weights.
+        """
+        if world.size == 1:
+            return
+        self.try_out()  # on the whole model
+        if sample:
+            self.whole = CopyEngine(self.model, self._sampler, self.version, world)
+            self.engine = self.whole
+        blocks = blocks_of(self.model)
+        world.shard(self, blocks, ["with_weights"])
+        gather_for_cache(blocks, world.unshard)
 
     def sync(self, version: int | None = None) -> int:
         """Hand the weights to the sampler; returns the new version, one more unless it is given.
@@ -593,13 +629,15 @@ class Policy(TensorDictModuleBase):
 
         With adapters, the weights are those with adapters merged in float32, and ``adapter`` inside the folder holds
         the adapters as they are; it can be loaded as a policy too.
+        Of a sharded policy the weights of the latest :meth:`sync` are written; one rank is enough.
         """
         folder = Path(folder)
-        if adapters.has_adapters(self.model):
-            adapters.save(self.model, folder, self.model.config.name_or_path)
+        model = self.model if self.whole is None else self.whole.model
+        if adapters.has_adapters(model):
+            adapters.save(model, folder, model.config.name_or_path)
             usual_mode(*(folder / adapters.FOLDER).glob("*.safetensors"))
         else:
-            self.model.save_pretrained(folder)
+            model.save_pretrained(folder)
         usual_mode(*folder.glob("*.safetensors"))
         self.tokenizer.save_pretrained(folder)
         return folder

@@ -6,7 +6,8 @@ CPU too, so that cutting a batch never waits for a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +15,7 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from llmrl import keys
+from llmrl.distributed.world import World
 from llmrl.keys import Key
 from llmrl.policies.scoring.forward import PADDED, ForwardPass, Sequences
 
@@ -95,16 +97,49 @@ class Batch:
         for part in forward_pass.batches(sequences, budget) if len(live) else []:
             yield self.take(live[torch.tensor(part)])
 
+    def shared(self, world: World, budget: int, forward_pass: ForwardPass = PADDED) -> Iterator[tuple[Batch, bool]]:
+        """The micro-batches that this rank does, each with whether it counts; see :meth:`World.share`."""
+        return world.share(
+            self.micro_batches(budget, forward_pass),
+            lambda part: forward_pass.passes(Sequences.of(*(part.layout[key] for key in LAYOUT))),
+        )
+
+    @contextmanager
+    def put_together(self, world: World, names: Iterable[Key]) -> Iterator[None]:
+        """Within, each rank puts values back for some rows; afterwards every rank has all of them.
+
+        Args:
+            world: the ranks.
+            names: of the entries of ``whole``, whose rows begin at 0.
+        """
+        if world.size == 1:
+            yield
+            return
+        rows = self.rows.to(self.data[keys.MASK].device)
+        for name in names:
+            if self.whole.get(name, None) is not None:
+                self.whole[name][rows] = 0
+        yield
+        for name in names:
+            values = self.whole.get(name, None)
+            if values is not None:
+                mine = values[rows]
+                world.sum(mine)
+                values[rows] = mine
+
     def extent(self, forward_pass: ForwardPass) -> tuple[int, int]:
         """Rows, and tokens of each on the average, that a model reads of them together."""
         return forward_pass.extent(Sequences.of(*(self.layout[key] for key in LAYOUT)))
 
-    def put_back(self, values: TensorDictBase | Mapping[Key, Tensor], names: Mapping[Key, Key]) -> None:
+    def put_back(
+        self, values: TensorDictBase | Mapping[Key, Tensor], names: Mapping[Key, Key], counts: bool = True
+    ) -> None:
         """Write entries [n, t] to where their sampled tokens are in ``whole``, entries [n, 1] to their rows.
 
         Args:
             values: the entries; their gradient is left behind.
             names: of an entry in ``values``, the name in ``whole``; one that is not there is made, of zeros.
+            counts: false: entries are made, and nothing is written.
         """
         mask = self.data[keys.MASK]
         rows = self.rows.to(mask.device, non_blocking=True)[:, None]
@@ -115,6 +150,8 @@ class Batch:
             if self.whole.get(target, None) is None:
                 width = self.whole[keys.MASK].shape[1] if full else 1
                 self.whole[target] = value.new_zeros((len(self.whole), width))
+            if not counts:
+                continue
             kept = self.whole[target]
             if full:
                 kept[rows, columns] = torch.where(mask, value, kept[rows, columns])
@@ -127,10 +164,12 @@ class Batch:
         names: Mapping[Key, Key],
         budget: int,
         forward_pass: ForwardPass = PADDED,
+        world: World = World(),  # noqa: B008 (without state)
     ) -> None:
-        """Apply ``scorer`` to micro-batches and put the entries ``names`` back."""
-        for part in self.micro_batches(budget, forward_pass):
-            part.put_back(scorer(part), names)
+        """Apply ``scorer`` to micro-batches, each on one rank, and put the entries ``names`` back."""
+        with self.put_together(world, names.values()):
+            for part, counts in self.shared(world, budget, forward_pass):
+                part.put_back(scorer(part), names, counts)
 
 
 def _columns(layout: TensorDict) -> slice:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tensordict import TensorDict
 
 from llmrl import keys
+from llmrl.distributed.world import World
 from llmrl.policies.episode import pack
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.environments import Environments
-from llmrl.rollouts.play import info_rows, play
+from llmrl.rollouts.play import Trajectory, info_rows, play
 from llmrl.rollouts.records import Record
 from llmrl.rollouts.stream import problem_seed, row_seed
 
@@ -50,10 +52,12 @@ def collect(
     options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
     first_group: int = 0,
     stream: str = "train",
+    world: World = World(),  # noqa: B008 (without state)
 ) -> Rollouts:
     """Play each problem ``group_size`` times, each time to the end of the episode.
 
-    Several turns become one row: see :mod:`llmrl.rollouts.play`.
+    Several turns become one row: see :mod:`llmrl.rollouts.play`. Of several ranks each plays some of the groups, and
+    all return the same rollouts.
 
     Args:
         policy: what answers.
@@ -63,6 +67,7 @@ def collect(
         options: how responses are sampled.
         first_group: the group id of the first problem; the next ones count on.
         stream: what the responses are for; groups of another stream are sampled with other random numbers.
+        world: the ranks that share the groups.
 
     Returns:
         One row per episode, the rows of a group together. Problems whose prompt is longer than the
@@ -70,13 +75,25 @@ def collect(
     """
     ids = [i for i in problem_ids for _ in range(group_size)]
     rows = len(ids)
-    env = environments.of_size(rows)
-    problems, first = env.reset(seed=[problem_seed(seed, i) for i in ids], options={"problem_id": ids})
+    mine = [i * group_size + member for i in world.mine(len(problem_ids)) for member in range(group_size)]
 
-    def seed_of(row: int, turn: int) -> int:
-        return row_seed(seed, stream, first_group + row // group_size, row % group_size, turn)
+    def seed_of(row: int, turn: int, what: str = stream) -> int:
+        return row_seed(seed, what, first_group + row // group_size, row % group_size, turn)
 
-    trajectories = play(policy, env, problems, options=options, seeds=seed_of)
+    played: list[tuple[Trajectory, str, dict[str, Any]]] = []
+    with world.together():
+        if mine:
+            env = environments.of_size(len(mine))
+            # For those that do not heed the seed of reset.
+            environments.seed([seed_of(row, 0, f"{stream} environment") for row in mine])
+            begin = env.reset(
+                seed=[problem_seed(seed, ids[row]) for row in mine], options={"problem_id": [ids[row] for row in mine]}
+            )
+            done = play(policy, env, begin[0], options=options, seeds=lambda i, turn: seed_of(mine[i], turn))
+            played = list(zip(done, begin[0], info_rows(begin[1], len(mine)), strict=True))
+    by_group = world.gather([played[at : at + group_size] for at in range(0, len(mine), group_size)])
+    every = [row for group in by_group for row in group]
+    trajectories = [trajectory for trajectory, _, _ in every]
     data = pack([t.episode for t in trajectories], policy.pad_id).to(policy.device).exclude("finish_reason")
     groups = torch.arange(rows) // group_size + first_group
     data[keys.GROUP] = groups
@@ -88,7 +105,7 @@ def collect(
         {
             "group": int(groups[row]),
             "problem_id": ids[row],
-            "problem": problems[row],
+            "problem": problem,
             "response": t.turns[-1]["response"],
             "reward": t.reward,
             "finish_reason": "length" if t.episode.cut else "end",
@@ -97,7 +114,7 @@ def collect(
             "transcript": t.turns,
             **{k: v for k, v in {**shown, **t.info}.items() if k not in ("problem_id",)},
         }
-        for row, (t, shown) in enumerate(zip(trajectories, info_rows(first, rows), strict=True))
+        for row, (t, problem, shown) in enumerate(every)
     ]
     fits = torch.tensor([not t.episode.refused for t in trajectories])
     dropped = int((~fits).sum()) // group_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
+from llmrl.distributed.world import World
 from llmrl.errors import ConfigError
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.policies.prompts import json_or_text
 from llmrl.rollouts.environments import Environments
+from llmrl.training import checkpoint
 from llmrl.training.command_line import env_class
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
 from llmrl.training.trainer import Trainer
@@ -30,18 +33,27 @@ class Given:
     held_out: Environments | None = None
 
 
-def build(config: Config, start: Path | None = None, given: Given | None = None) -> tuple[Trainer, Environments]:
+def build(
+    config: Config, start: Path | None = None, given: Given | None = None, world: World | None = None
+) -> tuple[Trainer, Environments]:
     """The trainer and the held-out environments of a run.
 
     Args:
         config: the resolved settings.
         start: a checkpoint whose weights the policy takes.
         given: parts that are not to be made.
+        world: the ranks that train together; policy, critic and reference are spread over them.
 
     Raises:
         ConfigError: a part cannot be made, or does not fit the others.
     """
-    given = given or Given()
+    given, world = given or Given(), world or World()
+    if world.size > 1 and config.policy.engine != "transformers":
+        raise ConfigError(
+            f"--policy.engine {config.policy.engine} samples for one process, and there are {world.size}. Leave it "
+            "out: each process then samples its share of the groups itself."
+        )
+    settings = dataclasses.replace(config.policy, device=world.local_device(config.policy.device))
     recipe = given.algorithm or _algorithm(config.algo)
     _check_group_size(config.train, recipe)
     _check_rescore(config.train, recipe)
@@ -51,16 +63,20 @@ def build(config: Config, start: Path | None = None, given: Given | None = None)
         made.time_limit = config.train.env_timeout or None
     # A checkpoint of adapters holds them merged into the weights; they go back onto the model they
     # were made for, from the trainer's own state.
-    fresh = start is None or config.policy.lora_rank > 0
-    policy = given.policy or _load_policy(config.policy, config.train, config.policy.path if fresh else str(start))
+    fresh = start is None or config.policy.lora_rank > 0 or (start / checkpoint.SHARDS).is_dir()
+    policy = given.policy or _load_policy(settings, config.train, settings.path if fresh else str(start))
     critic = Critic.from_policy(policy) if keys.VALUE in recipe.in_keys else None
     reference = None
     if keys.REF_LOG_PROB in recipe.in_keys:
         again = start is not None and given.policy is None
-        reference = _load_policy(config.policy, config.train, config.policy.path) if again else copy.deepcopy(policy)
+        reference = _load_policy(settings, config.train, settings.path) if again else copy.deepcopy(policy)
         reference.requires_grad_(False)
-    _attach_engine(config.policy, policy)
-    return Trainer(config, policy, recipe, environments, critic, reference), held_out
+        reference.shard(world, sample=False)
+    if critic is not None:
+        critic.shard(world, policy)
+    policy.shard(world)
+    _attach_engine(settings, policy)
+    return Trainer(config, policy, recipe, environments, critic, reference, world=world), held_out
 
 
 def _algorithm(section: Any) -> Algorithm:

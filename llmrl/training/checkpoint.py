@@ -20,9 +20,12 @@ from typing import IO, Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 
+from llmrl.distributed.world import World
 from llmrl.errors import UserError
 
 STATE = "trainer.pt"
+SHARDS = "shards"
+"""Weights and optimizer as several ranks write them; the folder then holds a model only where that was asked for."""
 SUMS = "SHA256SUMS"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -46,10 +49,13 @@ def save(
     state: dict[str, Any],
     keep: int,
     score: Score | None = None,
+    world: World | None = None,
 ) -> Path:
     """Write ``folder/checkpoint-STEP``, point ``latest`` at it and remove all but the last ``keep``.
 
     Args:
+        save_model: writes the weights to a folder; every rank calls it.
+        world: the ranks; the first one writes the rest.
         score: of this checkpoint; if no earlier one has a higher value, ``best`` points at it from
             now on, and it stays as long as it does.
 
@@ -58,34 +64,46 @@ def save(
     """
     target = folder / f"checkpoint-{step:06d}"
     aside = folder / f".writing-{target.name}"
+    world = world or World()
     try:
-        for left in folder.glob(".writing-*"):  # of a run that was killed while it wrote
-            shutil.rmtree(left)
-        aside.mkdir(parents=True)
+        with world.together():
+            if world.main:
+                for left in folder.glob(".writing-*"):  # of a run that was killed while it wrote
+                    shutil.rmtree(left)
+                aside.mkdir(parents=True)
         _write_model(save_model, aside)
-        _write_state(state, aside / STATE)
-        _write_sums(aside)
-        for path in (*aside.rglob("*"), aside):
-            _flush(path)
-        replaced = set_aside(target) if target.exists() else None  # folders cannot be replaced
-        aside.rename(target)
-        _link(folder, "latest", target)
-        if score is not None:
-            note_score(target, score)
-        _flush(folder)
-        if replaced is not None:
-            shutil.rmtree(replaced)
-        stay = {path.resolve() for path in (folder / "best", target) if path.exists()}
-        for old in list_checkpoints(folder)[: -max(keep, 1)]:
-            if old.resolve() not in stay:
-                shutil.rmtree(old)
+        with world.together():
+            if world.main:
+                _write_state(state, aside / STATE)
+                _put_in_place(aside, target, keep, score)
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
+        if world.main:
+            shutil.rmtree(aside, ignore_errors=True)
         raise OSError(
             f"Checkpoint {target} could not be written ({error}). Earlier checkpoints are intact: free "
             "some space or give another --output, then use --resume."
         ) from error
     return target
+
+
+def _put_in_place(aside: Path, target: Path, keep: int, score: Score | None) -> None:
+    """From all files written to a checkpoint under its name."""
+    folder = target.parent
+    _write_sums(aside)
+    for path in (*aside.rglob("*"), aside):
+        _flush(path)
+    replaced = set_aside(target) if target.exists() else None  # folders cannot be replaced
+    aside.rename(target)
+    _link(folder, "latest", target)
+    if score is not None:
+        note_score(target, score)
+    _flush(folder)
+    if replaced is not None:
+        shutil.rmtree(replaced)
+    stay = {path.resolve() for path in (folder / "best", target) if path.exists()}
+    for old in list_checkpoints(folder)[: -max(keep, 1)]:
+        if old.resolve() not in stay:
+            shutil.rmtree(old)
 
 
 def note_score(checkpoint: Path, score: Score) -> None:

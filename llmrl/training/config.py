@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from llmrl.distributed.world import WorldConfig
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 
@@ -167,6 +168,9 @@ class CheckpointConfig:
     keep_best: Literal["eval/greedy", "reward/accuracy"] | None = None
     """Also keep the checkpoint with the highest value: eval/greedy: held-out accuracy, with a checkpoint after
     every evaluation; reward/accuracy: of the step's own responses."""
+    export_every: int = 0
+    """With several processes, whose checkpoints hold the weights in shards: steps between those that hold a Hugging
+    Face model too; 0: the last and those that keep_best judges. One process always writes one."""
     rollouts_every: int = 10
     """Steps between files of rollouts; the first and the last step always make one; 0: none."""
 
@@ -191,6 +195,7 @@ SECTIONS: dict[str, type] = {
     "eval": EvalConfig,
     "checkpoint": CheckpointConfig,
     "log": LogConfig,
+    "world": WorldConfig,
 }
 
 
@@ -209,6 +214,7 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
     output: Path | None = None
     """Folder of the run; by default runs/ALGORITHM-SEED, with a number where that exists."""
     resume: str | None = None

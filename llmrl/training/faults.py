@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tensordict import TensorDict
 
+from llmrl.distributed.world import World
 from llmrl.errors import UserError
 from llmrl.policies.saving import write_tensors
 from llmrl.policies.scoring.forward import ForwardPass
@@ -79,11 +80,14 @@ class Memory:
     Args:
         budget: tokens to begin with, padding included.
         note: is told, once, of every change.
+        world: the ranks that have the same budget; with several, the others wait in the pass that broke off here, so
+            that it cannot be begun again.
     """
 
-    def __init__(self, budget: int, note: Callable[[str], object]) -> None:
+    def __init__(self, budget: int, note: Callable[[str], object], world: World | None = None) -> None:
         self.budget = budget
         self.note = note
+        self.world = world or World()
 
     def fit(self, work: Callable[[int], T]) -> T:
         """``work(budget)``, from the beginning with micro-batches of half the size until they fit.
@@ -107,7 +111,14 @@ class Memory:
                         "included. Give a smaller --policy.max-response-length or --policy.max-prompt-length, "
                         "--policy.gradient-checkpointing, or --policy.dtype bfloat16."
                     ) from error
-                self.budget = error.rows // 2 * error.length
+                less = error.rows // 2 * error.length
+                if self.world.size > 1:
+                    raise TrainingError(
+                        f"A micro-batch of {error.rows} rows of {error.length} tokens did not fit into memory, and "
+                        "several processes cannot do it again with a smaller one. Go on from the last checkpoint with "
+                        f"--train.micro-batch-tokens {less} --resume auto."
+                    ) from error
+                self.budget = less
             # Out here, where the error no longer holds the frames that hold the tensors.
             gc.collect()
             if torch.cuda.is_available():

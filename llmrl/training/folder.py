@@ -293,7 +293,7 @@ def refuse_changes(config: Config, state: dict[str, Any], start: Path, fingerpri
     changes = [
         f"  {key}: was {before!r}, is {now!r}"
         for key, before, now in _differences(old, new)
-        if key not in FREE and not key.startswith(("checkpoint.", "log."))
+        if key not in FREE and not key.startswith(("checkpoint.", "log.", "world."))
     ]
     record = start.parent / "environment.json"
     if record.is_file():

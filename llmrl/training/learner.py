@@ -16,11 +16,13 @@ from tensordict import TensorDictBase
 from torch import Tensor
 
 from llmrl import keys
+from llmrl.distributed.world import World
 from llmrl.keys import Key
 from llmrl.losses.module import BatchLoss
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
+from llmrl.rollouts.stream import row_seed
 from llmrl.training.config import TrainConfig
 from llmrl.training.faults import Memory, sized
 from llmrl.training.metrics import Sums
@@ -40,6 +42,10 @@ class Learner:
     memory: Memory
     """How many tokens a micro-batch may have."""
     critic: Critic | None = None
+    world: World = field(default_factory=World)
+    """The ranks that share the micro-batches."""
+    seed: int = 0
+    """Of what a loss draws."""
 
     parameters: list[Tensor] = field(init=False)
     """The trained weights of the policy, in the type that it computes in."""
@@ -79,12 +85,12 @@ class Learner:
             The metrics of this update; ``skipped`` where the loss or the gradient was not finite. Without a
             sampled token nothing is done.
         """
-        sums = self.memory.fit(lambda budget: self.accumulate(batch, notes, budget))
+        sums = self.memory.fit(lambda budget: self.accumulate(batch, step, notes, budget))
         if sums.tokens:
             self.apply(sums, step)
         return sums
 
-    def accumulate(self, batch: Batch, notes: Mapping[Key, Key], budget: int) -> Sums:
+    def accumulate(self, batch: Batch, step: int, notes: Mapping[Key, Key], budget: int) -> Sums:
         """Add up the gradients of all micro-batches, from zero.
 
         From zero, since a backward pass that broke off has reached some of the weights and not others.
@@ -92,18 +98,37 @@ class Learner:
         for parameter in (*self.parameters, *self.masters, *self.critic_parameters):
             parameter.grad = None
         sums = Sums()
-        for part in batch.micro_batches(budget, self.policy.forward_pass):
-            with sized(part, self.policy.forward_pass):
-                scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes, layout=part.layout)
-                part.put_back(scored, notes)
-                out = self.loss(scored if self.critic is None else self.critic(scored, part.layout))
-                loss = total_loss(out)
-                # Where the loss itself leaves out every token, its gradient is exactly 0 and has no graph.
-                if loss.requires_grad:
-                    loss.backward()
-                self._add_to_masters()
-            sums.add(out, part.tokens)
+        with batch.put_together(self.world, notes.values()):
+            for part, counts in batch.shared(self.world, budget, self.policy.forward_pass):
+                with sized(part, self.policy.forward_pass):
+                    scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes, layout=part.layout)
+                    part.put_back(scored, notes, counts)
+                    if not counts:  # another rank does it: here its gradient is 0
+                        scored[keys.WEIGHT] = torch.zeros_like(scored[keys.WEIGHT])
+                    scored = scored if self.critic is None else self.critic(scored, part.layout)
+                    out = self._loss(scored, part, step)
+                    loss = self._through_all(total_loss(out), scored)
+                    # Where the loss itself leaves out every token, its gradient is exactly 0 and has no graph.
+                    if loss.requires_grad:
+                        loss.backward()
+                    self._add_to_masters()
+                sums.add(out, part.tokens, counts)
+        sums.reduce(self.world, batch.tokens)
         return sums
+
+    def _through_all(self, loss: Tensor, scored: TensorDictBase) -> Tensor:
+        """With several ranks a loss whose backward pass reaches every network, since the others' passes do too."""
+        if self.world.size == 1:
+            return loss
+        read = [keys.LOG_PROB, *([] if self.critic is None else [keys.VALUE])]
+        return loss + 0.0 * torch.stack([scored[name].sum() for name in read]).sum()
+
+    def _loss(self, scored: TensorDictBase, part: Batch, step: int) -> TensorDictBase:
+        """The loss of a micro-batch; what it draws depends on the seed, the step and the rows alone."""
+        device = self.policy.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(row_seed(self.seed, f"loss {part.rows.tolist()}", step, 0, 0))
+            return self.loss(scored)
 
     def apply(self, sums: Sums, step: int) -> None:
         """Clip the gradient and step, unless the loss or the gradient is not finite."""
@@ -113,10 +138,11 @@ class Learner:
             group["lr"] = group["peak"] * warm
         if self.critic_parameters and step < options.critic_warmup_steps:
             self.optimizer.param_groups[0]["lr"] = 0.0
-        sums.note("actor/grad_norm", torch.nn.utils.clip_grad_norm_(self.masters, options.max_grad_norm))
+        norm = torch.nn.utils.clip_grad_norm_(self.masters, options.max_grad_norm)
+        sums.note("actor/grad_norm", self.world.whole(norm))
         if self.critic_parameters:
             norm = torch.nn.utils.clip_grad_norm_(self.critic_parameters, options.max_grad_norm)
-            sums.note("critic/grad_norm", norm)
+            sums.note("critic/grad_norm", self.world.whole(norm))
         totals = sums.fetch()  # the only wait for the device in an update
         sums.skipped = not all(math.isfinite(totals[name]) for name in JUDGED if name in totals)
         if not sums.skipped:
@@ -166,17 +192,46 @@ class Learner:
             "critic": None if self.critic is None else self.critic.state_dict(),
         }
 
+    @torch.no_grad()
     def load(self, state: dict) -> None:
-        """Take up what :meth:`state` gave."""
+        """Take up what :meth:`state` gave; every rank gives the whole of it."""
+        like = self.world.like
         if state["masters"] is not None:
-            with torch.no_grad():
-                for master, saved in zip(self.masters, state["masters"], strict=True):
-                    master.copy_(saved)
+            for master, saved in zip(self.masters, state["masters"], strict=True):
+                master.copy_(like(saved, master))
             self.adopt_masters()
-        self.optimizer.load_state_dict(state["optimizer"])
+        optimizer = state["optimizer"]
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments = {
+            number: {
+                name: like(value, trained[number]) if value.shape == trained[number].shape else value
+                for name, value in entries.items()
+            }
+            for number, entries in optimizer["state"].items()
+        }
+        self.optimizer.load_state_dict({**optimizer, "state": moments})
         self._configure()  # the loaded groups have the settings of the run that was saved
         if self.critic is not None:
-            self.critic.load_state_dict(state["critic"])
+            for name, own in self.critic.state_dict().items():
+                own.copy_(like(state["critic"][name], own))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that :meth:`state` holds, by names that do not depend on the number of ranks; each rank's own share.
+
+        Writing to them changes the state; :meth:`adopt_masters` then gives the model its weights.
+        """
+        names = [f"policy.{name}" for name, p in self.policy.model.named_parameters() if p.requires_grad]
+        found = dict(zip(names, self.masters, strict=True))
+        if self.critic is not None:
+            found |= {f"critic.{name}": parameter for name, parameter in self.critic.named_parameters()}
+        tensors = {name: parameter.detach() for name, parameter in found.items()}
+        for name, parameter in found.items():
+            moments = self.optimizer.state[parameter]
+            if not moments:  # before the first step, as the optimizer itself begins
+                moments["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                moments |= {key: torch.zeros_like(parameter.detach()) for key in ("exp_avg", "exp_avg_sq")}
+            tensors |= {f"optimizer.{name}.{key}": value for key, value in moments.items()}
+        return tensors
 
 
 def total_loss(out: TensorDictBase) -> Tensor:

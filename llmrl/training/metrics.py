@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from llmrl.distributed.world import World
+
 
 class Reduce(Enum):
     """How a metric adds up over the micro-batches and the updates of a step."""
@@ -186,6 +188,11 @@ def metric_name(output: str) -> str:
     return f"critic/{rest}" if owner in ("critic", "value") else f"actor/{output}"
 
 
+NOTHING = {Reduce.SMALLEST: math.inf, Reduce.LARGEST: -math.inf}
+"""What changes no extreme."""
+_PICKS = {Reduce.SMALLEST: torch.minimum, Reduce.LARGEST: torch.maximum}
+
+
 class Sums:
     """Metrics of an update or of several, each added up as its row of the registry says.
 
@@ -206,16 +213,44 @@ class Sums:
         self._waiting: list[tuple[str, Tensor, int]] = []
         self._totals: dict[str, float] = {}
 
-    def add(self, outputs: Mapping[str, Tensor], tokens: int) -> None:
-        """Add the outputs of a loss module for one micro-batch of ``tokens`` sampled tokens."""
+    def add(self, outputs: Mapping[str, Tensor], tokens: int, counts: bool = True) -> None:
+        """Add the outputs of a loss module for one micro-batch of ``tokens`` sampled tokens.
+
+        With ``counts`` false only the names are added: another rank has the values.
+        """
         for name, value in outputs.items():
             if name != "tokens":
-                self._waiting.append((metric_name(name), value.detach(), tokens))
-        self.tokens += tokens
+                metric = metric_name(name)
+                value = value.detach() if counts else torch.full_like(value, NOTHING.get(_reduce(metric), 0.0))
+                self._waiting.append((metric, value, tokens))
+        self.tokens += tokens if counts else 0
 
     def note(self, metric: str, value: Tensor) -> None:
         """Add a number of the whole update."""
         self._waiting.append((metric, value.detach(), 1))
+
+    def reduce(self, world: World, tokens: int) -> None:
+        """Add up what was added on each rank, before the first fetch; all ranks must have added the same names.
+
+        Args:
+            world: the ranks.
+            tokens: that all ranks together have added.
+        """
+        if world.size == 1:
+            return
+        kept: dict[str, Tensor] = {}
+        for name, value, weight in self._waiting:
+            how = _reduce(name)
+            value = value.reshape(()).double() * (weight if how is Reduce.TOKENS else 1)
+            kept[name] = _PICKS.get(how, torch.add)(kept[name], value) if name in kept else value
+        for pick, together in ((torch.minimum, world.smallest), (torch.maximum, world.largest), (None, world.sum)):
+            names = [name for name in kept if _PICKS.get(_reduce(name)) is pick]
+            if names:
+                stacked = torch.stack([kept[name] for name in names])
+                together(stacked)
+                kept.update(zip(names, stacked, strict=True))
+        self.tokens = tokens
+        self._waiting = [(name, value, 1) for name, value in kept.items()]
 
     def fetch(self) -> Mapping[str, float]:
         """The totals so far; one transfer from the device where something was added since the last call."""
@@ -241,7 +276,7 @@ class Sums:
     def _total(self, name: str, value: float) -> None:
         if name not in self._totals:
             self._totals[name] = value
-        elif _reduce(name) in (Reduce.SMALLEST, Reduce.LARGEST):
+        elif _reduce(name) in NOTHING:
             pick = min if _reduce(name) is Reduce.SMALLEST else max
             self._totals[name] = pick(self._totals[name], value)
         else:

@@ -41,7 +41,7 @@ def introduce(trainer: Trainer, display: Display) -> None:
     policy.try_saving()
     for line in policy.describe():
         display.note(line)
-    probe = collect(policy, trainer.environments, range(8), seed=config.seed, group_size=1)
+    probe = collect(policy, trainer.environments, range(8), seed=config.seed, group_size=1, world=trainer.world)
     if not len(probe):
         raise ConfigError(
             f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."

@@ -1,7 +1,7 @@
 """Every random generator that a run may draw from: their states out, and back in.
 
-These are the ones that any code may use: Python's, NumPy's, torch's, and each environment's ``np_random``. The
-generator of the order of rows belongs to the trainer; responses draw by seeds of their own.
+These are the ones that any code may use: Python's, NumPy's and torch's. The generator of the order of rows belongs to
+the trainer; responses, environments and losses draw by seeds of their own.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def state(environments: Environments) -> dict[str, Any]:
         "numpy": (str(name), np.asarray(words).tolist(), position, has_gauss, gauss),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "environments": environments.state(),
+        "environments": environments.made,
     }
 
 
 def load(saved: dict[str, Any], environments: Environments) -> None:
     """Put the states back; environments that do not exist yet are made."""
     # First, since making an environment may itself draw from the others.
-    environments.load(saved["environments"])
+    environments.of_size(max(saved["environments"], 1))
     random.setstate(saved["python"])
     np.random.set_state(saved["numpy"])
     torch.set_rng_state(saved["torch"])

@@ -6,15 +6,18 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers.utils import logging as transformers_logging
 
+from llmrl.distributed.world import joined
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
+from llmrl.terminal import Terminal
 from llmrl.training import checkpoint, faults, folder, randomness
 from llmrl.training.build import Given, build
 from llmrl.training.config import Config
@@ -53,6 +56,8 @@ class Outcome:
     """The held-out evaluation before training; None where there was none."""
     after: Evaluation | None
     """The same after it."""
+    rank: int = 0
+    """Of this process; the first one wrote the files."""
 
     @property
     def metrics(self) -> list[dict[str, float]]:
@@ -84,10 +89,13 @@ def train(
         TrainingError: training broke off; the last checkpoint is intact.
     """
     with contextlib.ExitStack() as stack:
-        display = stack.enter_context(display or Display())
+        world = stack.enter_context(joined(config.world, config.policy.device))
+        display = stack.enter_context((display or Display()) if world.main else Display(Terminal(quiet=True)))
         require(config.log.to)
-        start = folder.start_of(config, display.note)
-        where = None if config.dry_run else stack.enter_context(folder.claimed(config, start, display.note))
+        start = world.from_main(lambda: folder.start_of(config, display.note))
+        where = world.from_main(
+            lambda: None if config.dry_run else stack.enter_context(folder.claimed(config, start, display.note))
+        )
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         transformers_logging.disable_progress_bar()  # it would break into ours
@@ -96,48 +104,62 @@ def train(
         state = None if start is None else checkpoint.load_state(start)
         if state is not None and start is not None:
             folder.refuse_changes(config, state, start, data)
-        trainer, held_out = build(config, start, given)
+        trainer, held_out = build(config, start, given, world)
         trainer.note = display.note
         for close in (trainer.environments.close, held_out.close, trainer.policy.close):
             stack.callback(close)
-        if state is not None:
-            trainer.load(state)
+        if state is not None and start is not None:
+            trainer.load(state, start)
         introduce(trainer, display)
         if where is None:
             display.note("Dry run: everything above is in order; nothing was written.")
             return None
-        if state is not None and start is not None:
-            folder.carry_over(start, where, state["metrics_position"])
-            if start.parent.resolve() == where.resolve():
-                for path in checkpoint.set_aside_later(start):
-                    display.note(f"{path} is what was checkpoint {checkpoint.step_of(path)}, later than this one.")
-        folder.write_record(where, config, start, data)
-        trainer.faults = where / "faults"
-        metrics = MetricsFile(where / "metrics.jsonl", 0 if state is None else state["metrics_position"])
-        stack.callback(metrics.close)
-        trackers = Trackers(Run(where, trainer.counters.step, config), display.note)
-        stack.callback(trackers.close)
+        files: _Files | None = None
+        with world.together():
+            if world.main:
+                position = 0 if state is None else state["metrics_position"]
+                if start is not None:
+                    folder.carry_over(start, where, position)
+                    if start.parent.resolve() == where.resolve():
+                        for path in checkpoint.set_aside_later(start):
+                            step = checkpoint.step_of(path)
+                            display.note(f"{path} is what was checkpoint {step}, later than this one.")
+                folder.write_record(where, config, start, data)
+                trainer.faults = where / "faults"
+                files = _Files(
+                    MetricsFile(where / "metrics.jsonl", position),
+                    Trackers(Run(where, trainer.counters.step, config), display.note),
+                )
+                stack.callback(files.metrics.close)
+                stack.callback(files.trackers.close)
         stop = Stop()
         if signals:
             stack.enter_context(stop.watched(display.note))
-        session = _Session(trainer, held_out, where, metrics, trackers, display, callbacks, stop)
+        session = _Session(trainer, held_out, where, files, display, callbacks, stop)
         before = session.evaluate("before", reuse=True)
         if state is not None:
             # What has been checked and evaluated since may have drawn from them.
-            randomness.load(state["random"], trainer.environments)
-        finished = stop.asked is None and session.loop()
+            trainer.load_random(state)
+        finished = not session.stopping() and session.loop()
         if not finished:
             display.note(f"Stopped. Go on with the same command and: --output {where} --resume auto")
-            return Outcome(where, trainer.policy, finished, before, None)
+            return Outcome(where, trainer.policy, finished, before, None, world.rank)
         after = session.evaluate("after")
         if before is not None and after is not None:
             try:
                 display.comparison(before, after)
             except DifferentProblems as error:  # an environment that draws its problems at every reset
                 display.note(f"No paired gain. {error}")
-        if after is not None and config.checkpoint.keep_best == GREEDY:
+        if after is not None and config.checkpoint.keep_best == GREEDY and world.main:
             checkpoint.note_score((where / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean))
-        return Outcome(where, trainer.policy, finished, before, after)
+        return Outcome(where, trainer.policy, finished, before, after, world.rank)
+
+
+class _Files(NamedTuple):
+    """What the first rank writes to."""
+
+    metrics: MetricsFile
+    trackers: Trackers
 
 
 @dataclass
@@ -147,11 +169,15 @@ class _Session:
     trainer: Trainer
     held_out: Environments
     folder: Path
-    metrics: MetricsFile
-    trackers: Trackers
+    files: _Files | None
+    """None on every rank but the first."""
     display: Display
     callbacks: Sequence[Callback]
     stop: Stop
+
+    def stopping(self) -> bool:
+        """Whether a signal has asked any rank to stop."""
+        return self.trainer.world.any(self.stop.asked is not None)
 
     def evaluate(self, name: str, samples: int | None = None, reuse: bool = False) -> Evaluation | None:
         """Evaluate and write the files.
@@ -164,18 +190,19 @@ class _Session:
         Returns:
             The evaluation; None if the settings ask for none, or a signal stopped it.
         """
-        settings, display = self.trainer.config.eval, self.display
+        settings, display, world = self.trainer.config.eval, self.display, self.trainer.world
         if settings.problems == 0:
             return None
         path = self.folder / "eval" / f"{name}.jsonl"
-        if reuse and path.is_file():
+        if reuse and world.from_main(path.is_file):
             return Evaluation.read(path)
         samples = settings.samples if samples is None else samples
         move = display.bar(f"evaluation {name}", settings.problems * (1 + samples))
 
         def on_batch(done: int, total: int) -> None:
             move(done)
-            self.stop.check()
+            if self.stopping():
+                raise StopAsked
 
         try:
             result = evaluate(
@@ -186,12 +213,15 @@ class _Session:
                 batch=settings.batch,
                 seed=self.trainer.config.seed,
                 on_batch=on_batch,
+                world=world,
             )
         except StopAsked:
             display.note(f"evaluation {name}: left unfinished")
             return None
         move(settings.problems * (1 + samples))
-        result.write(self.folder / "eval", name)
+        with world.together():
+            if world.main:
+                result.write(self.folder / "eval", name)
         averages = f", avg@{samples} {result.average}" if samples else ""
         display.note(f"evaluation {name}: greedy {result.greedy}{averages}")
         if faulty := [record["fault"] for record in result.records if record.get("fault")]:
@@ -206,37 +236,38 @@ class _Session:
     def loop(self) -> bool:
         """All steps; False if a signal stopped them."""
         trainer, display = self.trainer, self.display
-        config, counters = trainer.config, trainer.counters
-        total, stop = config.train.steps, self.stop
-        saved = counters.step
+        config, counters, world = trainer.config, trainer.counters, trainer.world
+        total = config.train.steps
+        stopping = False
         move = display.bar(f"{trainer.algorithm.name}", total, counters.step)
         hints = Hints(self.folder, config.train)
-        while counters.step < total and stop.asked is None:
+        while counters.step < total and not stopping:
             metrics, rollouts = trainer.step()
             step, last = counters.step, counters.step == total
             if config.eval.every and step % config.eval.every == 0 and not last:
                 result = self.evaluate(f"step_{step:06d}", samples=0)
                 if result is not None:
                     metrics[GREEDY] = result.greedy.mean
-            for callback in self.callbacks:
-                callback.on_step(trainer, metrics, rollouts)
-            self.metrics.write(step, metrics)
-            self.trackers.log(step, metrics)
+            with world.together():
+                for callback in self.callbacks:
+                    callback.on_step(trainer, metrics, rollouts)
+                if self.files is not None:
+                    self.files.metrics.write(step, metrics)
+                    self.files.trackers.log(step, metrics)
+                    if trainer.keeps_rollouts(step):
+                        with writing(self.folder / "rollouts"):
+                            write_rollouts(self.folder / "rollouts", step, rollouts)
             display.step(step, total, metrics)
-            with writing(self.folder / FILE):
-                hint = hints.watch(step, metrics)
-            if hint is not None:
-                display.note(hint)
+            if world.main:
+                with writing(self.folder / FILE):
+                    hint = hints.watch(step, metrics)
+                if hint is not None:
+                    display.note(hint)
             move(step)
-            if trainer.keeps_rollouts(step):
-                with writing(self.folder / "rollouts"):
-                    write_rollouts(self.folder / "rollouts", step, rollouts)
             best = config.checkpoint.keep_best
             score = checkpoint.Score(best, metrics[best]) if best in metrics else None
             judged = best == GREEDY and score is not None
-            if step % config.checkpoint.every == 0 or judged or last or stop.asked is not None:
-                trainer.save(self.folder, self.metrics, score)
-                saved = step
-        if stop.asked is not None and saved != counters.step:
-            trainer.save(self.folder, self.metrics)
+            stopping = self.stopping()
+            if step % config.checkpoint.every == 0 or judged or last or stopping:
+                trainer.save(self.folder, None if self.files is None else self.files.metrics, score)
         return counters.step >= total

@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class StopAsked(Exception):
-    """Raised by :meth:`Stop.check` inside work that may be left unfinished."""
+    """Raised inside work that may be left unfinished, once a signal has come."""
 
 
 class Stop:
@@ -21,11 +21,6 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked: str | None = None
-
-    def check(self) -> None:
-        """Raise :class:`StopAsked` once a signal has come."""
-        if self.asked is not None:
-            raise StopAsked
 
     @contextlib.contextmanager
     def watched(self, note: Callable[[str], object]) -> Iterator[None]:

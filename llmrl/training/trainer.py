@@ -20,6 +20,7 @@ from tensordict import TensorDict, TensorDictBase
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
+from llmrl.distributed.world import World
 from llmrl.errors import ConfigError
 from llmrl.keys import Key
 from llmrl.policies.critic import Critic
@@ -65,6 +66,7 @@ class Trainer:
         reference: for algorithms that read ``"ref_log_prob"``.
         note: is told, in words, of what went wrong and did not end the training.
         faults: folder for batches and tracebacks to look into; None: they are not kept.
+        world: the ranks that train together; every one of them makes every step.
     """
 
     config: Config
@@ -76,6 +78,7 @@ class Trainer:
     counters: Counters = field(default_factory=Counters)
     note: Callable[[str], object] = logging.getLogger(__name__).warning
     faults: Path | None = None
+    world: World = field(default_factory=World)
 
     learner: Learner = field(init=False)
     memory: Memory = field(init=False)
@@ -90,8 +93,16 @@ class Trainer:
 
     def __post_init__(self) -> None:
         train = self.config.train
-        self.memory = Memory(train.micro_batch_tokens, lambda text: self.note(text))
-        self.learner = Learner(self.policy, self.algorithm.loss(), train, self.memory, self.critic)
+        self.memory = Memory(train.micro_batch_tokens, lambda text: self.note(text), self.world)
+        self.learner = Learner(
+            self.policy,
+            self.algorithm.loss(),
+            train,
+            self.memory,
+            self.critic,
+            world=self.world,
+            seed=self.config.seed,
+        )
         self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
         self.problems = ProblemStream(
             self.config.seed,
@@ -145,6 +156,7 @@ class Trainer:
                     seed=self.config.seed,
                     group_size=train.group_size,
                     first_group=self.counters.groups,
+                    world=self.world,
                 )
                 rounds += 1
                 self.counters.groups += missing
@@ -289,7 +301,7 @@ class Trainer:
             with sized(part, forward_pass):
                 return scorer(part.data, part.layout)
 
-        self.memory.fit(lambda budget: batch.score(measured, names, budget, forward_pass))
+        self.memory.fit(lambda budget: batch.score(measured, names, budget, forward_pass, self.world))
 
     def update(self, batch: Batch, metrics: dict[str, float]) -> None:
         """Optimiser steps on mini-batches of the rows, each in micro-batches."""
@@ -385,17 +397,22 @@ class Trainer:
             "counters": vars(self.counters).copy(),
             "problems": self.problems.state(),
             "past_rewards": self.past_rewards.of_problem.copy(),
-            "learner": self.learner.state(),
+            "learner": self.learner.state() if self.world.size == 1 else None,  # else in shards
             "shuffling": self.shuffling.get_state(),
-            "random": randomness.state(self.environments),
+            "random": self.world.gather([randomness.state(self.environments)]),
             "micro_batch_tokens": self.memory.budget,
             "policy_version": self.policy.version,
             "metrics_position": metrics_position,
             "config": json.dumps(self.config.to_dict()),
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave; the policy's weights are loaded by whoever made it."""
+    def load(self, state: dict[str, Any], start: Path) -> None:
+        """Take up what :meth:`state` gave.
+
+        Args:
+            state: of a checkpoint.
+            start: its folder; where it holds a whole model, its weights are loaded by whoever made the policy.
+        """
         self.counters = Counters(**state["counters"])
         try:
             self.problems.load(state["problems"])
@@ -404,20 +421,41 @@ class Trainer:
                 f"{error} Resume with the --curriculum and --filter options of the run, or begin a new run."
             ) from error
         self.past_rewards.of_problem = dict(state["past_rewards"])
-        self.learner.load(state["learner"])
+        if state["learner"] is not None:
+            self.learner.load(state["learner"])
+        else:
+            from llmrl.distributed import shards  # one process imports no process groups
+
+            shards.read(self.learner.tensors(), start / checkpoint.SHARDS, self.world)
+            self.learner.adopt_masters()
         self.shuffling.set_state(state["shuffling"])
-        randomness.load(state["random"], self.environments)
+        self.load_random(state)
         self.memory.budget = state["micro_batch_tokens"]
         self.policy.sync(state["policy_version"])
 
-    def save(self, folder: Path, metrics: MetricsFile, score: checkpoint.Score | None = None) -> Path:
-        """Write a checkpoint."""
-        metrics.flush()
-        return checkpoint.save(
-            folder,
-            self.counters.step,
-            self.policy.save,
-            self.state(metrics.position),
-            self.config.checkpoint.keep,
-            score,
-        )
+    def load_random(self, state: dict[str, Any]) -> None:
+        """Put the process's own generators back; exactly where the number of ranks is that of the checkpoint."""
+        states = state["random"]
+        randomness.load(states[self.world.rank % len(states)], self.environments)
+
+    def save(self, folder: Path, metrics: MetricsFile | None, score: checkpoint.Score | None = None) -> Path:
+        """Write a checkpoint; every rank takes part, and rank 0 gives the metrics' file."""
+        if metrics is not None:
+            metrics.flush()
+        step, options = self.counters.step, self.config.checkpoint
+        whole = step == self.config.train.steps or score is not None
+        whole |= options.export_every > 0 and step % options.export_every == 0
+
+        def save_model(aside: Path) -> None:
+            if self.world.size == 1:
+                self.policy.save(aside)
+                return
+            from llmrl.distributed import shards
+
+            shards.write(self.learner.tensors(), aside / checkpoint.SHARDS, self.world)
+            with self.world.together():
+                if whole and self.world.main:
+                    self.policy.save(aside)
+
+        state = self.state(0 if metrics is None else metrics.position)
+        return checkpoint.save(folder, step, save_model, state, options.keep, score, self.world)

@@ -76,7 +76,7 @@ def main():
     world.largest(high)
     out |= {"sum": total.tolist(), "smallest": low.tolist(), "largest": high.tolist()}
     out["any"] = [world.any(False), world.any(world.rank == 1)]
-    out["from_main"] = world.from_main("zero" if world.main else "other")
+    out["from_main"] = world.from_main(lambda: "zero" if world.main else "other")
     for dtype in (torch.float64, torch.float32):
         for tied in (False, True):
             out[f"gradient {dtype} {'tied' if tied else 'untied'}"] = gradients(world, tied, dtype)

@@ -29,7 +29,7 @@ def weighed(trainer: Trainer) -> Batch:
 
 
 def gradient(trainer: Trainer, batch: Batch, budget: int) -> torch.Tensor:
-    trainer.learner.accumulate(batch, {}, budget)
+    trainer.learner.accumulate(batch, 0, {}, budget)
     return torch.cat([m.grad.flatten() for m in trainer.learner.masters if m.grad is not None])
 
 

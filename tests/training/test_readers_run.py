@@ -104,7 +104,7 @@ def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
     stir(99)
     resumed, _ = build(config, saved)
     varied(resumed)
-    resumed.load(checkpoint.load_state(saved))
+    resumed.load(checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
     for one, other in (
         (whole.learner.masters, resumed.learner.masters),

@@ -117,7 +117,7 @@ def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_pa
     expected = steps(whole, 2)
     stir()
     resumed, _ = build(config, saved)
-    resumed.load(checkpoint.load_state(saved))
+    resumed.load(checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
     assert same_weights(whole.learner.parameters, resumed.learner.parameters)
     assert same_weights(whole.learner.critic_parameters, resumed.learner.critic_parameters)
@@ -131,7 +131,7 @@ def test_weights_that_the_model_files_do_not_hold_exactly_come_back_exactly(opti
     saved = save(whole, tmp_path)
     expected = steps(whole, 2)
     resumed, _ = build(config, saved)
-    resumed.load(checkpoint.load_state(saved))
+    resumed.load(checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
     assert same_weights(whole.learner.masters, resumed.learner.masters)
 
@@ -153,7 +153,7 @@ def test_a_resumed_run_trains_with_the_optimiser_settings_that_are_given(option,
     found = {}
     for name, given in {"same": [], "changed": option.replace("=", " ").split()}.items():
         resumed, _ = build(parse(arguments(tiny, *more, *given)), saved)
-        resumed.load(checkpoint.load_state(saved))
+        resumed.load(checkpoint.load_state(saved), saved)
         ((metrics, _),) = steps(resumed, 1)
         found[name] = resumed.learner, metrics
     learner, metrics = found["changed"]

@@ -123,7 +123,8 @@ class _Batch:
         states = states_of(self.model, self.contexts, limit, self.pad_id, self.way)
         hidden = states.first()
         tokens = torch.full((size, limit), self.pad_id, device=device)
-        log_probs = torch.zeros((size, limit), device=device)
+        exact = torch.promote_types(self.model.dtype, torch.float32)
+        log_probs = torch.zeros((size, limit), dtype=exact, device=device)
         lengths = self.limits.clone()
         ended_in_time = torch.zeros(size, dtype=torch.bool, device=device)
         rows = torch.arange(size, device=device)  # which response each row of the batch writes

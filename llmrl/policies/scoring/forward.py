@@ -123,6 +123,9 @@ class ForwardPass(Protocol):
     def extent(self, sequences: Sequences) -> tuple[int, int]:
         """Rows, and tokens of each on the average, that a model reads of them together."""
 
+    def passes(self, sequences: Sequences) -> int:
+        """How many passes :meth:`hidden` makes through the model."""
+
 
 def hidden_before(
     decoder: Any,
@@ -177,6 +180,10 @@ class Padded:
         """See :class:`ForwardPass`."""
         return len(sequences), sequences.width
 
+    def passes(self, sequences: Sequences) -> int:
+        """See :class:`ForwardPass`."""
+        return 1
+
 
 class Packed:
     """Several sequences to a row, without padding but for what is left of the rows.
@@ -208,6 +215,10 @@ class Packed:
         """See :class:`ForwardPass`."""
         layout = Layout.packed(sequences.lengths)
         return layout.rows, layout.width
+
+    def passes(self, sequences: Sequences) -> int:
+        """See :class:`ForwardPass`."""
+        return 1
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,12 @@ class Head:
         return cls(weight=weight, bias=bias, scale=scale, softcap=softcap)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] in float32 of hidden states [..., H]."""
+        """Logits [..., V] of hidden states [..., H]."""
         return self.finish(nn.functional.linear(hidden, self.weight, self.bias))
 
     def finish(self, product: Tensor) -> Tensor:
-        """Logits [..., V] in float32 of ``hidden @ weight.T + bias``."""
-        z = product.float() * self.scale
+        """Logits [..., V] in float32, or float64 as they are, of ``hidden @ weight.T + bias``."""
+        z = product.to(torch.promote_types(product.dtype, torch.float32)) * self.scale
         return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
 
 

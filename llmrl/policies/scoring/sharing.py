@@ -6,12 +6,12 @@ The responses to a prompt differ, their prompt does not.  Owns what is read apar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from llmrl.policies.scoring.forward import PADDED, Sequences
 
@@ -34,13 +34,11 @@ class Shared:
         Raises:
             RuntimeError: gradient checkpointing is on, which leaves the cache out.
         """
-        prefix = min(sequences.prompts) - 1
-        # Not even with one beginning?
-        if not worthwhile(1, prefix, len(sequences), sequences.width):
+        found = _beginnings(sequences)
+        if found is None:
             return PADDED.hidden(decoder, sequences)
-        begins, which = torch.unique(sequences.ids[:, :prefix], dim=0, return_inverse=True)
-        if not worthwhile(len(begins), prefix, len(sequences), sequences.width):
-            return PADDED.hidden(decoder, sequences)
+        begins, which = found
+        prefix = begins.shape[1]
         if torch.is_grad_enabled() and getattr(decoder, "is_gradient_checkpointing", False):
             raise RuntimeError(
                 "Gradient checkpointing was switched on after the policy was made, which shares prompts. Give "
@@ -78,8 +76,45 @@ class Shared:
         tokens = _tokens(sequences, range(count))
         return count, -(-tokens // max(count, 1))
 
+    def passes(self, sequences: Sequences) -> int:
+        """See :class:`llmrl.policies.scoring.forward.ForwardPass`."""
+        return 1 if _beginnings(sequences) is None else 2
+
 
 SHARED = Shared()
+
+
+def gather_for_cache(layers: Sequence[torch.nn.Module], gather: Callable[[torch.nn.Module], None]) -> None:
+    """Have the weights of a sharded layer gathered when a gradient comes back to keys and values that it cached.
+
+    It does not come by the layer's output, where a sharded layer waits for it.
+
+    Args:
+        layers: of a decoder, in their order.
+        gather: makes a layer whole.
+    """
+
+    def watch(number: int, layer: torch.nn.Module, given: dict[str, Any]) -> None:
+        cache = given.get("past_key_values")
+        if isinstance(cache, DynamicCache) and isinstance(kept := cache.layers[number], DynamicLayer):
+            for states in (kept.keys, kept.values):
+                if states is not None and states.requires_grad:
+                    states.register_hook(lambda gradient: gather(layer))
+
+    for number, layer in enumerate(layers):
+        layer.register_forward_hook(
+            lambda layer, _, given, out, number=number: watch(number, layer, given), with_kwargs=True
+        )
+
+
+def _beginnings(sequences: Sequences) -> tuple[Tensor, Tensor] | None:
+    """The different beginnings [B, P] and which one each sequence has [N]; None where that would save too little."""
+    prefix = min(sequences.prompts) - 1
+    # Not even with one beginning?
+    if not worthwhile(1, prefix, len(sequences), sequences.width):
+        return None
+    begins, which = torch.unique(sequences.ids[:, :prefix], dim=0, return_inverse=True)
+    return (begins, which) if worthwhile(len(begins), prefix, len(sequences), sequences.width) else None
 
 
 def worthwhile(different: int, prefix: int, count: int, width: int) -> bool:

@@ -1,0 +1,54 @@
+"""Whole training steps on several ranks are those of one process: weights, responses, metrics, evaluations.
+
+Set LLMRL_EVERY_CASE=1 for every algorithm on 2 and on 3 ranks; by default a few on each.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from ranks import launch
+
+from llmrl.algorithms import ALGORITHMS
+
+CASES = Path(__file__).parents[1] / "helpers" / "equal_cases.py"
+EVERY = os.environ.get("LLMRL_EVERY_CASE") == "1"
+WAYS = [
+    {"algo": "dapo", "packing": True},
+    {"algo": "grpo", "checkpointing": True},
+    {"algo": "ppo", "tied": False, "vocabulary": 263},
+    {"algo": "grpo", "share_prompts": False, "epochs": 2},
+    {"algo": "gspo", "budget": 100000},  # one micro-batch: more ranks than parts
+    {"algo": "grpo", "prompts": 1},  # more ranks than groups
+    {"algo": "grpo", "dtype": "float32"},
+    {"algo": "dapo", "more": ["--train.no-rescore"]},
+]
+FEW = {
+    2: [{"algo": "ppo"}, {"algo": "clip_cov"}, *WAYS[:4]],
+    3: [{"algo": "grpo"}, *WAYS[4:]],
+}
+
+
+def all_cases(ranks):
+    """What is compared."""
+    return [*({"algo": name} for name in ALGORITHMS), *WAYS] if EVERY else FEW[ranks]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_results_do_not_depend_on_the_number_of_ranks(ranks):
+    cases = all_cases(ranks)
+    output = launch(CASES, json.dumps(cases), ranks=ranks, limit=100 + 40 * len(cases)).stdout
+    found = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT "))[7:])
+    for case, report in zip(cases, found, strict=True):
+        single = case.get("dtype") == "float32"
+        # Where gradients are tiny, Adam magnifies rounding.
+        bound = 1e-5 if single else (1e-10 if case["algo"] == "dr_grpo" else 1e-12)
+        print(ranks, case, report)
+        assert report["count"] > 0, case
+        assert report["names"], case
+        assert report["weights"] < bound, (case, report)
+        assert report["metrics"] < (1e-3 if single else 1e-6), (case, report)
+        assert report["responses"], case
+        assert report["rewards"], case
+        assert report["evaluation"], case

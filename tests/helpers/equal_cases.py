@@ -1,0 +1,138 @@
+"""What tests/distributed/test_equal.py runs on several ranks: whole training steps against those of one process.
+
+Prints one JSON line: for each case how far weights and metrics are from those of one process, and what differs.
+"""
+
+import json
+import sys
+
+import gymnasium
+import torch
+from tiny import tiny_model, tiny_tokenizer
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from llmrl.distributed.world import World, WorldConfig, joined
+from llmrl.envs.text import FreeText
+from llmrl.evaluation import evaluate
+from llmrl.policies.adapters import LoraOptions, add_adapters
+from llmrl.policies.policy import Policy
+from llmrl.policies.sampling import trial
+from llmrl.training.build import Given, build
+from llmrl.training.command_line import parse
+
+STEPS = 2
+
+
+def exact_norm(self, hidden):
+    """transformers' own computes in float32."""
+    return self.weight * hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + self.variance_epsilon)
+
+
+LlamaRMSNorm.forward = exact_norm
+# Positions and one of the kernels are in float32.
+trial.FLOOR[torch.float64] = 1e-5
+
+
+class Checksum(gymnasium.Env):
+    """Prompts of different lengths; the reward depends on every character, and on a draw that no seed repeats."""
+
+    def __init__(self, split="train"):
+        self.observation_space = FreeText()
+        self.action_space = FreeText()
+
+    def reset(self, *, seed=None, options=None):
+        self.number = seed % 12  # the environment has no problem ids; its own generator is not seeded by this
+        return "count " + "ab" * (self.number % 4), {"level": self.number % 3}
+
+    def step(self, action):
+        reward = float(sum(map(ord, action)) % 3 == 0)
+        return "", reward + 1e-3 * float(self.np_random.random()), True, False, {}
+
+
+gymnasium.register("tests/Checksum-v0", entry_point=Checksum)
+
+
+def policy_of(case):
+    """A policy as the case asks for, the same on every rank."""
+    model = tiny_model(
+        sharpness=3.0, tie_word_embeddings=case.get("tied", True), vocab_size=case.get("vocabulary", 261)
+    )
+    model = model.to(getattr(torch, case.get("dtype", "float64")))
+    if case.get("lora"):
+        torch.manual_seed(1)
+        model = add_adapters(model, LoraOptions(rank=2))
+    if case.get("checkpointing"):
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    options = {"share_prompts": case.get("share_prompts", True), "packing": case.get("packing", False)}
+    return Policy(model, tiny_tokenizer(), max_response_length=12, max_prompt_length=64, **options)
+
+
+def run(case, world):
+    """Train and evaluate; what came of it."""
+    config = parse(
+        [
+            *("--algo", case["algo"], "--env", "tests/Checksum-v0", "--policy.max-response-length", "12"),
+            *("--train.prompts-per-step", str(case.get("prompts", 5)), "--train.group-size", "4"),
+            *("--train.updates-per-step", str(case.get("updates", 2)), "--train.steps", str(STEPS)),
+            *("--train.learning-rate", "1e-3", "--train.critic-learning-rate", "1e-3", "--train.warmup-steps", "1"),
+            *("--train.micro-batch-tokens", str(case.get("budget", 150)), "--train.epochs", str(case.get("epochs", 1))),
+            *case.get("more", ()),
+        ]
+    )
+    trainer, held_out = build(config, given=Given(policy=policy_of(case)), world=world)
+    metrics, responses = [], []
+    for _ in range(STEPS):
+        measured, rollouts = trainer.step()
+        metrics.append({k: v for k, v in measured.items() if not k.startswith(("time/", "perf/tokens"))})
+        responses += [(record["response"], record["reward"]) for record in rollouts.records]
+    found = evaluate(trainer.policy, held_out, 5, samples=2, world=world)
+    weights = {name: value.double() for name, value in world.weights(trainer.policy.model)}
+    if trainer.critic is not None:
+        weights |= {f"critic.{name}": value.double() for name, value in world.weights(trainer.critic)}
+    return {
+        "weights": weights,
+        "metrics": metrics,
+        "responses": responses,
+        "evaluation": [(record["response"], record["reward"]) for record in found.records],
+    }
+
+
+def compare(one, many):
+    """How far apart they are."""
+    gaps = [float((one["weights"][name] - value).abs().max()) for name, value in many["weights"].items()]
+    start = [float(value.abs().sum()) for value in many["weights"].values()]
+    off = {}
+    for a, b in zip(one["metrics"], many["metrics"], strict=True):
+        for name in {**a, **b}:
+            gap = abs(a.get(name, 1e9) - b.get(name, -1e9)) / (1 + abs(a.get(name, 0.0)))
+            off[name] = max(off.get(name, 0.0), gap if gap == gap else 1e9)
+    worst = max(off, key=off.get)
+    return {
+        "weights": max(gaps),
+        "size": sum(start),
+        "names": sorted(one["weights"]) == sorted(many["weights"]),
+        "metrics": off[worst],
+        "metric": worst,
+        "responses": [r[0] for r in one["responses"]] == [r[0] for r in many["responses"]],
+        "rewards": [r[1] for r in one["responses"]] == [r[1] for r in many["responses"]],
+        "evaluation": one["evaluation"] == many["evaluation"],
+        "count": len(one["responses"]),
+    }
+
+
+def main():
+    """All cases; what one process does is shared out over the ranks too."""
+    cases = json.loads(sys.argv[1])
+    with joined(WorldConfig(timeout_minutes=4), "cpu") as world:
+        alone = {number: run(cases[number], World()) for number in world.mine(len(cases))}
+        found = []
+        for number, case in enumerate(cases):
+            many = run(case, world)
+            mine = compare(alone.pop(number), many) if number in alone else None
+            found.append(next(report for report in world.gather([mine]) if report is not None))
+        if world.main:
+            print("RESULT " + json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
