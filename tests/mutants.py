@@ -389,6 +389,11 @@ MUTANTS = [
     Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
     Mutant(CLIP, "        _check_one_sign(batch)\n", "", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
+    # what follows the response limit
+    Mutant("algorithms/algorithm.py", "_compose(name, outer, base.default)", "outer", RECIPES),
+    Mutant("training/build.py", "return recipe.resolve(limit)", "return recipe", LEARNER),
+    Mutant(REWARDS, "max(limit // 5, 1)", "max(limit // 4, 1)", RECIPES),
+    Mutant(AGGREGATE, "if self.length is None else self\n", "\n", RECIPES),
     # rows without a trained token
     Mutant("training/learner.py", "if loss.requires_grad:", "if True:", LEARNER),
     Mutant("training/trainer.py", 'set(keys.MASK, data[keys.MASK].to("cpu"))', "copy()", LEARNER),

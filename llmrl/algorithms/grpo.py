@@ -48,14 +48,17 @@ def grpo(
 
 
 @register_algorithm("dr_grpo")
-def dr_grpo(*, max_length: int = 3000, clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0) -> Algorithm:
+def dr_grpo(
+    *, max_length: int | None = None, clip_low: float = 0.2, clip_high: float = 0.2, kl: float = 0.0
+) -> Algorithm:
     """Dr. GRPO: GRPO without its two biases.  Liu et al. 2025, arXiv:2503.20783.
 
     From GRPO it differs in two ways: the advantage is not divided by the deviation, and a token's
     weight does not depend on the length of its response.
 
     Args:
-        max_length: the generation budget, tokens; every response's sum is divided by it.
+        max_length: the generation budget, tokens; every response's sum is divided by it. By default the response
+            limit of the run (3,000 in the paper).
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
         kl: weight of the divergence from the reference policy; the paper uses none.

@@ -42,7 +42,8 @@ def build(config: Config, start: Path | None = None, given: Given | None = None)
         ConfigError: a part cannot be made, or does not fit the others.
     """
     given = given or Given()
-    recipe = given.algorithm or _algorithm(config.algo)
+    limit = (given.policy or config.policy).max_response_length
+    recipe = _resolved(given.algorithm or _algorithm(config.algo), limit)
     _check_group_size(config.train, recipe)
     _check_rescore(config.train, recipe)
     # Data that cannot be read should stop us before a model is loaded.
@@ -69,6 +70,13 @@ def _algorithm(section: Any) -> Algorithm:
         return algorithm(section.name, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"--algo {section.name}: {error}") from error
+
+
+def _resolved(recipe: Algorithm, limit: int) -> Algorithm:
+    try:
+        return recipe.resolve(limit)
+    except ValueError as error:
+        raise ConfigError(f"--policy.max-response-length {limit}, with {recipe.name}: {error}") from error
 
 
 def _problems(config: Config, given: Given) -> tuple[Environments, Environments]:

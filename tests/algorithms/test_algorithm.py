@@ -11,11 +11,14 @@ import pytest
 import torch
 from strategies import make_batch
 from table import evaluate
+from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.algorithms import ALGORITHMS, Algorithm, algorithm, find_algorithm, register_algorithm
+from llmrl.credit import SoftOverlong
 from llmrl.losses import (
     CovarianceGate,
+    DualClip,
     EntropyRatioGate,
     MissingEntry,
     PPOClip,
@@ -24,6 +27,7 @@ from llmrl.losses import (
     TokenMean,
 )
 from llmrl.registry import UnknownName
+from llmrl.training.command_line import parse
 
 BATCH = make_batch([[0.1, -0.4, 0.5], [0.2]], [1.0, -1.0])
 
@@ -170,3 +174,43 @@ def test_segment_means_without_segments_are_told_who_writes_it() -> None:
     with pytest.raises((ValueError, MissingEntry), match=r"segment"):
         recipe.weigh(BATCH.td())
     assert Algorithm(name="mine").aggregate == TokenMean()
+
+
+@pytest.mark.parametrize("name", ["dapo", "erc", "tis+dapo"])
+def test_the_overlong_penalty_follows_the_response_limit(name: str) -> None:
+    recipe = algorithm(name)
+    assert recipe.resolve(256).credit.shape == (SoftOverlong(limit=256, window=51, penalty=0.5),)
+    assert recipe.resolve(1).credit.shape == (SoftOverlong(limit=1, window=1, penalty=0.5),)
+    assert "limit=256, window=51" in str(recipe.resolve(256))
+    given = algorithm(name, max_length=100, soft_length=20)
+    assert given.resolve(256) == given
+    assert algorithm(name, soft_length=0).resolve(256).credit.shape == ()
+    with pytest.raises(ValueError, match="window must be above 0 and at most limit"):
+        algorithm(name, soft_length=300).resolve(256)
+    td = TensorDict({keys.MASK: torch.ones(1, 256) > 0, keys.REWARD: torch.ones(1, 1)}, [1])
+    assert float(recipe.resolve(256).credit.shape[0](td)) == 0.5
+    assert float(recipe.credit.shape[0](td)) == 1.0
+
+
+def test_dr_grpo_divides_by_the_response_limit_unless_it_is_given_a_length() -> None:
+    def total(recipe: Algorithm) -> float:
+        return float(recipe.weigh(BATCH.td())[keys.WEIGHT].sum())
+
+    assert total(algorithm("dr_grpo").resolve(8)) == pytest.approx(4 / (2 * 8))
+    assert total(algorithm("dr_grpo", max_length=5).resolve(8)) == pytest.approx(4 / (2 * 5))
+    assert total(algorithm("dr_grpo")) == pytest.approx(4 / (2 * 3000))
+    assert total(algorithm("rloo").resolve(8)) == pytest.approx(4 / 2)
+
+
+@pytest.mark.parametrize("name", ["erc", "tis", "mis"])
+def test_a_recipe_on_its_default_base_takes_the_options_of_the_base(name: str) -> None:
+    shown = inspect.signature(find_algorithm(name)).parameters
+    assert {*inspect.signature(find_algorithm("dapo")).parameters} <= {*shown}
+    made = algorithm(name, clip_high=0.5, dual_clip=4.0, max_refills=3)
+    assert made.clip == DualClip(base=PPOClip(low=0.2, high=0.5), bound=4.0)
+    assert made.credit.max_refills == 3
+    assert made.name == name
+    assert algorithm(name) == dataclasses.replace(algorithm(f"{name}+dapo"), name=name)
+
+    options = vars(parse(["--algo", name, "--algo.clip-high", "0.4"]).algo)
+    assert options["clip_high"] == 0.4
