@@ -389,6 +389,9 @@ MUTANTS = [
     Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
     Mutant(CLIP, "        _check_one_sign(batch)\n", "", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
+    # options that recipes share
+    Mutant("algorithms/options.py", "estimator=ESTIMATORS[estimator],", "estimator=k3,", RECIPES),
+    Mutant("algorithms/espo.py", "        terms=kl_term(kl, kl_estimator),\n", "", RECIPES),
     # what follows the response limit
     Mutant("algorithms/algorithm.py", "_compose(name, outer, base.default)", "outer", RECIPES),
     Mutant("training/build.py", "return recipe.resolve(limit)", "return recipe", LEARNER),

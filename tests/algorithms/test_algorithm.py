@@ -15,11 +15,14 @@ from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.algorithms import ALGORITHMS, Algorithm, algorithm, find_algorithm, register_algorithm
+from llmrl.algorithms.algorithm import term
+from llmrl.algorithms.options import ESTIMATORS
 from llmrl.credit import SoftOverlong
 from llmrl.losses import (
     CovarianceGate,
     DualClip,
     EntropyRatioGate,
+    KLToReference,
     MissingEntry,
     PPOClip,
     SegmentMean,
@@ -214,3 +217,24 @@ def test_a_recipe_on_its_default_base_takes_the_options_of_the_base(name: str) -
 
     options = vars(parse(["--algo", name, "--algo.clip-high", "0.4"]).algo)
     assert options["clip_high"] == 0.4
+
+
+BASES = sorted(set(ALGORITHMS) - {"erc", "tis", "mis"})
+
+
+@pytest.mark.parametrize("name", [*BASES, "erc", "tis+gspo"])
+def test_every_recipe_takes_a_kl_term_and_its_estimator(name: str) -> None:
+    assert keys.REF_LOG_PROB not in algorithm(name, kl=0.0).in_keys
+    for estimator, kind in ESTIMATORS.items():
+        made = algorithm(name, kl=0.3, kl_estimator=estimator)
+        assert keys.REF_LOG_PROB in made.in_keys
+        assert [t for t in made.terms if t.loss is KLToReference] == [
+            term(KLToReference, estimator=kind, coefficient=0.3)
+        ]
+    with pytest.raises(ValueError, match=r"No KL estimator is called 'k4'. Did you mean 'k"):
+        algorithm(name, kl_estimator="k4")
+
+
+def test_a_kl_estimator_is_an_option_of_the_command_line() -> None:
+    section = parse(["--algo", "espo", "--algo.kl", "0.1", "--algo.kl-estimator", "k2"]).algo
+    assert (section.kl, section.kl_estimator) == (0.1, "k2")
