@@ -189,7 +189,7 @@ MUTANTS = [
     # weights
     Mutant(AGGREGATE, "return mask.double() / mask.sum().clamp_min(1)", "return mask.double() / mask.numel()", PARITY),
     Mutant(AGGREGATE, "clamp_min(1) * _rows(mask))", "clamp_min(1) * mask.shape[0])", PARITY),
-    Mutant(AGGREGATE, "(_rows(mask) * self.length)", "(mask.shape[0] * self.length)", PARITY),
+    Mutant(AGGREGATE, "(_rows(mask) * (PAPER_LENGTH", "(mask.shape[0] * (PAPER_LENGTH", PARITY),
     Mutant(AGGREGATE, "rows = (total > 0).sum().clamp_min(1)", "rows = mask.shape[0]", PARITY),
     Mutant(AGGREGATE, "share = segments.share(torch.float64)", "share = segments.inside.double()", PARITY),
     # partitions
