@@ -145,7 +145,8 @@ class Algorithm:
         trained = mask
         if segment is not None and keys.SEGMENT in getattr(self.aggregate, "in_keys", ()):
             check_entry(segment, mask, keys.SEGMENT)
-            check_segment_ids(segment)
+            if self.partition is None:  # a GPU is waited for only where they were given
+                check_segment_ids(segment)
             trained = mask & (segment >= 0)
         dtype = torch.float64 if old.dtype == torch.float64 else torch.float32
         weight = self.aggregate(trained, segment)

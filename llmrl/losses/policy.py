@@ -160,7 +160,8 @@ class PolicyLoss(BatchLoss):
     def batch(self, tensordict: TensorDictBase) -> TokenBatch:
         """The batch as the components see it."""
         mask = self.read_mask(tensordict)
-        if keys.SEGMENT in self._extra:
+        # Elsewhere the CPU would wait; Algorithm.weigh has checked those that were given.
+        if keys.SEGMENT in self._extra and mask.device.type == "cpu":
             check_segment_ids(self.read(tensordict, keys.SEGMENT))
         return TokenBatch.of(
             mask=mask,
