@@ -189,7 +189,7 @@ MUTANTS = [
     # weights
     Mutant(AGGREGATE, "return mask.double() / mask.sum().clamp_min(1)", "return mask.double() / mask.numel()", PARITY),
     Mutant(AGGREGATE, "clamp_min(1) * _rows(mask))", "clamp_min(1) * mask.shape[0])", PARITY),
-    Mutant(AGGREGATE, "(_rows(mask) * self.length)", "(mask.shape[0] * self.length)", PARITY),
+    Mutant(AGGREGATE, "(_rows(mask) * (PAPER_LENGTH", "(mask.shape[0] * (PAPER_LENGTH", PARITY),
     Mutant(AGGREGATE, "rows = (total > 0).sum().clamp_min(1)", "rows = mask.shape[0]", PARITY),
     Mutant(AGGREGATE, "share = segments.share(torch.float64)", "share = segments.inside.double()", PARITY),
     # partitions
@@ -389,6 +389,14 @@ MUTANTS = [
     Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
     Mutant(CLIP, "        _check_one_sign(batch)\n", "", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
+    # options that recipes share
+    Mutant("algorithms/options.py", "estimator=ESTIMATORS[estimator],", "estimator=k3,", RECIPES),
+    Mutant("algorithms/espo.py", "        terms=kl_term(kl, kl_estimator),\n", "", RECIPES),
+    # what follows the response limit
+    Mutant("algorithms/algorithm.py", "_compose(name, outer, base.default)", "outer", RECIPES),
+    Mutant("training/build.py", "return recipe.resolve(limit)", "return recipe", LEARNER),
+    Mutant(REWARDS, "max(limit // 5, 1)", "max(limit // 4, 1)", RECIPES),
+    Mutant(AGGREGATE, "if self.length is None else self\n", "\n", RECIPES),
     # rows without a trained token
     Mutant("training/learner.py", "if loss.requires_grad:", "if True:", LEARNER),
     Mutant("training/trainer.py", 'set(keys.MASK, data[keys.MASK].to("cpu"))', "copy()", LEARNER),

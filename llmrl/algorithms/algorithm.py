@@ -26,6 +26,7 @@ from llmrl.losses.aggregate import Aggregate, TokenMean
 from llmrl.losses.clip import Clip, PPOClip
 from llmrl.losses.correction import Correction, weighs
 from llmrl.losses.gate import Gate
+from llmrl.losses.limits import resolved
 from llmrl.losses.module import BatchLoss
 from llmrl.losses.partition import Partition
 from llmrl.losses.policy import PolicyLoss, Ratio
@@ -159,6 +160,19 @@ class Algorithm:
                 out[key] = value.to(dtype)
         return out
 
+    def resolve(self, max_response_length: int) -> Algorithm:
+        """The same with what follows the response limit of a run, in tokens, unless it was given.
+
+        >>> algorithm("dr_grpo").resolve(256).aggregate
+        FixedLength(length=256)
+        """
+        shape = tuple(resolved(one, max_response_length) for one in self.credit.shape)
+        return dataclasses.replace(
+            self,
+            aggregate=resolved(self.aggregate, max_response_length),
+            credit=dataclasses.replace(self.credit, shape=shape),
+        )
+
     def loss(self) -> BatchLoss:
         """A loss module with ``loss_objective`` and the entry of every term."""
         policy = PolicyLoss(self)
@@ -258,14 +272,19 @@ register_algorithm = ALGORITHMS.register
 def find_algorithm(name: str) -> Recipe:
     """The function that makes the algorithm of this name; its arguments are the options.
 
+    One that changes another takes that one's options too, whether the other is named or its default.
+
     >>> find_algorithm("erc+gspo")(low=0.9).name
     'erc+gspo'
+    >>> find_algorithm("erc")(clip_high=0.3).clip
+    PPOClip(low=0.2, high=0.3)
     """
     outer_name, plus, rest = name.partition("+")
     outer = ALGORITHMS[outer_name]
+    base = inspect.signature(outer).parameters.get("base")
     if not plus:
-        return outer
-    if "base" not in inspect.signature(outer).parameters:
+        return outer if base is None or base.default is base.empty else _compose(name, outer, base.default)
+    if base is None:
         changing = [n for n in ALGORITHMS if "base" in inspect.signature(ALGORITHMS[n]).parameters]
         raise ValueError(
             f"{outer_name!r} in {name!r} does not change another algorithm: it has no 'base'. "

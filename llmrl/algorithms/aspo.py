@@ -9,7 +9,7 @@ policy has come to find unlikely are pushed most.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import kl_term
+from llmrl.algorithms.options import KLEstimator, kl_term
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import AsymmetricClip
@@ -17,7 +17,14 @@ from llmrl.losses.ratio import TokenRatio
 
 
 @register_algorithm("aspo")
-def aspo(*, clip_low: float = 0.2, clip_high: float = 0.2, cap: float = 3.0, kl: float = 0.001) -> Algorithm:
+def aspo(
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    cap: float = 3.0,
+    kl: float = 0.001,
+    kl_estimator: KLEstimator = "k3",
+) -> Algorithm:
     """ASPO.
 
     The paper trains with lr 1e-6, 64 prompts, 16 responses, 4 updates.  Not here: its predecessor's
@@ -28,6 +35,9 @@ def aspo(*, clip_low: float = 0.2, clip_high: float = 0.2, cap: float = 3.0, kl:
         clip_high: 1 + clip_high is the largest ratio that teaches where the advantage is positive.
         cap: the largest gradient factor; such tokens keep a gradient.
         kl: weight of the divergence from the reference policy; 0: no reference is loaded.
+        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
+            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
+            without a gradient in expectation.
     """
     return Algorithm(
         name="aspo",
@@ -35,6 +45,6 @@ def aspo(*, clip_low: float = 0.2, clip_high: float = 0.2, cap: float = 3.0, kl:
         clip=AsymmetricClip(low=clip_low, high=clip_high, cap=cap),
         aggregate=TokenMean(),
         credit=Credit(advantage=GroupAdvantage()),
-        terms=kl_term(kl),
+        terms=kl_term(kl, kl_estimator),
         paper="ASPO: Asymmetric Importance Sampling Policy Optimization, arXiv:2510.06062",
     )

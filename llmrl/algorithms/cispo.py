@@ -9,6 +9,7 @@ itself.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
+from llmrl.algorithms.options import KLEstimator, kl_term
 from llmrl.credit import Credit, GroupAdvantage, KeepAll, MixedRewards
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import DetachedWeight
@@ -22,6 +23,8 @@ def cispo(
     clip_high: float = 0.28,
     dynamic_sampling: bool = True,
     max_refills: int = 10,
+    kl: float = 0.0,
+    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """CISPO.
 
@@ -35,6 +38,10 @@ def cispo(
         clip_high: 1 + clip_high is the largest weight.
         dynamic_sampling: replace groups whose rewards are all equal.
         max_refills: how often, per step.
+        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
+        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
+            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
+            without a gradient in expectation.
     """
     return Algorithm(
         name="cispo",
@@ -46,5 +53,6 @@ def cispo(
             max_refills=max_refills if dynamic_sampling else 0,
             advantage=GroupAdvantage(),
         ),
+        terms=kl_term(kl, kl_estimator),
         paper="MiniMax-M1, arXiv:2506.13585",
     )

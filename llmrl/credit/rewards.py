@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensordict import TensorDict
 from torch import Tensor
 
 from llmrl import keys
+
+PAPER_LIMIT = 20_480
+"""Largest response of DAPO's paper, tokens."""
 
 Shape = Callable[[TensorDict], Tensor]
 """Rewards [N, 1] in place of those given."""
@@ -18,22 +21,38 @@ Shape = Callable[[TensorDict], Tensor]
 class SoftOverlong:
     """Subtract up to ``penalty`` in the last ``window`` tokens before the limit.  DAPO eq. 13.
 
-    0 up to limit - window tokens, then linear, -penalty at the limit and beyond.
+    0 up to limit - window tokens, then linear, -penalty at the limit and beyond. What is None follows the response
+    limit of a run; outside a run it is the paper's, 20,480 and 4,096.
     """
 
-    limit: int = 20_480
-    """Largest response length, tokens."""
-    window: int = 4_096
-    """How many tokens before the limit the penalty begins."""
+    limit: int | None = None
+    """Largest response length, tokens; None: the response limit."""
+    window: int | None = None
+    """How many tokens before the limit the penalty begins; None: a fifth of the limit, as in the paper."""
     penalty: float = 1.0
     """The largest penalty: half the reward's range in the paper, so 1 for rewards of +1 and -1, 0.5 for 1 and 0."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.window <= self.limit:
+        limit, window = self._numbers()
+        if not 0 < window <= limit:
             raise ValueError(
                 "SoftOverlong: window must be above 0 and at most limit, got window "
-                f"{self.window} and limit {self.limit}, both in tokens."
+                f"{window} and limit {limit}, both in tokens."
             )
+
+    def _numbers(self) -> tuple[int, int]:
+        limit = PAPER_LIMIT if self.limit is None else self.limit
+        return limit, max(limit // 5, 1) if self.window is None else self.window
+
+    def resolve(self, max_response_length: int) -> SoftOverlong:
+        """With the numbers that follow from the response limit, in tokens.
+
+        >>> SoftOverlong().resolve(160)
+        SoftOverlong(limit=160, window=32, penalty=1.0)
+        """
+        limited = replace(self, limit=max_response_length) if self.limit is None else self
+        limit, window = limited._numbers()
+        return replace(self, limit=limit, window=window)
 
     def __call__(self, td: TensorDict) -> Tensor:
         """Rewards [N, 1].
@@ -45,5 +64,6 @@ class SoftOverlong:
         """
         reward = td.get(keys.SHAPED_REWARD, td[keys.REWARD])
         length = td[keys.MASK].sum(1).to(reward.dtype)
-        over = ((length - (self.limit - self.window)) / self.window).clamp(0, 1)
+        limit, window = self._numbers()
+        over = ((length - (limit - window)) / window).clamp(0, 1)
         return reward - self.penalty * over.reshape(reward.shape)

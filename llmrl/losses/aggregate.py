@@ -8,7 +8,7 @@ does not count as a response.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -20,6 +20,10 @@ from llmrl.losses.segments import Segments
 
 Aggregate = Callable[..., Tensor]
 """(mask [N, T], segment [N, T] or None) -> weight [N, T]; float64, rounded by who stores it."""
+
+
+PAPER_LENGTH = 3000
+"""Generation budget of Dr. GRPO's paper, tokens."""
 
 
 def _rows(mask: Tensor) -> Tensor:
@@ -61,18 +65,26 @@ class FixedLength:
     with the generation budget; with length 1 the sum over tokens.
     """
 
-    length: int
-    """What a response's sum is divided by."""
+    length: int | None = None
+    """What a response's sum is divided by; None: the response limit of the run, and outside a run the paper's 3000."""
 
     def __post_init__(self) -> None:
-        if not self.length >= 1:
+        if self.length is not None and not self.length >= 1:
             raise ValueError(
                 f"FixedLength: length must be 1 or more tokens, got {self.length}. Give the largest response length."
             )
 
+    def resolve(self, max_response_length: int) -> FixedLength:
+        """With the response limit as its length, unless one is given.
+
+        >>> FixedLength().resolve(256)
+        FixedLength(length=256)
+        """
+        return replace(self, length=max_response_length) if self.length is None else self
+
     def __call__(self, mask: Tensor, segment: Tensor | None = None) -> Tensor:
         """[N, T]."""
-        return mask.double() / (_rows(mask) * self.length)
+        return mask.double() / (_rows(mask) * (PAPER_LENGTH if self.length is None else self.length))
 
 
 @dataclass(frozen=True, kw_only=True)

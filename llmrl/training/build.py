@@ -54,7 +54,8 @@ def build(
             "out: each process then samples its share of the groups itself."
         )
     settings = dataclasses.replace(config.policy, device=world.local_device(config.policy.device))
-    recipe = given.algorithm or _algorithm(config.algo)
+    limit = (given.policy or config.policy).max_response_length
+    recipe = _resolved(given.algorithm or _algorithm(config.algo), limit)
     _check_group_size(config.train, recipe)
     _check_rescore(config.train, recipe)
     # Data that cannot be read should stop us before a model is loaded.
@@ -85,6 +86,13 @@ def _algorithm(section: Any) -> Algorithm:
         return algorithm(section.name, **options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"--algo {section.name}: {error}") from error
+
+
+def _resolved(recipe: Algorithm, limit: int) -> Algorithm:
+    try:
+        return recipe.resolve(limit)
+    except ValueError as error:
+        raise ConfigError(f"--policy.max-response-length {limit}, with {recipe.name}: {error}") from error
 
 
 def _problems(config: Config, given: Given) -> tuple[Environments, Environments]:

@@ -11,12 +11,18 @@ import pytest
 import torch
 from strategies import make_batch
 from table import evaluate
+from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.algorithms import ALGORITHMS, Algorithm, algorithm, find_algorithm, register_algorithm
+from llmrl.algorithms.algorithm import term
+from llmrl.algorithms.options import ESTIMATORS
+from llmrl.credit import SoftOverlong
 from llmrl.losses import (
     CovarianceGate,
+    DualClip,
     EntropyRatioGate,
+    KLToReference,
     MissingEntry,
     PPOClip,
     SegmentMean,
@@ -24,6 +30,7 @@ from llmrl.losses import (
     TokenMean,
 )
 from llmrl.registry import UnknownName
+from llmrl.training.command_line import parse
 
 BATCH = make_batch([[0.1, -0.4, 0.5], [0.2]], [1.0, -1.0])
 
@@ -170,3 +177,64 @@ def test_segment_means_without_segments_are_told_who_writes_it() -> None:
     with pytest.raises((ValueError, MissingEntry), match=r"segment"):
         recipe.weigh(BATCH.td())
     assert Algorithm(name="mine").aggregate == TokenMean()
+
+
+@pytest.mark.parametrize("name", ["dapo", "erc", "tis+dapo"])
+def test_the_overlong_penalty_follows_the_response_limit(name: str) -> None:
+    recipe = algorithm(name)
+    assert recipe.resolve(256).credit.shape == (SoftOverlong(limit=256, window=51, penalty=0.5),)
+    assert recipe.resolve(1).credit.shape == (SoftOverlong(limit=1, window=1, penalty=0.5),)
+    assert "limit=256, window=51" in str(recipe.resolve(256))
+    given = algorithm(name, max_length=100, soft_length=20)
+    assert given.resolve(256) == given
+    assert algorithm(name, soft_length=0).resolve(256).credit.shape == ()
+    with pytest.raises(ValueError, match="window must be above 0 and at most limit"):
+        algorithm(name, soft_length=300).resolve(256)
+    td = TensorDict({keys.MASK: torch.ones(1, 256) > 0, keys.REWARD: torch.ones(1, 1)}, [1])
+    assert float(recipe.resolve(256).credit.shape[0](td)) == 0.5
+    assert float(recipe.credit.shape[0](td)) == 1.0
+
+
+def test_dr_grpo_divides_by_the_response_limit_unless_it_is_given_a_length() -> None:
+    def total(recipe: Algorithm) -> float:
+        return float(recipe.weigh(BATCH.td())[keys.WEIGHT].sum())
+
+    assert total(algorithm("dr_grpo").resolve(8)) == pytest.approx(4 / (2 * 8))
+    assert total(algorithm("dr_grpo", max_length=5).resolve(8)) == pytest.approx(4 / (2 * 5))
+    assert total(algorithm("dr_grpo")) == pytest.approx(4 / (2 * 3000))
+    assert total(algorithm("rloo").resolve(8)) == pytest.approx(4 / 2)
+
+
+@pytest.mark.parametrize("name", ["erc", "tis", "mis"])
+def test_a_recipe_on_its_default_base_takes_the_options_of_the_base(name: str) -> None:
+    shown = inspect.signature(find_algorithm(name)).parameters
+    assert {*inspect.signature(find_algorithm("dapo")).parameters} <= {*shown}
+    made = algorithm(name, clip_high=0.5, dual_clip=4.0, max_refills=3)
+    assert made.clip == DualClip(base=PPOClip(low=0.2, high=0.5), bound=4.0)
+    assert made.credit.max_refills == 3
+    assert made.name == name
+    assert algorithm(name) == dataclasses.replace(algorithm(f"{name}+dapo"), name=name)
+
+    options = vars(parse(["--algo", name, "--algo.clip-high", "0.4"]).algo)
+    assert options["clip_high"] == 0.4
+
+
+BASES = sorted(set(ALGORITHMS) - {"erc", "tis", "mis"})
+
+
+@pytest.mark.parametrize("name", [*BASES, "erc", "tis+gspo"])
+def test_every_recipe_takes_a_kl_term_and_its_estimator(name: str) -> None:
+    assert keys.REF_LOG_PROB not in algorithm(name, kl=0.0).in_keys
+    for estimator, kind in ESTIMATORS.items():
+        made = algorithm(name, kl=0.3, kl_estimator=estimator)
+        assert keys.REF_LOG_PROB in made.in_keys
+        assert [t for t in made.terms if t.loss is KLToReference] == [
+            term(KLToReference, estimator=kind, coefficient=0.3)
+        ]
+    with pytest.raises(ValueError, match=r"No KL estimator is called 'k4'. Did you mean 'k"):
+        algorithm(name, kl_estimator="k4")
+
+
+def test_a_kl_estimator_is_an_option_of_the_command_line() -> None:
+    section = parse(["--algo", "espo", "--algo.kl", "0.1", "--algo.kl-estimator", "k2"]).algo
+    assert (section.kl, section.kl_estimator) == (0.1, "k2")

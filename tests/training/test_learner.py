@@ -55,6 +55,12 @@ def test_an_update_without_a_sampled_token_changes_nothing(tmp_path):
     assert all(map(torch.equal, before, trainer.learner.parameters))
 
 
+@pytest.mark.parametrize(("options", "numbers"), [((), (12, 2)), (("--algo.max-length", "10"), (10, 2))])
+def test_the_overlong_penalty_of_a_run_follows_its_response_limit(tmp_path, options, numbers):
+    (shape,) = trainer_of(tiny_folder(tmp_path), *options, algo="dapo").algorithm.credit.shape
+    assert (shape.limit, shape.window) == numbers
+
+
 @pytest.mark.parametrize("cut_off", [0, 3, 16], ids=["none", "some", "all"])
 def test_rows_that_are_filtered_are_in_no_micro_batch_and_change_no_gradient(tmp_path, cut_off):
     options = ["--algo.overlong-filter", "--algo.soft-length", "0", "--algo.no-dynamic-sampling"]
