@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import TextVectorEnv
 
 
@@ -20,12 +22,20 @@ class Environments:
         env_id: a Gymnasium id; an environment without a vector form of its own is batched for us.
         options: what ``gymnasium.make`` passes to it.
         seed: of the generators of environments that ignore the seed of ``reset``.
+        wrappers: applied to each environment, the first one innermost.
     """
 
-    def __init__(self, env_id: str, options: dict[str, Any], seed: int = 0) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        options: dict[str, Any],
+        seed: int = 0,
+        wrappers: Sequence[Callable[[gymnasium.Env], gymnasium.Env]] = (),
+    ) -> None:
         self.env_id = env_id
         self.options = options
         self.seed = seed
+        self.wrappers = wrappers
         self._envs: list[gymnasium.Env[str, str]] = []
         self._lent: TextVectorEnv | None = None
 
@@ -34,13 +44,28 @@ class Environments:
         if self._lent is None or self._lent.num_envs != rows:
             if len(self._envs) < rows:
                 begin = len(self._envs)
-                for number, env in enumerate(TextVectorEnv.make(self.env_id, rows - begin, **self.options).envs, begin):
+                made = TextVectorEnv.make(self.env_id, rows - begin, wrappers=self.wrappers, **self.options)
+                for number, env in enumerate(made.envs, begin):
                     # Those that heed the seed of reset are seeded there.
                     env.unwrapped.np_random = np.random.default_rng([self.seed, number])
                     self._envs.append(env)
             self._lent = TextVectorEnv(self._envs[:rows])
             self._lent.tolerant = True  # one environment that raises must not cost the others their work
         return self._lent
+
+    @property
+    def title(self) -> str:
+        """What reports call the problems: the id and where they come from, or the name of the data."""
+        env = self.of_size(1).envs[0].unwrapped
+        return env.title(self.env_id) if isinstance(env, TextEnv) else self.env_id
+
+    def __str__(self) -> str:
+        """The title, and what a list of problems says of itself."""
+        env = self.of_size(1).envs[0].unwrapped
+        if not isinstance(env, TextEnv):
+            return self.title
+        count = str(env.problems)
+        return count if self.title in count else f"{self.title}, {count}"
 
     def num_problems(self) -> int | None:
         """How many problems there are; None where they never end."""

@@ -120,6 +120,8 @@ class EvalConfig:
 
     env: str | None = None
     """Environment to evaluate on; by default the training environment's test split."""
+    data: str | None = None
+    """Evaluate on this data set instead: a file, a folder, or a name of the hub such as openai/gsm8k."""
     problems: int = 512
     """How many problems, the same ones every time; 0: no evaluation."""
     samples: int = 4
@@ -207,6 +209,9 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    reward: tuple[str, ...] = ()
+    """Further parts of the reward: format, length, or module:function of prompt, response and answer; each with its
+    weight, such as format=0.1. Accuracy does not count them."""
     output: Path | None = None
     """Folder of the run; by default runs/ALGORITHM-SEED, with a number where that exists."""
     resume: str | None = None

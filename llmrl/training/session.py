@@ -16,7 +16,7 @@ from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
 from llmrl.training import checkpoint, faults, folder, randomness
-from llmrl.training.build import Given, build
+from llmrl.training.build import Given, build, resolve
 from llmrl.training.config import Config
 from llmrl.training.display import Display
 from llmrl.training.metrics import MetricsFile, read_metrics, writing
@@ -83,6 +83,8 @@ def train(
     with contextlib.ExitStack() as stack:
         display = stack.enter_context(display or Display())
         require(config.log.to)
+        if given is None or given.environments is None:
+            resolve(config)
         start = folder.start_of(config, display.note)
         where = None if config.dry_run else stack.enter_context(folder.claimed(config, start, display.note))
         if config.threads is not None:
@@ -189,7 +191,9 @@ class _Session:
         move(settings.problems * (1 + samples))
         result.write(self.folder / "eval", name)
         averages = f", avg@{samples} {result.average}" if samples else ""
-        display.note(f"evaluation {name}: greedy {result.greedy}{averages}")
+        display.note(f"evaluation {name} on {self.held_out}: greedy {result.greedy}{averages}")
+        if (size := self.held_out.num_problems()) is not None and size < settings.problems:
+            display.note(f"  asked for {settings.problems} problems, got {size}: there are no more")
         if faulty := [record["fault"] for record in result.records if record.get("fault")]:
             display.note(
                 f"In {len(faulty)} responses of it the environment raised an error, first "
