@@ -24,6 +24,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
 from llmrl.policies import adapters
+from llmrl.policies.actor import Actor
 from llmrl.policies.adapters import LoraOptions
 from llmrl.policies.episode import Episode, pack
 from llmrl.policies.loading import (
@@ -422,6 +423,14 @@ class Policy(TensorDictModuleBase):
             return False
         episode.append(ids)
         return True
+
+    def actor(self, options: SamplingOptions = SamplingOptions()) -> Actor:  # noqa: B008 (frozen)
+        """This policy as a module that acts, for TorchRL's ``Collector`` and ``env.rollout``.
+
+        Args:
+            options: how to sample.
+        """
+        return Actor(self, options)
 
     def _contexts(self, prompts: Sequence[str] | TensorDictBase) -> list[list[int]]:
         if not isinstance(prompts, TensorDictBase):

@@ -26,7 +26,7 @@ SHORT, LONG = 5, 40
 NEW_TOKENS = GROWTH + 6
 """Tokens that are sampled: the cache grows within them."""
 
-MARGIN = 24.0
+MARGIN = 8.0
 """How many times the typical measured rounding still counts as rounding: among many tokens some are far off."""
 
 FLOOR = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
@@ -50,14 +50,15 @@ class Rounding:
     def tolerance(self) -> float:
         """Nats by which two exact computations of one token may differ."""
         half = self.dtype in (torch.bfloat16, torch.float16)
-        return max(MARGIN * self.typical, FLOOR.get(self.dtype, 2e-2), 3 * self.largest if half else 0.0)
+        return max(MARGIN * self.typical, FLOOR.get(self.dtype, 2e-2), self.largest if half else 0.0)
 
 
 @torch.no_grad()
 def rounding_of(model: Any, temperature: float = 1.0) -> Rounding:
-    """Measure it: the outputs of all layers are multiplied with 1 + epsilon times a random number.
+    """Measure it: the outputs of all layers are multiplied with 1 + epsilon / 4 times a random number.
 
-    Epsilon is that of the type of the weights (Monte Carlo arithmetic, Parker 1997).
+    Epsilon is that of the type of the weights, and a quarter of it the size of a rounding error (Monte Carlo
+    arithmetic, Parker 1997).
 
     Args:
         model: a Hugging Face causal language model.
@@ -120,19 +121,23 @@ def sampling_way(model: Any, *, pad_id: int, longest: int, rounding: Rounding, f
     )
 
 
+@torch.no_grad()
 def sampled_gap(sampler: Sampler, longest: int) -> float:
     """The largest gap between the sampler's log-probabilities and those of a dense pass, in nats.
 
-    Contexts of different lengths, two of them equal, are sampled together and leave at different times; one goes beyond
-    each length at which the model's attention or positions change, as far as ``longest`` reaches.
+    Contexts of different lengths, two of them equal, are sampled together and leave at different times; one is beyond
+    each length at which the model's attention or positions change, as far as ``longest`` reaches, and one response
+    crosses the last of them.
     """
     model: Any = sampler.model
-    long = max([LONG, *(n for n in changes(model.config) if n + GROWTH <= longest)])
+    reached = [n for n in changes(model.config) if n + GROWTH <= longest]
+    long = max([LONG, *reached])
     new = max(min(NEW_TOKENS, longest - 1), 1)
     long = max(min(long, longest - new), 1)
     lengths = [min(SHORT, long), long, min(SHORT, long), max(long - 3, 1)]
+    lengths += [max(n - new // 2, 1) for n in reached[-1:]]
     contexts = [_made_up(model, length, seed=length).tolist() for length in lengths]
-    limits = [new, new, max(new - 7, 1), max(new // 3, 1)]
+    limits = [new, new, max(new - 7, 1), max(new // 3, 1), new][: len(contexts)]
     samples = sampler.sample(contexts, max_new_tokens=limits, seeds=range(len(contexts)))
     worst = 0.0
     with evaluating(model):
@@ -222,13 +227,13 @@ def _made_up(model: Any, length: int, seed: int = 0) -> Tensor:
 @contextmanager
 def _rounded(model: nn.Module, draw: torch.Generator) -> Iterator[None]:
     """Within, what each layer without further layers inside returns is moved by a rounding error."""
-    epsilon = torch.finfo(next(model.parameters()).dtype).eps
+    size = torch.finfo(next(model.parameters()).dtype).eps / 4
 
     def move(module: nn.Module, given: Sequence[Any], out: Any) -> Any:
         if not isinstance(out, Tensor) or not out.is_floating_point():
             return out
         noise = torch.randn(out.shape, generator=draw).to(out.device, torch.promote_types(out.dtype, torch.float32))
-        return (out * (1 + epsilon * noise)).to(out.dtype)
+        return (out * (1 + size * noise)).to(out.dtype)
 
     hooks = [part.register_forward_hook(move) for part in model.modules() if not any(part.children())]
     try:

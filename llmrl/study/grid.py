@@ -1,0 +1,264 @@
+"""The grid of a study: which task, algorithm, settings and seed; each cell has one file, so a study goes on anywhere.
+
+Names are checked before anything runs.  A cell that fails is a row with its error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llmrl.algorithms import Algorithm, algorithm
+from llmrl.errors import ConfigError, UserError
+from llmrl.study.exact.run import PROVIDED, as_dict, compared, run
+from llmrl.study.exact.tasks import EXACT, TASKS, VERSION, ExactTask, Settings
+
+_SPEC = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<options>.*)\])?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One run of a study."""
+
+    task: str
+    """The task's name."""
+    algorithm: str
+    """The algorithm, with its options in brackets: ``erc+dapo[low=0.9]``."""
+    settings: Settings
+    """How the run trains."""
+    seed: int
+    """Of the run."""
+
+    @property
+    def key(self) -> str:
+        """The name of the cell's file: a digest of everything that decides what the run does."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:20]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**dataclasses.asdict(self), "version": VERSION}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What a cell gave: numbers, or the error with which it ended."""
+
+    cell: Cell
+    summary: dict[str, float] = field(default_factory=dict)
+    """Numbers of the run; empty if it failed."""
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    """Numbers by rollout."""
+    detail: dict[str, list[float]] = field(default_factory=dict)
+    """Numbers by update and by decile of entropy."""
+    seconds: float = 0.0
+    """How long it took."""
+    error: str = ""
+    """What it failed with; empty if it did not."""
+    shipped: bool = False
+    """It came with llmrl and was not run here."""
+
+    @property
+    def failed(self) -> bool:
+        """It has no numbers."""
+        return bool(self.error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "cell": self.cell.to_dict(),
+            "summary": self.summary,
+            "curves": self.curves,
+            "detail": self.detail,
+            "seconds": self.seconds,
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any], shipped: bool = False) -> Row:
+        """From what :meth:`to_dict` gave."""
+        given = dict(content["cell"])
+        given.pop("version")
+        cell = Cell(**{**given, "settings": Settings(**given["settings"])})
+        rest = {name: content[name] for name in ("summary", "curves", "detail", "seconds", "error")}
+        return cls(cell=cell, shipped=shipped, **rest)
+
+
+def parse_algorithm(spec: str) -> Algorithm:
+    """An algorithm from its name and, in brackets, its options.
+
+    Raises:
+        UserError: there is no such algorithm or option, or the exact tasks lack what it reads.
+
+    >>> parse_algorithm("dapo[clip_high=0.5]").clip
+    PPOClip(low=0.2, high=0.5)
+    """
+    found = _SPEC.fullmatch(spec.strip())
+    if found is None:
+        raise ConfigError(
+            f"{spec!r} is no algorithm. Write a name, or a name with options: erc+dapo[low=0.9,high=1.1]."
+        )
+    options = {}
+    for part in filter(None, (found["options"] or "").split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"{part!r} in {spec!r} is no option. Write name=value, such as low=0.9.")
+        options[name.strip()] = yaml.safe_load(value)
+    try:
+        made = algorithm(found["name"].strip(), **options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise ConfigError(f"{spec}: {error}") from error
+    lacking = [key for key in compared(made).in_keys if key not in PROVIDED]
+    if lacking:
+        raise ConfigError(f"{spec} reads {lacking[0]!r}, which the exact tasks do not have. Study it with llmrl train.")
+    return made
+
+
+def find_task(name: str) -> ExactTask:
+    """A task by its name, or ``module:name``.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    task = TASKS[name]
+    if not isinstance(task, ExactTask):
+        raise ConfigError(f"{name} must be an llmrl.study.ExactTask, got {type(task).__name__}.")
+    return task
+
+
+def make_grid(
+    *,
+    tasks: Sequence[str] = (),
+    algorithms: Sequence[str],
+    seeds: Sequence[int],
+    learning_rates: Sequence[float] = (),
+    updates: Sequence[int] = (),
+    lags: Sequence[int] = (),
+    rollouts: int | None = None,
+) -> list[Cell]:
+    """All combinations, seed by seed, so that an unfinished study has whole rows.
+
+    Args:
+        tasks: by default the exact tasks of this version.
+        algorithms: names with options, see :func:`parse_algorithm`.
+        seeds: of the runs.
+        learning_rates: by default each task's own.
+        updates: updates per rollout; by default each task's own.
+        lags: how many rollouts old the sampling policy is; by default each task's own.
+        rollouts: by default each task's own.
+
+    Raises:
+        UserError: a name, an option or a number cannot be used.
+    """
+    for kind, given in (("task", tasks), ("algorithm", algorithms), ("seed", seeds)):
+        if len(set(given)) != len(given):
+            twice = next(x for x in given if list(given).count(x) > 1)
+            raise ConfigError(f"The {kind} {twice} is given twice. Give each once.")
+    if not algorithms:
+        raise ConfigError("No algorithm is given. Name at least one: --algos dapo erc+dapo.")
+    for spec in algorithms:
+        parse_algorithm(spec)
+    own = {name: find_task(name).settings for name in tasks or EXACT}
+    cells = []
+    for seed in seeds:
+        for name, settings in own.items():
+            for rate in learning_rates or (settings.learning_rate,):
+                for count in updates or (settings.updates,):
+                    for lag in lags or (settings.lag,):
+                        changed = dataclasses.replace(
+                            settings,
+                            learning_rate=float(rate),
+                            updates=count,
+                            lag=lag,
+                            rollouts=settings.rollouts if rollouts is None else rollouts,
+                        )
+                        check_settings(changed)
+                        cells += [Cell(task=name, algorithm=a, settings=changed, seed=seed) for a in algorithms]
+    return cells
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise ConfigError unless a run can be made with these."""
+    rows = settings.prompts * settings.group_size
+    if not settings.learning_rate > 0:
+        raise ConfigError(f"A learning rate must be above 0, got {settings.learning_rate}.")
+    if not 1 <= settings.updates <= rows:
+        raise ConfigError(f"updates must be 1 to {rows} (the responses of a rollout), got {settings.updates}.")
+    if settings.lag < 0 or settings.rollouts < 1:
+        raise ConfigError(
+            f"lag must be 0 or more and rollouts 1 or more, got lag {settings.lag}, rollouts {settings.rollouts}."
+        )
+
+
+def run_cell(cell: Cell) -> Row:
+    """Run one cell; whatever goes wrong in it becomes the row's error."""
+    try:
+        result = run(find_task(cell.task), parse_algorithm(cell.algorithm), cell.seed, cell.settings)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        return Row(cell=cell, error=text)
+    return Row(cell=cell, **as_dict(result))
+
+
+class Store:
+    """The rows of a study, one file each, written whole or not at all.
+
+    Args:
+        folder: of the study.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "cells"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, cell: Cell) -> Path:
+        """Where a row is."""
+        return self.folder / f"{cell.key}.json"
+
+    def write(self, row: Row) -> None:
+        """Keep a row."""
+        path = self.path(row.cell)
+        aside = path.with_suffix(f".{os.getpid()}.writing")
+        aside.write_text(json.dumps(row.to_dict()))
+        aside.replace(path)
+
+    def read(self, cells: Iterable[Cell]) -> dict[Cell, Row]:
+        """The rows that are there, those that failed left out: they are run again."""
+        found = {}
+        for cell in cells:
+            path = self.path(cell)
+            if path.is_file():
+                row = Row.from_dict(json.loads(path.read_text()))
+                if not row.failed:
+                    found[cell] = row
+        return found
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Every row of a study's folder, in the order of task, algorithm, settings and seed.
+
+    Raises:
+        ConfigError: the folder holds no study, or a file of it is broken.
+    """
+    files = sorted((folder / "cells").glob("*.json"))
+    if not files:
+        raise ConfigError(f"{folder} holds no study: there is nothing in {folder / 'cells'}.")
+    rows = []
+    for path in files:
+        try:
+            rows.append(Row.from_dict(json.loads(path.read_text())))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path} cannot be read ({error}). Delete it; the study runs that cell again.") from error
+    return sorted(rows, key=lambda row: (row.cell.task, row.cell.algorithm, str(row.cell.settings), row.cell.seed))

@@ -1,0 +1,166 @@
+"""Estimates with intervals over seeds: interquartile means, paired differences, probability of improvement.
+
+Runs fall into strata, such as tasks; a bootstrap draws seeds within each stratum (scipy.stats.bootstrap with one
+sample per stratum).  Below ``MIN_SEEDS`` seeds in a stratum no interval is given: the resamples of so few numbers
+say little, and an interval from them is too narrow.
+
+The measures are those of Agarwal et al. 2021, arXiv:2108.13264.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrl.errors import ConfigError
+
+MIN_SEEDS = 5
+"""The fewest seeds of a stratum for an interval."""
+RESAMPLES = 2000
+LEVEL = 0.95
+
+Array = NDArray[np.float64]
+Statistic = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval, or without one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+    """Why there is no interval."""
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"value": self.value, "low": self.low, "high": self.high, "note": self.note}
+
+
+def _scipy() -> Any:
+    try:
+        from scipy import stats
+    except ModuleNotFoundError as error:
+        raise ConfigError("A study's intervals need scipy. Install it: pip install 'llmrl[study]'.") from error
+    return stats
+
+
+def iqm(x: Array, axis: int = -1) -> Any:
+    """The interquartile mean: a quarter of the values, rounded down, is left out at each end.
+
+    >>> float(iqm(np.array([0.0, 1.0, 3.0, 100.0])))
+    2.0
+    """
+    n = x.shape[axis]
+    cut = n // 4
+    kept = np.sort(x, axis=axis).take(range(cut, n - cut), axis=axis)
+    return kept.mean(axis=axis)
+
+
+def pooled_iqm(*strata: Array, axis: int = -1) -> Any:
+    """The interquartile mean of all strata together."""
+    return iqm(np.concatenate(strata, axis=axis), axis=axis)
+
+
+def pooled_mean(*strata: Array, axis: int = -1) -> Any:
+    """The mean over strata of their means."""
+    return np.mean([x.mean(axis=axis) for x in strata], axis=0)
+
+
+def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, resamples: int = RESAMPLES) -> Estimate:
+    """A statistic of the runs and its interval, seeds drawn within each stratum.
+
+    Args:
+        strata: for each the numbers of its seeds.
+        statistic: (strata, axis) -> number.
+        resamples: of the bootstrap.
+
+    >>> estimate([np.array([0.5, 0.5, 0.5])]).note
+    'no interval: 3 seeds, at least 5 are needed'
+    """
+    value = float(statistic(*strata, axis=-1))
+    low, high, note = _interval(strata, statistic, resamples)
+    return Estimate(value, None if low is None else float(low), None if high is None else float(high), note)
+
+
+def estimate_curve(
+    strata: Sequence[Array], statistic: Statistic = pooled_iqm
+) -> tuple[Array, Array | None, Array | None]:
+    """The same at each of K places.
+
+    Args:
+        strata: [K, seeds] each.
+
+    Returns:
+        values, lower and upper bounds, [K] each; the bounds None with too few seeds.
+    """
+    low, high, _ = _interval(strata, statistic, RESAMPLES // 2)
+    return statistic(*strata, axis=-1), low, high
+
+
+def _interval(strata: Sequence[Array], statistic: Statistic, resamples: int) -> tuple[Any, Any, str]:
+    seeds = min(x.shape[-1] for x in strata)
+    if seeds < MIN_SEEDS:
+        return None, None, f"no interval: {seeds} seed{'s' * (seeds != 1)}, at least {MIN_SEEDS} are needed"
+    found = _scipy().bootstrap(
+        tuple(strata),
+        statistic,
+        n_resamples=resamples,
+        vectorized=True,
+        axis=-1,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    return found.confidence_interval.low, found.confidence_interval.high, ""
+
+
+def improvement(first: Sequence[Array], second: Sequence[Array]) -> Estimate:
+    """The probability that a run of ``second`` beats one of ``first``, a tie counting half, averaged over strata.
+
+    >>> improvement([np.array([0.0, 1.0])], [np.array([1.0, 2.0])]).value
+    0.875
+    """
+    count = len(first)
+
+    def statistic(*samples: Array, axis: int = -1) -> Any:
+        found = []
+        for x, y in zip(samples[:count], samples[count:], strict=True):
+            x, y = x[..., :, None], y[..., None, :]
+            found.append(((y > x) + 0.5 * (y == x)).mean(axis=(-2, -1)))
+        return np.mean(found, axis=0)
+
+    return estimate([*first, *second], statistic, resamples=RESAMPLES // 4)
+
+
+def rate(events: int, runs: int) -> Estimate:
+    """A share of runs with Wilson's interval.
+
+    >>> str(rate(0, 20))
+    '0.000 [0.000, 0.161]'
+    """
+    if runs < MIN_SEEDS:
+        return Estimate(events / runs, note=f"no interval: {runs} runs, at least {MIN_SEEDS} are needed")
+    interval = _scipy().binomtest(events, runs).proportion_ci(LEVEL, method="wilson")
+    return Estimate(events / runs, float(interval.low), float(interval.high))
+
+
+def profile(strata: Sequence[Array], thresholds: Array) -> tuple[Array, Array | None, Array | None]:
+    """The share of runs above each threshold, strata counting equally, with pointwise intervals.
+
+    Args:
+        strata: for each the numbers of its seeds.
+        thresholds: [K].
+    """
+    above = [(x[None, :] > thresholds[:, None]).astype(float) for x in strata]
+    return estimate_curve(above, pooled_mean)

@@ -1,0 +1,124 @@
+"""A study from the first name to the last figure: check the grid, run what is missing, estimate."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+
+from llmrl.errors import ConfigError
+from llmrl.study.grid import Cell, Row, Store, make_grid, parse_algorithm
+from llmrl.study.page import write_page
+from llmrl.study.results import Results
+from llmrl.study.running import estimate_seconds, run_cells
+
+SHIPPED = "baselines-v1.json.gz"
+
+
+@functools.cache
+def shipped_rows() -> dict[Cell, Row]:
+    """The runs that come with llmrl: the shipped algorithms on the exact tasks at their own settings.
+
+    Their curves hold the score alone.
+    """
+    content = resources.files("llmrl.study").joinpath(SHIPPED).read_bytes()
+    rows = (Row.from_dict(one, shipped=True) for one in json.loads(gzip.decompress(content)))
+    return {row.cell: row for row in rows}
+
+
+def run(
+    *,
+    output: Path | str,
+    algorithms: Sequence[str],
+    tasks: Sequence[str] = (),
+    seeds: int | Sequence[int] = 10,
+    learning_rates: Sequence[float] = (),
+    updates: Sequence[int] = (),
+    lags: Sequence[int] = (),
+    rollouts: int | None = None,
+    baseline: str | None = None,
+    jobs: int = 1,
+    executor: str = "processes",
+    use_shipped: bool = True,
+    allow_seconds: float = float("inf"),
+    progress: Callable[[Row | None, int, int], object] | None = None,
+) -> Results:
+    """Run a study, or what is missing of it, and write its tables, figures and page.
+
+    Args:
+        output: the study's folder. What is finished in it is not run again; what failed is.
+        algorithms: names, with options in brackets: ``"erc+dapo[low=0.9]"``, ``"my_module:mine"``.
+        tasks: by default the exact tasks.
+        seeds: how many, 0, 1, ...; or which.
+        learning_rates: to cross with everything; by default each task's own, as the next three.
+        updates: updates per rollout.
+        lags: how many rollouts old the sampling policy is.
+        rollouts: of each run.
+        baseline: the algorithm to compare with; by default the first.
+        jobs: runs at a time; with more than one, call this under ``if __name__ == "__main__"``.
+        executor: ``"processes"`` or ``"ray"``.
+        use_shipped: take runs that came with llmrl instead of repeating them.
+        allow_seconds: raise instead of starting if the estimate is above this.
+        progress: is called with a row (None at the start), how many are done and how many there are.
+
+    Raises:
+        UserError: a name or a number cannot be used, or the estimate is above ``allow_seconds``.
+    """
+    for number, name in ((jobs, "jobs"), (seeds if isinstance(seeds, int) else len(seeds), "seeds")):
+        if number < 1:
+            raise ConfigError(f"{name} must be 1 or more, got {number}.")
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    cells = make_grid(
+        tasks=tasks,
+        algorithms=algorithms,
+        seeds=chosen,
+        learning_rates=learning_rates,
+        updates=updates,
+        lags=lags,
+        rollouts=rollouts,
+    )
+    if baseline is not None and baseline not in algorithms:
+        parse_algorithm(baseline)
+        raise ConfigError(f"The baseline {baseline!r} is not among the algorithms. Add it to them.")
+    folder = Path(output)
+    store = Store(folder)
+    found = store.read(cells)
+    if use_shipped:
+        found |= {cell: row for cell, row in shipped_rows().items() if cell in set(cells) - set(found)}
+    left = [cell for cell in cells if cell not in found]
+    if left:
+        seconds = estimate_seconds(left, jobs)
+        if seconds > allow_seconds:
+            raise ConfigError(
+                f"{len(left)} runs would take about {duration(seconds)}, more than the limit of "
+                f"{duration(allow_seconds)}. Give --yes to run them, more --jobs, or fewer seeds, tasks or algorithms."
+            )
+    done = len(cells) - len(left)
+    if progress is not None:
+        progress(None, done, len(cells))
+    for row in run_cells(left, jobs=jobs, executor=executor):
+        store.write(row)
+        found[row.cell] = row
+        done += 1
+        if progress is not None:
+            progress(row, done, len(cells))
+    results = Results([found[cell] for cell in cells], baseline)
+    if results.table():
+        results.write(folder)
+        write_page(results, folder)
+    return results
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person.
+
+    >>> duration(7300)
+    '2.0 hours'
+    """
+    for size, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {name}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,193 @@
+"""The exact tasks: their numbers against brute force, their optima, their frozen start points and runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+
+from llmrl import keys
+from llmrl.algorithms import ALGORITHMS, algorithm
+from llmrl.credit.groups import KeepAll
+from llmrl.study.exact import start
+from llmrl.study.exact.machine import Machine, divergence
+from llmrl.study.exact.run import CURVE, PROVIDED, _Run, compared, run
+from llmrl.study.exact.tasks import EXACT, ExactTask, mean_success
+
+SHORT = 2
+GOLDEN = {  # score of the start point, and of dapo with seed 0 after two rollouts
+    "carry": (0.125379, 0.138393),
+    "bandit": (0.200152, 0.271502),
+    "modes": (0.235614, 0.249973),
+    "lengths": (0.201809, 0.285303),
+    "noisy": (0.127742, 0.139676),
+    "hack": (0.127826, 0.172460),
+    "stale": (0.125379, 0.128825),
+    "rounding": (0.125379, 0.136691),
+    "distractors": (0.120004, 0.323276),
+}
+
+
+def short(task: ExactTask, **changes: object) -> object:
+    return dataclasses.replace(task.settings, **{"rollouts": SHORT, **changes})
+
+
+def log_probs(task: ExactTask, noise: float = 0.0) -> torch.Tensor:
+    logits = start.start_policy(task)(task.machine.features).detach().double()
+    generator = torch.Generator().manual_seed(1)
+    return (logits + noise * torch.randn(logits.shape, generator=generator, dtype=torch.float64)).log_softmax(-1)
+
+
+def answers(machine: Machine, probs: torch.Tensor):
+    """Every answer by walking: (prompt, chance, steps, end)."""
+    vocabulary = probs.shape[1]
+    for prompt, first in enumerate(machine.starts.tolist()):
+        for tokens in itertools.product(range(vocabulary), repeat=machine.length):
+            state, chance, steps = first, 1.0, []
+            for token in tokens:
+                steps.append((state, token))
+                chance *= float(probs[state, token])
+                state = int(machine.after[state, token])
+                if state >= machine.decisions:
+                    break
+            if len(steps) == machine.length:
+                yield prompt, chance, steps, machine.outcomes[state - machine.decisions]
+
+
+class TestNumbers:
+    def test_success_entropy_and_kl_are_those_of_all_answers_one_by_one(self):
+        task = EXACT["distractors"]
+        rules = dataclasses.replace(task.rules(), prompts=2, vocabulary=9)
+        task = dataclasses.replace(task, rules=lambda: rules)
+        machine = task.machine
+        generator = torch.Generator().manual_seed(0)
+        old, new = (torch.randn(machine.after.shape, generator=generator).double().log_softmax(-1) for _ in range(2))
+        success = entropy = kl = 0.0
+        for _, chance, steps, outcome in answers(machine, old.exp()):
+            weight = chance / len(machine.starts)
+            log_old = sum(float(old[step]) for step in steps)
+            log_new = sum(float(new[step]) for step in steps)
+            success += weight * outcome.success
+            entropy -= weight * log_old
+            kl += weight * (log_old - log_new)
+        states, ends = machine.reach(old.exp())
+        assert mean_success(machine, ends) == pytest.approx(success)
+        assert float((states * -(old.exp() * old).sum(-1)).sum()) == pytest.approx(entropy)
+        sampled = torch.rand(machine.after.shape, generator=generator) < 0.3
+        inside, outside = divergence(machine, old, new, sampled)
+        assert inside + outside == pytest.approx(kl)
+        assert inside > 0
+        assert outside > 0
+
+    @pytest.mark.parametrize("name", EXACT)
+    def test_every_answer_ends_somewhere(self, name):
+        machine = EXACT[name].machine
+        _, ends = machine.reach(log_probs(EXACT[name]).exp())
+        assert float(ends.sum()) == pytest.approx(1)
+        assert (ends >= 0).all()
+
+    @pytest.mark.parametrize("name", EXACT)
+    def test_the_best_policy_has_the_score_1(self, name):
+        task = EXACT[name]
+        machine = task.machine
+        worth = torch.zeros(machine.decisions + len(machine.outcomes), dtype=torch.float64)
+        worth[machine.decisions :] = torch.tensor([o.success for o in machine.outcomes])
+        probs = torch.zeros(machine.after.shape, dtype=torch.float64)
+        for first, last in reversed(list(itertools.pairwise(machine.layers))):
+            value = worth[machine.after[first:last]]
+            best = value == value.max(-1, keepdim=True).values
+            probs[first:last] = best / best.sum(-1, keepdim=True)
+            worth[first:last] = value.max(-1).values
+        assert task.score(machine, machine.reach(probs)[1]) == pytest.approx(1)
+
+    def test_the_score_of_modes_asks_for_all_right_answers(self):
+        task = EXACT["modes"]
+        machine = task.machine
+        one = torch.zeros(len(machine.outcomes), dtype=torch.float64)
+        for i, outcome in enumerate(machine.outcomes):
+            one[i] = (outcome.kind == "mode 0") / len(machine.starts)
+        assert mean_success(machine, one) == pytest.approx(1)
+        assert task.score(machine, one) == pytest.approx(1 / (4 * (1 - 0.75**8)))
+
+
+class TestFrozen:
+    @pytest.mark.parametrize("name", EXACT)
+    def test_start_points_and_runs_have_the_numbers_of_version_1(self, name):
+        task = EXACT[name]
+        summary = run(task, algorithm("dapo"), 0, short(task)).summary
+        assert summary["start"] == pytest.approx(GOLDEN[name][0], abs=2e-6)
+        assert summary["final"] == pytest.approx(GOLDEN[name][1], abs=2e-3)
+
+    def test_a_changed_file_of_start_points_is_refused(self, monkeypatch):
+        monkeypatch.setattr(start, "DIGEST", "0" * 64)
+        start._shipped.cache_clear()
+        with pytest.raises(start.WrongStart, match="Install llmrl again"):
+            start.start_policy(EXACT["carry"])
+        start._shipped.cache_clear()
+
+    def test_a_task_of_ones_own_is_fitted_to_its_start(self):
+        task = dataclasses.replace(EXACT["hack"], name="mine", start=0.3)
+        assert 0.3 <= start.success_of(task.machine, start.start_policy(task)) < 0.4
+
+
+class TestRuns:
+    @pytest.mark.parametrize("name", [n for n in ALGORITHMS if n not in ("run",)])
+    def test_every_shipped_algorithm_runs(self, name):
+        task = EXACT["hack"]
+        result = run(task, algorithm(name), 0, short(task))
+        assert set(result.curves) == set(CURVE)
+        assert len(result.curves["score"]) == SHORT + 1
+        assert result.summary["final"] != result.summary["start"]
+
+    def test_a_seed_decides_everything(self):
+        task = EXACT["noisy"]
+        first, again, other = (run(task, algorithm("espo"), seed, short(task)).curves for seed in (3, 3, 4))
+        assert first == again
+        assert first["score"] != other["score"]
+
+    def test_with_one_update_per_rollout_clips_and_gates_change_nothing(self):
+        task = EXACT["carry"]
+        names, settings = ("dapo", "erc+dapo", "gppo"), short(task, updates=1)
+        curves = [run(task, algorithm(name), 0, settings).curves["score"] for name in names]
+        assert curves[0] == curves[1]
+        assert curves[0] == pytest.approx(curves[2], abs=1e-6)
+
+    def test_refills_choice_and_shaping_are_left_out(self):
+        credit = compared(algorithm("dapo")).credit
+        assert (credit.shape, credit.keep, credit.max_refills) == ((), KeepAll(), 0)
+        assert credit.advantage == algorithm("dapo").credit.advantage
+
+    def test_responses_are_rewarded_by_what_they_end_in(self):
+        state = _Run(EXACT["hack"], algorithm("dapo"), EXACT["hack"].settings, 0)
+        batch = state.sample()
+        assert set(batch[keys.REWARD].unique().tolist()) == {0.0, 0.5, 1.0}
+        trick = batch[keys.REWARD][:, 0] == 0.5
+        assert (batch["token"][trick, 0] == 8).all()
+        assert (batch[keys.MASK][trick].sum(1) == 1).all()
+        assert set(batch.keys(True, True)) - {"state", "token", "problem"} <= PROVIDED
+
+    def test_a_verifier_that_is_always_wrong_reports_the_opposite(self):
+        task = dataclasses.replace(EXACT["noisy"], flip=1.0)
+        right = _Run(dataclasses.replace(task, flip=0.0), algorithm("dapo"), task.settings, 0).sample()
+        wrong = _Run(task, algorithm("dapo"), task.settings, 0).sample()
+        assert torch.equal(right[keys.REWARD], 1 - wrong[keys.REWARD])
+
+    def test_a_stale_rollout_comes_from_an_older_policy(self):
+        task = EXACT["carry"]
+        state = _Run(task, algorithm("dapo"), dataclasses.replace(task.settings, lag=2), 0)
+        first = state.tables
+        for _ in range(2):
+            state.rollout()
+        assert state.sampling[0] is first
+        batch = state.sample()
+        expected = first.log_probs[batch["state"], batch["token"]].float()
+        assert torch.equal(batch[keys.OLD_LOG_PROB], expected)
+        state.rollout()
+        assert state.sampling[0] is not first
+
+    def test_rounded_scores_differ_by_rounding(self):
+        tables = _Run(EXACT["rounding"], algorithm("dapo"), EXACT["rounding"].settings, 0).tables
+        gap = (tables.sampler - tables.log_probs).abs().max()
+        assert 1e-4 < gap < 0.1
