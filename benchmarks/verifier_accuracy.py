@@ -1,10 +1,11 @@
 """Accuracy of the default verifier beside Math-Verify's, on cases with known verdicts.
 
-    python benchmarks/verifier_accuracy.py [FILE ...] [--misses misses.jsonl]
+    python benchmarks/verifier_accuracy.py [FILE ...] [--misses misses.jsonl] [--by category] [--verifiers math]
 
-FILE holds cases as JSON lines (default: tests/verifiers/cases.jsonl, and verifier_cases.jsonl in the folder
-LLMRL_TEST_DATA where it is there).  A case has a gold answer, an answer (given in a box) or a whole response,
-and whether it is to be accepted.  A false positive is a wrong answer that was accepted.
+FILE holds cases as JSON lines (default: tests/verifiers/cases.jsonl, and verifier_cases.jsonl and
+verifier_cases_2.jsonl in the folder LLMRL_TEST_DATA where they are there). A case has a gold answer, an answer
+(given in a box) or a whole response, and whether it is to be accepted. A false positive is a wrong answer that
+was accepted.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from llmrl.verifiers import verifier
 
 HERE = Path(__file__).resolve().parent
 DATA = Path(os.environ.get("LLMRL_TEST_DATA", HERE.parents[1] / "shared" / "data"))
-DEFAULT = (HERE.parent / "tests" / "verifiers" / "cases.jsonl", DATA / "verifier_cases.jsonl")
+DEFAULT = (
+    HERE.parent / "tests" / "verifiers" / "cases.jsonl",
+    DATA / "verifier_cases.jsonl",
+    DATA / "verifier_cases_2.jsonl",
+)
 VERIFIERS = ("math", "math_verify")
 
 
@@ -29,14 +34,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path, default=[path for path in DEFAULT if path.is_file()])
     parser.add_argument("--misses", type=Path, default=Path("misses.jsonl"))
+    parser.add_argument("--by", choices=("kind", "category"), default="kind", help="what the rows of a file are")
+    parser.add_argument("--verifiers", nargs="+", choices=VERIFIERS, default=VERIFIERS)
     options = parser.parse_args()
     print("| file | kind | cases | verifier | right | false positives | false negatives |")
     print("| --- " * 7 + "|")
     with options.misses.open("w") as out:
         for path in options.files:
             cases = [json.loads(line) for line in path.read_text().splitlines()]
-            for name in VERIFIERS:
-                for kind, (count, misses) in sorted(judge(name, cases).items()):
+            for name in options.verifiers:
+                for kind, (count, misses) in sorted(judge(name, cases, options.by).items()):
                     wrongly = [case for case in misses if not case["expected"]]
                     right = 100 * (1 - len(misses) / count)
                     print(
@@ -47,15 +54,16 @@ def main() -> None:
                         out.write(json.dumps({"verifier": name, **case}) + "\n")
 
 
-def judge(name: str, cases: list[dict[str, Any]]) -> dict[str, tuple[int, list[dict[str, Any]]]]:
+def judge(name: str, cases: list[dict[str, Any]], by: str = "kind") -> dict[str, tuple[int, list[dict[str, Any]]]]:
     """For each kind, how many cases there are and which the verifier judges otherwise than labelled."""
     verdicts = verifier(name)([text(case) for case in cases], [case["gold"] for case in cases])
     counts: dict[str, int] = defaultdict(int)
     misses: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for case, verdict in zip(cases, verdicts, strict=True):
-        counts[kind(case)] += 1
+        row = kind(case) if by == "kind" else str(case.get("category", kind(case)))
+        counts[row] += 1
         if bool(verdict.score) != case["expected"]:
-            misses[kind(case)].append({**case, "status": verdict.status, "detail": verdict.detail})
+            misses[row].append({**case, "status": verdict.status, "detail": verdict.detail})
     return {name: (count, misses[name]) for name, count in counts.items()}
 
 

@@ -3,7 +3,7 @@
     python benchmarks/verifier_speed.py [FILE ...] [--integers 20000]
 
 FILE is as for verifier_accuracy.py.  Each case is graded by itself, once; for integers the median of three passes is
-given.  Measured is the processor time of this process, so that a busy machine counts less; a case that asks
+given.  Measured is the CPU time of this process, so that a busy machine counts less; a case that asks
 a worker process is counted apart, by the clock.
 """
 

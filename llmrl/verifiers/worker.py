@@ -46,7 +46,7 @@ REFUSED = frozenset(
 
 
 def give_up_privileges() -> None:
-    """Refuse, from here on and for good, what reaches beyond this process.
+    """Refuse, for the rest of the process, what reaches beyond this process.
 
     A second line behind never evaluating text: it stops Python code, not a fault in a C library.
     """

@@ -47,7 +47,7 @@ def sine_of_pi(do: Algebra, q: Fraction) -> Value:
 
 
 def cosine_of_pi(do: Algebra, q: Fraction) -> Value:
-    """cos(q pi), likewise.
+    """cos(q pi), exact where the sine is.
 
     >>> cosine_of_pi(Algebra(), Fraction(2, 3)).rational()
     Fraction(-1, 2)

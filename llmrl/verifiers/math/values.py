@@ -183,7 +183,7 @@ def _show(p: Polynomial) -> str:
 
 
 def show_monomial(monomial: Monomial) -> str:
-    """The text of a monomial, likewise.
+    """The canonical text of a monomial.
 
     >>> show_monomial(((PI, 2),))
     '*c:pi^2/1'

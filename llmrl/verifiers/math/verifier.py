@@ -246,9 +246,21 @@ def _against_choice(
 
 
 def _decide_as_given(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:
-    """Grade the first reading that is a mathematical answer; else compare words.
+    """Grade the first reading of the answer that is mathematical; else compare words.
 
-    None: the gold answer is in a notation unknown here, or nothing here works it out.
+    ======================================================  ======================================
+    what is found                                           outcome
+    ======================================================  ======================================
+    the very text of the gold answer                        correct
+    a plain number, and the gold answer is one              whether they are equal
+    a reading that is mathematical, as the gold answer is   whether they are equal
+    the same, and nothing here works the gold answer out    None: a worker decides
+    no reading, and the gold answer is words                whether the words are the same
+    no reading, and the gold answer cannot be read either   None: a worker decides
+    a reading beyond a bound                                wrong, with the bound as its detail
+    a loose formula that is a task, and nothing else        no answer
+    nothing that can be read, from a rule that is loose     no answer
+    ======================================================  ======================================
     """
     value = plain_number(gold)
     detail = None

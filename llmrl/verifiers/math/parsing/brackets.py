@@ -2,17 +2,13 @@ r"""Reads what stands between brackets: groups, tuples and intervals, sets and s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from llmrl.verifiers.math.parsing.cursor import Reader
 from llmrl.verifiers.math.parsing.limits import MAX_CELLS, TooMuch, Unreadable
 from llmrl.verifiers.math.parsing.tree import Node, elements
 from llmrl.verifiers.math.parsing.vocabulary import MATRICES
 
-if TYPE_CHECKING:
-    from llmrl.verifiers.math.parsing.parser import Parser
 
-
-def fenced(p: Parser, opening: str, closers: tuple[str, ...]) -> Node:
+def fenced(p: Reader, opening: str, closers: tuple[str, ...]) -> Node:
     """From after an opening bracket to one of its closers: several items or other brackets make a tuple.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -34,7 +30,7 @@ def fenced(p: Parser, opening: str, closers: tuple[str, ...]) -> Node:
     return Node("tuple", ((node,), opening, closing))
 
 
-def curly(p: Parser) -> Node:
+def curly(p: Reader) -> Node:
     r"""From after ``\{`` to ``\}``: a set, or a set-builder with its bar or colon.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -56,7 +52,7 @@ def curly(p: Parser) -> Node:
     return built
 
 
-def environment(p: Parser) -> Node:
+def environment(p: Reader) -> Node:
     r"""A matrix, from after ``\begin``.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse

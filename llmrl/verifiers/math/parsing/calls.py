@@ -2,19 +2,15 @@ r"""Reads a function and what it applies to: ``\sqrt[3]{x}``, ``\sin^2 2x``, ``\
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from llmrl.verifiers.math.parsing.cursor import Reader
 from llmrl.verifiers.math.parsing.tree import Node, arguments, integer, rename, symbols
 from llmrl.verifiers.math.parsing.vocabulary import FUNCTIONS, ROOTS, STOP_ARGUMENT
-
-if TYPE_CHECKING:
-    from llmrl.verifiers.math.parsing.parser import Parser
 
 _OTHER_NAMES = {"ceiling": "ceil", "binomial": "binom"}
 _MINUS_ONE = Node("neg", (integer(1),))
 
 
-def function(p: Parser, name: str) -> Node:
+def function(p: Reader, name: str) -> Node:
     r"""The function whose name was just taken, with its power, its base and its argument.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -44,12 +40,14 @@ def function(p: Parser, name: str) -> Node:
     return Node("pow", (node, exponent)) if exponent is not None else node
 
 
-def big(p: Parser, name: str) -> Node:
+def big(p: Reader, name: str) -> Node:
     r"""A sum, product, limit or integral; its bounds are kept as text, because nothing works it out.
+
+    The index is named ``#1``, so that its own name does not count.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
     >>> parse(r"\sum_{k=1}^{n} k").args[0]
-    'sum[k=1][n]'
+    'sum[#1=1][n]'
     """
     low = high = ""
     for _ in range(2):
@@ -78,7 +76,7 @@ def _of_integral(body: Node) -> Node:
     return body
 
 
-def _root(p: Parser, name: str) -> Node:
+def _root(p: Reader, name: str) -> Node:
     degree = integer(3 if name == "cbrt" else 2)
     if p.peek().text == "[" and name == "sqrt":
         p.place += 1
@@ -89,7 +87,7 @@ def _root(p: Parser, name: str) -> Node:
     return Node("call", ("root", (inside if braced else p.postfix(inside), degree)))
 
 
-def _open_argument(p: Parser) -> Node:
+def _open_argument(p: Reader) -> Node:
     """What a function without brackets applies to: ``2x`` in ``sin 2x cos x``."""
     sign = p.sign()
     node = p.power()

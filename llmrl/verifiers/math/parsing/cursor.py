@@ -2,8 +2,11 @@ r"""A place in a list of tokens: looking ahead, taking, putting others in place,
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from llmrl.verifiers.math.parsing.limits import Unreadable
 from llmrl.verifiers.math.parsing.tokens import Token
+from llmrl.verifiers.math.parsing.tree import Node
 
 END = Token("end", "")
 """What is found after the last token."""
@@ -73,3 +76,67 @@ class Cursor:
         if braced:
             self.expect("}")
         return token.text
+
+
+class Reader(Protocol):
+    """What the files that read atoms use of the parser: its place in the tokens, and its rules from loose to tight."""
+
+    found: list[Token]
+    place: int
+    bars: int
+    depth: int
+    fences: list[str]
+
+    def peek(self, ahead: int = 0) -> Token:
+        """See :class:`Cursor`."""
+
+    def take(self) -> Token:
+        """See :class:`Cursor`."""
+
+    def accept(self, *signs: str) -> bool:
+        """See :class:`Cursor`."""
+
+    def expect(self, sign: str) -> None:
+        """See :class:`Cursor`."""
+
+    def replace(self, *tokens: Token) -> None:
+        """See :class:`Cursor`."""
+
+    def script(self) -> str:
+        """See :class:`Cursor`."""
+
+    def letters(self) -> str:
+        """See :class:`Cursor`."""
+
+    def group(self, closers: tuple[str, ...] | None) -> Node:
+        """Items up to a closer, or a fraction of them."""
+
+    def items(self, closers: tuple[str, ...] | None) -> Node:
+        """One item, or a list."""
+
+    def relation(self) -> Node:
+        """Sides with signs between."""
+
+    def sum(self) -> Node:
+        """Terms."""
+
+    def sign(self) -> str:
+        """The signs before a term."""
+
+    def product(self) -> Node:
+        """Factors."""
+
+    def starts_operand(self, token: Token, left: Node) -> bool:
+        """Whether a factor begins with this token."""
+
+    def power(self, after: Node | None = None) -> Node:
+        """An atom with what is raised over it."""
+
+    def postfix(self, node: Node) -> Node:
+        """A value with the signs after it."""
+
+    def atom(self, after: Node | None = None) -> Node:
+        """A value that nothing splits."""
+
+    def argument(self) -> Node:
+        """A LaTeX argument."""

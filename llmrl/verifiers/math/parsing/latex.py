@@ -2,10 +2,9 @@ r"""Reads what starts with a LaTeX command: fractions, fences, constants, letter
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from llmrl.verifiers.math.parsing import calls
 from llmrl.verifiers.math.parsing.brackets import environment
+from llmrl.verifiers.math.parsing.cursor import Reader
 from llmrl.verifiers.math.parsing.limits import Unreadable
 from llmrl.verifiers.math.parsing.tokens import Token
 from llmrl.verifiers.math.parsing.tree import Node, elements
@@ -27,11 +26,8 @@ from llmrl.verifiers.math.parsing.vocabulary import (
 )
 from llmrl.verifiers.math.parsing.words import symbol
 
-if TYPE_CHECKING:
-    from llmrl.verifiers.math.parsing.parser import Parser
 
-
-def command(p: Parser, name: str) -> Node:
+def command(p: Reader, name: str) -> Node:
     r"""The command just taken, with its arguments.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -75,7 +71,7 @@ def command(p: Parser, name: str) -> Node:
     raise Unreadable(f"the command \\{name}")
 
 
-def _fence(p: Parser, closer: str, meaning: str) -> Node:
+def _fence(p: Reader, closer: str, meaning: str) -> Node:
     node = p.items((closer,))
     p.expect(closer)
     if meaning == "vector":
@@ -83,7 +79,7 @@ def _fence(p: Parser, closer: str, meaning: str) -> Node:
     return Node("call", (meaning, (node,)))
 
 
-def _decorated(p: Parser, name: str) -> Node:
+def _decorated(p: Reader, name: str) -> Node:
     r"""``\vec{v}_1``, ``\overline{AB}``: the letters, as one name; over digits it would mean something else."""
     node = p.argument()
     if node.kind == "num":

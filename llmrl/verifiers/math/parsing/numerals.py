@@ -3,17 +3,14 @@ r"""Reads what starts with a digit: decimals, recurring ones, mixed numbers, dig
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
+from llmrl.verifiers.math.parsing.cursor import Reader
 from llmrl.verifiers.math.parsing.limits import Unreadable
 from llmrl.verifiers.math.parsing.tree import Node
 from llmrl.verifiers.math.parsing.vocabulary import DOTS, FRACTIONS
 
-if TYPE_CHECKING:
-    from llmrl.verifiers.math.parsing.parser import Parser
 
-
-def numeral(p: Parser, text: str) -> Node:
+def numeral(p: Reader, text: str) -> Node:
     r"""The number whose digits were just taken.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -40,7 +37,7 @@ def numeral(p: Parser, text: str) -> Node:
     return node if "." in text or exponent else _mixed(p, node)
 
 
-def recurring(p: Parser, whole: str, decimals: str) -> Node:
+def recurring(p: Reader, whole: str, decimals: str) -> Node:
     r"""``0.1\overline{6}``, from its bar on.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -70,7 +67,7 @@ def _repeat(whole: str, decimals: str, period: str) -> Node:
     return Node("num", (value, f"{whole}.{decimals}({period})"))
 
 
-def _mixed(p: Parser, whole: Node) -> Node:
+def _mixed(p: Reader, whole: Node) -> Node:
     r"""``2\frac12`` and ``2 1/2`` are sums; a whole number before anything else stands alone."""
     if p.peek().kind == "cmd" and p.peek().text in FRACTIONS:
         back = p.place

@@ -15,7 +15,7 @@ _SPELLINGS = {
     "ft": "ft foot feet",
     "yd": "yd yard yards",
     "mi": "mi mile miles",
-    "g": "g gram grams",
+    "g": "g gm gms gram grams",
     "kg": "kg kilogram kilograms",
     "mg": "mg milligram milligrams",
     "lb": "lb lbs pound pounds",

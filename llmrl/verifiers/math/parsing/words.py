@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from llmrl.verifiers.math.parsing.brackets import fenced
 from llmrl.verifiers.math.parsing.calls import function
+from llmrl.verifiers.math.parsing.cursor import Reader
 from llmrl.verifiers.math.parsing.limits import MAX_DEPTH, TooMuch, Unreadable
 from llmrl.verifiers.math.parsing.tokens import Token, tokens
 from llmrl.verifiers.math.parsing.tree import Node, arguments, integer, letter, numeric
@@ -25,9 +25,6 @@ from llmrl.verifiers.math.parsing.vocabulary import (
     WORD_FUNCTIONS,
 )
 
-if TYPE_CHECKING:
-    from llmrl.verifiers.math.parsing.parser import Parser
-
 _HEDGE = re.compile(
     r"\d|n['’]t\b|\b(?:or|not|if|maybe|perhaps|possibly|unless|to|and|but|instead|never|cannot|wrong"
     r"|incorrect|false)\b",
@@ -39,7 +36,7 @@ _ANNOUNCES = re.compile(r"\b(?:answers?|results?|solutions?|value|final)\b", re.
 _ENDS_TEXT = ("", ",", ";", ")", "]", "\\}", "&", "=", "}")
 
 
-def word(p: Parser, token: Token, after: Node | None) -> Node:
+def word(p: Reader, token: Token, after: Node | None) -> Node:
     """The run of letters just taken; ``after`` is the factor before it, if there is one.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -76,7 +73,7 @@ def word(p: Parser, token: Token, after: Node | None) -> Node:
     return Node("word", (text, tuple(map(letter, text))))
 
 
-def symbol(p: Parser, name: str) -> Node:
+def symbol(p: Reader, name: str) -> Node:
     """A letter or Greek one, with its index and, for a function, its argument.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -94,7 +91,7 @@ def symbol(p: Parser, name: str) -> Node:
     return letter(name)
 
 
-def quoted(p: Parser, token: Token) -> Node:
+def quoted(p: Reader, token: Token) -> Node:
     r"""What stands in ``\text{...}`` where a value is expected.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -110,9 +107,10 @@ def quoted(p: Parser, token: Token) -> Node:
         if words.isalpha() and not (script.isdigit() and 10 < int(script) <= 36):
             return _symbol(f"{words}_{script}")
         return Node("based", (words, script))
-    if words.replace(",", "").replace(".", "", 1).isdigit():
-        p.replace(*tokens(words, thousands=True))
-        return p.atom()
+    digits = words.lstrip("-+")
+    if digits.replace(",", "").replace(".", "", 1).isdigit() and len(words) <= len(digits) + 1:
+        p.replace(*tokens(digits, thousands=True))
+        return Node("neg", (p.atom(),)) if words.startswith("-") else p.atom()
     if p.peek().kind in ("end", "op") and p.peek().text in _ENDS_TEXT:
         return Node("text", (words,))
     if len(words) == 1 and words.isalpha():
@@ -131,7 +129,7 @@ def quoted(p: Parser, token: Token) -> Node:
     raise Unreadable(f"the words {words!r}")
 
 
-def unit_or_symbol(p: Parser, token: Token) -> Node:
+def unit_or_symbol(p: Reader, token: Token) -> Node:
     r"""What stands in ``\text{...}`` after a value: a unit, a multiple such as "million", or a letter.
 
     >>> from llmrl.verifiers.math.parsing.parser import parse
@@ -153,7 +151,7 @@ def _symbol(name: str) -> Node:
     return Node("sym", (name,))
 
 
-def _check_prose(p: Parser, token: Token, after: Node | None) -> None:
+def _check_prose(p: Reader, token: Token, after: Node | None) -> None:
     """A sentence is not a product of its letters."""
     following = p.peek()
     if len(token.text) > 2 and following.spaced and following.text not in JOINERS:
@@ -167,25 +165,25 @@ def _check_prose(p: Parser, token: Token, after: Node | None) -> None:
         raise Unreadable(f"the word {token.text!r}")
 
 
-def _letter_is_unit(p: Parser, token: Token, after: Node) -> bool:
+def _letter_is_unit(p: Reader, token: Token, after: Node) -> bool:
     """Whether the letter just taken is metres or hours, and not a factor."""
     apart = token.spaced or _per(p) or _after_unit(p, after)
     return apart and numeric(after) and _ends_item(p) and _no_terms(p)
 
 
-def _after_unit(p: Parser, after: Node) -> bool:
+def _after_unit(p: Reader, after: Node) -> bool:
     """Whether this is the second unit of ``8 m/s``."""
     slash = p.place > 1 and p.found[p.place - 2].text == "/"
     return slash and after.kind == "mul" and after.args[1].kind == "unit"
 
 
-def _per(p: Parser) -> bool:
+def _per(p: Reader) -> bool:
     """Whether the word just taken is the h of ``km/h``."""
     before = p.found[max(0, p.place - 3) : p.place - 1]
     return len(before) == 2 and before[0].text in WORDS and before[1].text == "/"
 
 
-def _ends_item(p: Parser) -> bool:
+def _ends_item(p: Reader) -> bool:
     """Whether the letter before is the last of its item."""
     following, after = p.peek(), p.peek(1)
     if following.text in (")", "]"):
@@ -195,7 +193,7 @@ def _ends_item(p: Parser) -> bool:
     return following.kind == "end" or following.text in (",", ";", "^", "and", "or")
 
 
-def _no_terms(p: Parser) -> bool:
+def _no_terms(p: Reader) -> bool:
     """Whether nothing is added and nothing is in brackets, in the whole answer."""
     return not any(
         token.text in ("+", "(") or (token.text == "-" and place and p.found[place - 1].text != "=")
@@ -204,7 +202,7 @@ def _no_terms(p: Parser) -> bool:
     )
 
 
-def _says_value(p: Parser) -> bool:
+def _says_value(p: Reader) -> bool:
     """Whether a bracket that opens here closes before an equality sign, as in ``P(2) = 5``."""
     depth = 0
     for place in range(p.place, len(p.found)):

@@ -1,0 +1,166 @@
+"""Words and signs by which a response says what its answer is, and what it is not, as patterns for :mod:`.extract`."""
+
+from __future__ import annotations
+
+import re
+
+TAGS = r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|analysis|reflection)"
+CLOSE = re.compile(
+    rf"</{TAGS}>|\[/{TAGS}\]|<\|/{TAGS}\|>|<\|end_of_thought\|>|<\|end_thinking\|>|◁/think▷", re.IGNORECASE
+)
+OPEN = re.compile(
+    rf"<{TAGS}>|\[{TAGS}\]|<\|{TAGS}\|>|<\|begin_of_thought\|>|<\|start_thinking\|>|◁think▷", re.IGNORECASE
+)
+CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,80}<\|message\|>|<\|(?:end|return|call)\|>")
+"""How harmony says which part of a response the user sees: that of the channel ``final``."""
+SPECIAL = re.compile(r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text|return|end|start|eom_id)\|>|</s>")
+BOX_TAGS = re.compile(r"<\|(begin|end)_of_box\|>")
+BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
+BARE_BOX = re.compile(r"\\boxed\s{0,4}([-+]?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
+OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
+ESCAPED_END = re.compile(r"\\boxed\s{0,4}\{([^{}\\]{1,200})\\\}(?![^{}]*\\boxed)")
+"""A box whose closing brace has a backslash by mistake."""
+REASONS = re.compile(r"\b(?:so|then|thus|hence|therefore|because|since|gives?|implies|it)\b|n['’]t\b", re.IGNORECASE)
+UNSURE = re.compile(r"[^\n.!?]{1,60}\?\s*(?:no\b|not\b|$)", re.IGNORECASE)
+ANSWER_DENIED = re.compile(
+    r"\banswers?\s{0,4}(?:is|:)\s{0,4}[^\s.!?][^\n.!?]{0,40}(?:\?|\s(?:is|was)\s+(?:wrong|incorrect|false|not\b))"
+    r"|\b(?:not\s+true|false|wrong|incorrect)\s+(?:that|to\s+\w+)\s[^\n.!?]{0,40}\banswer\b",
+    re.IGNORECASE,
+)
+ENDS_WITH_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}$")
+EMPTY = re.compile(r"(?:[\s$~{}]|\\(?:[,;:! \\]|quad))*")
+WRONG = (
+    r"(?:wrong|incorrect|false|mistaken|invalid|(?:a|an|my)\s+(?:mistake|error)"
+    r"|not\s+(?:\w+\s+){0,2}(?:right|correct|true|valid))"
+)
+MISTAKEN = r"(?:wrong|incorrect|mistaken|(?:a|an|my)\s+(?:mistake|error)|not\s+(?:\w+\s+)?(?:right|correct))"
+DENIES = re.compile(
+    r"(?:\b(?:not|never|cannot\s+be|rather\s+than|instead\s+of)|n['’]t(?:\s+be)?)"
+    r"(?:\s+(?:equal(?:\s+to)?|exactly|simply|just|be))?[\s:$*(\\\[]*$"
+    r"|\b(?:wrong|incorrect|false|mistake|not\s+true)\s+(?:to|that)\b[^.!?\n]*$"
+    r"|\b(?:suppose|assume|assuming|imagine)(?:\s+that)?(?:\s+\w+){0,4}[\s:$=(]*$"
+    r"|\bif\s+(?:the\s+|our\s+)?(?:\w+\s+)?answer\s+(?:is|were|was|had\s+been)[\s:$(]*$",
+    re.IGNORECASE,
+)
+"""What stands before an answer that is denied."""
+TAKES_BACK = re.compile(
+    rf"[\s$*.,;:)\]\\]*(?:\?\s*(?:no|not)\b|(?:(?:which|that|this|it)\s+)?"
+    rf"(?:(?:is|was|are|would\s+be|must\s+be|may\s+be|seems|looks)\s+(?:(?:also|clearly|obviously|actually|probably)\s+)?"
+    rf"(?:{WRONG}|(?:not|n['’]t)(?:\s+(?:the|my|a|an)\s+(?:\w+\s+)?(?:answers?|solutions?|value|result)\b|\s+(?:possible|it|so)\b"
+    r"|\s*[.,;!]|\s*$))|(?:isn|wasn)['’]t\s+(?:the\s+)?(?:\w+\s+)?(?:answer|right|correct)|(?:cannot|can['’]t)\s+be\b|fails\b))",
+    re.IGNORECASE,
+)
+"""What follows an answer and says that it is none: "is incorrect"."""
+RETRACTS = re.compile(
+    rf"\b(?:(?:that|this|it|answer|result|above|i)(?:\s+(?:is|was|am|were|must\s+be|seems)|['’](?:s|m))\s+"
+    rf"(?:(?:also|clearly|actually|completely|probably|all)\s+)?{MISTAKEN}\b"
+    r"|(?:this|that|it|the\s+above)(?:\s+is|['’]s)\s+not\s+the\s+(?:\w+\s+)?(?:answer|solution|value|result)\b"
+    r"|(?:made|is|was|contains|be)\s+(?:a|an|some)\s+(?:\w+\s+)?(?:mistake|error|slip)"
+    r"|(?:scratch|ignore|disregard|forget)\s+(?:that\b(?!\s+\w)|this\b|the\s+(?:above|previous|last|box))|i\s+(?:take\s+(?:that|it)\s+back|misread|miscalculated)"
+    r"|(?:wait|oops|hmm|no|sorry)\W{1,4}(?:\w+\W+){0,4}?(?:wrong|incorrect|mistake|error|not\s+right))",
+    re.IGNORECASE,
+)
+"""What takes an earlier answer back without giving another."""
+CORRECTS = re.compile(
+    r"(?:(?:^|[\n.!?:;,(])[\s*#>_]{0,6}(?:[A-Za-z]+[,:]?\s+){0,2}"
+    r"(?:the\s+)?(?:(?:final|correct|right|actual|true|real)\s+){0,2}answers?\b[*\s]{0,4}"
+    r"(?:\s(?:is|should\s+be|must\s+be)\b[\s:]{0,4}|[:：])|\bcorrection\b[:\s]{1,4})[\s*:]{0,6}"
+    r"(?=[-+$\d]|\\[(\[]|\(?[A-J]\)?(?:[\s.*)]|$))",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""An answer that is announced after a box, and counts instead."""
+GIVES_UP = re.compile(
+    r"\b(?:(?:can(?:not|['’]t)|unable\s+to|not\s+able\s+to|could(?:\s+not|n['’]t)|impossible\s+to|do\s+not|don['’]t)\s+"
+    r"(?:\w+\s+)?(?:solve|answer|know|find|determine|continue|finish|understand|complete)|give\s+up|no\s+idea|unsolvable"
+    r"|too\s+(?:hard|difficult)|out\s+of\s+time|hard\s+to\s+say|not\s+sure|unsure)\b",
+    re.IGNORECASE,
+)
+CHOSEN = re.compile(
+    r"(?:\b(?:option|choice|pick|choose|select)\b|故选|应选|所以选|因此选|选项|选择|选)[\s:：]{0,3}(?:\\text(?:bf|rm)?\s?\{|\*\*|[$(（\\]){0,4}"
+    r"([A-J])(?![A-Za-z\d])",
+    re.IGNORECASE,
+)
+JOIN = re.compile(
+    r"(?:[\s$,;.&]|\\[()\[\],;!]|\\quad|\\text\s?\{\s*(?:and|or)\s*\}|and|or|\*\*"
+    r"|\\?[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=)*"
+)
+BETWEEN = re.compile(r"(?:[\s,;&]|\\[,;!]|\\quad|and|or|\*\*)*")
+PHRASE = re.compile(
+    r"(?:\b(?:answers?|correct\s(?:option|choice))\b(?:\s{1,3}\([^()\n]{0,40}\))?[*\s]{0,4}"
+    r"(?:(?:is|are|equals?|becomes|would\s+be|will\s+be|must\s+be|should\s+be|therefore)\b[\s:]{0,4}|[:=：]"
+    r"|(?=\s{0,3}(?:\$|\\\(|\\\[)))"
+    r"|答案(?:应该|应)?[是为為]?[:：]?|\b(?:réponse|respuesta|resposta|risposta|antwort)\b[^\n:.]{0,12}?"
+    r"(?:\b(?:est|es|é|è|ist|lautet)\b|:)|\bответ\b\s*[:—-]?)",
+    re.IGNORECASE,
+)
+NOT_CHOSEN = re.compile(r"\b(?:not|wrong|incorrect|or|eliminate|exclude|rule)\b|n['’]t\b|错|不", re.IGNORECASE)
+NOT = re.compile(r"[\s*]{0,4}(?:not\b|n't\b|never\b|unclear|unknown)", re.IGNORECASE)
+LEAD = re.compile(r"[\s:：*_\"'“”`=}]{0,20}")
+MATH = re.compile(
+    r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\\\n])+?)\$|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\]",
+    re.DOTALL,
+)  # a formula does not hold the sign that opens it: so no text is scanned twice
+SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*|\")|[。！？\n]")
+NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_.\\])[-+−]?\$?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.,]\d+)?(?:\s?/\s?\d+)?[½⅓⅔¼¾⅕⅛]?|[½⅓⅔¼¾⅕⅛]|\.\d+)"
+    r"(?:\s?\\?%)?"
+)
+STATES = re.compile(r"[=<>]|\\(?:[lg]eq?|neq?|in|approx)(?![A-Za-z])")
+ITEM = re.compile(rf"{MATH.pattern}|{NUMBER.pattern}", re.DOTALL)
+ALTERNATIVE = re.compile(
+    r"(?:\b(?:or|either|maybe|perhaps|not|possibly|neither|nor|(?:could|may|might)\s+be|exceeds?|between"
+    r"|times|plus|minus|over|(?:divided|multiplied)\s+by|out\s+of"
+    r"|(?:more|less|fewer|greater|larger|smaller)\s+than|between\s+\S{1,10}\s+and|from\s+\S{1,10}\s+to)\b"
+    r"|(?:\b(?:not|never|cannot)\b|n['’]t\b)(?:\s+(?:be|equal|to|the|answer|it|is|that|think|believe|exactly))*"
+    r"|±|\\pm|或|ou\b|\b\d[\d.,$%]*\s+to)"
+    r"\s*\$?$",
+    re.IGNORECASE,
+)
+CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|consequently),?\s*$", re.IGNORECASE)
+AND = re.compile(r"\s*(,|,?\s*\band\b)\s*", re.IGNORECASE)
+AFTER = re.compile(
+    r"\s*(?:\$\s*)?(?:,\s*)?(?:or|maybe|perhaps|to|through|plus|minus|divided|multiplied|(?:more|less|fewer)\s+than"
+    r"|(?:times|over)\s+[\d$])\b",
+    re.IGNORECASE,
+)
+TASK = re.compile(
+    r"\s*(?:please\s+|now\s+)?(?:what|how|which|compute|calculate|evaluate|find|determine|simplify|solve|expand"
+    r"|factor|express|prove|show|give)\b",
+    re.IGNORECASE,
+)
+CONDITION = re.compile(
+    r"((?:\b(?:is|are|equals|was|get|gets|obtain)|=)\s+[^\s.!?]*\d[^\s!?]{0,40})"
+    r"\s+(?:when|whenever|if|because|since|as\s+long|modulo)\b[^.!?\n]{0,200}[.!?]?$"
+)
+"""A result with the condition behind it, at the end: "is 5 when divided by 7"."""
+LETTER_FIRST = re.compile(r"\(?([A-J])\)?(?=,?\s+(?:because|since|as|for)\b)")
+"""A choice with its reason behind it."""
+SINCE = re.compile(
+    r"\s?\((?:since|because|as|where|for|note|about|approximately|approx|roughly|≈|i\.e|by|see|if|when|using|from)\b[^()\n]{0,120}\)",
+    re.IGNORECASE,
+)
+"""A remark that gives a reason."""
+DENIED = re.compile(r"\s?\((?:and )?not\b[^()\n]{0,60}\)", re.IGNORECASE)
+"""A remark that says what the answer is not."""
+SUPPOSITION = re.compile(r"\s*(?:suppose|assume|imagine)\b", re.IGNORECASE)
+RESULT = re.compile(r"[=:]|\b(?:get|gets|gives?|yields?|obtain|is|are|to|as)\W{0,4}$")
+COMPARED = re.compile(
+    r"\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller)\s+than|up\s+to|close\s+to|near|exceeds?"
+    r"|between|half|twice|double|triple|times|plus|minus|roots?|squares?d?|cubes?d?|factorial|reciprocal|inverse|negative"
+    r"|powers?|logarithm|sine|cosine|tangent|percent\s+of|multiples?|divided|over|modulo|mod)\b",
+    re.IGNORECASE,
+)
+SUPPOSED = re.compile(
+    r"\b(?:if|suppose|assume|assuming|whether)\s+(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$",
+    re.IGNORECASE,
+)
+DOUBTED = re.compile(
+    r"\b(?:wrong|incorrect|false|mistake|not\s+true|untrue|unlikely|doubt|deny|denies|claims?|claimed|says?|thinks?|not)"
+    r"\s+(?:to\s+\w+\s+)?(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$",
+    re.IGNORECASE,
+)
+REMARK = re.compile(
+    r"\s+\((?!mod|or\b|not|maybe|perhaps|possibly|wrong|incorrect)[a-z][a-z ,'-]{2,60}\)$",
+    re.IGNORECASE,
+)
+ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
