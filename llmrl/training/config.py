@@ -126,6 +126,10 @@ class EvalConfig:
     """How many problems, the same ones every time; 0: no evaluation."""
     samples: int = 4
     """Sampled responses per problem, beside the greedy one."""
+    temperature: float | None = None
+    """Sampling temperature of the evaluation; by default the policy's."""
+    max_response_length: int | None = None
+    """A response of the evaluation is cut off here; by default where the policy's are."""
     every: int = 0
     """Evaluate during training every so many steps, greedily; 0: before and after only."""
     batch: int = 512

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.policy import Policy
+from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
@@ -183,6 +184,7 @@ class _Session:
                 samples=samples,
                 batch=settings.batch,
                 seed=self.trainer.config.seed,
+                sampling=SamplingOptions(temperature=settings.temperature, max_new_tokens=settings.max_response_length),
                 on_batch=on_batch,
             )
         except StopAsked:

@@ -8,6 +8,10 @@ import pytest
 
 from llmrl.envs import math as math_module
 from llmrl.errors import ConfigError
+from llmrl.evaluation import evaluate
+from llmrl.policies.policy import Policy
+from llmrl.policies.sampling.engine import SamplingOptions
+from llmrl.rollouts.environments import Environments
 from llmrl.training.build import Given, _problems, resolve
 from llmrl.training.command_line import parse
 
@@ -97,3 +101,15 @@ def test_rewards_are_added_to_training_alone(data):
 def test_a_reward_that_is_none(data, reward, text):
     with pytest.raises(ConfigError, match=f"--reward: .*{text}"):
         _problems(parse(["--data", data, "--reward", reward]), Given())
+
+
+def test_an_evaluation_has_settings_of_its_own(data):
+    config = parse(["--eval.temperature", "0.5", "--eval.max-response-length", "16"])
+    assert (config.eval.temperature, config.eval.max_response_length) == (0.5, 16)
+    environments = Environments("llmrl/Data-v0", {"source": data})
+    policy = Policy.from_pretrained("llmrl/nano")
+    short = evaluate(policy, environments, 2, samples=2, sampling=SamplingOptions(max_new_tokens=3))
+    assert {record["tokens"] for record in short.records} == {3}
+    cold = evaluate(policy, environments, 2, samples=4, sampling=SamplingOptions(temperature=1e-3, max_new_tokens=8))
+    said = {(record["problem_id"], record["response"]) for record in cold.records}
+    assert len(said) == 2  # as good as greedy
