@@ -59,7 +59,8 @@ class ShopEnv(TextEnv):
         call_cost: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
-        super().__init__(ShoppingProblems(split), "math", source_name="shop", render_mode=render_mode)
+        super().__init__(ShoppingProblems(split), "math", render_mode=render_mode)
+        self.source_name = "shop"
         self.calls = calls
         self.call_cost = call_cost
 

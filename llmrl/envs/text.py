@@ -48,26 +48,25 @@ class TextEnv(gymnasium.Env[str, str]):
     Args:
         problems: where problems come from.
         verifier: name of a verifier, ``module:function``, or a verifier.
-        source_name: where the problems come from, for titles.
         render_mode: ``human`` prints each turn, ``ansi`` returns it as text from ``render``.
     """
 
     metadata = {"render_modes": ["human", "ansi"], "render_fps": 1}  # noqa: RUF012
     reset_options = frozenset({"problem_id"})
     """What ``reset(options=...)`` understands."""
+    source_name: str = ""
+    """Where the problems come from, for titles; a subclass sets it."""
 
     def __init__(
         self,
         problems: Problems,
         verifier: str | Verifier = "math",
         *,
-        source_name: str = "",
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode must be 'human', 'ansi' or None, got {render_mode!r}.")
         self.problems = problems
-        self.source_name = source_name
         self.verifier = find_verifier(verifier)
         self.render_mode = render_mode
         self.observation_space = FreeText()
