@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -21,15 +21,97 @@ class UnknownName(UserError, LookupError):
     """Nothing goes by this name.  The message names the nearest known ones."""
 
 
+ALIASES: dict[str, tuple[str, ...]] = {
+    "lr": ("learning_rate",),
+    "max_lr": ("learning_rate",),
+    "batch_size": ("prompts_per_step", "batch"),
+    "train_batch_size": ("prompts_per_step",),
+    "per_device_train_batch_size": ("micro_batch_tokens",),
+    "num_generations": ("group_size", "samples"),
+    "rollout_n": ("group_size",),
+    "max_tokens": ("max_response_length",),
+    "max_new_tokens": ("max_response_length",),
+    "max_completion_length": ("max_response_length",),
+    "max_seq_length": ("max_response_length",),
+    "max_steps": ("steps",),
+    "num_steps": ("steps",),
+    "total_training_steps": ("steps",),
+    "num_train_epochs": ("epochs",),
+    "ppo_epochs": ("epochs",),
+    "num_iterations": ("updates_per_step",),
+    "grad_clip": ("max_grad_norm",),
+    "max_norm": ("max_grad_norm",),
+    "beta": ("kl", "coefficient", "beta_low"),
+    "kl_coef": ("kl", "coefficient"),
+    "epsilon": ("clip_low", "clip"),
+    "eps": ("clip_low", "clip"),
+    "cliprange": ("clip_low", "clip"),
+    "clip_ratio": ("clip_low", "clip"),
+    "epsilon_high": ("clip_high",),
+    "betas": ("adam_betas",),
+    "wd": ("weight_decay",),
+    "model": ("policy.path", "policy"),
+    "model_name": ("policy.path", "policy"),
+    "dataset": ("env.source", "source", "env"),
+    "data": ("env.source", "source", "env"),
+    "output_dir": ("output",),
+    "save_steps": ("checkpoint.every", "every"),
+    "eval_steps": ("eval.every", "every"),
+    "report_to": ("log.to", "to"),
+    "question": ("problem",),
+    "prompt": ("problem",),
+    "ground_truth": ("answer",),
+    "completion": ("response",),
+}
+"""What other libraries call an option, and what it may be called here; the first that there is counts."""
+LISTED = 12
+"""Of more names than this the nearest few are listed."""
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
-    """A sentence that helps who mistyped: the nearest name, then all of them.
+    """A sentence that helps who mistyped: the nearest name, then all of them, or the nearest of many.
+
+    Nearest is a name that differs in case or hyphens alone, then the one that goes by another library's name, then
+    the one that is spelt most like it.
 
     >>> suggest("dapoo", ["dapo", "grpo"])
     "Did you mean 'dapo'? Known: dapo, grpo."
+    >>> suggest("train.lr", ["train.steps", "train.learning_rate"])
+    "Did you mean 'train.learning_rate'? Known: train.learning_rate, train.steps."
+    >>> suggest("llmrl/Math-v0", ["llmrl/MATH-v0", "llmrl/MathTool-v0"])
+    "Did you mean 'llmrl/MATH-v0'? Known: llmrl/MATH-v0, llmrl/MathTool-v0."
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return (f"Did you mean {near[0]!r}? " if near else "") + f"Known: {', '.join(known) or 'none'}."
+    nearest = _nearest(name, known)
+    advice = f"Did you mean {nearest!r}? " if nearest is not None else ""
+    if len(known) <= LISTED:
+        return f"{advice}Known: {', '.join(known) or 'none'}."
+    near = difflib.get_close_matches(_plain(name), {_plain(k): k for k in known}, n=5, cutoff=0.4)
+    shown = [k for k in known if _plain(k) in near and k != nearest]
+    others = f"Others like it: {', '.join(shown)}. " if shown else ""
+    return f"{advice}{others}There are {len(known)} names."
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").strip("_ ")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    wanted, plain = _plain(name), {_plain(k): k for k in known}
+    if wanted in plain:
+        return plain[wanted]
+    section, _, last = wanted.rpartition(".")
+    candidates = [k for k in known if not section or _plain(k).startswith(f"{section}.")] or list(known)
+    for alias in ALIASES.get(last, ()):
+        for place in (candidates, known):
+            for k in place:
+                if _plain(k) == alias or _plain(k).endswith(f".{alias}"):
+                    return k
+    for k in known:  # the right name in another section
+        if _plain(k).rpartition(".")[2] == last:
+            return k
+    near = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.5)
+    return plain[near[0]] if near else None
 
 
 def load_object(reference: str) -> Any:

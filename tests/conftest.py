@@ -37,3 +37,11 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data sets at {folder}: set LLMRL_TEST_DATA to the folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that starts in milliseconds; tests must not write into it."""
+    from tiny import tiny_folder  # torch is loaded only for who asks
+
+    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0)

@@ -14,6 +14,7 @@ from llmrl.evaluation.outcomes import Evaluation
 from llmrl.evaluation.pairs import DifferentProblems, compare
 from llmrl.evaluation.tables import show_comparison
 from llmrl.terminal import Terminal
+from llmrl.text import DamagedFile, read_json
 
 
 @dataclass
@@ -74,5 +75,11 @@ def _read(path: Path) -> dict[str, Evaluation]:
     if not results.is_file():
         what = "holds no finished evaluation" if path.is_dir() else "does not exist"
         raise ConfigError(f"{path} {what}: give a folder of llmrl eval, or a .jsonl.")
-    finished = json.loads(results.read_text())["environments"]
-    return {env_id: Evaluation.read(path / summary["responses"]) for env_id, summary in finished.items()}
+    try:
+        finished = {env_id: str(summary["responses"]) for env_id, summary in read_json(results)["environments"].items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DamagedFile(f"{results} does not hold the results of llmrl eval.") from error
+    for env_id, name in finished.items():
+        if Path(name).name != name:  # a file of another folder
+            raise DamagedFile(f"{results}: the responses of {env_id} are not in the same folder: {name}")
+    return {env_id: Evaluation.read(path / name) for env_id, name in finished.items()}

@@ -1,7 +1,7 @@
 """``llmrl eval``: a policy on a set of environments, stopped and gone on with at will.
 
 Files of an evaluation: ``settings.json  ENVIRONMENT.jsonl  results.json``.  How an evaluation is run
-and what its numbers mean is the other modules' business.
+is in :mod:`llmrl.evaluation`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import inspect
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,11 +27,12 @@ from llmrl.evaluation.tables import show_summaries
 from llmrl.policies.policy import Policy, local_folder
 from llmrl.registry import suggest
 from llmrl.rollouts.environments import Environments
-from llmrl.text import one_line
+from llmrl.text import DamagedFile, one_line, read_json
 from llmrl.training.build import held_out_environments
 from llmrl.training.command_line import env_class, read_tree
 from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
+from llmrl.training.folder import content_of, held, set_aside
 
 DEFAULT_ENV = "llmrl/MATH-v0"
 
@@ -47,7 +47,7 @@ class EvalOptions:
     """
 
     policy: str = "llmrl/nano"
-    """Folder or hub id of a Hugging Face causal language model; llmrl/nano is embedded."""
+    """Folder or hub id of a Hugging Face causal language model, or the folder of a run; llmrl/nano is embedded."""
     env: tuple[str, ...] = ()
     """Environments, of which the test problems are asked; by default the one trained on."""
     env_options: tuple[str, ...] = ()
@@ -61,15 +61,18 @@ class EvalOptions:
     temperature: float | None = None
     """Sampling temperature; by default what the policy was trained with, else 1."""
     max_prompt_length: int | None = None
-    """Problems whose prompt has more tokens are dropped and counted; by default likewise, else 1024."""
+    """Problems whose prompt has more tokens are dropped and counted; by default what the policy was trained
+    with, else 1024."""
     max_response_length: int | None = None
-    """A response is cut off here; by default likewise, else 256."""
+    """A response is cut off here; by default what the policy was trained with, else 256."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights."""
     device: str | None = None
     """Where the model lives, such as cpu or cuda:0; by default a GPU if there is one."""
     batch: int = 512
     """Responses generated at once; the unit that a stopped evaluation loses."""
+    env_timeout: float = 600.0
+    """Seconds that one call of an environment or its verifier may take; 0: no limit."""
     seed: int = 0
     """Seed of the sampling."""
     allow_code: bool = False
@@ -78,7 +81,7 @@ class EvalOptions:
     output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the evaluation; by default evals/POLICY."""
     force: bool = False
-    """Throw away what the folder holds if its settings are others."""
+    """Set aside what the folder holds if its settings are others."""
 
 
 def parse(arguments: list[str], prog: str) -> EvalOptions:
@@ -108,7 +111,10 @@ def evaluate_policy(options: EvalOptions, display: Display | None = None) -> Pat
         opened: dict[str, Environments] = {}
         for env_id, env_options in chosen.items():
             opened[env_id] = held_out_environments(env_id, env_options)
+            opened[env_id].time_limit = options.env_timeout or None
             stack.callback(opened[env_id].close)
+        folder.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(held(folder))
         policy = _load(options, trained)
         settings = _settings(options, policy, opened)
         _claim(folder, settings, options.force)
@@ -160,9 +166,9 @@ def _measure(
 
 
 def _check(options: EvalOptions) -> None:
-    for name in ("problems", "samples"):
+    for name in ("problems", "samples", "env_timeout"):
         if getattr(options, name) < 0:
-            raise ConfigError(f"--{name} must be 0 or more, got {getattr(options, name)}.")
+            raise ConfigError(f"--{name.replace('_', '-')} must be 0 or more, got {getattr(options, name)}.")
     if options.batch < 1:
         raise ConfigError(f"--batch must be 1 or more, got {options.batch}.")
     for k in options.k:
@@ -244,7 +250,7 @@ def _load(options: EvalOptions, trained: dict[str, Any]) -> Policy:
 def _settings(options: EvalOptions, policy: Policy, opened: dict[str, Environments]) -> dict[str, Any]:
     """Everything that the responses depend on."""
     plain = dataclasses.asdict(options)
-    for name in ("k", "device", "output", "force", "env_options", "allow_code"):
+    for name in ("k", "device", "output", "force", "env_options", "allow_code", "env_timeout"):
         del plain[name]
     settings = plain | {
         "env": {env_id: environments.options for env_id, environments in opened.items()},
@@ -267,10 +273,12 @@ def fingerprint(policy: Policy) -> str:
 
 
 def _claim(folder: Path, settings: dict[str, Any], force: bool) -> None:
-    """Make sure that the folder is new, or holds the same evaluation."""
+    """Make sure that the folder is empty, or holds the same evaluation."""
     file = folder / "settings.json"
     if file.is_file():
-        old = json.loads(file.read_text())
+        old = read_json(file)
+        if not isinstance(old, dict) or not isinstance(old.get("env"), dict):
+            raise DamagedFile(f"{file} does not hold the settings of an evaluation. Give another --output.")
         # Further environments may join.
         shared = {i: o for i, o in old["env"].items() if i in settings["env"]}
         shared_now = {i: o for i, o in settings["env"].items() if i in old["env"]}
@@ -286,20 +294,22 @@ def _claim(folder: Path, settings: dict[str, Any], force: bool) -> None:
             raise ConfigError(
                 f"{folder} holds an evaluation with other settings:\n"
                 + "\n".join(changes)
-                + "\nGive another --output, or --force to throw it away."
+                + "\nGive another --output, or --force to set it aside."
             )
         else:
-            shutil.rmtree(folder)
-    elif folder.exists() and any(folder.iterdir()):
+            set_aside(folder)
+    elif content_of(folder):
         raise ConfigError(f"{folder} is not empty and holds no evaluation. Give another --output.")
-    folder.mkdir(parents=True, exist_ok=True)
     _write(file, settings)
 
 
 def _results(folder: Path) -> dict[str, Any]:
     """What is finished: an environment in it is not evaluated again."""
     file = folder / "results.json"
-    return json.loads(file.read_text()) if file.is_file() else {"environments": {}}
+    results = read_json(file) if file.is_file() else {"environments": {}}
+    if not isinstance(results, dict) or not isinstance(results.get("environments"), dict):
+        raise DamagedFile(f"{file} does not hold the results of an evaluation. Delete it, and the command goes on.")
+    return results
 
 
 def _write(file: Path, content: dict[str, Any]) -> None:

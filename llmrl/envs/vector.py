@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -12,7 +14,12 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+<<<<<<< HEAD
 from llmrl.envs.text import TextEnv, grade
+=======
+from llmrl.envs.text import TextEnv
+from llmrl.envs.waiting import TookTooLong, at_most
+>>>>>>> main
 
 NO_PROBLEM = "(no problem: the environment raised an error)"
 """What an environment asks whose reset has failed, where that is tolerated."""
@@ -26,6 +33,9 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
 
     Set ``tolerant`` to go on where an environment or its verifier raises: that episode is then over,
     with reward 0, ``info["valid"]`` False and the traceback in ``info["fault"]``.
+
+    Set ``time_limit`` to the seconds that one call of an environment or verifier may take; one that takes longer
+    raises. The other environments then have the same time once more, all together.
 
     Args:
         envs: the environments.  Those that are no :class:`TextEnv` are stepped one by one, and get
@@ -45,6 +55,8 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         self.envs = list(envs)
         self.num_envs = len(self.envs)
         self.tolerant = False
+        self.time_limit: float | None = None
+        self._late: float | None = None
         self._faults: dict[int, str] = {}
         first = self.envs[0]
         self.render_mode = first.render_mode
@@ -113,6 +125,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         if ids is not None:
             ids = [ids] * self.num_envs if np.ndim(ids) == 0 else self._per_env("problem_id", ids)
         infos: dict[str, Any] = {}
+        self._late = None
         for row in np.flatnonzero(mask):
             env = self.envs[row]
             own = dict(options) if ids is None else {**options, "problem_id": ids[row]}
@@ -121,7 +134,8 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
                 own = {key: value for key, value in own.items() if key in known}
             self._faults.pop(int(row), None)
             try:
-                observation, info = env.reset(seed=seeds[row], options=own)
+                with self._limited("reset"):
+                    observation, info = env.reset(seed=seeds[row], options=own)
                 _check_report(observation, info)
             except (Exception, SystemExit) as error:
                 self._note_fault(int(row), error)
@@ -153,6 +167,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             raise ValueError(
                 f"The episodes of environments {_short(silent)} go on, so their action must be a str, got None."
             )
+        self._late = None
         self._grade(actions)
         rewards = np.zeros(self.num_envs)
         infos: dict[str, Any] = {}
@@ -173,10 +188,28 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         """Step one environment, unless it has raised, now or before."""
         if row not in self._faults:
             try:
-                return _checked(self.envs[row].step(action))
+                with self._limited("step"):
+                    result = self.envs[row].step(action)
+                return _checked(result)
             except (Exception, SystemExit) as error:
                 self._note_fault(row, error)
         return "", 0.0, True, False, {"valid": False, "fault": self._faults[row]}
+
+    @contextlib.contextmanager
+    def _limited(self, what: str) -> Iterator[None]:
+        """Call code of others for at most the time that it may take."""
+        if self._late is None:
+            limit = self.time_limit
+        else:  # another call was late: nobody waits that long for each of the rest
+            limit = max(self._late - time.monotonic(), 0.01)
+        name = self.spec.id if self.spec is not None else type(self.envs[0].unwrapped).__name__
+        try:
+            with at_most(limit, f"{what} of {name}"):
+                yield
+        except TookTooLong:
+            if self._late is None and self.time_limit is not None:
+                self._late = time.monotonic() + self.time_limit
+            raise
 
     def _note_fault(self, row: int, error: BaseException) -> None:
         """Remember that an environment raised; without ``tolerant`` the error goes on up."""
@@ -214,7 +247,16 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             verifier = batch[0][0].verifier
             problems = [base.problem for base, _, _ in batch if base.problem is not None]
             try:
+<<<<<<< HEAD
                 verdicts = grade(verifier, problems, [text for _, _, text in batch])
+=======
+                with self._limited("the verifier"):
+                    verdicts = verifier([text for _, _, text in batch], golds)
+                if len(verdicts) != len(batch):
+                    raise ValueError(
+                        f"The verifier was given {len(batch)} responses and returned {len(verdicts)} verdicts."
+                    )
+>>>>>>> main
             except (Exception, SystemExit):
                 if not self.tolerant:
                     raise

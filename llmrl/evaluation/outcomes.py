@@ -17,6 +17,7 @@ import numpy as np
 
 from llmrl.evaluation.estimators import Estimate, estimate, majority_at_k, pass_at_k
 from llmrl.rollouts.records import Record, is_correct
+from llmrl.text import DamagedFile, json_line, read_json_lines
 
 
 @dataclass
@@ -31,9 +32,16 @@ class Evaluation:
 
     @classmethod
     def read(cls, path: Path) -> Evaluation:
-        """The evaluation whose responses are in a ``.jsonl``."""
-        with path.open() as lines:  # str.splitlines would split at more than line feeds
-            return cls([json.loads(line) for line in lines])
+        """The evaluation whose responses are in a ``.jsonl``.
+
+        Raises:
+            DamagedFile: a line is no record.
+        """
+        records = read_json_lines(path)
+        for number, record in enumerate(records, 1):
+            if lacking := {"greedy", "problem_id", "reward"} - record.keys():
+                raise DamagedFile(f"{path}, line {number} is no response of an evaluation: no {sorted(lacking)[0]}.")
+        return cls(records)
 
     def scores(self, greedy: bool) -> dict[int, list[float]]:
         """For each problem id, whether each of its responses is correct."""
@@ -131,7 +139,7 @@ class Evaluation:
         (folder / f"{name}.json").write_text(json.dumps(self.summary(), indent=2) + "\n")
         with (folder / f"{name}.jsonl").open("w") as file:
             for record in self.records:
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                file.write(json_line(record))
 
     def _repr_html_(self) -> str:
         """The measures as a table, for a notebook."""

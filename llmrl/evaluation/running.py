@@ -17,6 +17,7 @@ from llmrl.rollouts.collect import collect
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record
 from llmrl.rollouts.stream import ProblemStream
+from llmrl.text import json_line
 
 PROBLEM_ORDER = 0
 """Seed of the choice among finitely many problems: the same for all policies and all seeds."""
@@ -119,12 +120,12 @@ def _resume(file: Path, plan: list[_Batch]) -> list[Record]:
     if not file.is_file():
         return []
     records = []
-    with file.open() as lines:
+    with file.open("rb") as lines:
         for line in lines:
             try:
                 records.append(json.loads(line))
-            except json.JSONDecodeError:
-                break  # the line that was being written when the process was killed
+            except ValueError:
+                break  # the line that was being written when the process was killed, perhaps cut inside a character
     if records:
         last = _batch_of(records[-1], plan)
         records = [record for record in records if _batch_of(record, plan) != last]
@@ -142,7 +143,7 @@ def _append(file: Path, records: list[Record]) -> None:
 
 
 def _line(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return json_line(record)
 
 
 def _add_votes(records: list[Record], same: Callable[[str, str], bool]) -> None:

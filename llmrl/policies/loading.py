@@ -32,6 +32,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def local_folder(name: str) -> Path | None:
     """The folder that a policy's name means; None for an id of the Hugging Face hub.
 
+    The folder of a run means its newest checkpoint.
+
     >>> local_folder("llmrl/nano").name
     'checkpoint'
     >>> local_folder("Qwen/Qwen2.5-0.5B-Instruct") is None
@@ -40,7 +42,10 @@ def local_folder(name: str) -> Path | None:
     if name == NANO:
         return Path(__file__).parent / "nano" / "checkpoint"
     path = Path(name).expanduser()
-    return path if path.is_dir() else None
+    if not path.is_dir():
+        return None
+    newest = path / "latest"
+    return newest if (newest / "config.json").is_file() and not (path / "config.json").exists() else path
 
 
 def locate(name: str) -> tuple[str, bool]:

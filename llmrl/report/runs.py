@@ -133,7 +133,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
     """The object on a line; None if there is none, as on a line that is being written."""
     try:
         value = json.loads(line)
-    except ValueError:  # not JSON, or cut inside a character
+    except (ValueError, RecursionError):  # not JSON, or cut inside a character
         return None
     return value if isinstance(value, dict) else None
 

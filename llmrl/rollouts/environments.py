@@ -35,7 +35,12 @@ class Environments:
         self.env_id = env_id
         self.options = options
         self.seed = seed
+<<<<<<< HEAD
         self.wrappers = wrappers
+=======
+        self.time_limit: float | None = None
+        """Seconds that one call of an environment or its verifier may take."""
+>>>>>>> main
         self._envs: list[gymnasium.Env[str, str]] = []
         self._lent: TextVectorEnv | None = None
 
@@ -51,6 +56,7 @@ class Environments:
                     self._envs.append(env)
             self._lent = TextVectorEnv(self._envs[:rows])
             self._lent.tolerant = True  # one environment that raises must not cost the others their work
+        self._lent.time_limit = self.time_limit
         return self._lent
 
     @property

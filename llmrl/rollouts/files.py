@@ -18,6 +18,7 @@ from llmrl.errors import UserError
 from llmrl.policies.saving import write_tensors
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.records import Record
+from llmrl.text import json_line
 
 _ABOUT = "rollouts"  # the entry of the tensors' file that is text
 
@@ -47,7 +48,7 @@ def write_rollouts(folder: Path, step: int, rollouts: Rollouts) -> Path:
     write_tensors(tensors, path.with_suffix(".safetensors"), metadata=about)
     with path.open("w") as file:
         for record in rollouts.records:
-            file.write(json.dumps({"step": step, **record}, ensure_ascii=False) + "\n")
+            file.write(json_line({"step": step, **record}))
     return path
 
 

@@ -52,6 +52,8 @@ def build(config: Config, start: Path | None = None, given: Given | None = None)
     _check_rescore(config.train, recipe)
     # Data that cannot be read should stop us before a model is loaded.
     environments, held_out = _problems(config, given)
+    for made in (environments, held_out):
+        made.time_limit = config.train.env_timeout or None
     # A checkpoint of adapters holds them merged into the weights; they go back onto the model they
     # were made for, from the trainer's own state.
     fresh = start is None or config.policy.lora_rank > 0

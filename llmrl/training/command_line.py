@@ -16,7 +16,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -105,6 +105,7 @@ def _from_text(hint: Any) -> bool:
 def env_class(env_id: str) -> Callable[..., Any]:
     """What makes the environment called ``env_id``; ``module:id`` imports the module first."""
     module, _, name = env_id.rpartition(":")
+    before = set(gymnasium.registry)
     try:
         if module:
             importlib.import_module(module)
@@ -114,12 +115,17 @@ def env_class(env_id: str) -> Callable[..., Any]:
             f"--env {env_id}: {error}. Is the folder of that module the current one, or on the Python path?"
         ) from error
     except gymnasium.error.Error as error:
-        known = [known for known in gymnasium.registry if known.startswith("llmrl/") or module]
-        raise ConfigError(f"No environment is called {name!r}. {suggest(name, known)}") from error
+        known = [known for known in gymnasium.registry if known.startswith("llmrl/")]
+        where = ""
+        if module:
+            known = [known for known in gymnasium.registry if known not in before or _is_of(module, known)]
+            where = f" in {module}"
+        raise ConfigError(f"No environment{where} is called {name!r}. {suggest(name, known)}") from error
     entry = spec.entry_point
     return load_object(entry) if isinstance(entry, str) else entry  # type: ignore[return-value]
 
 
+<<<<<<< HEAD
 def _expanded(arguments: Sequence[str]) -> list[str]:
     """Arguments in which ``--data X`` has become the environment that asks X, and several ``--reward`` are one.
 
@@ -147,12 +153,21 @@ def _expanded(arguments: Sequence[str]) -> list[str]:
     if data and any(argument.split("=")[0] == "--env" for argument in rest):
         raise ConfigError(f"--data stands for --env {DATA_ENV} --env.source ...: give --data or --env, not both.")
     return [*data, *rest, *(["--reward", *rewards] if rewards else [])]
+=======
+def _is_of(module: str, env_id: str) -> bool:
+    """Whether a module made an environment: it is registered under its name, or its class stands there."""
+    entry = gymnasium.registry[env_id].entry_point
+    return (entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")) == module
+>>>>>>> main
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names; ``algo: dapo`` is ``algo: {name: dapo}``, as on the command line."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
+        if not prefix and key in _FLAG_NAMES and isinstance(value, str):
+            flat[_FLAG_NAMES[key]] = value
+        elif isinstance(value, Mapping):
             flat.update(_flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
@@ -175,6 +190,46 @@ def _as_arguments(flat: Mapping[str, Any]) -> list[str]:
 
 
 _NAME_FLAGS = {"algo.name": "algo", "env.id": "env", "policy.path": "policy"}
+_FLAG_NAMES = {flag: name for name, flag in _NAME_FLAGS.items()}
+
+
+def _normal(arguments: Sequence[str], lists: Set[str]) -> list[str]:
+    """A command line in one spelling: ``--algo.name`` as ``--algo``, and ``--env.levels 1,2`` as two values.
+
+    Args:
+        arguments: as typed.
+        lists: the options that take several values.
+    """
+    result: list[str] = []
+    key = ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            key = flag[2:].replace("-", "_")
+            if key in _NAME_FLAGS:
+                flag = f"--{_NAME_FLAGS[key]}"
+            if equals and key in lists and "," in value:
+                result += [flag, *value.split(",")]
+            else:
+                result.append(f"{flag}{equals}{value}")
+        elif key in lists and "," in argument:
+            result += [part for part in argument.strip("[]()").split(",") if part]
+        else:
+            result.append(argument)
+    return result
+
+
+def _lists(schema: type) -> set[str]:
+    """The options of a schema that take several values."""
+    found: set[str] = set()
+    for f in dataclasses.fields(schema):
+        if inspect.isclass(f.type) and dataclasses.is_dataclass(f.type):
+            hints = typing.get_type_hints(f.type)
+            for inner in dataclasses.fields(f.type):
+                hint = hints.get(inner.name, inner.type)
+                if any(typing.get_origin(part) in (tuple, list) for part in (hint, *typing.get_args(hint))):
+                    found.add(f"{f.name}.{inner.name}")
+    return found
 
 
 SUGGESTIONS = frozenset(
@@ -274,7 +329,11 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
     from llmrl.algorithms import find_algorithm  # torch is loaded only here
     from llmrl.policies.policy import local_folder
 
+<<<<<<< HEAD
     arguments = _expanded(sys.argv[1:] if arguments is None else arguments)
+=======
+    arguments = _normal(sys.argv[1:] if arguments is None else arguments, frozenset())
+>>>>>>> main
     # The names decide which further options there are, so they are looked for first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--algo", "--env", "--policy", "--config"):
@@ -292,7 +351,7 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
     env_options = options_of("env", env_class(env_id), env_id, skip=("split", "render_mode"))
 
     schema = _schema(algo_options, env_options)
-    known = _paths(schema)
+    known = _paths(schema) - {"config"}
     layers: list[tuple[str, dict[str, Any]]] = []
     if (suggested := _suggested(local_folder(policy), policy, env_id)) is not None:
         # What another algorithm or environment would take does not apply.
@@ -301,22 +360,44 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
         _refuse_unknown(named.config, file_tree, known)
         layers.append((named.config, file_tree))
 
+    # Values of files become typed as those of a command line do: one reading of every value, and one message.
     every = [a for _, flat in layers for a in _as_arguments(flat)]
-    spoken = _without(arguments, "--config")
-    parsed: Any = tyro.cli(schema, args=[*every, *spoken], prog=prog, description=_DESCRIPTION)
+    from_files: Any = tyro.cli(schema, args=every, prog=prog)
+    spoken = _normal(arguments, _lists(schema))
+    # The help then shows the values that will be used.
+    about = _DESCRIPTION.format(used=_used(from_files, spoken))
+    parsed: Any = tyro.cli(schema, args=spoken, default=from_files, prog=prog, description=about)
     origins = {key: source for source, flat in layers for key in flat}
     flags = {value: key for key, value in _NAME_FLAGS.items()}
     for argument in spoken:
         if argument.startswith("--"):
             key = argument[2:].split("=")[0].replace("-", "_").replace(".no_", ".")
             origins[flags.get(key, key)] = "command line"
-    values = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(parsed)}
+    values = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(parsed) if f.name != "config"}
     config = Config(**values, origins=origins)
     check(config)
     return config
 
 
+def _used(settings: Any, spoken: Sequence[str]) -> str:
+    """The options that matter first, with their values so far."""
+    rows = {
+        "--policy": (settings.policy.path, "the model: a folder, an id of the hub, or a run"),
+        "--env": (settings.env.id, "the problems: llmrl envs lists them"),
+        "--algo": (settings.algo.name, "the algorithm: llmrl algos lists them"),
+        "--train.steps": (settings.train.steps, "how many times to sample, then learn"),
+        "--train.learning-rate": (settings.train.learning_rate, "the peak learning rate"),
+        "--policy.max-response-length": (settings.policy.max_response_length, "tokens until a response is cut off"),
+        "--output": ("runs/" + f"{settings.algo.name}-{settings.seed}".replace(":", "."), "the folder of the run"),
+    }
+    return "\n".join(f"    {flag + ' ' + str(value):<44} {text}" for flag, (value, text) in rows.items())
+
+
 _DESCRIPTION = """Train a language model against a verifier by reinforcement learning.
+
+What matters first, with the values that will be used:
+
+{used}
 
 Without options: the embedded policy llmrl/nano learns generated problems of llmrl/MATH-v0 with ESPO, offline, in
 minutes. A real run names a model and data:
@@ -327,8 +408,9 @@ minutes. A real run names a model and data:
 --data FILE, FOLDER or HUB_NAME is short for --env llmrl/Data-v0 --env.source ....
 
 The options under algo and env belong to the chosen algorithm and environment: give --algo or --env with --help to see
-others. Any name may be module:name, from a file of your own. --config FILE.yaml holds the same options, nested;
-the command line wins."""
+others. Any name may be module:name, from a file of your own. Exit status: 0 after a whole run, 2 for input that
+cannot be used, 1 if training broke off, 3 if a signal stopped it (a checkpoint is written; --resume auto goes on), 130
+if a second signal ended it at once."""
 
 
 def _schema(algo: type, env: type) -> type:
@@ -337,6 +419,8 @@ def _schema(algo: type, env: type) -> type:
         ("algo", algo, field(default_factory=algo)),
         ("env", env, field(default_factory=env)),
     ]
+    about_file = "YAML file with the same options, nested; the command line wins over it."
+    fields.append(("config", _explained(str | None, about_file), field(default=None)))
     texts = {name: " ".join(text.split()) for name, text in _field_texts(Config).items()}
     hints = typing.get_type_hints(Config)
     for f in dataclasses.fields(Config):
@@ -350,16 +434,3 @@ def _schema(algo: type, env: type) -> type:
 def _field_texts(cls: type) -> dict[str, str]:
     """The string under each field of a dataclass."""
     return {entry.arg_name: entry.description or "" for entry in docstring_parser.parse_from_object(cls).params}
-
-
-def _without(arguments: list[str], flag: str) -> list[str]:
-    rest: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument == flag:
-            skip = True
-        elif not argument.startswith(f"{flag}="):
-            rest.append(argument)
-    return rest

@@ -112,6 +112,8 @@ class TrainConfig:
     """Stop after this many updates in a row whose loss or gradient is not finite."""
     max_lost_steps: int = 3
     """Stop after this many steps in a row in which an environment raised an error in every group."""
+    env_timeout: float = 600.0
+    """Seconds that one call of an environment or its verifier may take; its group is then left out. 0: no limit."""
 
 
 @dataclass
@@ -272,6 +274,10 @@ def check(config: Config) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise ConfigError(f"--{name} must be greater than 0, got {value}.")
+    if train.packing and policy.gradient_checkpointing:
+        raise ConfigError("--train.packing and --policy.gradient-checkpointing do not go together. Leave one out.")
+    if train.env_timeout < 0:
+        raise ConfigError(f"--train.env-timeout must be 0 or more seconds, got {train.env_timeout}.")
     evaluation = config.eval
     if config.checkpoint.keep_best == "eval/greedy" and not (evaluation.every and evaluation.problems):
         raise ConfigError(

@@ -7,7 +7,6 @@ without it.  The trainer decides when to stop.
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from llmrl.policies.scoring.forward import ForwardPass
 from llmrl.rollouts.batch import Batch
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.records import Record
+from llmrl.text import json_line
 
 T = TypeVar("T")
 
@@ -161,7 +161,7 @@ def write_records(path: Path, step: int, records: Sequence[Record]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         for record in records:
-            file.write(json.dumps({"step": step, **record}, ensure_ascii=False) + "\n")
+            file.write(json_line({"step": step, **record}))
 
 
 def split_faults(rollouts: Rollouts) -> tuple[Rollouts, list[Record]]:

@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -26,12 +27,14 @@ import torch
 import yaml
 
 from llmrl.errors import ConfigError
+from llmrl.text import read_json
 from llmrl.training import checkpoint
 from llmrl.training.config import Config
 
 MARKER = "run.json"
 LOCK = ".lock"
 HOLDER = ".holder.json"
+_REPLACED = re.compile(r"replaced-\d+$")
 PACKAGES = ("llmrl", "torch", "transformers", "tensordict", "torchrl", "gymnasium", "numpy", "vllm", "peft")
 FREE = {"train.steps", "threads", "policy.device"}
 """Settings that a resumed run may change."""
@@ -91,9 +94,13 @@ def claimed(config: Config, start: Path | None, note: Callable[[str], object]) -
         _make(folder)
     else:
         folder, made = _first_free(config), True
-    with _held(folder):
-        if start is None or not _same(folder, start.parent):
-            _empty(folder, config.force, note)
+    with held(folder):
+        if start is not None and _same(folder, start.parent):
+            _still_newest(config, start)
+        else:
+            # A run that broke off before its first checkpoint has nothing to go on from; it is kept all the same.
+            hopeless = config.resume == "auto" and not checkpoint.list_checkpoints(folder)
+            _empty(folder, config.force or hopeless, note)
         try:
             yield folder
         finally:
@@ -126,8 +133,24 @@ def _cannot_be_made(folder: Path, error: OSError) -> ConfigError:
     return ConfigError(f"The output folder {folder} cannot be made: {error.strerror}. Choose another --output.")
 
 
+def _still_newest(config: Config, start: Path) -> None:
+    """Raise if another process went on with the run since ``start`` was chosen."""
+    explicit = config.resume is not None and Path(config.resume).name == start.name
+    later = [path for path in checkpoint.list_checkpoints(start.parent) if path.name > start.name]
+    if not start.is_dir() or (not explicit and any(not checkpoint.damages(path) for path in later)):
+        raise ConfigError(
+            f"Another process has gone on with the run in {start.parent} meanwhile. Give the same command again to go "
+            "on from where it is now."
+        )
+
+
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
+    """Lock a folder that exists for this process.
+
+    Raises:
+        ConfigError: another process holds it; the message says which, where and since when.
+    """
     lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -154,21 +177,28 @@ def _holder(folder: Path) -> str:
 
 def _empty(folder: Path, force: bool, note: Callable[[str], object]) -> None:
     """Raise unless the folder is empty, or a run that may be set aside."""
-    content = [path for path in folder.iterdir() if path.name not in (LOCK, HOLDER)]
-    if not content:
+    if not content_of(folder):
         return
     run = (folder / MARKER).is_file()
     if not force or not run:
         what = "holds a run" if run else "is not empty, and what it holds is no run of llmrl"
         ways = "Go on with it by --resume auto, set it aside by --force, or choose" if run else "Choose"
         raise ConfigError(f"The output folder {folder} {what}. {ways} another --output.")
-    names = (folder / f"replaced-{n}" for n in range(1, 10_000))
-    aside = next(path for path in names if not path.exists())
+    note(f"The run that was in {folder} is now in {set_aside(folder)}.")
+
+
+def content_of(folder: Path) -> list[Path]:
+    """What is in a folder but for the lock and what was set aside before."""
+    return [path for path in folder.iterdir() if path.name not in (LOCK, HOLDER) and not _REPLACED.match(path.name)]
+
+
+def set_aside(folder: Path) -> Path:
+    """Move what is in a folder into a new folder ``replaced-N`` in it; returns that one."""
+    aside = next(path for n in range(1, 10_000) if not (path := folder / f"replaced-{n}").exists())
     aside.mkdir()
-    for path in content:
-        if not path.name.startswith("replaced-"):
-            path.rename(aside / path.name)
-    note(f"The run that was in {folder} is now in {aside}.")
+    for path in content_of(folder):
+        path.rename(aside / path.name)
+    return aside
 
 
 def carry_over(start: Path, folder: Path, metrics_position: int) -> None:
@@ -188,7 +218,7 @@ def write_record(folder: Path, config: Config, start: Path | None, fingerprint: 
     """``config.yaml`` with the settings that are used, ``environment.json`` with what they were used on."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     record = folder / "environment.json"
-    before = json.loads(record.read_text())["sessions"] if record.is_file() else []
+    before = read_json(record)["sessions"] if record.is_file() else []
     now = {**environment(), "data": fingerprint, "resumed_from": None if start is None else str(start)}
     record.write_text(json.dumps({"sessions": [*before, now]}, indent=2) + "\n")
     if not (folder / MARKER).exists():
@@ -234,7 +264,9 @@ def fingerprint_of(options: dict[str, Any]) -> str | None:
     """A digest of the files that an environment's options name; None where they name none."""
     digest, found = hashlib.sha256(), False
     for name, value in sorted(options.items()):
-        path = Path(value) if isinstance(value, (str, Path)) else None
+        path = (
+            Path(value) if isinstance(value, (str, Path)) and str(value).strip() else None
+        )  # "" is the current folder
         if path is None or not _exists(path):
             continue
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -267,7 +299,7 @@ def refuse_changes(config: Config, state: dict[str, Any], start: Path, fingerpri
     ]
     record = start.parent / "environment.json"
     if record.is_file():
-        was = json.loads(record.read_text())["sessions"][-1]["data"]
+        was = read_json(record)["sessions"][-1]["data"]
         if was != fingerprint:
             changes.append(f"  the data: their digest was {was}, is {fingerprint}")
     if changes and not config.force:

@@ -293,6 +293,8 @@ class MetricsFile:
         line.update({k: v if math.isfinite(v) else None for k, v in metrics.items()})
         left = json.dumps(line).encode() + b"\n"
         with writing(self.path):
+            if os.fstat(self._file.fileno()).st_nlink == 0 or not self.path.exists():
+                raise FileNotFoundError("the folder of the run was removed or moved while it was going on")
             while left:
                 left = left[self._file.write(left) :]
 

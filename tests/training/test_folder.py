@@ -1,6 +1,7 @@
 """The folder of a run: one process at a time, nothing lost, and a record of what was done."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command import trained
+from command import train, trained
 from trivial import SAY_A, SMALL
 
 from llmrl.errors import ConfigError
 from llmrl.training import folder as module
 from llmrl.training.command_line import parse
+from llmrl.training.trainer import Trainer
 
 
 def settings(tiny, output, *more, steps=1):
@@ -161,3 +163,40 @@ def test_a_changed_fingerprint_is_refused(tiny, tmp_path):
     with pytest.raises(ConfigError, match="the data: their digest was 0123456789abcdef"):
         trained(settings(tiny, run, "--resume", "auto", steps=2))
     trained(settings(tiny, run, "--resume", "auto", "--force", steps=2))
+
+
+def test_a_run_that_broke_off_before_its_first_checkpoint_starts_at_the_beginning(tiny, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / module.MARKER).write_text("{}")
+    (run / "metrics.jsonl").write_text('{"step": 1}\n')
+    trained(settings(tiny, run, "--resume", "auto"))
+    assert (run / "replaced-1" / "metrics.jsonl").read_text() == '{"step": 1}\n'
+    assert (run / "latest").exists()
+
+
+def test_a_checkpoint_that_another_process_has_passed_is_not_gone_on_from(tiny, tmp_path):
+    run = trained(settings(tiny, tmp_path / "run", "--checkpoint.every", "1", steps=2))
+    before = files(run)
+    config = settings(tiny, run, "--resume", "auto", steps=3)
+    stale = run / "checkpoint-000001"
+    with pytest.raises(ConfigError, match="Another process has gone on"), claim(config, stale):
+        pass
+    with claim(settings(tiny, run, "--resume", str(stale), steps=3), stale):  # it was named
+        pass
+    assert files(run) == before
+
+
+def test_a_run_whose_folder_is_removed_ends_with_an_error(tiny, tmp_path, monkeypatch, capsys):
+    step = Trainer.step
+
+    def removing(self):
+        result = step(self)
+        if self.counters.step == 2:
+            shutil.rmtree(tmp_path / "run")
+        return result
+
+    monkeypatch.setattr(Trainer, "step", removing)
+    arguments = ["--policy", str(tiny), *SAY_A, *SMALL, "--output", str(tmp_path / "run"), "--train.steps", "4"]
+    assert train(arguments) == 1
+    assert "the folder of the run was removed or moved" in capsys.readouterr().err

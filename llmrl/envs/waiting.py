@@ -1,0 +1,75 @@
+"""A time limit for calls of other people's code: environments and verifiers that may never return."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+GRACE = 20.0
+"""Seconds, or as long as the limit where that is more, until a call that ignores the exception ends the process."""
+
+
+class TookTooLong(Exception):
+    """A call did not return within its time limit; the message names what was called."""
+
+
+@contextlib.contextmanager
+def at_most(seconds: float | None, what: str) -> Iterator[None]:
+    """Raise within this block once it has taken ``seconds``.
+
+    Code that swallows the exception, or that waits where Python cannot interrupt it, ends the process with status 1
+    and a sentence :data:`GRACE` later. In threads other than the main one only this second limit holds, since Python
+    answers signals in the main thread alone.
+
+    Args:
+        seconds: the limit; None: there is none.
+        what: is called, such as ``"step of mine/Env-v0"``.
+
+    Raises:
+        TookTooLong: the limit has passed.
+
+    >>> import time
+    >>> with at_most(0.05, "sleep"):
+    ...     time.sleep(30)
+    Traceback (most recent call last):
+    llmrl.envs.waiting.TookTooLong: sleep did not return within 0.05 s.
+    """
+    if seconds is None:
+        yield
+        return
+    longest = seconds + max(seconds, GRACE)
+    last = threading.Timer(longest, _end, [f"{what} did not return within {longest:g} s"])
+    last.daemon = True
+    last.start()
+    alarmed = threading.current_thread() is threading.main_thread()
+    waiting = True
+    if alarmed:
+
+        def on_alarm(number: int, frame: Any) -> None:
+            if waiting:
+                raise TookTooLong(f"{what} did not return within {seconds:g} s.")
+
+        before = signal.signal(signal.SIGALRM, on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, seconds, max(seconds, 1.0))
+    try:
+        yield
+    finally:
+        waiting = False
+        if alarmed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        last.cancel()
+
+
+def _end(text: str) -> None:
+    sys.stderr.write(
+        f"\nerror: {text} and cannot be interrupted. This process ends; what was finished is kept, and "
+        "--resume auto goes on from the last checkpoint.\n"
+    )
+    sys.stderr.flush()
+    os._exit(1)
