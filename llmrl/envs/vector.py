@@ -14,12 +14,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-<<<<<<< HEAD
 from llmrl.envs.text import TextEnv, grade
-=======
-from llmrl.envs.text import TextEnv
 from llmrl.envs.waiting import TookTooLong, at_most
->>>>>>> main
 
 NO_PROBLEM = "(no problem: the environment raised an error)"
 """What an environment asks whose reset has failed, where that is tolerated."""
@@ -247,16 +243,8 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             verifier = batch[0][0].verifier
             problems = [base.problem for base, _, _ in batch if base.problem is not None]
             try:
-<<<<<<< HEAD
-                verdicts = grade(verifier, problems, [text for _, _, text in batch])
-=======
                 with self._limited("the verifier"):
-                    verdicts = verifier([text for _, _, text in batch], golds)
-                if len(verdicts) != len(batch):
-                    raise ValueError(
-                        f"The verifier was given {len(batch)} responses and returned {len(verdicts)} verdicts."
-                    )
->>>>>>> main
+                    verdicts = grade(verifier, problems, [text for _, _, text in batch])
             except (Exception, SystemExit):
                 if not self.tolerant:
                     raise

@@ -35,12 +35,9 @@ class Environments:
         self.env_id = env_id
         self.options = options
         self.seed = seed
-<<<<<<< HEAD
         self.wrappers = wrappers
-=======
         self.time_limit: float | None = None
         """Seconds that one call of an environment or its verifier may take."""
->>>>>>> main
         self._envs: list[gymnasium.Env[str, str]] = []
         self._lent: TextVectorEnv | None = None
 

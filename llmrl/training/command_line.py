@@ -125,7 +125,6 @@ def env_class(env_id: str) -> Callable[..., Any]:
     return load_object(entry) if isinstance(entry, str) else entry  # type: ignore[return-value]
 
 
-<<<<<<< HEAD
 def _expanded(arguments: Sequence[str]) -> list[str]:
     """Arguments in which ``--data X`` has become the environment that asks X, and several ``--reward`` are one.
 
@@ -153,12 +152,12 @@ def _expanded(arguments: Sequence[str]) -> list[str]:
     if data and any(argument.split("=")[0] == "--env" for argument in rest):
         raise ConfigError(f"--data stands for --env {DATA_ENV} --env.source ...: give --data or --env, not both.")
     return [*data, *rest, *(["--reward", *rewards] if rewards else [])]
-=======
+
+
 def _is_of(module: str, env_id: str) -> bool:
     """Whether a module made an environment: it is registered under its name, or its class stands there."""
     entry = gymnasium.registry[env_id].entry_point
     return (entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")) == module
->>>>>>> main
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -329,11 +328,7 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
     from llmrl.algorithms import find_algorithm  # torch is loaded only here
     from llmrl.policies.policy import local_folder
 
-<<<<<<< HEAD
-    arguments = _expanded(sys.argv[1:] if arguments is None else arguments)
-=======
-    arguments = _normal(sys.argv[1:] if arguments is None else arguments, frozenset())
->>>>>>> main
+    arguments = _normal(_expanded(sys.argv[1:] if arguments is None else arguments), frozenset())
     # The names decide which further options there are, so they are looked for first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--algo", "--env", "--policy", "--config"):
