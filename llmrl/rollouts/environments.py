@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -46,8 +47,7 @@ class Environments:
         if self._lent is None or self._lent.num_envs != rows:
             if len(self._envs) < rows:
                 begin = len(self._envs)
-                made = TextVectorEnv.make(self.env_id, rows - begin, wrappers=self.wrappers, **self.options)
-                for number, env in enumerate(made.envs, begin):
+                for number, env in enumerate(self._made(rows - begin), begin):
                     # Those that heed the seed of reset are seeded there.
                     env.unwrapped.np_random = np.random.default_rng([self.seed, number])
                     self._envs.append(env)
@@ -70,6 +70,9 @@ class Environments:
         count = str(env.problems)
         return count if self.title in count else f"{self.title}, {count}"
 
+    def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
+        return TextVectorEnv.make(self.env_id, count, wrappers=self.wrappers, **self.options).envs
+
     def num_problems(self) -> int | None:
         """How many problems there are; None where they never end."""
         return self.of_size(1).num_problems
@@ -90,6 +93,22 @@ class Environments:
         for env in self._envs:
             env.close()
         self._envs, self._lent = [], None
+
+
+class CopiedEnvironments(Environments):
+    """Environments that are copies of one that exists already.
+
+    Args:
+        env: a text environment; it is copied with :func:`copy.deepcopy` and not used itself.
+        seed: of the generators of environments that ignore the seed of ``reset``.
+    """
+
+    def __init__(self, env: gymnasium.Env[str, str], seed: int = 0) -> None:
+        super().__init__(str(env.spec.id if env.spec is not None else type(env.unwrapped).__name__), {}, seed)
+        self._env = env
+
+    def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
+        return [copy.deepcopy(self._env) for _ in range(count)]
 
 
 def _plain(value: Any) -> Any:

@@ -20,6 +20,7 @@ from llmrl.training import checkpoint, faults, folder, randomness
 from llmrl.training.build import Given, build, resolve
 from llmrl.training.config import Config
 from llmrl.training.display import Display
+from llmrl.training.hints import FILE, Hints
 from llmrl.training.metrics import MetricsFile, read_metrics, writing
 from llmrl.training.preflight import introduce
 from llmrl.training.sinks import Run, Trackers, require
@@ -65,6 +66,7 @@ def train(
     display: Display | None = None,
     given: Given | None = None,
     callbacks: Sequence[Callback] = (),
+    signals: bool = True,
 ) -> Outcome | None:
     """Do what the settings say.
 
@@ -73,6 +75,7 @@ def train(
         display: where progress is shown; by default on the terminal.
         given: parts that exist already, in place of those that the settings name.
         callbacks: are told of every step and evaluation.
+        signals: have signals stop the run in order; False: leave their handlers as they are.
 
     Returns:
         What the run left; None after a dry run.
@@ -118,7 +121,8 @@ def train(
         trackers = Trackers(Run(where, trainer.counters.step, config), display.note)
         stack.callback(trackers.close)
         stop = Stop()
-        stack.enter_context(stop.watched(display.note))
+        if signals:
+            stack.enter_context(stop.watched(display.note))
         session = _Session(trainer, held_out, where, metrics, trackers, display, callbacks, stop)
         before = session.evaluate("before", reuse=True)
         if state is not None:
@@ -212,6 +216,7 @@ class _Session:
         total, stop = config.train.steps, self.stop
         saved = counters.step
         move = display.bar(f"{trainer.algorithm.name}", total, counters.step)
+        hints = Hints(self.folder, config.train)
         while counters.step < total and stop.asked is None:
             metrics, rollouts = trainer.step()
             step, last = counters.step, counters.step == total
@@ -224,6 +229,10 @@ class _Session:
             self.metrics.write(step, metrics)
             self.trackers.log(step, metrics)
             display.step(step, total, metrics)
+            with writing(self.folder / FILE):
+                hint = hints.watch(step, metrics)
+            if hint is not None:
+                display.note(hint)
             move(step)
             if trainer.keeps_rollouts(step):
                 with writing(self.folder / "rollouts"):
