@@ -125,12 +125,17 @@ def evaluate_policy(options: EvalOptions, display: Display | None = None) -> Pat
                 done = Evaluation.read(file)
                 done.dropped_prompts = finished["dropped_prompts"]
             else:
-                title = f"{env_id} ({number} of {len(opened)})"
+                title = f"{environments.title}, {number} of {len(opened)}"
                 done = _measure(options, policy, environments, file, display, title)
-            summary = {"responses": file.name, **done.summary(options.k or None)}
+            summary = {
+                "responses": file.name,
+                "title": environments.title,
+                "asked": options.problems,
+                **done.summary(options.k or None),
+            }
             results["environments"][env_id] = summary
             _write(folder / "results.json", results)
-        shown = {env_id: results["environments"][env_id] for env_id in opened}
+        shown = {opened[env_id].title: results["environments"][env_id] for env_id in opened}
         show_summaries(display.console, shown)
         display.note(f"files: {folder}")
     return folder
@@ -145,6 +150,8 @@ def _measure(
     title: str,
 ) -> Evaluation:
     count = count_problems(environments, options.problems or None)
+    if count < options.problems:
+        display.note(f"{environments.title}: asked for {options.problems} problems, got {count}: there are no more")
     move = display.bar(title, count * (1 + options.samples))
     return evaluate(
         policy,

@@ -155,7 +155,8 @@ class BenchmarkEnv(TextEnv):
             check=verifier == "math",
         )
         problems = open_benchmark(dataset, options)
-        super().__init__(problems, verifier, source_name=problems.name, render_mode=render_mode)
+        super().__init__(problems, verifier, render_mode=render_mode)
+        self.source_name = problems.name
 
     @classmethod
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:

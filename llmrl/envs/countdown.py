@@ -162,7 +162,8 @@ class CountdownEnv(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         problems = CountdownProblems(split, numbers=numbers, largest=largest, target=target, seed=seed)
-        super().__init__(problems, verifier, source_name="generated", render_mode=render_mode)
+        super().__init__(problems, verifier, render_mode=render_mode)
+        self.source_name = "generated"
 
 
 CountdownEnv_vector = vector_of(CountdownEnv)

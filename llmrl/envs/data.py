@@ -89,7 +89,8 @@ class DataEnv(TextEnv):
             check=verifier == "math",
         )
         problems = open_data(source, options, test_share=test_share, subset=subset, name=name)
-        super().__init__(problems, verifier, source_name=problems.name, render_mode=render_mode)
+        super().__init__(problems, verifier, render_mode=render_mode)
+        self.source_name = problems.name
 
     def title(self, env_id: str) -> str:
         """The data set's own name."""

@@ -69,7 +69,8 @@ class MathEnv(TextEnv):
             check=verifier == "math",
         )
         problems = math_problems(options)
-        super().__init__(problems, verifier, source_name=problems.name, render_mode=render_mode)
+        super().__init__(problems, verifier, render_mode=render_mode)
+        self.source_name = problems.name
 
     @classmethod
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:

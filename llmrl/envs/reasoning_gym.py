@@ -120,7 +120,8 @@ class ReasoningGymEnv(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         problems = ReasoningGymProblems(task, split, seed, config)
-        super().__init__(problems, verifier, source_name=task, render_mode=render_mode)
+        super().__init__(problems, verifier, render_mode=render_mode)
+        self.source_name = task
 
 
 ReasoningGymEnv_vector = vector_of(ReasoningGymEnv)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -17,6 +17,7 @@ from llmrl.envs.problems import Problem, Problems
 from llmrl.envs.spaces import FreeText
 from llmrl.registry import suggest
 from llmrl.text import visible
+from llmrl.verifiers.function import FunctionVerifier
 from llmrl.verifiers.verdict import Verdict, Verifier
 
 RANDOM_PROBLEMS = 4096
@@ -47,26 +48,25 @@ class TextEnv(gymnasium.Env[str, str]):
     Args:
         problems: where problems come from.
         verifier: name of a verifier, ``module:function``, or a verifier.
-        source_name: where the problems come from, for titles.
         render_mode: ``human`` prints each turn, ``ansi`` returns it as text from ``render``.
     """
 
     metadata = {"render_modes": ["human", "ansi"], "render_fps": 1}  # noqa: RUF012
     reset_options = frozenset({"problem_id"})
     """What ``reset(options=...)`` understands."""
+    source_name: str = ""
+    """Where the problems come from, for titles; a subclass sets it."""
 
     def __init__(
         self,
         problems: Problems,
         verifier: str | Verifier = "math",
         *,
-        source_name: str = "",
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode must be 'human', 'ansi' or None, got {render_mode!r}.")
         self.problems = problems
-        self.source_name = source_name
         self.verifier = find_verifier(verifier)
         self.render_mode = render_mode
         self.observation_space = FreeText()
@@ -122,7 +122,7 @@ class TextEnv(gymnasium.Env[str, str]):
             verdict = self._ahead[1]
         else:
             text = self.to_grade(action)
-            verdict = None if text is None else self.verifier([text], [problem.answer])[0]
+            verdict = None if text is None else grade(self.verifier, [problem], [text])[0]
         self._ahead = None
         turn = self.settle(action, verdict)
         self.turns.append((action, turn.reply))
@@ -216,6 +216,21 @@ class TextEnv(gymnasium.Env[str, str]):
                 f"answer {self._info['answer']!r}, reward {sum(parts.values()):g}"
             )
         return "\n".join(lines)
+
+
+def grade(verifier: Verifier, problems: Sequence[Problem], responses: Sequence[str]) -> list[Verdict]:
+    """One verdict a response; a reward function gets the problem's text too.
+
+    Raises:
+        ValueError: the verifier returned another number of verdicts.
+    """
+    golds = [problem.answer for problem in problems]
+    if isinstance(verifier, FunctionVerifier):
+        return verifier.grade([problem.problem for problem in problems], responses, golds)
+    verdicts = verifier(list(responses), golds)
+    if len(verdicts) != len(responses):
+        raise ValueError(f"The verifier was given {len(responses)} responses and returned {len(verdicts)} verdicts.")
+    return verdicts
 
 
 def find_verifier(verifier: str | Verifier) -> Verifier:

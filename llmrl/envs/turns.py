@@ -62,7 +62,8 @@ class MathToolEnv(TextEnv):
             source=source, split=split, subjects=subjects, levels=levels, seed=seed, check=verifier == "math"
         )
         problems = math_problems(options)
-        super().__init__(problems, verifier, source_name=problems.name, render_mode=render_mode)
+        super().__init__(problems, verifier, render_mode=render_mode)
+        self.source_name = problems.name
         self.calls = calls
         self.call_cost = call_cost
 
@@ -137,7 +138,8 @@ class MathRetryEnv(TextEnv):
             source=source, split=split, subjects=subjects, levels=levels, seed=seed, check=verifier == "math"
         )
         problems = math_problems(options)
-        super().__init__(problems, verifier, source_name=problems.name, render_mode=render_mode)
+        super().__init__(problems, verifier, render_mode=render_mode)
+        self.source_name = problems.name
         self.attempts = attempts
         self.decay = decay
 

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from llmrl.envs.text import TextEnv
+from llmrl.envs.text import TextEnv, grade
 from llmrl.envs.waiting import TookTooLong, at_most
 
 NO_PROBLEM = "(no problem: the environment raised an error)"
@@ -241,14 +241,10 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
                     waiting.setdefault(id(base.verifier), []).append((base, action, text))
         for batch in waiting.values():
             verifier = batch[0][0].verifier
-            golds = [base.problem.answer for base, _, _ in batch if base.problem is not None]
+            problems = [base.problem for base, _, _ in batch if base.problem is not None]
             try:
                 with self._limited("the verifier"):
-                    verdicts = verifier([text for _, _, text in batch], golds)
-                if len(verdicts) != len(batch):
-                    raise ValueError(
-                        f"The verifier was given {len(batch)} responses and returned {len(verdicts)} verdicts."
-                    )
+                    verdicts = grade(verifier, problems, [text for _, _, text in batch])
             except (Exception, SystemExit):
                 if not self.tolerant:
                     raise

@@ -9,13 +9,17 @@ acts on every turn of an episode.  Lengths are in characters unless ``length`` c
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 
-from llmrl.envs.text import find_verifier
+from llmrl.envs.text import TextEnv, find_verifier
+from llmrl.errors import UserError
+from llmrl.registry import load_object, suggest
 from llmrl.verifiers.verdict import Verifier
 
 
@@ -178,10 +182,82 @@ class VerifierReward(RewardPart):
         super().__init__(env, name, part, weight)
 
 
+class FunctionReward(RewardPart):
+    """A function of prompt, response and gold answer.
+
+    Args:
+        env: what to wrap.
+        function: gives a number; one that is not finite is an error.
+        weight: multiplies it.
+        name: its key in ``info["reward_parts"]``; by default the function's name.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[str, str],
+        function: Callable[[str, str, str], float],
+        *,
+        weight: float = 1.0,
+        name: str = "function",
+    ) -> None:
+        base = env.unwrapped
+
+        def part(text: str, info: dict[str, Any]) -> float:
+            asked = base.problem.problem if isinstance(base, TextEnv) and base.problem is not None else ""
+            value = float(function(asked, text, str(info.get("answer", ""))))
+            if not math.isfinite(value):
+                raise ValueError(f"The reward function {name!r} gave {value}, no finite number.")
+            return value
+
+        super().__init__(env, name, part, weight)
+
+
+REWARDS: dict[str, Callable[..., RewardPart]] = {
+    "format": FormatReward,
+    "length": functools.partial(LengthReward, scale=1000),
+}
+"""Parts of the reward by name. The length is in characters: 1,000 of them earn the whole weight."""
+
+
+def reward_wrapper(text: str) -> Callable[[gymnasium.Env], gymnasium.Env]:
+    """A wrapper from a few words: ``format``, ``length=-0.2``, ``my_module:my_function=0.5``.
+
+    Args:
+        text: a name of :data:`REWARDS`, or ``module:function`` of prompt, response and answer; with ``=`` its weight.
+
+    Raises:
+        UserError: there is no such reward, or the weight is no number.
+
+    >>> env = reward_wrapper("format=0.25")(gymnasium.make("llmrl/Countdown-v0"))
+    >>> env.reset(options={"problem_id": 0}) and env.step(r"\\boxed{1}")[1]
+    0.25
+    """
+    name, equals, given = text.partition("=")
+    options: dict[str, Any] = {}
+    if equals:
+        try:
+            options["weight"] = float(given)
+        except ValueError as error:
+            raise UserError(f"The reward {text!r}: expected a number as the weight, got {given!r}.") from error
+        if not math.isfinite(options["weight"]):
+            raise UserError(f"The reward {text!r}: the weight must be finite.")
+    if name in REWARDS:
+        return functools.partial(REWARDS[name], **options)
+    if ":" not in name:
+        raise UserError(f"No reward is called {name!r}. {suggest(name, REWARDS)} Or give module:function.")
+    function = load_object(name)
+    if not callable(function):
+        raise UserError(f"{name!r} is no function (prompt, response, answer) -> number.")
+    return functools.partial(FunctionReward, function=function, name=name.rpartition(":")[2], **options)
+
+
 __all__ = [
+    "REWARDS",
     "FormatReward",
+    "FunctionReward",
     "LengthReward",
     "RewardPart",
     "SoftOverlong",
     "VerifierReward",
+    "reward_wrapper",
 ]

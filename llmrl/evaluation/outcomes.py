@@ -5,6 +5,7 @@ Who answers and who grades is not asked here: the records are enough, also years
 
 from __future__ import annotations
 
+import html
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -139,6 +140,14 @@ class Evaluation:
         with (folder / f"{name}.jsonl").open("w") as file:
             for record in self.records:
                 file.write(json_line(record))
+
+    def _repr_html_(self) -> str:
+        """The measures as a table, for a notebook."""
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(_estimate(values)))}</td></tr>"
+            for name, values in self.values().items()
+        )
+        return f"<table><caption>{len(self.scores(True))} problems, 95 % intervals</caption>{rows}</table>"
 
     def _by_problem(self, greedy: bool) -> dict[int, list[Record]]:
         table: dict[int, list[Record]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ def evaluate(
     samples: int = 4,
     batch: int = 512,
     seed: int = 0,
+    sampling: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
     on_batch: Callable[[int, int], None] = lambda done, total: None,
     file: Path | None = None,
     world: World = World(),  # noqa: B008 (without state)
@@ -50,6 +52,7 @@ def evaluate(
         problems: how many; None: all.
         batch: responses generated at once.
         seed: of the sampling; the same seed gives the same responses.
+        sampling: temperature and length limit; by default the policy's. Whether it is greedy is not read.
         on_batch: called with (responses done, responses in all) for a progress display.
         file: append each batch of responses to it.  An evaluation goes on from what is there; the
             last batch in it is done again, since it may be incomplete.
@@ -75,7 +78,7 @@ def evaluate(
                 ids[begin:end],
                 seed=seed,
                 group_size=group,
-                options=SamplingOptions(greedy=greedy),
+                options=replace(sampling, greedy=greedy),
                 first_group=begin,
                 stream="evaluation",
                 world=world,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 
+from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import TextVectorEnv
 
 
@@ -18,11 +19,18 @@ class Environments:
     Args:
         env_id: a Gymnasium id; an environment without a vector form of its own is batched for us.
         options: what ``gymnasium.make`` passes to it.
+        wrappers: applied to each environment, the first one innermost.
     """
 
-    def __init__(self, env_id: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        env_id: str,
+        options: dict[str, Any],
+        wrappers: Sequence[Callable[[gymnasium.Env], gymnasium.Env]] = (),
+    ) -> None:
         self.env_id = env_id
         self.options = options
+        self.wrappers = wrappers
         self.time_limit: float | None = None
         """Seconds that one call of an environment or its verifier may take."""
         self._envs: list[gymnasium.Env[str, str]] = []
@@ -38,8 +46,22 @@ class Environments:
         self._lent.time_limit = self.time_limit
         return self._lent
 
+    @property
+    def title(self) -> str:
+        """What reports call the problems: the id and where they come from, or the name of the data."""
+        env = self.of_size(1).envs[0].unwrapped
+        return env.title(self.env_id) if isinstance(env, TextEnv) else self.env_id
+
+    def __str__(self) -> str:
+        """The title, and what a list of problems says of itself."""
+        env = self.of_size(1).envs[0].unwrapped
+        if not isinstance(env, TextEnv):
+            return self.title
+        count = str(env.problems)
+        return count if self.title in count else f"{self.title}, {count}"
+
     def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
-        return TextVectorEnv.make(self.env_id, count, **self.options).envs
+        return TextVectorEnv.make(self.env_id, count, wrappers=self.wrappers, **self.options).envs
 
     def num_problems(self) -> int | None:
         """How many problems there are; None where they never end."""

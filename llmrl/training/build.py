@@ -5,20 +5,25 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.distributed.world import World
-from llmrl.errors import ConfigError
+from llmrl.envs.text import TextEnv
+from llmrl.envs.wrappers import reward_wrapper
+from llmrl.errors import ConfigError, UserError
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.policies.prompts import json_or_text
 from llmrl.rollouts.environments import Environments
 from llmrl.training import checkpoint
-from llmrl.training.command_line import env_class
+from llmrl.training.command_line import DATA_ENV, env_class
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
 from llmrl.training.trainer import Trainer
 
@@ -99,14 +104,51 @@ def _problems(config: Config, given: Given) -> tuple[Environments, Environments]
     """Environments to train on, and those to evaluate on."""
     options = {k: v for k, v in vars(config.env).items() if k != "id"}
     try:
-        environments = given.environments or _environments(config.env.id, options)
+        environments = given.environments or _environments(config.env.id, options, config.reward)
     except ConfigError as error:
         raise ConfigError(f"{error}{_from_files(config, 'env.')}") from error
     if given.held_out is not None:
         return environments, given.held_out
+    if config.eval.env is not None and config.eval.data is not None:
+        raise ConfigError("--eval.env and --eval.data both say what to evaluate on. Give one.")
     if config.eval.env is not None:
         return environments, held_out_environments(config.eval.env, {})
+    if config.eval.data is not None:
+        return environments, _evaluation_data(config.eval.data, options if config.env.id == DATA_ENV else {})
     return environments, environments if given.environments else held_out_environments(config.env.id, options)
+
+
+def _evaluation_data(source: str, options: dict[str, Any]) -> Environments:
+    """A data set to evaluate on: all of a file, what is called test of a folder or a data set of the hub."""
+    whole = Path(source).expanduser().is_file()
+    options = {k: v for k, v in options.items() if k not in ("test_share", "subset", "name", "subjects", "levels")}
+    return _environments(DATA_ENV, {**options, "source": source, "split": "all" if whole else "test"})
+
+
+def resolve(config: Config) -> None:
+    """Put into the settings what an automatic choice of the environment comes to.
+
+    Raises:
+        ConfigError: it comes to generated problems, which are for llmrl/nano, and another model is to learn them.
+    """
+    thing = env_class(config.env.id)
+    if not isinstance(thing, type) or not issubclass(thing, TextEnv):
+        return
+    given = {k: v for k, v in vars(config.env).items() if k != "id"}
+    fixed = gymnasium.spec(config.env.id.rpartition(":")[2]).kwargs
+    try:
+        resolved = thing.resolve({**fixed, **given})
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(f"--env {config.env.id}: {error}{_from_files(config, 'env.')}") from error
+    for name, value in given.items():
+        if resolved[name] != value:
+            setattr(config.env, name, resolved[name])
+    if given.get("source") == "auto" and resolved["source"] == "generated" and config.policy.path != PolicyConfig.path:
+        raise ConfigError(
+            f"--env {config.env.id}: MATH is neither in LLMRL_DATA nor to be had from the hub, so generated problems "
+            f"would be asked, and they are made for {PolicyConfig.path}. Give --env.source generated to train "
+            f"{config.policy.path} on them all the same, or --data with a data set of your own."
+        )
 
 
 def _from_files(config: Config, prefix: str) -> str:
@@ -126,8 +168,12 @@ def held_out_environments(env_id: str, options: dict[str, Any]) -> Environments:
     return _environments(env_id, options)
 
 
-def _environments(env_id: str, options: dict[str, Any]) -> Environments:
-    environments = Environments(env_id, options)
+def _environments(env_id: str, options: dict[str, Any], rewards: Sequence[str] = ()) -> Environments:
+    try:
+        wrappers = [reward_wrapper(text) for text in rewards]
+    except UserError as error:
+        raise ConfigError(f"--reward: {error}") from error
+    environments = Environments(env_id, options, wrappers=wrappers)
     try:
         environments.of_size(1)
     except (OSError, ValueError, TypeError, LookupError, ImportError) as error:

@@ -33,6 +33,8 @@ from llmrl.registry import load_object, suggest
 from llmrl.training.config import SECTIONS, Config, PolicyConfig, check
 
 DEFAULT_ENV = "llmrl/MATH-v0"
+DATA_ENV = "llmrl/Data-v0"
+"""The environment that ``--data`` stands for."""
 
 
 def options_of(section: str, thing: Callable[..., Any], name: str, skip: Sequence[str] = ()) -> type:
@@ -60,7 +62,7 @@ def options_of(section: str, thing: Callable[..., Any], name: str, skip: Sequenc
         )
     ]
     for parameter in inspect.signature(thing).parameters.values():
-        hint = hints.get(parameter.name)
+        hint = _text_part(hints.get(parameter.name))
         if parameter.name in (*skip, "self", key) or parameter.default is parameter.empty or not _from_text(hint):
             continue
         text = " ".join(texts.get(parameter.name, "").split())
@@ -77,6 +79,15 @@ def options_of(section: str, thing: Callable[..., Any], name: str, skip: Sequenc
 def _explained(hint: Any, text: str) -> Any:
     """A type with the explanation that ``--help`` shows."""
     return Annotated[hint, tyro.conf.arg(help=text)]
+
+
+def _text_part(hint: Any) -> Any:
+    """Of the types that an option may have, those that a command line can spell."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(hint) if _from_text(part)]
+        if any(part is not type(None) for part in parts):
+            return typing.Union[tuple(parts)]  # noqa: UP007
+    return hint
 
 
 def _from_text(hint: Any) -> bool:
@@ -114,6 +125,35 @@ def env_class(env_id: str) -> Callable[..., Any]:
         raise ConfigError(f"No environment{where} is called {name!r}. {suggest(name, known)}") from error
     entry = spec.entry_point
     return load_object(entry) if isinstance(entry, str) else entry  # type: ignore[return-value]
+
+
+def _expanded(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which ``--data X`` has become the environment that asks X, and several ``--reward`` are one.
+
+    Raises:
+        ConfigError: it has no value, or another environment is named too.
+    """
+    rest: list[str] = []
+    data: list[str] = []
+    rewards: list[str] = []
+    within_rewards = False
+    following = iter(arguments)
+    for argument in following:
+        name, equals, value = argument.partition("=")
+        if name == "--data":
+            value = value if equals else next(following, "")
+            if not value or value.startswith("--"):
+                raise ConfigError("--data: give a file, a folder, or a data set of the hub such as openai/gsm8k.")
+            data += ["--env", DATA_ENV, "--env.source", value]
+        elif name == "--reward" or (within_rewards and not argument.startswith("--")):
+            within_rewards = True
+            rewards += [value] if argument.startswith("--reward=") else [argument] * (argument != "--reward")
+        else:
+            within_rewards = False
+            rest.append(argument)
+    if data and any(argument.split("=")[0] == "--env" for argument in rest):
+        raise ConfigError(f"--data stands for --env {DATA_ENV} --env.source ...: give --data or --env, not both.")
+    return [*data, *rest, *(["--reward", *rewards] if rewards else [])]
 
 
 def _is_of(module: str, env_id: str) -> bool:
@@ -297,7 +337,7 @@ def parse(
     from llmrl.algorithms import find_algorithm  # torch is loaded only here
     from llmrl.policies.policy import local_folder
 
-    arguments = _normal(sys.argv[1:] if arguments is None else arguments, frozenset())
+    arguments = _normal(_expanded(sys.argv[1:] if arguments is None else arguments), frozenset())
     # The names decide which further options there are, so they are looked for first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--algo", "--env", "--policy", "--config"):
@@ -389,6 +429,9 @@ Without options: the embedded policy llmrl/nano learns generated problems of llm
 minutes. A real run names a model and data:
 
     --policy Qwen/Qwen2.5-0.5B-Instruct --env llmrl/GSM8K-v0 --policy.dtype bfloat16
+    --policy Qwen/Qwen2.5-0.5B-Instruct --data my_problems.jsonl --eval.data openai/gsm8k
+
+--data FILE, FOLDER or HUB_NAME is short for --env llmrl/Data-v0 --env.source ....
 
 The options under algo and env belong to the chosen algorithm and environment: give --algo or --env with --help to see
 others. Any name may be module:name, from a file of your own. Exit status: 0 after a whole run, 2 for input that

@@ -123,10 +123,16 @@ class EvalConfig:
 
     env: str | None = None
     """Environment to evaluate on; by default the training environment's test split."""
+    data: str | None = None
+    """Evaluate on this data set instead: a file, a folder, or a name of the hub such as openai/gsm8k."""
     problems: int = 512
     """How many problems, the same ones every time; 0: no evaluation."""
     samples: int = 4
     """Sampled responses per problem, beside the greedy one."""
+    temperature: float | None = None
+    """Sampling temperature of the evaluation; by default the policy's."""
+    max_response_length: int | None = None
+    """A response of the evaluation is cut off here; by default where the policy's are."""
     every: int = 0
     """Evaluate during training every so many steps, greedily; 0: before and after only."""
     batch: int = 512
@@ -215,6 +221,9 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
+    reward: tuple[str, ...] = ()
+    """Further parts of the reward: format, length, or module:function of prompt, response and answer; each with its
+    weight, such as format=0.1. Accuracy does not count them."""
     output: Path | None = None
     """Folder of the run; by default runs/ALGORITHM-SEED, with a number where that exists."""
     resume: str | None = None

@@ -264,7 +264,9 @@ def fingerprint_of(options: dict[str, Any]) -> str | None:
     """A digest of the files that an environment's options name; None where they name none."""
     digest, found = hashlib.sha256(), False
     for name, value in sorted(options.items()):
-        path = Path(value) if isinstance(value, (str, Path)) else None
+        path = (
+            Path(value) if isinstance(value, (str, Path)) and str(value).strip() else None
+        )  # "" is the current folder
         if path is None or not _exists(path):
             continue
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

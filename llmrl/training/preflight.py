@@ -32,7 +32,7 @@ def introduce(trainer: Trainer, display: Display) -> None:
         f"policy     {config.policy.path}: {size / 1e6:.2f}M parameters, {trained / 1e6:.2f}M trained, "
         f"{config.policy.dtype} on {policy.device}, vocabulary {policy.vocab_size}, "
         f"end tokens {sorted(policy.end_ids)}\n"
-        f"problems   {trainer.environments.env_id}: {'unlimited' if problems is None else problems} for training\n"
+        f"problems   {trainer.environments}: {'unlimited' if problems is None else problems} for training\n"
         f"each step  {config.train.prompts_per_step} problems x {config.train.group_size} responses = {rows}, "
         f"{config.train.updates_per_step} updates; {config.train.steps} steps, {torch.get_num_threads()} threads"
     )
@@ -41,7 +41,8 @@ def introduce(trainer: Trainer, display: Display) -> None:
     policy.try_saving()
     for line in policy.describe():
         display.note(line)
-    probe = collect(policy, trainer.environments, range(8), seed=config.seed, group_size=1, world=trainer.world)
+    eight = range(min(8, problems or 8))
+    probe = collect(policy, trainer.environments, eight, seed=config.seed, group_size=1, world=trainer.world)
     if not len(probe):
         raise ConfigError(
             f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."

@@ -14,12 +14,13 @@ from transformers.utils import logging as transformers_logging
 from llmrl.distributed.world import joined
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.policy import Policy
+from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
 from llmrl.terminal import Terminal
 from llmrl.training import checkpoint, faults, folder, randomness
-from llmrl.training.build import Given, build
+from llmrl.training.build import Given, build, resolve
 from llmrl.training.config import Config
 from llmrl.training.display import Display
 from llmrl.training.hints import FILE, Hints
@@ -92,6 +93,8 @@ def train(
         world = stack.enter_context(joined(config.world, config.policy.device))
         display = stack.enter_context((display or Display()) if world.main else Display(Terminal(quiet=True)))
         require(config.log.to)
+        if given is None or given.environments is None:
+            resolve(config)
         start = world.from_main(lambda: folder.start_of(config, display.note))
         where = world.from_main(
             lambda: None if config.dry_run else stack.enter_context(folder.claimed(config, start, display.note))
@@ -212,6 +215,7 @@ class _Session:
                 samples=samples,
                 batch=settings.batch,
                 seed=self.trainer.config.seed,
+                sampling=SamplingOptions(temperature=settings.temperature, max_new_tokens=settings.max_response_length),
                 on_batch=on_batch,
                 world=world,
             )
@@ -223,7 +227,9 @@ class _Session:
             if world.main:
                 result.write(self.folder / "eval", name)
         averages = f", avg@{samples} {result.average}" if samples else ""
-        display.note(f"evaluation {name}: greedy {result.greedy}{averages}")
+        display.note(f"evaluation {name} on {self.held_out}: greedy {result.greedy}{averages}")
+        if (size := self.held_out.num_problems()) is not None and size < settings.problems:
+            display.note(f"  asked for {settings.problems} problems, got {size}: there are no more")
         if faulty := [record["fault"] for record in result.records if record.get("fault")]:
             display.note(
                 f"In {len(faulty)} responses of it the environment raised an error, first "

@@ -13,6 +13,7 @@ import functools
 from collections.abc import Callable
 
 from llmrl.registry import Registry, UnknownName
+from llmrl.verifiers.function import FunctionVerifier
 from llmrl.verifiers.math.rules import GradingRules
 from llmrl.verifiers.math.verifier import MathVerifier, check_gold, grade_answer
 from llmrl.verifiers.reference import MathVerify
@@ -69,6 +70,7 @@ def register_verifier(name: str) -> Callable[[Verifier], Verifier]:
 __all__ = [
     "STATUSES",
     "VERIFIERS",
+    "FunctionVerifier",
     "GradingRules",
     "MathVerifier",
     "MathVerify",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -32,6 +33,11 @@ class Verdict:
     """Which rule found the answer, such as ``"boxed"``."""
     detail: str | None = None
     """For timeout, error and unparsable_gold: what happened, for a person to read."""
+
+    def _repr_html_(self) -> str:
+        """One line, for a notebook."""
+        texts = [html.escape(text) for text in (self.extracted, self.rule, self.detail) if text]
+        return " | ".join([f"<b>{self.status}</b>", f"score {self.score:g}", *texts])
 
     @property
     def valid(self) -> bool:

@@ -11,6 +11,7 @@ from llmrl.envs.math import MathEnv
 from llmrl.envs.spaces import FreeText
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.envs.wrappers import FormatReward
+from llmrl.verifiers import FunctionVerifier
 
 ENV = "llmrl/MATH-v0"
 
@@ -216,3 +217,21 @@ def test_episodes_can_be_cut_off(grader):
         env.truncate([True])
     env.reset(seed=0)
     assert not env.step(["\\boxed{?}"] * 3)[3].any()
+
+
+def test_a_reward_function_reads_the_prompt_and_its_faults_are_no_verdicts():
+    def reward(prompt, response, answer):
+        if response == "raise":
+            raise SystemExit("broken")
+        return float("nan") if response == "nan" else float(prompt.startswith("Q") and response == answer) / 2
+
+    verifier = FunctionVerifier(reward, threshold=0.5)
+    rows = [{"problem": f"Q{i}", "answer": str(i)} for i in range(4)]
+    envs = TextVectorEnv.make("llmrl/Data-v0", 4, source=rows, verifier=verifier)
+    envs.reset(options={"problem_id": [0, 1, 2, 3]})
+    _, rewards, _, _, infos = envs.step(["0", "raise", "nan", "0"])
+    assert list(rewards) == [0.5, 0, 0, 0]
+    assert list(infos["valid"]) == [True, False, False, True]
+    assert list(infos["verdict"]) == ["correct", "error", "error", "wrong"]
+    assert "SystemExit: broken" in infos["detail"][1]
+    assert "no finite number" in infos["detail"][2]

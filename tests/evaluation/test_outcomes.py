@@ -6,6 +6,7 @@ import pytest
 
 from llmrl.evaluation import DifferentProblems, Evaluation, compare
 from llmrl.evaluation.outcomes import count_votes
+from llmrl.verifiers import Verdict
 
 
 def record(problem: int, answer: str, verdict: str, greedy: bool = False, **more) -> dict:
@@ -161,3 +162,13 @@ def test_different_problems_are_refused_with_their_number(asked, text, message):
     second.records[1]["problem"] = text or second.records[1]["problem"]
     with pytest.raises(DifferentProblems, match=message):
         compare(first, second)
+
+
+def test_notebooks_show_a_table():
+    shown = two_problems()._repr_html_()
+    assert shown.startswith("<table>")
+    assert "<td>greedy</td>" in shown
+    assert str(two_problems().greedy) in shown
+    said = Verdict(0.0, "wrong", extracted="<b>7</b>")._repr_html_()
+    assert "<b>wrong</b>" in said
+    assert "&lt;b&gt;7" in said

@@ -1,0 +1,49 @@
+"""A reward function as a verifier: prompt, response and answer in, a number out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from llmrl.verifiers.verdict import Verdict
+
+RewardFunction = Callable[[str, str, str], float]
+"""A reward from prompt, response and gold answer."""
+
+
+class FunctionVerifier:
+    """Grades with a function that gives a number.
+
+    Where the function raises, or gives no finite number, the response gets no verdict, and its group is left out.
+
+    Args:
+        function: from prompt, response and gold answer to a reward, such as 0 or 1.
+        threshold: from this reward on a response counts as correct.
+
+    >>> verifier = FunctionVerifier(lambda prompt, response, answer: float(answer in response))
+    >>> [verdict.status for verdict in verifier.grade(["2 + 2"] * 2, ["It is 4.", "5"], ["4", "4"])]
+    ['correct', 'wrong']
+    """
+
+    def __init__(self, function: RewardFunction, *, threshold: float = 1.0) -> None:
+        if not callable(function):
+            raise TypeError(f"A reward function takes prompt, response and answer, got {function!r:.80}.")
+        self.function = function
+        self.threshold = threshold
+
+    def __call__(self, responses: Sequence[str], golds: Sequence[str]) -> list[Verdict]:
+        """One verdict a response, with empty prompts."""
+        return self.grade([""] * len(responses), responses, golds)
+
+    def grade(self, prompts: Sequence[str], responses: Sequence[str], golds: Sequence[str]) -> list[Verdict]:
+        """One verdict a response."""
+        return [self._one(*row) for row in zip(prompts, responses, golds, strict=True)]
+
+    def _one(self, prompt: str, response: str, gold: str) -> Verdict:
+        try:
+            reward = float(self.function(prompt, response, gold))
+        except (Exception, SystemExit) as error:
+            return Verdict(0.0, "error", detail=f"the reward function raised {type(error).__name__}: {error}")
+        if not math.isfinite(reward):
+            return Verdict(0.0, "error", detail=f"the reward function gave {reward}, no finite number")
+        return Verdict(reward, "correct" if reward >= self.threshold else "wrong")

@@ -1,0 +1,115 @@
+"""``--data``, ``--eval.data`` and ``--reward``: what they stand for, and what the run's settings say afterwards."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llmrl.envs import math as math_module
+from llmrl.errors import ConfigError
+from llmrl.evaluation import evaluate
+from llmrl.policies.policy import Policy
+from llmrl.policies.sampling.engine import SamplingOptions
+from llmrl.rollouts.environments import Environments
+from llmrl.training.build import Given, _problems, resolve
+from llmrl.training.command_line import parse
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("question,gold\nWhat is 1+1?,2\nWhat is 2+2?,4\n")
+    return str(path)
+
+
+def test_data_is_an_environment_by_its_own_name(data):
+    for arguments in (["--data", data], [f"--data={data}"]):
+        config = parse(arguments)
+        assert (config.env.id, config.env.source) == ("llmrl/Data-v0", data)
+        assert not hasattr(config.env, "split")
+    train, held_out = _problems(config, Given())
+    assert train.title == "mine.csv"
+    assert str(train) == "2 problems of mine.csv"
+    assert "nothing is held out" in str(held_out)
+
+
+def test_other_data_to_evaluate_on(data, tmp_path):
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps({"problem": f"Q{i}", "answer": str(i)}) + "\n" for i in range(5)))
+    _, held_out = _problems(parse(["--data", data, "--eval.data", str(other)]), Given())
+    assert str(held_out) == "5 problems of other.jsonl"
+    _, held_out = _problems(parse(["--env.source", "generated", "--eval.data", str(other)]), Given())
+    assert held_out.num_problems() == 5
+    both = parse(["--data", data, "--eval.data", str(other), "--eval.env", "llmrl/MATH-v0"])
+    with pytest.raises(ConfigError, match="Give one"):
+        _problems(both, Given())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--data"], "--data: give a file"),
+        (["--data", "--seed"], "--data: give a file"),
+        (["--data", "a.csv", "--env", "llmrl/MATH-v0"], "give --data or --env, not both"),
+    ],
+)
+def test_data_without_sense(arguments, text):
+    with pytest.raises(ConfigError, match=text):
+        parse(arguments)
+
+
+def test_what_auto_became_stands_in_the_settings(monkeypatch):
+    monkeypatch.setattr(math_module, "math_source", lambda: "generated")
+    config = parse([])
+    resolve(config)
+    assert config.env.source == "generated"
+    train, _ = _problems(config, Given())
+    assert train.title == "llmrl/MATH-v0 (generated)"
+    other = parse(["--policy", "some/model"])
+    with pytest.raises(ConfigError, match=r"Give --env.source generated to train some/model"):
+        resolve(other)
+    asked = parse(["--policy", "some/model", "--env.source", "generated"])
+    resolve(asked)
+    assert asked.env.source == "generated"
+
+
+def test_rewards_are_added_to_training_alone(data):
+    config = parse(["--data", data, "--reward", "format=0.5", "--reward", "length", "--reward=format=0.25"])
+    assert config.reward == ("format=0.5", "length", "format=0.25")
+    config = parse(["--data", data, "--reward", "format=0.5", "length=-0.1", "--seed", "3"])
+    assert config.reward == ("format=0.5", "length=-0.1")
+    train, held_out = _problems(config, Given())
+    rewards = []
+    for environments in (train, held_out):
+        env = environments.of_size(1)
+        env.reset(options={"problem_id": 0})
+        rewards.append(float(env.step(["\\boxed{2}" + " " * 491])[1][0]))
+    assert rewards == pytest.approx([1 + 0.5 - 0.1 * 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("reward", "text"),
+    [
+        ("fromat", "Did you mean 'format'"),
+        ("format=high", "expected a number as the weight, got 'high'"),
+        ("format=nan", "must be finite"),
+        ("no_such_module:f", "cannot be found"),
+        ("math:pi", "is no function"),
+    ],
+)
+def test_a_reward_that_is_none(data, reward, text):
+    with pytest.raises(ConfigError, match=f"--reward: .*{text}"):
+        _problems(parse(["--data", data, "--reward", reward]), Given())
+
+
+def test_an_evaluation_has_settings_of_its_own(data):
+    config = parse(["--eval.temperature", "0.5", "--eval.max-response-length", "16"])
+    assert (config.eval.temperature, config.eval.max_response_length) == (0.5, 16)
+    environments = Environments("llmrl/Data-v0", {"source": data})
+    policy = Policy.from_pretrained("llmrl/nano")
+    short = evaluate(policy, environments, 2, samples=2, sampling=SamplingOptions(max_new_tokens=3))
+    assert {record["tokens"] for record in short.records} == {3}
+    cold = evaluate(policy, environments, 2, samples=4, sampling=SamplingOptions(temperature=1e-3, max_new_tokens=8))
+    said = {(record["problem_id"], record["response"]) for record in cold.records}
+    assert len(said) == 2  # as good as greedy
