@@ -1,4 +1,7 @@
-"""Does every algorithm learn?  The default run of each, several seeds, before and after.
+"""What a user gets: the default run of each shipped algorithm, several seeds, before and after.
+
+This is a table of products and compares no objectives: recipes bring their own refills and penalties, and all of them
+end at the same ceiling.  ``llmrl study`` compares objectives.
 
     python benchmarks/before_after.py --output runs/before_after --jobs 1
 
@@ -34,7 +37,7 @@ ALGORITHMS = ("espo", "erc", "gspo", "gppo", "dapo", "grpo", "ppo")
 
 @dataclass
 class Options:
-    """Run every algorithm with several seeds and compare before with after."""
+    """Run the default run of every algorithm with several seeds; before and after, side by side."""
 
     output: Path = Path("runs/before_after")
     """Where the runs go."""
@@ -88,7 +91,7 @@ def run(options: Options, algorithm: str, seed: int) -> dict[str, Any]:
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """Markdown: one row per algorithm, the mean over seeds and each seed's gain."""
+    """Markdown: one row per product, the mean over seeds and each seed's gain."""
     lines = [
         "| algorithm | greedy before | greedy after | gain, points | each seed | avg@4 before | avg@4 after "
         "| length | minutes |",
