@@ -15,16 +15,23 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Algorithm": "llmrl.algorithms",
+    "Callback": "llmrl.training.session",
     "FreeText": "llmrl.envs.text",
     "Policy": "llmrl.policies.policy",
     "PolicyLoss": "llmrl.losses",
+    "PolicyOptions": "llmrl.policies",
     "Problem": "llmrl.envs.problems",
     "TextEnv": "llmrl.envs.text",
     "TextVectorEnv": "llmrl.envs.vector",
+    "Trainer": "llmrl.training.trainer",
+    "UserError": "llmrl.errors",
     "ValueLoss": "llmrl.losses",
     "Verdict": "llmrl.verifiers.verdict",
+    "algorithm": "llmrl.algorithms",
+    "evaluate": "llmrl.api",
     "find_algorithm": "llmrl.algorithms",
     "register_algorithm": "llmrl.algorithms",
+    "train": "llmrl.api",
     "verifier": "llmrl.verifiers",
 }
 

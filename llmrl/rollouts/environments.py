@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -36,7 +38,7 @@ class Environments:
         if self._lent is None or self._lent.num_envs != rows:
             if len(self._envs) < rows:
                 begin = len(self._envs)
-                for number, env in enumerate(TextVectorEnv.make(self.env_id, rows - begin, **self.options).envs, begin):
+                for number, env in enumerate(self._made(rows - begin), begin):
                     # Those that heed the seed of reset are seeded there.
                     env.unwrapped.np_random = np.random.default_rng([self.seed, number])
                     self._envs.append(env)
@@ -44,6 +46,9 @@ class Environments:
             self._lent.tolerant = True  # one environment that raises must not cost the others their work
         self._lent.time_limit = self.time_limit
         return self._lent
+
+    def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
+        return TextVectorEnv.make(self.env_id, count, **self.options).envs
 
     def num_problems(self) -> int | None:
         """How many problems there are; None where they never end."""
@@ -65,6 +70,22 @@ class Environments:
         for env in self._envs:
             env.close()
         self._envs, self._lent = [], None
+
+
+class CopiedEnvironments(Environments):
+    """Environments that are copies of one that exists already.
+
+    Args:
+        env: a text environment; it is copied with :func:`copy.deepcopy` and not used itself.
+        seed: of the generators of environments that ignore the seed of ``reset``.
+    """
+
+    def __init__(self, env: gymnasium.Env[str, str], seed: int = 0) -> None:
+        super().__init__(str(env.spec.id if env.spec is not None else type(env.unwrapped).__name__), {}, seed)
+        self._env = env
+
+    def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
+        return [copy.deepcopy(self._env) for _ in range(count)]
 
 
 def _plain(value: Any) -> Any:

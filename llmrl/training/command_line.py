@@ -8,11 +8,13 @@ environment are the arguments of what its name stands for, so code outside the p
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import dataclasses
 import functools
 import importlib
 import inspect
+import io
 import sys
 import types
 import typing
@@ -278,8 +280,15 @@ def _paths(cls: type, prefix: str = "") -> set[str]:
     return paths
 
 
-def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> Config:
+def parse(
+    arguments: Sequence[str] | None = None, prog: str = "llmrl train", settings: Mapping[str, Any] | None = None
+) -> Config:
     """Resolve a command line into a :class:`Config`.
+
+    Args:
+        arguments: of the command line; None: those of this process.
+        prog: what the help calls the program.
+        settings: nested, in place of a file that ``--config`` names; see :func:`from_settings`.
 
     >>> config = parse(["--algo", "grpo", "--train.steps", "3"])
     >>> config.algo.name, config.train.steps, config.origins["train.steps"]
@@ -294,7 +303,8 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
     for flag in ("--algo", "--env", "--policy", "--config"):
         first.add_argument(flag)
     named, _ = first.parse_known_args(arguments)
-    file_tree = {} if named.config is None else _flatten(read_tree(Path(named.config)))
+    source = "Python" if settings is not None else named.config
+    file_tree = _flatten(settings or ({} if named.config is None else read_tree(Path(named.config))))
     policy = named.policy or file_tree.get("policy.path") or PolicyConfig.path
     algo_name = named.algo or file_tree.get("algo.name") or "espo"
     env_id = named.env or file_tree.get("env.id") or DEFAULT_ENV
@@ -311,9 +321,9 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
     if (suggested := _suggested(local_folder(policy), policy, env_id)) is not None:
         # What another algorithm or environment would take does not apply.
         layers.append((suggested[0], {k: v for k, v in suggested[1].items() if k in known}))
-    if named.config is not None:
-        _refuse_unknown(named.config, file_tree, known)
-        layers.append((named.config, file_tree))
+    if source is not None:
+        _refuse_unknown(source, file_tree, known)
+        layers.append((source, file_tree))
 
     # Values of files become typed as those of a command line do: one reading of every value, and one message.
     every = [a for _, flat in layers for a in _as_arguments(flat)]
@@ -332,6 +342,27 @@ def parse(arguments: Sequence[str] | None = None, prog: str = "llmrl train") -> 
     config = Config(**values, origins=origins)
     check(config)
     return config
+
+
+def from_settings(settings: Mapping[str, Any]) -> Config:
+    """Resolve settings given in Python, as :func:`parse` resolves a command line.
+
+    Args:
+        settings: nested, such as ``{"algo": {"name": "grpo"}, "train": {"steps": 3}}``.
+
+    Raises:
+        ConfigError: an option is unknown, or a value is not of its type.
+
+    >>> from_settings({"algo": {"name": "grpo"}, "train": {"steps": 3}}).train.steps
+    3
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            return parse([], settings=settings)
+    except SystemExit as error:
+        text = " ".join(said.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─"), " ")).split())
+        raise ConfigError(text) from error
 
 
 def _used(settings: Any, spoken: Sequence[str]) -> str:

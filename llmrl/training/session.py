@@ -64,6 +64,7 @@ def train(
     display: Display | None = None,
     given: Given | None = None,
     callbacks: Sequence[Callback] = (),
+    signals: bool = True,
 ) -> Outcome | None:
     """Do what the settings say.
 
@@ -72,6 +73,7 @@ def train(
         display: where progress is shown; by default on the terminal.
         given: parts that exist already, in place of those that the settings name.
         callbacks: are told of every step and evaluation.
+        signals: have signals stop the run in order; False: leave their handlers as they are.
 
     Returns:
         What the run left; None after a dry run.
@@ -115,7 +117,8 @@ def train(
         trackers = Trackers(Run(where, trainer.counters.step, config), display.note)
         stack.callback(trackers.close)
         stop = Stop()
-        stack.enter_context(stop.watched(display.note))
+        if signals:
+            stack.enter_context(stop.watched(display.note))
         session = _Session(trainer, held_out, where, metrics, trackers, display, callbacks, stop)
         before = session.evaluate("before", reuse=True)
         if state is not None:

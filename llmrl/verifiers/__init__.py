@@ -26,8 +26,11 @@ VERIFIERS.add("math_verify", MathVerify)
 
 @functools.cache
 def _made(kind: type[Verifier]) -> Verifier:
-    """The one verifier of a registered class."""
-    return kind()
+    """The one verifier of a registered class; a worker of its own starts at once, because a cold one takes seconds."""
+    made = kind()
+    if isinstance(made, MathVerifier):
+        made.pool.start()
+    return made
 
 
 def verifier(name: str) -> Verifier:

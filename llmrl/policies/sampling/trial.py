@@ -145,7 +145,7 @@ def sampled_gap(sampler: Sampler, longest: int) -> float:
             ids = torch.tensor(context + sample.tokens, device=model.device)
             want = dense(model, ids, len(context), 1.0)
             gap = (torch.tensor(sample.log_probs, device=want.device) - want).abs().max()
-            worst = max(worst, float(gap.nan_to_num(torch.inf)))
+            worst = max(worst, float(gap.detach().nan_to_num(torch.inf)))
     return worst
 
 

@@ -144,7 +144,7 @@ def _boxed(text: str, found: list[tuple[int, int, int]]) -> list[Found]:
     if not found or phrases.EMPTY.fullmatch(text, found[-1][1], found[-1][2]):
         return []
     before, after = text[max(0, found[-1][0] - 200) : found[-1][0]], text[found[-1][2] + 1 :][:20_000]
-    if (announced := _last(phrases.CORRECTS, after)) is not None:
+    if (announced := _last(phrases.CORRECTS, after) or _last(phrases.OTHERWISE, after)) is not None:
         return _readings(after[phrases.LEAD.match(after, announced.end()).end() :][:2_000], "answer is")  # type: ignore[union-attr]
     if phrases.DENIES.search(before) or phrases.TAKES_BACK.match(after) or phrases.RETRACTS.search(after):
         return []
@@ -190,7 +190,7 @@ def _announced(text: str) -> list[Found]:
 
 def _taken_back(tail: str, found: list[Found]) -> bool:
     """Whether the text behind an announced answer denies it: "Answer: 6 is wrong.", "The answer is 6? No."."""
-    if phrases.RETRACTS.search(tail) or phrases.UNSURE.match(tail):
+    if phrases.RETRACTS.search(tail) or phrases.OTHERWISE.search(tail) or phrases.UNSURE.match(tail):
         return True
     return any(phrases.TAKES_BACK.match(tail, len(reading.text)) for reading in found if tail.startswith(reading.text))
 

@@ -83,3 +83,7 @@ def grade_response(response: str, gold: str) -> tuple[str, str | None]:
         return "no_answer", None
     right = verify(parsed_gold, parsed, timeout_seconds=None)
     return "correct" if right else "wrong", str(parsed[-1])
+
+
+# The first comparisons load grammars and tables, which on a busy machine takes longer than an answer may.
+equivalent("e", r"\sum_{k=0}^{\infty} \frac{1}{k!}")

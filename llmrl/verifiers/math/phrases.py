@@ -46,7 +46,7 @@ DENIES = re.compile(
 TAKES_BACK = re.compile(
     rf"[\s$*.,;:)\]\\]*(?:\?\s*(?:no|not)\b|(?:(?:which|that|this|it)\s+)?"
     rf"(?:(?:is|was|are|would\s+be|must\s+be|may\s+be|seems|looks)\s+(?:(?:also|clearly|obviously|actually|probably)\s+)?"
-    rf"(?:{WRONG}|(?:not|n['’]t)(?:\s+(?:the|my|a|an)\s+(?:\w+\s+)?(?:answers?|solutions?|value|result)\b|\s+(?:possible|it|so)\b"
+    rf"(?:{WRONG}|too\s+(?:small|large|big|low|high|few|many|much)\b|(?:not|n['’]t)(?:\s+(?:the|my|a|an)\s+(?:\w+\s+)?(?:answers?|solutions?|value|result)\b|\s+(?:possible|it|so)\b"
     r"|\s*[.,;!]|\s*$))|(?:isn|wasn)['’]t\s+(?:the\s+)?(?:\w+\s+)?(?:answer|right|correct)|(?:cannot|can['’]t)\s+be\b|fails\b))",
     re.IGNORECASE,
 )
@@ -55,6 +55,7 @@ RETRACTS = re.compile(
     rf"\b(?:(?:that|this|it|answer|result|above|i)(?:\s+(?:is|was|am|were|must\s+be|seems)|['’](?:s|m))\s+"
     rf"(?:(?:also|clearly|actually|completely|probably|all)\s+)?{MISTAKEN}\b"
     r"|(?:this|that|it|the\s+above)(?:\s+is|['’]s)\s+not\s+the\s+(?:\w+\s+)?(?:answer|solution|value|result)\b"
+    r"|\b(?:that|this|the|my)\s+(?:guess|attempt|value|choice|answer)\s+(?:fails|failed|does\s+not\s+work|doesn['’]t\s+work)"
     r"|(?:made|is|was|contains|be)\s+(?:a|an|some)\s+(?:\w+\s+)?(?:mistake|error|slip)"
     r"|(?:scratch|ignore|disregard|forget)\s+(?:that\b(?!\s+\w)|this\b|the\s+(?:above|previous|last|box))|i\s+(?:take\s+(?:that|it)\s+back|misread|miscalculated)"
     r"|(?:wait|oops|hmm|no|sorry)\W{1,4}(?:\w+\W+){0,4}?(?:wrong|incorrect|mistake|error|not\s+right))",
@@ -69,14 +70,23 @@ CORRECTS = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """An answer that is announced after a box, and counts instead."""
+OTHERWISE = re.compile(
+    r"\b(?:no|wait|edit|oops|sorry|kidding|rather|actually|hmm|hold\s+on)\b[\s,:.!-]{1,4}(?:[a-z]+[\s,:]{1,3}){0,3}?"
+    r"(?:it|the\s+(?:\w+\s+)?answer|answer)(?:['’]s|\s+(?:is|should\s+be|must\s+be|equals))\s+(?:actually\s+|really\s+)?"
+    r"(?=[-+$\d]|\\[(\[]|\(?[A-J]\)?(?:[\s.]|$))",
+    re.IGNORECASE,
+)
+"""Second thoughts that give another answer: "No wait, it's 5."."""
 GIVES_UP = re.compile(
     r"\b(?:(?:can(?:not|['’]t)|unable\s+to|not\s+able\s+to|could(?:\s+not|n['’]t)|impossible\s+to|do\s+not|don['’]t)\s+"
     r"(?:\w+\s+)?(?:solve|answer|know|find|determine|continue|finish|understand|complete)|give\s+up|no\s+idea|unsolvable"
-    r"|too\s+(?:hard|difficult)|out\s+of\s+time|hard\s+to\s+say|not\s+sure|unsure)\b",
+    r"|too\s+(?:hard|difficult)|out\s+of\s+time|hard\s+to\s+say"
+    r"|(?:did\s+not|didn['’]t|not)\s+finish(?:ed)?|is\s+(?:just\s+|only\s+)?a\s+guess|answer\s+is\s+(?:unknown|unclear|undetermined)"
+    r"|not\s+sure|unsure)\b",
     re.IGNORECASE,
 )
 CHOSEN = re.compile(
-    r"(?:\b(?:option|choice|pick|choose|select)\b|故选|应选|所以选|因此选|选项|选择|选)[\s:：]{0,3}(?:\\text(?:bf|rm)?\s?\{|\*\*|[$(（\\]){0,4}"
+    r"(?:\b(?:option|choice|pick|choose|select)\b|故选|应选|所以选|因此选|选项是?|选择|选)[\s:：]{0,3}(?:\\text(?:bf|rm)?\s?\{|\*\*|[$(（\\]){0,4}"
     r"([A-J])(?![A-Za-z\d])",
     re.IGNORECASE,
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engines import TOKEN, StandIn, response, running
+from engine_stand_in import TOKEN, StandIn, response, running
 from tiny import tiny_folder, tiny_model, tiny_policy
 from transformers import AutoModelForCausalLM
 

@@ -17,7 +17,7 @@ import time
 import httpx2
 import pytest
 import torch
-from engines import TOKEN, StandIn, running
+from engine_stand_in import TOKEN, StandIn, running
 from malformed import broken_json, nonsense, places, with_value
 from safetensors.torch import save
 

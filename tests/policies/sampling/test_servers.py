@@ -13,7 +13,7 @@ import time
 
 import pytest
 import torch
-from engines import TOKEN, StandIn, running
+from engine_stand_in import TOKEN, StandIn, running
 from malformed import broken_json, nonsense, places, with_value
 from tiny import tiny_model, tiny_policy
 

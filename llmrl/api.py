@@ -1,0 +1,193 @@
+"""Python's equal of the command line: :func:`train` and :func:`evaluate`, with names or with objects.
+
+Nothing here ends the interpreter, changes ``sys.path`` or the handlers of signals. What a user can mend is an
+exception of :class:`llmrl.errors.UserError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass, make_dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+from llmrl.algorithms import Algorithm
+from llmrl.errors import ConfigError
+from llmrl.evaluation.outcomes import Evaluation
+from llmrl.evaluation.running import evaluate as run_evaluation
+from llmrl.policies.policy import Policy
+from llmrl.rollouts.environments import CopiedEnvironments, Environments
+from llmrl.terminal import Terminal
+from llmrl.training.build import Given, held_out_environments
+from llmrl.training.command_line import from_settings
+from llmrl.training.config import SECTIONS
+from llmrl.training.display import Display
+from llmrl.training.session import Callback, Outcome
+from llmrl.training.session import train as run_session
+
+
+def train(
+    policy: str | Path | Policy = "llmrl/nano",
+    env: Any = "llmrl/MATH-v0",
+    algo: str | Algorithm = "espo",
+    *,
+    reward: Any = None,
+    eval_env: Any = None,
+    output: str | Path | None = None,
+    resume: str | Path | None = None,
+    force: bool = False,
+    seed: int = 0,
+    threads: int | None = None,
+    quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
+    algo_options: Mapping[str, Any] | None = None,
+    env_options: Mapping[str, Any] | None = None,
+    policy_options: Mapping[str, Any] | None = None,
+    **sections: Any,
+) -> Outcome:
+    """Train a policy against a verifier; what ``llmrl train`` does.
+
+    Args:
+        policy: a folder, an id of the hub, ``"llmrl/nano"``, or a :class:`~llmrl.policies.Policy`.
+        env: an environment's id, an environment, or data: a ``datasets.Dataset`` or a list of dicts with problems
+            and answers.
+        algo: an algorithm's name, or an :class:`~llmrl.algorithms.Algorithm`.
+        reward: a verifier for data: its name, or a function ``(responses, answers) -> verdicts``.
+        eval_env: an environment or data to evaluate on; by default the test problems of ``env``.
+        output: folder of the run; by default ``runs/ALGORITHM-SEED``.
+        resume: ``"auto"``, or a run or checkpoint to go on from.
+        force: see ``llmrl train --help``.
+        seed: of the problems, the sampling and the order of mini-batches.
+        threads: CPU threads of torch.
+        quiet: print nothing.
+        callbacks: are told of every step and evaluation.
+        algo_options: arguments of the algorithm that ``algo`` names.
+        env_options: arguments of the environment that ``env`` names.
+        policy_options: options of the section ``policy``, such as ``{"max_response_length": 64}``.
+        sections: ``train=``, ``eval=``, ``checkpoint=``, ``log=``, ``curriculum=``, ``filter=``: dicts, or the option
+            dataclasses of :mod:`llmrl.training.config`.
+
+    Returns:
+        The folder, the policy, the metrics of each step, and the evaluations before and after.
+
+    Raises:
+        ConfigError: something that was given cannot be used; nothing has been written.
+        TrainingError: training broke off; the last checkpoint is intact.
+
+    >>> import tempfile
+    >>> run = train(algo="grpo", train={"steps": 1, "prompts_per_step": 1}, eval={"problems": 0},
+    ...             output=tempfile.mkdtemp(), quiet=True)
+    >>> len(run.metrics)
+    1
+    """
+    wrong = [name for name in sections if name not in SECTIONS or name == "policy"]
+    if wrong:
+        known = ", ".join(name for name in SECTIONS if name != "policy")
+        raise ConfigError(f"train() has no argument {wrong[0]!r}. Sections are {known}.")
+    settings: dict[str, Any] = {name: _plain(value, name) for name, value in sections.items()}
+    settings |= {"seed": seed, "force": force}
+    for name, value in (("output", output), ("resume", resume), ("threads", threads)):
+        if value is not None:
+            settings[name] = str(value) if isinstance(value, Path) else value
+    settings["policy"] = dict(policy_options or {})
+    if isinstance(policy, Policy):
+        if resume is not None:
+            raise ConfigError(
+                "resume takes the weights of a checkpoint: give policy as a folder or a name, not a Policy."
+            )
+    else:
+        settings["policy"]["path"] = str(policy)
+    if not isinstance(algo, Algorithm):
+        settings["algo"] = {"name": algo, **(algo_options or {})}
+    elif algo_options:
+        raise ConfigError("algo_options are for an algorithm that is named; an Algorithm has its own.")
+    environments = _environments(env, env_options, reward, seed)
+    if environments is None:
+        settings["env"] = {"id": env, **(env_options or {})}
+    held_out = None if eval_env is None else _environments(eval_env, None, reward, seed)
+    if isinstance(eval_env, str):
+        settings.setdefault("eval", {})["env"] = eval_env
+    config = from_settings(settings)
+    # What was given as an object stands in the record by its name.
+    if environments is not None:
+        config.env = make_dataclass("Given", [("id", str)])(environments.env_id)
+    if isinstance(algo, Algorithm):
+        config.algo = make_dataclass("Given", [("name", str)])(algo.name)
+    if isinstance(policy, Policy):
+        config.policy.path = policy.model.config.name_or_path or type(policy.model).__name__
+    given = Given(
+        policy=policy if isinstance(policy, Policy) else None,
+        algorithm=algo if isinstance(algo, Algorithm) else None,
+        environments=environments,
+        held_out=held_out,
+    )
+    outcome = run_session(config, _display(quiet), given, callbacks, signals=False)
+    assert outcome is not None  # dry_run is not among the arguments
+    return outcome
+
+
+def evaluate(
+    policy: str | Path | Policy = "llmrl/nano",
+    env: Any = "llmrl/MATH-v0",
+    *,
+    problems: int | None = 256,
+    samples: int = 4,
+    batch: int = 512,
+    seed: int = 0,
+    reward: Any = None,
+    env_options: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """The accuracy of a policy on fixed problems: greedy, avg@k, pass@k, maj@k, with intervals.
+
+    Args:
+        policy: a folder, an id of the hub, ``"llmrl/nano"``, or a :class:`~llmrl.policies.Policy`.
+        env: an environment's id, whose test problems are asked; an environment; or data.
+        problems: how many; None: all.
+        samples: sampled responses per problem, beside the greedy one.
+        batch: responses generated at once.
+        seed: of the sampling.
+        reward: a verifier for data.
+        env_options: arguments of the environment that ``env`` names.
+
+    Raises:
+        ConfigError: something that was given cannot be used.
+    """
+    if not isinstance(policy, Policy):
+        policy = Policy.from_pretrained(str(policy))
+    environments = _environments(env, env_options, reward, seed) or held_out_environments(env, dict(env_options or {}))
+    try:
+        return run_evaluation(policy, environments, problems, samples=samples, batch=batch, seed=seed)
+    finally:
+        environments.close()
+
+
+def _plain(section: Any, name: str) -> dict[str, Any]:
+    if is_dataclass(section) and not isinstance(section, type):
+        return asdict(section)
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{name} must be a dict or a {SECTIONS[name].__name__}, got {type(section).__name__}.")
+    return dict(section)
+
+
+def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any, seed: int) -> Environments | None:
+    """Environments of an object; None where ``env`` is a name that the settings can hold."""
+    if isinstance(env, str):
+        if reward is not None:
+            raise ConfigError("reward is for data; an environment that is named takes env_options={'verifier': ...}.")
+        return None
+    if isinstance(env, Environments):
+        return env
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        raise ConfigError(
+            "env is a vector environment of a fixed size. Give one of its environments, which is copied as often as "
+            "rows are needed."
+        )
+    if isinstance(env, gymnasium.Env):
+        return CopiedEnvironments(env, seed)
+    raise ConfigError(f"env must be an id such as 'llmrl/MATH-v0', a gymnasium.Env, or data, got {type(env).__name__}.")
+
+
+def _display(quiet: bool) -> Display:
+    return Display(Terminal(quiet=True)) if quiet else Display()

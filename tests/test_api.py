@@ -1,0 +1,116 @@
+"""Python equals the command line: names or objects in, results out, and nothing else touched."""
+
+import signal
+import sys
+
+import pytest
+import trivial
+from command import trained
+from safetensors.torch import load_file
+from tiny import tiny_folder
+
+import llmrl
+from llmrl.algorithms import algorithm
+from llmrl.errors import ConfigError, UserError
+from llmrl.policies import Policy
+from llmrl.training.command_line import parse
+
+SMALL = {"group_size": 2, "prompts_per_step": 2, "updates_per_step": 1}
+SHORT = {"policy_options": {"max_response_length": 3}, "eval": {"problems": 3, "samples": 1}, "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return str(tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0))
+
+
+def test_names_give_the_run_that_the_command_line_gives(tiny, tmp_path):
+    run = llmrl.train(tiny, "tests/SayA-v0", "grpo", train={"steps": 2, **SMALL}, output=tmp_path / "python", **SHORT)
+    assert run.finished
+    assert len(run.metrics) == 2
+    assert run.before.greedy.mean <= 1
+    assert run.after.greedy.mean <= 1
+    command = ["--policy", tiny, *trivial.SAY_A, *trivial.SMALL, "--train.steps", "2", "--eval.problems", "3"]
+    other = trained(parse([*command, "--eval.samples", "1", "--output", str(tmp_path / "command")]))
+    ours, theirs = (load_file(folder / "latest" / "model.safetensors") for folder in (run.folder, other))
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
+
+
+def test_objects_are_taken_as_they_are(tiny, tmp_path):
+    policy = Policy.from_pretrained(tiny, max_response_length=3)
+    first = policy.model.get_input_embeddings().weight.clone()
+    seen = []
+
+    class Watch(llmrl.Callback):
+        def on_step(self, trainer, metrics, rollouts):
+            seen.append((trainer.counters.step, len(rollouts)))
+
+        def on_evaluation(self, name, evaluation):
+            seen.append(name)
+
+    run = llmrl.train(
+        policy,
+        trivial.SayA(goal="".join(map(chr, range(ord("0"), ord("z"))))),
+        algorithm("dr_grpo"),
+        train={"steps": 1, "learning_rate": 1e-2, **SMALL, "group_size": 8},
+        output=tmp_path / "run",
+        callbacks=[Watch()],
+        **SHORT,
+    )
+    assert run.policy is policy
+    assert not (policy.model.get_input_embeddings().weight == first).all()
+    assert seen == ["before", (1, 16), "after"]
+    assert "dr_grpo" in (run.folder / "config.yaml").read_text()
+
+
+def test_nothing_of_the_interpreter_is_changed(tiny, tmp_path, capsys):
+    path, handlers = list(sys.path), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    llmrl.train(tiny, "tests/SayA-v0", "grpo", train={"steps": 1, **SMALL}, output=tmp_path / "run", **SHORT)
+    assert sys.path == path
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    shown = capsys.readouterr()
+    assert shown.out == ""
+
+
+def test_evaluate_takes_names_and_objects(tiny):
+    policy = Policy.from_pretrained(tiny, max_response_length=3)
+    by_name = llmrl.evaluate(policy, "tests/SayA-v0", problems=4, samples=2)
+    by_object = llmrl.evaluate(policy, trivial.SayA(), problems=4, samples=2)
+    assert by_name.summary() == by_object.summary()
+
+
+MISTAKES = {
+    "algorithm": ({"algo": "dapoo"}, "Did you mean 'dapo'"),
+    "environment": ({"env": "llmrl/Math-v0"}, "Did you mean"),
+    "policy": ({"policy": "./nowhere"}, "nowhere"),
+    "section": ({"training": {"steps": 1}}, "no argument 'training'"),
+    "option": ({"train": {"stepz": 1}}, "no option 'train.stepz'. Did you mean 'train.steps'"),
+    "type": ({"train": {"steps": "many"}}, "many"),
+    "value": ({"train": {"steps": -1}}, "must be greater than 0"),
+    "no dict": ({"train": 3}, "train must be a dict or a TrainConfig, got int"),
+    "kind of env": ({"env": 3}, "env must be an id"),
+    "algo_options": ({"algo_options": {"clip_hihg": 0.3}, "algo": "dapo"}, "clip_high"),
+    "env_options": ({"env_options": {"level": 3}}, "levels"),
+    "options of an object": ({"algo": algorithm("grpo"), "algo_options": {"clip_low": 0.1}}, "has its own"),
+    "temperature": ({"policy_options": {"temperature": 0.0}}, "temperature"),
+    "group of one": ({"train": {"group_size": 1}, "algo": "grpo"}, "at least 2"),
+    "resume": ({"resume": "nowhere"}, "not a checkpoint"),
+    "reward": ({"reward": "math"}, "reward is for data"),
+    "engine": ({"policy_options": {"engine": "vlm"}}, "Did you mean 'vllm'"),
+    "tracker": ({"log": {"to": ["wandbb"]}}, "wandbb"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_an_exception_of_one_type_with_one_sentence(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given, said = MISTAKES[name]
+    with pytest.raises(UserError, match="(?s)" + said) as error:
+        llmrl.train(**{"quiet": True, **given})
+    assert "\n" not in str(error.value).strip()
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def test_an_unknown_option_of_a_section_is_refused():
+    with pytest.raises(ConfigError, match=r"no option 'train\.lr'"):
+        llmrl.train(train={"lr": 3}, quiet=True)
