@@ -3,14 +3,12 @@
     python benchmarks/loss_parity.py [FOLDER]
 
 FOLDER holds loss_parity_peers.json and loss_vectors.json: inputs, and the values and gradients that
-the libraries' own code gave in float64 (default: LLMRL_TEST_DATA, or ../shared/data beside the
-repository).  The tests assert what is printed here.
+the libraries' own code gave in float64 (default: tests/losses/published). The tests assert what is printed here.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -168,8 +166,7 @@ def comparisons(folder: Path) -> list[Comparison]:
 
 def data_folder(arguments: list[str]) -> Path:
     """Where the published results are."""
-    beside = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-    folder = Path(arguments[0] if arguments else os.environ.get("LLMRL_TEST_DATA", beside))
+    folder = Path(arguments[0]) if arguments else Path(__file__).resolve().parents[1] / "tests" / "losses" / "published"
     if not (folder / "loss_parity_peers.json").is_file():
         raise SystemExit(f"{folder} has no loss_parity_peers.json. Give the folder that has it.")
     return folder

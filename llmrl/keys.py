@@ -75,7 +75,7 @@ REWARD = entry(
     "[N, 1]",
     "float32",
     writer="rollouts",
-    reader="PositiveNLL, PastRewards, replay and files; credit where nothing was shaped",
+    reader="PositiveNLL.prepare, PastRewards, replay and files; credit where nothing was shaped",
     meaning="sum of the episode's rewards",
 )
 SHAPED_REWARD = entry(
@@ -191,8 +191,24 @@ WEIGHT = entry(
     "[N, T]",
     "float32",
     writer="Algorithm.weigh",
-    reader="every loss",
+    reader="every loss but PositiveNLL",
     meaning="how much each token counts; sums to 1 over an optimiser batch",
+)
+POLICY_WEIGHT = entry(
+    "policy_weight",
+    "[N, T]",
+    "float32",
+    writer="Algorithm.weigh",
+    reader="PolicyLoss of a recipe with corrections",
+    meaning="the weight times the factors against the gap between sampler and trainer",
+)
+POSITIVE_WEIGHT = entry(
+    "positive_weight",
+    "[N, T]",
+    "float32",
+    writer="Algorithm.weigh",
+    reader="PositiveNLL",
+    meaning="1 / sampled tokens of the correct responses of the optimiser batch; 0 in other responses",
 )
 
 

@@ -43,6 +43,7 @@ MODULE = ("tests/losses/test_torchrl.py",)
 CREDIT = ("tests/credit/test_credit.py",)
 SHAPED = ("tests/credit/test_shaped_reward.py",)
 HISTORY = ("tests/credit/test_history.py",)
+LEARNER = ("tests/training/test_learner.py",)
 
 
 class Mutant(NamedTuple):
@@ -287,7 +288,9 @@ MUTANTS = [
         "loss = (self.coefficient * weight * error).sum()",
         TERMS,
     ),
-    Mutant(TERM, "reward.detach() >= self.min_reward", "reward.detach() > self.min_reward", TERMS),
+    Mutant(TERM, "(reward.detach() >= self.min_reward", "(reward.detach() > self.min_reward", TERMS),
+    Mutant(TERM, "TokenMean()(positive)", "TokenMean()(mask) * positive", TERMS),
+    Mutant(TERM, "tensordict, keys.POSITIVE_WEIGHT)\n", "tensordict, keys.WEIGHT)\n", TERMS),
     # corrections
     Mutant(
         GAP,
@@ -303,12 +306,21 @@ MUTANTS = [
         "return gap.mean(1, keepdim=True).expand_as(gap)",
         RELATIVES,
     ),
+    Mutant(GAP, "rho if self.weigh else torch.ones_like(rho)", "rho", RELATIVES),
+    Mutant(POLICY, "keys.POLICY_WEIGHT if self.components.corrections else keys.WEIGHT", "keys.WEIGHT", RELATIVES),
+    Mutant(
+        "algorithms/algorithm.py",
+        "out[keys.POLICY_WEIGHT] = weight",
+        "out[keys.POLICY_WEIGHT] = out[keys.WEIGHT] = weight",
+        RELATIVES,
+    ),
+    Mutant("algorithms/mismatch.py", "correction = replace(correction, weigh=False)", "pass", RELATIVES),
     # recipes
     Mutant("algorithms/algorithm.py", "trained = mask & (segment >= 0)", "trained = mask", RECIPES),
     Mutant(
         "algorithms/algorithm.py",
-        "weight = weight * self.correction(",
-        "weight = weight + 0 * self.correction(",
+        "weight = weight * correction(",
+        "weight = weight + 0 * correction(",
         RECIPES,
     ),
     Mutant(
@@ -368,10 +380,18 @@ MUTANTS = [
     Mutant("algorithms/dapo.py", "overlong_penalty: float = 0.5", "overlong_penalty: float = 1.0", SHAPED),
     Mutant(GROUPS, "groups = Groups(td, raw=True)", "groups = Groups(td)", SHAPED),
     Mutant(GROUPS, "td.get(keys.SHAPED_REWARD, td[keys.REWARD])", "td[keys.REWARD]", SHAPED),
-    Mutant(TERM, "reward = self.read(tensordict, keys.REWARD)", "reward = tensordict['shaped_reward']", SHAPED),
+    Mutant(
+        TERM,
+        "mask, reward = self.read_mask(tensordict), self.read(tensordict, keys.REWARD)",
+        "mask, reward = self.read_mask(tensordict), tensordict['shaped_reward']",
+        SHAPED,
+    ),
     Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
     Mutant(CLIP, "        _check_one_sign(batch)\n", "", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
+    # rows without a trained token
+    Mutant("training/learner.py", "if loss.requires_grad:", "if True:", LEARNER),
+    Mutant("training/trainer.py", 'set(keys.MASK, data[keys.MASK].to("cpu"))', "copy()", LEARNER),
     # earlier steps
     Mutant(
         PAST,

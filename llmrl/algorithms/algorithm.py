@@ -24,7 +24,7 @@ from llmrl.credit import Credit
 from llmrl.keys import Key, check_entry, check_mask, missing
 from llmrl.losses.aggregate import Aggregate, TokenMean
 from llmrl.losses.clip import Clip, PPOClip
-from llmrl.losses.correction import Correction
+from llmrl.losses.correction import Correction, weighs
 from llmrl.losses.gate import Gate
 from llmrl.losses.module import BatchLoss
 from llmrl.losses.partition import Partition
@@ -64,7 +64,7 @@ class Algorithm:
       gates       none
       aggregate   TokenMean()
       partition   none
-      correction  none
+      corrections none
       advantage   GroupAdvantage(divide_by_std=True, ddof=1, eps=1e-06)
       shape       none
       keep        KeepAll()
@@ -84,14 +84,22 @@ class Algorithm:
     """How tokens are averaged."""
     partition: Partition | None = None
     """Into which segments a response falls; None: none needed, or the batch brings them."""
-    correction: Correction | None = None
-    """Weights against the gap between sampler and trainer."""
+    corrections: tuple[Correction, ...] = ()
+    """Factors against the gap between sampler and trainer, multiplied; they weigh the policy loss alone."""
     credit: Credit = field(default_factory=Credit)
     """How rewards become advantages."""
     terms: tuple[Term, ...] = ()
     """Further losses, such as ``term(ValueLoss, clip=0.2)``."""
     paper: str = ""
     """Title and arXiv number."""
+
+    def __post_init__(self) -> None:
+        weighing = [correction for correction in self.corrections if weighs(correction)]
+        if len(weighing) > 1:
+            raise ValueError(
+                f"{self.name}: {_shown(tuple(weighing))} would weigh a token by the ratio of trainer and sampler "
+                "twice. Use one of them, and weigh=False for the others."
+            )
 
     @property
     def in_keys(self) -> tuple[Key, ...]:
@@ -106,13 +114,20 @@ class Algorithm:
         components = (self.aggregate, self.partition, self.credit.advantage)
         for component in components:
             wanted += getattr(component, "in_keys", ())
-        if self.correction is not None:
+        if self.corrections:
             wanted.append(keys.SAMPLER_LOG_PROB)
-        written = {keys.WEIGHT} | ({keys.SEGMENT} if self.partition is not None else set())
+        written: set[Key] = {keys.WEIGHT, keys.POLICY_WEIGHT}
+        if self.partition is not None:
+            written.add(keys.SEGMENT)
+        for loss in self._terms():
+            wanted += loss.prepared_from
+            written.update(loss.prepared)
         return tuple(key for key in dict.fromkeys(wanted) if key not in written)
 
     def weigh(self, td: TensorDictBase) -> TensorDictBase:
-        """Add ``"weight"`` to a whole optimiser batch, and ``"segment"`` if the recipe has one.
+        """Add ``"weight"`` to a whole optimiser batch, and ``"segment"`` and what terms prepare where there are such.
+
+        With corrections it adds ``"policy_weight"`` too.
 
         Micro-batches are cut afterwards; the weights then make their gradients add up exactly.
         """
@@ -129,18 +144,28 @@ class Algorithm:
         trained = mask
         if segment is not None and keys.SEGMENT in getattr(self.aggregate, "in_keys", ()):
             check_entry(segment, mask, keys.SEGMENT)
-            check_segment_ids(segment)
+            if self.partition is None:  # a GPU is waited for only where they were given
+                check_segment_ids(segment)
             trained = mask & (segment >= 0)
+        dtype = torch.float64 if old.dtype == torch.float64 else torch.float32
         weight = self.aggregate(trained, segment)
-        if self.correction is not None:
-            weight = weight * self.correction(old, _given(td, keys.SAMPLER_LOG_PROB), mask)
-        out[keys.WEIGHT] = weight.to(torch.float64 if old.dtype == torch.float64 else torch.float32)
+        out[keys.WEIGHT] = weight.to(dtype)
+        if self.corrections:
+            for correction in self.corrections:
+                weight = weight * correction(old, _given(td, keys.SAMPLER_LOG_PROB), mask)
+            out[keys.POLICY_WEIGHT] = weight.to(dtype)
+        for loss in self._terms():
+            for key, value in loss.prepare(out).items():
+                out[key] = value.to(dtype)
         return out
 
     def loss(self) -> BatchLoss:
         """A loss module with ``loss_objective`` and the entry of every term."""
         policy = PolicyLoss(self)
-        return JointLoss([policy, *(make() for make in self.terms)]) if self.terms else policy
+        return JointLoss([policy, *self._terms()]) if self.terms else policy
+
+    def _terms(self) -> list[BatchLoss]:
+        return [make() for make in self.terms]
 
     def __str__(self) -> str:
         rows = {
@@ -149,7 +174,7 @@ class Algorithm:
             "gates": self.gates,
             "aggregate": self.aggregate,
             "partition": self.partition,
-            "correction": self.correction,
+            "corrections": self.corrections,
             "advantage": self.credit.advantage,
             "shape": self.credit.shape,
             "keep": self.credit.keep,
@@ -158,7 +183,7 @@ class Algorithm:
         }
         shown = {n: "none" if component in (None, ()) else _shown(component) for n, component in rows.items()}
         head = f"{self.name}: {self.paper}" if self.paper else self.name
-        return "\n".join([head, *(f"  {name:<10}  {component}" for name, component in shown.items())])
+        return "\n".join([head, *(f"  {name:<11} {component}" for name, component in shown.items())])
 
 
 def _given(td: TensorDictBase, key: Key) -> Tensor:

@@ -1,10 +1,11 @@
-"""TIS and MIS, on any base: weights against the gap between sampler and trainer.
+"""TIS and MIS, on any base: factors against the gap between sampler and trainer.
 
     w_t <- w_t * f(rho_t),   rho_t = pi_old(trainer) / pi_old(sampler), a constant
 
 Where an inference engine samples and another library trains, the same weights give a token
 different probabilities.  Truncating (TIS) bounds the factor, masking (MIS) drops what is out of
-bounds.
+bounds.  They compose: ``tis+mis+grpo`` leaves out responses that are out of bounds, and weighs the
+tokens of the others by min(rho_t, cap).  The factors weigh the policy loss alone.
 """
 
 from __future__ import annotations
@@ -13,16 +14,25 @@ from dataclasses import replace
 
 from llmrl.algorithms.algorithm import Algorithm, Recipe, register_algorithm
 from llmrl.algorithms.dapo import dapo
-from llmrl.losses.correction import Correction, SequenceMIS, SequenceTIS, TokenMIS, TokenTIS
+from llmrl.losses.correction import (
+    Correction,
+    GeometricRejection,
+    SequenceMIS,
+    SequenceTIS,
+    TokenMIS,
+    TokenTIS,
+    weighs,
+)
 
 
-def _corrected(prefix: str, base: Recipe, correction: Correction) -> Algorithm:
-    made = base()
-    if made.correction is not None:
-        raise ValueError(
-            f"{made.name!r} already corrects the sampler's mismatch, by {made.correction}. Use one of tis and mis."
-        )
-    return replace(made, name=prefix if base is dapo else f"{prefix}+{made.name}", correction=correction)
+def _corrected(prefix: str, made: Algorithm, plain: bool, correction: Correction) -> Algorithm:
+    """``made`` with one more correction; a mask beside one that weighs by rho only leaves out."""
+    others = made.corrections
+    if isinstance(correction, TokenMIS) and any(map(weighs, others)):
+        correction = replace(correction, weigh=False)
+    elif weighs(correction):
+        others = tuple(replace(other, weigh=False) if isinstance(other, TokenMIS) else other for other in others)
+    return replace(made, name=prefix if plain else f"{prefix}+{made.name}", corrections=(correction, *others))
 
 
 @register_algorithm("tis")
@@ -34,24 +44,33 @@ def tis(*, base: Recipe = dapo, cap: float = 2.0, sequence: bool = False) -> Alg
         cap: the largest factor.
         sequence: one factor per response, the product over its tokens.
     """
-    return _corrected("tis", base, SequenceTIS(cap=cap) if sequence else TokenTIS(cap=cap))
+    return _corrected("tis", base(), base is dapo, SequenceTIS(cap=cap) if sequence else TokenTIS(cap=cap))
 
 
 @register_algorithm("mis")
 def mis(
     *,
     base: Recipe = dapo,
-    correction_low: float = 0.0,
-    correction_high: float = 3.0,
+    correction_low: float | None = None,
+    correction_high: float | None = None,
     sequence: bool = True,
+    geometric: bool = False,
 ) -> Algorithm:
     """Masked importance sampling on DAPO, or by name on another: ``mis+gspo``.
 
     Args:
         base: the recipe that is changed.
-        correction_low: the smallest factor that counts; below it the weight is 0.
-        correction_high: the largest factor that counts; above it the weight is 0.
+        correction_low: the smallest factor that counts; below it the weight is 0. By default 0, and 0.99 where
+            geometric.
+        correction_high: the largest factor that counts; above it the weight is 0. By default 3, and 1.01 where
+            geometric.
         sequence: one factor per response, the product over its tokens.
+        geometric: leave out a response by the geometric mean of its factors, and weigh the others by 1.
     """
-    kind = SequenceMIS if sequence else TokenMIS
-    return _corrected("mis", base, kind(low=correction_low, high=correction_high))
+    low, high = (0.99, 1.01) if geometric else (0.0, 3.0)
+    kind = GeometricRejection if geometric else SequenceMIS if sequence else TokenMIS
+    correction = kind(
+        low=low if correction_low is None else correction_low,
+        high=high if correction_high is None else correction_high,
+    )
+    return _corrected("mis", base(), base is dapo, correction)

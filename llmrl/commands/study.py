@@ -53,7 +53,7 @@ class StudyOptions:
     executor: Literal["processes", "ray"] = "processes"
     """Where they run: here, or on a Ray cluster (pip install 'llmrl[ray]')."""
     rerun_shipped: bool = False
-    """Run what comes with llmrl too: its own algorithms on its own tasks, seeds 0 to 9."""
+    """Run again what comes with llmrl: some of its algorithms on its own tasks, the first seeds."""
     limit_hours: float = 1.0
     """A study that would take longer is not started without --yes."""
     yes: bool = False

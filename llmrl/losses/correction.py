@@ -1,4 +1,6 @@
-"""Weights against the gap between the sampler and the trainer, multiplied into ``weight``.
+"""Factors against the gap between the sampler and the trainer: ``policy_weight`` is ``weight`` times them.
+
+They weigh the policy loss alone; KL, value, entropy and imitation keep the plain ``weight``.
 
 The two may give the same weights and tokens different probabilities (other kernels, other
 precision).  A correction is called with (old_log_prob, sampler_log_prob, mask) and gives constant
@@ -18,6 +20,7 @@ from llmrl.losses.batch import bounded, compute_dtype, finite_log_prob, select
 from llmrl.losses.segments import sequence_mean
 
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(old_log_prob, sampler_log_prob, mask), all [N, T] -> factors [N, T]."""
 
 
 def _gap(old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) -> Tensor:
@@ -83,18 +86,20 @@ class TokenMIS:
     """The smallest rho that counts."""
     high: float = 2.0
     """The largest rho that counts."""
+    weigh: bool = True
+    """False: 1 in place of rho; for use with another correction that weighs by it."""
 
     def __post_init__(self) -> None:
         _check_band(self, self.low, self.high)
 
-    def _banded(self, log_rho: Tensor, factor: Tensor) -> Tensor:
+    def _banded(self, log_rho: Tensor) -> Tensor:
         rho = bounded(log_rho).exp()
+        factor = rho if self.weigh else torch.ones_like(rho)
         return torch.where((rho >= self.low) & (rho <= self.high), factor, 0)
 
     def __call__(self, old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) -> Tensor:
         """[N, T]."""
-        gap = _gap(old_log_prob, sampler_log_prob, mask)
-        return self._banded(gap, bounded(gap).exp())
+        return self._banded(_gap(old_log_prob, sampler_log_prob, mask))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +108,7 @@ class SequenceMIS(TokenMIS):
 
     def __call__(self, old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) -> Tensor:
         """[N, T]."""
-        gap = _sequence_gap(old_log_prob, sampler_log_prob, mask)
-        return self._banded(gap, bounded(gap).exp())
+        return self._banded(_sequence_gap(old_log_prob, sampler_log_prob, mask))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +122,15 @@ class GeometricRejection(TokenMIS):
     """The smallest mean that counts."""
     high: float = 1.01
     """The largest mean that counts."""
+    weigh: bool = False
+    """True: the mean in place of 1."""
 
     def __call__(self, old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) -> Tensor:
         """[N, T]."""
         gap = _gap(old_log_prob, sampler_log_prob, mask)
-        return self._banded(sequence_mean(gap, mask).expand_as(gap), torch.ones_like(gap))
+        return self._banded(sequence_mean(gap, mask).expand_as(gap))
+
+
+def weighs(correction: Correction) -> bool:
+    """Whether a correction multiplies by rho, rather than only leaving tokens out; False for one from outside."""
+    return isinstance(correction, TokenTIS) or (isinstance(correction, TokenMIS) and correction.weigh)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -41,8 +41,13 @@ class EntropyRatioGate:
     """The ratio must be below this; inf: no upper bound."""
     min_entropy: float = 0.0
     """Keep tokens whose entropies are both below this many nats: there the ratio is rounding."""
+    sides: Literal["both", "outward"] = "both"
+    """both: the paper's. outward: of the tokens outside the band, drop only those that their own update moves further
+    away, A log r > 0, as PPO's clip does; the others keep the gradient that pulls them back. Ours, in no paper."""
 
     def __post_init__(self) -> None:
+        if self.sides not in ("both", "outward"):
+            raise ValueError(f"EntropyRatioGate: sides must be 'both' or 'outward', got {self.sides!r}.")
         if not 0 <= self.low < self.high:
             raise ValueError(
                 "EntropyRatioGate: low must be 0 or more and below high, got low "
@@ -56,7 +61,8 @@ class EntropyRatioGate:
         new, old = batch.entropy.clamp_min(0), batch.old_entropy.clamp_min(0)
         ratio = (new + _TINY) / (old + _TINY)
         sure = torch.maximum(new, old) < self.min_entropy
-        return ((ratio > self.low) & (ratio < self.high)) | sure
+        kept = ((ratio > self.low) & (ratio < self.high)) | sure
+        return kept if self.sides == "both" else kept | (batch.advantage * batch.log_ratio.detach() <= 0)
 
 
 @dataclass(frozen=True, kw_only=True)

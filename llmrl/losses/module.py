@@ -42,6 +42,8 @@ class AcceptedKeys:
     old_value: Key = keys.OLD_VALUE
     value_target: Key = keys.VALUE_TARGET
     reward: Key = keys.REWARD
+    policy_weight: Key = keys.POLICY_WEIGHT
+    positive_weight: Key = keys.POSITIVE_WEIGHT
 
 
 _DEFAULTS = {default: name for name, default in dataclasses.asdict(AcceptedKeys()).items()}
@@ -57,6 +59,18 @@ class BatchLoss(LossModule):
 
     _AcceptedKeys = AcceptedKeys
     reads: tuple[Key, ...] = ()
+    prepared: tuple[Key, ...] = ()
+    """Entries that :meth:`prepare` makes."""
+    prepared_from: tuple[Key, ...] = ()
+    """Entries that :meth:`prepare` reads."""
+
+    def prepare(self, tensordict: TensorDictBase) -> dict[Key, Tensor]:
+        """Entries that need a whole optimiser batch, made before it is cut into micro-batches.
+
+        Returns:
+            One for each name in ``prepared``; none by default.
+        """
+        return {}
 
     def key(self, name: Key) -> Key:
         """Where the entry of that name is looked for."""
@@ -105,9 +119,11 @@ class BatchLoss(LossModule):
         check_mask(mask, self.key(keys.MASK))
         return mask
 
-    def read_weight(self, tensordict: TensorDictBase, mask: Tensor, dtype: torch.dtype) -> Tensor:
-        """The weight, checked, 0 outside the mask."""
-        return self.read_safe(tensordict, keys.WEIGHT, mask, dtype).detach()
+    def read_weight(
+        self, tensordict: TensorDictBase, mask: Tensor, dtype: torch.dtype, name: Key = keys.WEIGHT
+    ) -> Tensor:
+        """The weight of that name, checked, 0 outside the mask."""
+        return self.read_safe(tensordict, name, mask, dtype).detach()
 
 
 def number(value: float) -> Tensor:

@@ -6,10 +6,10 @@ lowest entropies, then 1, ...; -1 outside the mask.  ``segments`` says how many 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +18,16 @@ from llmrl import keys
 from llmrl.keys import Key
 from llmrl.losses.segments import MAX_SEGMENTS
 
-Partition = Callable[[Tensor, Tensor], Tensor]
+
+class Partition(Protocol):
+    """What cuts responses into segments."""
+
+    @property
+    def segments(self) -> int:
+        """How many segments there are at most."""
+
+    def __call__(self, entropy: Tensor, mask: Tensor, /) -> Tensor:
+        """int64 [N, T]; -1 outside the mask."""
 
 
 def rank_segments(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) -> Tensor:

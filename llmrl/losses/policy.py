@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from tensordict import TensorDict, TensorDictBase
@@ -21,8 +21,10 @@ from llmrl import keys
 from llmrl.keys import Key
 from llmrl.losses.batch import LOG_RATIO_LIMIT, TokenBatch
 from llmrl.losses.clip import Clip, Clipped, PPOClip
+from llmrl.losses.correction import Correction
 from llmrl.losses.gate import Gate
 from llmrl.losses.module import BatchLoss, bind, component_keys
+from llmrl.losses.partition import Partition
 from llmrl.losses.ratio import TokenRatio
 from llmrl.losses.segments import check_segment_ids
 
@@ -55,6 +57,10 @@ class Components(Protocol):
     def clip(self) -> Clip: ...
     @property
     def gates(self) -> tuple[Gate, ...]: ...
+    @property
+    def partition(self) -> Partition | None: ...
+    @property
+    def corrections(self) -> tuple[Correction, ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +73,10 @@ class LossComponents:
     """How far it may count."""
     gates: tuple[Gate, ...] = ()
     """Which tokens may teach."""
+    partition: Partition | None = None
+    """What made the segments of the batch: how many of them metrics are shown for."""
+    corrections: tuple[Correction, ...] = ()
+    """With any, ``"policy_weight"`` is read in place of ``"weight"``."""
 
 
 class Examined(NamedTuple):
@@ -119,13 +129,14 @@ class PolicyLoss(BatchLoss):
 
     def __init__(self, components: Components | None = None) -> None:
         super().__init__()
-        self.components: Any = LossComponents() if components is None else components
+        self.components: Components = LossComponents() if components is None else components
         self._bind()
         extra = component_keys((self.components.ratio, self.components.clip, *self.components.gates))
         self._extra = extra
-        self.reads = (keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT, *extra)
-        rule = getattr(self.components, "partition", None)
-        self._segments_shown = getattr(rule, "segments", 0) if keys.SEGMENT in extra else 0
+        self._weight = keys.POLICY_WEIGHT if self.components.corrections else keys.WEIGHT
+        self.reads = (keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, self._weight, *extra)
+        rule = self.components.partition
+        self._segments_shown = 0 if rule is None or keys.SEGMENT not in extra else rule.segments
         known = (True, True, keys.OLD_ENTROPY in extra, hasattr(self.components.clip, "width"))
         self._through_ratio = getattr(self.components.clip, "through_ratio", True)
         self._segment_metrics_shown = [n for n, k in zip(SEGMENT_METRICS, known, strict=True) if k]
@@ -149,7 +160,8 @@ class PolicyLoss(BatchLoss):
     def batch(self, tensordict: TensorDictBase) -> TokenBatch:
         """The batch as the components see it."""
         mask = self.read_mask(tensordict)
-        if keys.SEGMENT in self._extra:
+        # Elsewhere the CPU would wait; Algorithm.weigh has checked those that were given.
+        if keys.SEGMENT in self._extra and mask.device.type == "cpu":
             check_segment_ids(self.read(tensordict, keys.SEGMENT))
         return TokenBatch.of(
             mask=mask,
@@ -162,7 +174,7 @@ class PolicyLoss(BatchLoss):
     def examine(self, tensordict: TensorDictBase) -> Examined:
         """The loss of a batch token by token, before it is summed."""
         batch = self.batch(tensordict)
-        weight = self.read_weight(tensordict, batch.mask, batch.log_ratio.dtype)
+        weight = self.read_weight(tensordict, batch.mask, batch.log_ratio.dtype, self._weight)
         log_ratio = self._ratio(batch)
         clipped = self._clip(log_ratio, batch)
         objective = clipped.objective

@@ -1,7 +1,7 @@
 """Further losses that a recipe adds to the policy loss: value, KL, entropy, correct answers.
 
 Each is a loss module with one ``loss_*`` entry, the coefficient inside, averaged with the same
-``weight`` as the policy loss; the trainer adds up what begins with ``loss_``.
+``weight`` as the policy loss (PositiveNLL: over the correct responses); the trainer adds up what begins with ``loss_``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.keys import Key, check_entry
+from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.batch import bounded, compute_dtype, finite_log_prob
 from llmrl.losses.module import BatchLoss, number
 from llmrl.losses.segments import highest, token_covariance
@@ -186,10 +187,13 @@ class EntropyBonus(BatchLoss):
 
 
 class PositiveNLL(BatchLoss):
-    """-coefficient * sum w log pi over the correct responses: imitate what was right.
+    """-coefficient * mean of log pi over the tokens of the correct responses: imitate what was right.
 
-    The denominator is that of the whole batch, so micro-batches are exact; the term therefore grows
-    with the share of correct responses.  GPPO, arXiv:2508.07629 eq. 13, and ERC's code use 0.1.
+    loss = -coefficient * sum w+ log pi,   w+ = 1 / (tokens of the correct responses of the optimiser batch)
+
+    The strength does not depend on the share of correct responses, and micro-batches add up exactly. Without a
+    correct response it is 0. GPPO, arXiv:2508.07629 eq. 13, and ERC's code use 0.1; the denominator is that of
+    ERC's code. :meth:`prepare` makes w+ from the rewards that the environment paid.
 
     Args:
         coefficient: weight of this term.
@@ -198,7 +202,9 @@ class PositiveNLL(BatchLoss):
 
     def __init__(self, *, coefficient: float = 0.1, min_reward: float = 1.0) -> None:
         super().__init__()
-        self.reads = (keys.MASK, keys.LOG_PROB, keys.REWARD, keys.WEIGHT)
+        self.reads = (keys.MASK, keys.LOG_PROB, keys.POSITIVE_WEIGHT)
+        self.prepared = (keys.POSITIVE_WEIGHT,)
+        self.prepared_from = (keys.MASK, keys.REWARD)
         self.register_buffer("coefficient", _check_coefficient(self, coefficient))
         self.register_buffer("min_reward", number(min_reward))
 
@@ -207,14 +213,25 @@ class PositiveNLL(BatchLoss):
         """The entries that are written."""
         return ["loss_nll"]
 
+    def prepare(self, tensordict: TensorDictBase) -> dict[Key, Tensor]:
+        """``"positive_weight"`` [N, T], which sums to 1 where a response is correct.
+
+        >>> td = TensorDict({keys.MASK: torch.tensor([[True, True], [True, False]])}, [2])
+        >>> td[keys.REWARD] = torch.tensor([[1.0], [0.0]])
+        >>> PositiveNLL().prepare(td)["positive_weight"]
+        tensor([[0.5000, 0.5000],
+                [0.0000, 0.0000]], dtype=torch.float64)
+        """
+        mask, reward = self.read_mask(tensordict), self.read(tensordict, keys.REWARD)
+        check_entry(reward, mask, self.key(keys.REWARD), keys.REWARD)
+        positive = mask & (reward.detach() >= self.min_reward.to(reward.device))  # [N, 1] decides for a response
+        return {self.key(keys.POSITIVE_WEIGHT): TokenMean()(positive)}
+
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDict:
         """``loss_nll``."""
-        mask, weight, log_prob = _read_log_prob(self, tensordict)
-        reward = self.read(tensordict, keys.REWARD)
-        check_entry(reward, mask, self.key(keys.REWARD), keys.REWARD)
-        positive = reward.detach() >= self.min_reward  # [N, 1]
-        loss = -(self.coefficient * torch.where(positive, weight, 0) * log_prob).sum()
+        _, weight, log_prob = _read_log_prob(self, tensordict, keys.POSITIVE_WEIGHT)
+        loss = -(self.coefficient * weight * log_prob).sum()
         return TensorDict({"loss_nll": loss}, batch_size=[])
 
 
@@ -260,10 +277,12 @@ class CovarianceKL(BatchLoss):
         return TensorDict({"loss_kl_cov": loss}, batch_size=[])
 
 
-def _read_log_prob(loss: BatchLoss, tensordict: TensorDictBase) -> tuple[Tensor, Tensor, Tensor]:
+def _read_log_prob(
+    loss: BatchLoss, tensordict: TensorDictBase, name: Key = keys.WEIGHT
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mask, weight and finite log-probabilities."""
     mask = loss.read_mask(tensordict)
     dtype = compute_dtype(loss.read(tensordict, keys.LOG_PROB))
-    weight = loss.read_weight(tensordict, mask, dtype)
+    weight = loss.read_weight(tensordict, mask, dtype, name)
     log_prob = loss.read_safe(tensordict, keys.LOG_PROB, mask, dtype)
     return mask, weight, finite_log_prob(log_prob)

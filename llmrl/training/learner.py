@@ -97,7 +97,10 @@ class Learner:
                 scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes, layout=part.layout)
                 part.put_back(scored, notes)
                 out = self.loss(scored if self.critic is None else self.critic(scored, part.layout))
-                total_loss(out).backward()
+                loss = total_loss(out)
+                # Where the loss itself leaves out every token, its gradient is exactly 0 and has no graph.
+                if loss.requires_grad:
+                    loss.backward()
                 self._add_to_masters()
             sums.add(out, part.tokens)
         return sums

@@ -19,6 +19,7 @@ from llmrl.training import checkpoint, faults, folder, randomness
 from llmrl.training.build import Given, build
 from llmrl.training.config import Config
 from llmrl.training.display import Display
+from llmrl.training.hints import FILE, Hints
 from llmrl.training.metrics import MetricsFile, read_metrics, writing
 from llmrl.training.preflight import introduce
 from llmrl.training.sinks import Run, Trackers, require
@@ -209,6 +210,7 @@ class _Session:
         total, stop = config.train.steps, self.stop
         saved = counters.step
         move = display.bar(f"{trainer.algorithm.name}", total, counters.step)
+        hints = Hints(self.folder, config.train)
         while counters.step < total and stop.asked is None:
             metrics, rollouts = trainer.step()
             step, last = counters.step, counters.step == total
@@ -221,6 +223,10 @@ class _Session:
             self.metrics.write(step, metrics)
             self.trackers.log(step, metrics)
             display.step(step, total, metrics)
+            with writing(self.folder / FILE):
+                hint = hints.watch(step, metrics)
+            if hint is not None:
+                display.note(hint)
             move(step)
             if trainer.keeps_rollouts(step):
                 with writing(self.folder / "rollouts"):

@@ -268,7 +268,8 @@ class Trainer:
         for record, advantage in zip(rollouts.records, first_advantage(data), strict=True):
             record["advantage"] = advantage
         self.records = rollouts.records
-        batch = Batch.of(data, batch.layout)
+        # OverlongFilter empties rows of the mask; the copy on the CPU must say so too.
+        batch = Batch.of(data, batch.layout.copy().set(keys.MASK, data[keys.MASK].to("cpu")))
         rollouts.data = batch.whole
         return batch
 

@@ -41,7 +41,7 @@ def test_composition_puts_the_first_on_top_of_the_rest() -> None:
     both = algorithm("erc+tis+gspo", low=0.9, cap=4.0, sequence=True, clip_high=0.5)
     assert both.name == "erc+tis+gspo"
     assert both.gates == (EntropyRatioGate(low=0.9),)
-    assert both.correction == SequenceTIS(cap=4.0)
+    assert both.corrections == (SequenceTIS(cap=4.0),)
     assert both.clip == PPOClip(low=3e-4, high=0.5)
     assert both.ratio == algorithm("gspo").ratio
     assert both.aggregate == algorithm("gspo").aggregate

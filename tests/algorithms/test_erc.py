@@ -151,3 +151,28 @@ def test_the_gate_fraction_is_the_share_of_tokens_it_keeps(batch: Batch) -> None
     metrics = evaluate(erc(), batch).metrics
     share = kept(batch)[batch.mask].double().mean()
     torch.testing.assert_close(metrics["gate_fraction"].double(), share)
+
+
+@pytest.mark.parametrize("base", ["dapo", "gppo", "cispo", "dcpo"])
+@given(batch=batches(), band=bands)
+@example(batch=EDGES, band=(0.95, 1.05))
+def test_the_outward_gate_drops_only_tokens_outside_that_move_further_out(
+    base: str, batch: Batch, band: tuple[float, float]
+) -> None:
+    low, high = band
+    free = evaluate(algorithm(base), batch).grad
+    outward = evaluate(erc(base, low=low, high=high, sides="outward"), batch).grad
+    log_ratio = torch.where(batch.mask, batch.log_prob - batch.old_log_prob, 0)
+    further_out = torch.where(batch.mask, batch.advantage, 0) * log_ratio > 0
+    dropped = ~kept(batch, low, high) & further_out & batch.mask
+    assert (outward[dropped] == 0).all()
+    torch.testing.assert_close(outward[~dropped], free[~dropped])
+
+
+def test_sides_must_be_known() -> None:
+    with pytest.raises(ValueError, match="sides must be 'both' or 'outward', got 'inward'"):
+        algorithm("erc", sides="inward")
+
+
+def test_the_option_is_shown() -> None:
+    assert "outward" in str(algorithm("erc", sides="outward"))

@@ -15,8 +15,17 @@ from strategies import Batch, batches, f64, make_batch, nonzero_advantages
 from table import assert_same, evaluate, factors, oracle_outcome
 
 from llmrl import keys
-from llmrl.algorithms import algorithm
-from llmrl.losses import GradientPreservingClip
+from llmrl.algorithms import Algorithm, algorithm
+from llmrl.algorithms.algorithm import term
+from llmrl.losses import (
+    EntropyBonus,
+    GradientPreservingClip,
+    KLToReference,
+    PositiveNLL,
+    SequenceMIS,
+    TokenTIS,
+    ValueLoss,
+)
 
 INF = float("inf")
 signed = batches(per_token=True, advantage=nonzero_advantages)
@@ -291,7 +300,7 @@ def test_the_gradient_is_the_bases_times_the_constant_weight(batch: Batch, log_r
         recipe = algorithm(name, **({"sequence": False} if name == "mis" else {}))
         new = batch.log_prob.clone().requires_grad_()
         td = corrected(recipe, batch, log_rho, new)
-        assert not td[keys.WEIGHT].requires_grad
+        assert not td[keys.POLICY_WEIGHT].requires_grad
         loss = recipe.loss()(td)["loss_objective"]
         (grad,) = torch.autograd.grad(loss, new)
         same(grad, plain.grad * factor)
@@ -302,9 +311,9 @@ def test_sequence_corrections_multiply_over_the_response() -> None:
     batch = make_batch([[0.1, 0.1], [0.1]], [1.0, 1.0])
     plain = algorithm("dapo").weigh(batch.td())[keys.WEIGHT]
     tis = corrected(algorithm("tis", sequence=True, cap=10.0), batch, 0.5, batch.log_prob)
-    same(tis[keys.WEIGHT], plain * f64([[exp(1.0)], [exp(0.5)]]))
+    same(tis[keys.POLICY_WEIGHT], plain * f64([[exp(1.0)], [exp(0.5)]]))
     mis = corrected(algorithm("mis", correction_high=2.0), batch, 0.5, batch.log_prob)
-    same(mis[keys.WEIGHT], plain * f64([[0.0], [exp(0.5)]]))
+    same(mis[keys.POLICY_WEIGHT], plain * f64([[0.0], [exp(0.5)]]))
 
 
 def test_the_sampler_is_read_only_where_it_is_corrected_for() -> None:
@@ -312,6 +321,59 @@ def test_the_sampler_is_read_only_where_it_is_corrected_for() -> None:
     assert keys.SAMPLER_LOG_PROB not in algorithm("dapo").in_keys
 
 
-def test_two_corrections_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"Use one of tis and mis"):
-        algorithm("tis+mis+dapo")
+@pytest.mark.parametrize("name", ["tis", "mis", "tis+mis"])
+def test_corrections_weigh_the_policy_loss_alone(name: str) -> None:
+    batch = make_batch([[0.1, -0.3], [0.2]], [1.0, -1.0])
+    plain = Algorithm(
+        name="plain",
+        terms=(
+            term(KLToReference, coefficient=0.5),
+            term(ValueLoss, coefficient=0.5),
+            term(EntropyBonus, coefficient=0.5),
+            term(PositiveNLL, coefficient=0.5),
+        ),
+    )
+    recipe = replace(plain, corrections=algorithm(f"{name}+dapo").corrections)
+    outs = []
+    for one in (plain, recipe):
+        td = batch.td(batch.log_prob.clone())
+        td[keys.SAMPLER_LOG_PROB] = batch.old_log_prob - 2.0
+        td[keys.REF_LOG_PROB] = batch.old_log_prob + 0.3
+        td[keys.REWARD] = f64([[1.0], [0.0]])
+        for shift, key in enumerate((keys.VALUE, keys.OLD_VALUE, keys.VALUE_TARGET)):
+            td[key] = batch.old_log_prob + shift
+        outs.append(one.loss()(one.weigh(td)))
+    without, corrected_out = outs
+    assert without["loss_objective"] != corrected_out["loss_objective"]
+    for entry in ("loss_kl", "loss_value", "loss_entropy", "loss_nll"):
+        assert without[entry] != 0
+        assert without[entry] == corrected_out[entry]
+
+
+@pytest.mark.parametrize("name", ["tis+mis+grpo", "mis+tis+grpo"])
+def test_a_mask_beside_a_truncation_only_leaves_out(name: str) -> None:
+    batch = make_batch([[0.1, 0.1, 0.1], [0.1]], [1.0, 1.0])
+    recipe = algorithm(name, sequence=name.startswith("mis"), kl=0.0)
+    assert {type(c) for c in recipe.corrections} == {TokenTIS, SequenceMIS}
+    plain = algorithm("grpo", kl=0.0).weigh(batch.td())[keys.WEIGHT]
+    found = corrected(recipe, batch, 0.5, batch.log_prob)  # rho of the responses: exp(1.5) > 3, exp(0.5)
+    same(found[keys.POLICY_WEIGHT], plain * f64([[0.0], [exp(0.5)]]))
+    same(found[keys.WEIGHT], plain)
+
+
+def test_responses_are_left_out_by_the_geometric_mean_of_their_factors() -> None:
+    batch = make_batch([[0.1, 0.1]], [1.0])
+    plain = algorithm("dapo").weigh(batch.td())[keys.WEIGHT]
+    for gap, factor in ((0.009, 1.0), (0.02, 0.0), (-0.02, 0.0)):
+        found = corrected(algorithm("mis", geometric=True), batch, gap, batch.log_prob)
+        same(found[keys.POLICY_WEIGHT], plain * factor)
+    wide = corrected(algorithm("mis", geometric=True, correction_high=1.1), batch, 0.02, batch.log_prob)
+    same(wide[keys.POLICY_WEIGHT], plain)
+
+
+def test_a_token_is_not_weighed_by_rho_twice() -> None:
+    with pytest.raises(ValueError, match=r"would weigh a token .* twice"):
+        algorithm("tis+tis+dapo")
+    with pytest.raises(ValueError, match=r"weigh=False"):
+        Algorithm(name="mine", corrections=(TokenTIS(), SequenceMIS()))
+    assert algorithm("mis+mis+dapo").corrections[0] == SequenceMIS(high=3.0, weigh=False)

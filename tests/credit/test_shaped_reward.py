@@ -39,8 +39,8 @@ def test_what_is_shaped_is_compared_and_what_was_paid_decides_what_is_kept_and_i
     td[keys.SHAPED_REWARD] = torch.tensor([[0.999], [0.0]])
     assert not MixedRewards()(td).any()
     assert GroupAdvantage()(td)[keys.ADVANTAGE][0] > 0
-    td[keys.WEIGHT] = torch.full((2, 1), 0.5)
-    td[keys.LOG_PROB] = torch.full((2, 1), -2.0)
+    td[keys.LOG_PROB] = torch.tensor([[-1.0], [-3.0]])
+    td.update(PositiveNLL().prepare(td))
     assert float(PositiveNLL(coefficient=1.0)(td)["loss_nll"]) == 2.0
 
 

@@ -34,9 +34,13 @@ VECTORS = [
 ]
 
 
+PUBLISHED = Path(__file__).with_name("published")
+"""Inputs, and the values and gradients that published code gave for them in float64; each names its source."""
+
+
 @pytest.fixture(scope="module")
-def found(data_dir: Path) -> dict[tuple[str, str], Comparison]:
-    return {(c.fixture, c.library): c for c in loss_parity.comparisons(data_dir)}
+def found() -> dict[tuple[str, str], Comparison]:
+    return {(c.fixture, c.library): c for c in loss_parity.comparisons(PUBLISHED)}
 
 
 def of(found: dict[tuple[str, str], Comparison], fixture: str) -> list[Comparison]:
@@ -62,21 +66,21 @@ def test_public_libraries(found: dict[tuple[str, str], Comparison], fixture: str
             assert result.gradient_off < TOLERANCE, result
 
 
-def test_every_published_result_is_compared(found: dict[tuple[str, str], Comparison], data_dir: Path) -> None:
-    peers = json.loads((data_dir / "loss_parity_peers.json").read_text())["results"]
+def test_every_published_result_is_compared(found: dict[tuple[str, str], Comparison]) -> None:
+    peers = json.loads((PUBLISHED / "loss_parity_peers.json").read_text())["results"]
     assert set(peers) == set(RECIPES)
     # Names with "my" are formulas written beside the fixture, no published code.
     published = {(f, name) for f, results in peers.items() for name in results}
     assert {key for key in published if not key[1].startswith("my ")} <= set(found)
-    for case in json.loads((data_dir / "loss_vectors.json").read_text()):
+    for case in json.loads((PUBLISHED / "loss_vectors.json").read_text()):
         assert set(case["outputs"]) == set(VECTORS)
     assert set(DEVIATIONS) <= set(found)
 
 
 @pytest.mark.parametrize("name", ["ce_gppo", "ce_gppo_75"])
 @pytest.mark.parametrize("case", [0, 1])
-def test_ce_gppos_own_value_is_ppos_and_its_gradient_the_published_one(data_dir: Path, case: int, name: str) -> None:
-    vectors = json.loads((data_dir / "loss_vectors.json").read_text())[case]
+def test_ce_gppos_own_value_is_ppos_and_its_gradient_the_published_one(case: int, name: str) -> None:
+    vectors = json.loads((PUBLISHED / "loss_vectors.json").read_text())[case]
     published = vectors["outputs"][name]
     recipe, options = loss_parity.vector_recipe(name, published["params"])
     inputs: dict[str, Any] = {key: torch.tensor(value, dtype=torch.float64) for key, value in vectors["inputs"].items()}

@@ -11,6 +11,7 @@ from strategies import Batch, batches, f64, make_batch
 from tensordict import TensorDict
 
 from llmrl import keys
+from llmrl.algorithms import algorithm
 from llmrl.losses import (
     EntropyBonus,
     KLToReference,
@@ -221,13 +222,37 @@ def test_the_nll_imitates_correct_responses_alone(batch: Batch) -> None:
     n = len(batch.mask)
     reward = torch.tensor([[float(i % 2)] for i in range(n)])
     td = weighed(batch, LOG_PROB=new, REWARD=reward)
-    loss = PositiveNLL(coefficient=0.1)(td)["loss_nll"]
+    term = PositiveNLL(coefficient=0.1)
+    td.update(term.prepare(td))
+    loss = term(td)["loss_nll"]
     (grad,) = torch.autograd.grad(loss, new)
-    expected = -0.1 * TokenMean()(batch.mask) * (reward >= 1)
-    torch.testing.assert_close(grad, expected)
     chosen = batch.mask & (reward >= 1)
-    total = -0.1 * batch.log_prob[chosen].sum() / batch.mask.sum()
-    torch.testing.assert_close(loss.detach(), total)
+    count = chosen.sum().clamp_min(1)  # of the correct responses alone
+    torch.testing.assert_close(grad, -0.1 * chosen.double() / count)
+    torch.testing.assert_close(loss.detach(), -0.1 * batch.log_prob[chosen].sum() / count)
+
+
+@pytest.mark.parametrize("right", [1, 2, 6])
+def test_the_strength_of_imitation_does_not_depend_on_the_share_of_correct_responses(right: int) -> None:
+    batch = make_batch([[0.1, 0.2], [0.3], [0.1], [0.1, 0.1, 0.1], [0.2], [0.3]], [1.0] * 6)
+    td, recipe = batch.td(), algorithm("gppo", positive_nll=0.1)
+    td[keys.REWARD] = (torch.arange(6) < right)[:, None].double()
+    whole = recipe.weigh(td)
+    assert float(whole[keys.POSITIVE_WEIGHT].sum()) == pytest.approx(1.0)
+    loss = recipe.loss()
+    parts = [loss(whole[rows])["loss_nll"] for rows in ([0], [1, 2], [3, 4, 5])]
+    torch.testing.assert_close(sum(parts), loss(whole)["loss_nll"], rtol=1e-12, atol=0)
+    chosen = batch.mask & (td[keys.REWARD] >= 1)
+    torch.testing.assert_close(sum(parts), -0.1 * batch.log_prob[chosen].mean())
+
+
+def test_without_a_correct_response_nothing_is_imitated() -> None:
+    batch = make_batch([[0.1]], [1.0])
+    td, recipe = batch.td(), algorithm("gppo", positive_nll=0.1)
+    td[keys.REWARD] = torch.zeros(1, 1)
+    assert float(recipe.loss()(recipe.weigh(td))["loss_nll"]) == 0
+    assert keys.REWARD in recipe.in_keys
+    assert keys.POSITIVE_WEIGHT not in recipe.in_keys
 
 
 @pytest.mark.parametrize("term", [KLToReference, EntropyBonus, PositiveNLL, ValueLoss])

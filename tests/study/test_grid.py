@@ -11,7 +11,8 @@ from llmrl.study import running
 from llmrl.study.exact.tasks import EXACT, Settings
 from llmrl.study.grid import Cell, Row, Store, make_grid, parse_algorithm, read_rows, run_cell
 from llmrl.study.running import estimate_seconds, run_cells
-from llmrl.study.study import duration, run
+from llmrl.study.statistics import MIN_SEEDS
+from llmrl.study.study import duration, run, shipped_rows
 
 QUICK = {"tasks": ["hack"], "rollouts": 1}
 
@@ -159,3 +160,19 @@ class TestResuming:
         assert [line["algorithm"] for line in content["all"]] == ["dapo"]
         assert any("cannot count" in note for note in results.notes())
         assert "cannot count" in (tmp_path / "runs.csv").read_text()
+
+
+class TestShipped:
+    def test_what_comes_with_llmrl_fits_a_grid_of_today(self):
+        rows = shipped_rows()
+        seeds = {cell.seed for cell in rows}
+        names = {cell.algorithm for cell in rows}
+        assert set(rows) == set(make_grid(algorithms=sorted(names), seeds=sorted(seeds)))
+        assert len(seeds) >= MIN_SEEDS
+        assert {"dapo", "gspo", "espo", "erc+dapo", "gppo", "cispo"} <= names
+
+    def test_it_is_not_run_again(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(running, "run_cell", lambda cell: pytest.fail("this was run"))
+        results = run(output=tmp_path, algorithms=["dapo", "gspo"], seeds=5, tasks=["hack"])
+        assert all(row.shipped for row in results.rows)
+        assert any("came with llmrl" in note for note in results.notes())

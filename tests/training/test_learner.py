@@ -12,8 +12,8 @@ from llmrl.training.session import build
 from llmrl.training.trainer import Trainer
 
 
-def trainer_of(folder, *more: str) -> Trainer:
-    arguments = ["--algo", "grpo", "--policy", str(folder), "--env.source", "generated"]
+def trainer_of(folder, *more: str, algo: str = "grpo") -> Trainer:
+    arguments = ["--algo", algo, "--policy", str(folder), "--env.source", "generated"]
     arguments += ["--policy.max-response-length", "12", "--train.prompts-per-step", "4", "--train.group-size", "4"]
     trainer, _ = build(parse([*arguments, *more]))
     return trainer
@@ -53,6 +53,39 @@ def test_an_update_without_a_sampled_token_changes_nothing(tmp_path):
     sums = trainer.learner.update(batch, 0, {})
     assert (sums.tokens, sums.skipped, sums.result()) == (0, False, {})
     assert all(map(torch.equal, before, trainer.learner.parameters))
+
+
+@pytest.mark.parametrize("cut_off", [0, 3, 16], ids=["none", "some", "all"])
+def test_rows_that_are_filtered_are_in_no_micro_batch_and_change_no_gradient(tmp_path, cut_off):
+    options = ["--algo.overlong-filter", "--algo.soft-length", "0", "--algo.no-dynamic-sampling"]
+    trainer = trainer_of(tiny_folder(tmp_path), *options, algo="dapo")
+    rollouts, metrics = trainer.gather()
+    rollouts.data[keys.TRUNCATED] = torch.arange(len(rollouts))[:, None] < cut_off
+    rollouts.data[keys.REWARD] = (torch.arange(len(rollouts)) % 2)[:, None].float()
+    batch = trainer.before_update(rollouts, metrics)
+    batch = batch.having(trainer.algorithm.weigh(batch.data))
+    live = [row for part in batch.micro_batches(1) for row in part.rows.tolist()]
+    assert sorted(live) == list(range(cut_off, len(batch)))
+    if live:
+        assert torch.equal(gradient(trainer, batch, 1), gradient(trainer, batch.take(torch.tensor(live)), 1))
+    trainer.update(batch, {})
+    assert bool(trainer.learner.optimizer.state_dict()["state"]) == bool(live)
+
+
+def test_a_micro_batch_whose_loss_has_no_graph_adds_exactly_nothing(tmp_path, monkeypatch):
+    trainer = trainer_of(tiny_folder(tmp_path))
+    batch = weighed(trainer)
+    loss, calls = trainer.learner.loss, []
+
+    def filtered(td):
+        calls.append(td)
+        return loss(td.detach() if len(calls) == 1 else td)
+
+    only_second = gradient(trainer, batch.take(torch.tensor([1])), 1)
+    monkeypatch.setattr(trainer.learner, "loss", filtered)
+    both = gradient(trainer, batch.take(torch.tensor([0, 1])), 1)
+    assert len(calls) == 2
+    assert torch.equal(both, only_second) or torch.equal(both, gradient(trainer, batch.take(torch.tensor([0])), 1))
 
 
 @pytest.mark.parametrize("limit", ["1", "40", "100000"])

@@ -1,0 +1,105 @@
+"""Why nothing is learned: one sentence with the likely cause and the option to look at.
+
+Owns what counts as a step without learning, and the order in which causes are looked for. A run is told once; the
+sentence stays in its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrl.training.config import TrainConfig
+
+FILE = "hints.txt"
+"""In the folder of a run; absent where there was nothing to say."""
+PATIENCE = 3
+"""Steps in a row without learning until something is said."""
+ALMOST_ALL = 0.95
+"""The share of responses from which on a cause explains the step."""
+
+Metrics = Mapping[str, float]
+
+
+@dataclass
+class Hints:
+    """Watches the metrics of the steps of one run."""
+
+    folder: Path
+    """Of the run."""
+    options: TrainConfig
+    in_a_row: int = 0
+    """Steps without learning, up to now."""
+
+    def watch(self, step: int, metrics: Metrics) -> str | None:
+        """Look at the metrics of a step (1, 2, ...).
+
+        Returns:
+            A sentence for the user, once in a run and its continuations; None if there is nothing to say.
+        """
+        warming = step <= self.options.critic_warmup_steps
+        self.in_a_row = self.in_a_row + 1 if not warming and learned_nothing(metrics) else 0
+        path = self.folder / FILE
+        if self.in_a_row < PATIENCE or path.exists():
+            return None
+        sentence = f"Nothing was learned in steps {step - PATIENCE + 1} to {step}: {cause(metrics, self.options)}"
+        path.write_text(sentence + "\n")
+        return sentence
+
+
+def learned_nothing(metrics: Metrics) -> bool:
+    """Whether a step had no gradient, or none that rewards have a part in.
+
+    >>> learned_nothing({"actor/grad_norm": 0.0, "actor/learning_rate": 1e-6})
+    True
+    """
+    if not metrics.get("actor/grad_norm") or not metrics.get("actor/learning_rate"):
+        return True
+    # A KL term has a gradient all the same; so has a critic, which learns from equal rewards too.
+    return metrics.get("groups/zero_std") == 1 and "critic/loss" not in metrics
+
+
+def cause(metrics: Metrics, options: TrainConfig) -> str:
+    """The likely cause of a step without learning, and the option to look at."""
+
+    def share(name: str) -> float:
+        return metrics.get(name, 0.0)
+
+    if options.learning_rate == 0:
+        return "the learning rate is 0. Give --train.learning-rate."
+    if "reward/mean" not in metrics:
+        return (
+            "nothing was sampled, since every prompt is too long (prompt_length/dropped). Give a larger "
+            "--policy.max-prompt-length, or shorter problems."
+        )
+    if share("verifier/invalid") >= ALMOST_ALL:
+        return (
+            "the verifier gives no verdict on the responses (verifier/invalid). Try it on one with llmrl verify, and "
+            "look at its time limit and at the gold answers."
+        )
+    if share("response_length/truncated") >= ALMOST_ALL:
+        return (
+            "the responses are cut off at the limit (response_length/truncated), before they have an answer. Give a "
+            "larger --policy.max-response-length, and check that the model has an end token."
+        )
+    if share("verifier/no_answer") >= ALMOST_ALL:
+        return (
+            "no final answer is found in the responses (verifier/no_answer). Tell the model how to write it "
+            "(--policy.instruction), or check --policy.chat-template."
+        )
+    if share("groups/mixed") == 0:
+        level = f"all {share('reward/mean'):.3g} on the average"
+        return (
+            f"the rewards in each group are equal ({level}), so no response is better than another. Give easier or "
+            "harder problems (options of --env), or a larger --train.group-size."
+        )
+    if share("actor/zero_grad_fraction") >= ALMOST_ALL or metrics.get("actor/gate_fraction", 1.0) <= 1 - ALMOST_ALL:
+        return (
+            "nearly every token is clipped or kept out by a gate (actor/zero_grad_fraction, actor/gate_fraction). "
+            "Look at the bounds of --algo, and give fewer --train.updates-per-step."
+        )
+    return (
+        "rewards differ within groups, and there is no gradient all the same. Look at the filters of --algo and at "
+        "the advantages in the rollouts."
+    )
