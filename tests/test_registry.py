@@ -1,8 +1,10 @@
 """Names are found, and a name that is not says what is near."""
 
+import inspect
+
 import pytest
 
-from llmrl.registry import Registry, UnknownName, load_object
+from llmrl.registry import ALIASES, Registry, UnknownName, load_object, suggest
 
 
 def test_a_name_that_is_taken_is_not_overwritten():
@@ -32,3 +34,62 @@ def test_a_module_that_breaks_on_import_shows_its_own_error(tmp_path, monkeypatc
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError, match="a_library_that_is_missing"):
         load_object("broken_on_import:thing")
+
+
+OPTIONS = [
+    *("train.learning_rate", "train.steps", "train.epochs", "train.prompts_per_step", "train.group_size"),
+    *("train.max_grad_norm", "train.adam_betas", "policy.max_response_length", "policy.path", "output"),
+    *("checkpoint.every", "eval.every", "eval.batch", "algo.clip_low", "algo.kl", "log.to", "env.source"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("train.lr", "train.learning_rate"),
+        ("lr", "train.learning_rate"),
+        ("train.batch_size", "train.prompts_per_step"),
+        ("train.num_generations", "train.group_size"),
+        ("max_new_tokens", "policy.max_response_length"),
+        ("train.max-tokens", "policy.max_response_length"),
+        ("beta", "algo.kl"),
+        ("algo.epsilon", "algo.clip_low"),
+        ("train.Learning-Rate", "train.learning_rate"),
+        ("train.num_train_epochs", "train.epochs"),
+        ("train.grad_clip", "train.max_grad_norm"),
+        ("model", "policy.path"),
+        ("train.kl", "algo.kl"),
+        ("report_to", "log.to"),
+        ("output_dir", "output"),
+        ("train.learning_rte", "train.learning_rate"),
+        ("save_steps", "checkpoint.every"),
+    ],
+)
+def test_the_nearest_option_is_the_one_that_is_meant(name, meant):
+    said = suggest(name, OPTIONS)
+    assert said.startswith(f"Did you mean {meant!r}? ")
+    assert "There are 17 names." in said
+    assert len(said) < 300
+
+
+def test_an_alias_names_something_that_exists():
+    import dataclasses
+
+    from llmrl.algorithms import ALGORITHMS, find_algorithm
+    from llmrl.training.command_line import env_class
+    from llmrl.training.config import SECTIONS, Config
+
+    known = {f.name for section in (Config, *SECTIONS.values()) for f in dataclasses.fields(section)}
+    known |= {f"{name}.{f.name}" for name, section in SECTIONS.items() for f in dataclasses.fields(section)}
+    known |= {option for name in ALGORITHMS for option in inspect.signature(find_algorithm(name)).parameters}
+    options = inspect.signature(env_class("llmrl/MATH-v0")).parameters
+    known |= {*options, *(f"env.{name}" for name in options), "answer", "problem", "response"}
+    for alias, meant in ALIASES.items():
+        assert set(meant) & known, alias
+        assert alias not in meant
+
+
+def test_case_alone_finds_an_environment():
+    known = ["llmrl/MATH-v0", "llmrl/MathTool-v0", "llmrl/MathRetry-v0"]
+    assert suggest("llmrl/Math-v0", known).startswith("Did you mean 'llmrl/MATH-v0'?")
+    assert suggest("LLMRL/mathtool-V0", known).startswith("Did you mean 'llmrl/MathTool-v0'?")

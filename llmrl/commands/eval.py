@@ -202,7 +202,12 @@ def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str,
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--env-options {text}: give name=value, such as source=generated.")
-        given[name.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            given[name.replace("-", "_")] = yaml.safe_load(
+                f"[{value}]" if "," in value and value[:1] not in "[{" else value
+            )
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--env-options {text}: {value!r} is not a value of YAML.") from error
     chosen: dict[str, dict[str, Any]] = {}
     known: set[str] = set()
     for env_id in options.env or (home_id,):

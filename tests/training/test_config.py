@@ -120,3 +120,54 @@ def test_help_explains_the_options_of_the_chosen_algorithm():
     assert done.returncode == 0
     assert "--algo.alpha" in done.stdout
     assert "clip width at the largest possible entropy" in " ".join(done.stdout.replace("│", " ").split())
+
+
+def test_names_are_spelt_the_same_in_a_file_and_on_the_command_line(tmp_path):
+    path = tmp_path / "settings.yaml"
+    for text in ("algo: dapo\nenv: llmrl/Countdown-v0\n", "algo: {name: dapo}\nenv: {id: llmrl/Countdown-v0}\n"):
+        path.write_text(text)
+        config = parse(["--config", str(path)])
+        assert (config.algo.name, config.env.id) == ("dapo", "llmrl/Countdown-v0")
+    config = parse(["--algo.name", "dapo", "--env.id=llmrl/Countdown-v0"])
+    assert (config.algo.name, config.env.id) == ("dapo", "llmrl/Countdown-v0")
+
+
+@pytest.mark.parametrize("given", [["1", "2"], ["1,2"], ["[1,2]"], ["1,", "2"]])
+def test_several_values_may_have_commas_between_them(given):
+    assert parse(["--env.levels", *given, "--seed", "3"]).env.levels == (1, 2)
+    assert parse(["--policy.instruction", "first, then"]).policy.instruction == "first, then"
+
+
+def test_help_shows_the_values_that_will_be_used(tmp_path, capsys):
+    path = tmp_path / "settings.yaml"
+    path.write_text("train: {steps: 77}\n")
+    with pytest.raises(SystemExit):
+        parse(["--config", str(path), "--help"])
+    said = capsys.readouterr().out
+    assert "--train.steps 77 " in said
+    assert "--train.learning-rate 0.0002" in said  # llmrl/nano's own
+    assert "(default: 77)" in said
+    assert said.index("--policy llmrl/nano") < said.index("--config")
+
+
+def test_an_environment_of_ones_own_misspelt_names_those_of_its_module():
+    with pytest.raises(ConfigError) as caught:
+        parse(["--env", "examples.custom_environment:mine/Sortin-v0"])
+    said = str(caught.value)
+    assert "No environment in examples.custom_environment is called 'mine/Sortin-v0'" in said
+    assert "Did you mean 'mine/Sorting-v0'? Known: mine/Sorting-v0." in said
+
+
+def test_case_and_other_libraries_names_are_understood(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'llmrl/MATH-v0'"):
+        parse(["--env", "llmrl/Math-v0"])
+    path = tmp_path / "settings.yaml"
+    path.write_text("train: {lr: 3}\n")
+    with pytest.raises(ConfigError, match=r"no option 'train.lr'. Did you mean 'train.learning_rate'") as caught:
+        parse(["--config", str(path)])
+    assert len(str(caught.value)) < 400
+
+
+def test_packing_with_gradient_checkpointing_is_refused():
+    with pytest.raises(ConfigError, match="do not go together"):
+        parse(["--train.packing", "--policy.gradient-checkpointing"])

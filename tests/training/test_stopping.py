@@ -40,3 +40,14 @@ def test_a_second_signal_leaves_at_once_and_the_handlers_come_back():
             os.kill(os.getpid(), signal.SIGHUP)
     assert told == ["SIGTERM: stopping after this step, with a checkpoint. Once more to leave at once."]
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        stop = Stop()
+        with stop.watched(print):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.asked is None
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,18 @@
+"""A few cells of the fault matrix, whose whole is in docs/faults.md."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "faults.py"
+
+
+@pytest.mark.slow
+def test_faults_keep_their_promise_in_the_middle_of_an_update():
+    command = [sys.executable, str(SCRIPT), "--moments", "update", "--faults"]
+    faults = ["SIGKILL", "SIGTERM", "run folder removed", "reader of stdout gone"]
+    done = subprocess.run([*command, *faults], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("kept ") == len(faults)
