@@ -6,7 +6,7 @@ exception of :class:`llmrl.errors.UserError`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from llmrl.training.config import SECTIONS
 from llmrl.training.display import Display
 from llmrl.training.session import Callback, Outcome
 from llmrl.training.session import train as run_session
+from llmrl.verifiers import FunctionVerifier
 
 
 def train(
@@ -54,7 +55,7 @@ def train(
         env: an environment's id, an environment, or data: a ``datasets.Dataset`` or a list of dicts with problems
             and answers.
         algo: an algorithm's name, or an :class:`~llmrl.algorithms.Algorithm`.
-        reward: a verifier for data: its name, or a function ``(responses, answers) -> verdicts``.
+        reward: for data: the name of a verifier, or a function ``(prompt, response, answer) -> float``.
         eval_env: an environment or data to evaluate on; by default the test problems of ``env``.
         output: folder of the run; by default ``runs/ALGORITHM-SEED``.
         resume: ``"auto"``, or a run or checkpoint to go on from.
@@ -148,7 +149,7 @@ def evaluate(
         samples: sampled responses per problem, beside the greedy one.
         batch: responses generated at once.
         seed: of the sampling.
-        reward: a verifier for data.
+        reward: for data, as in :func:`train`.
         env_options: arguments of the environment that ``env`` names.
 
     Raises:
@@ -185,8 +186,21 @@ def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any, seed
             "rows are needed."
         )
     if isinstance(env, gymnasium.Env):
+        if reward is not None:
+            raise ConfigError("reward is for data; an environment pays its own reward.")
         return CopiedEnvironments(env)
-    raise ConfigError(f"env must be an id such as 'llmrl/MATH-v0', a gymnasium.Env, or data, got {type(env).__name__}.")
+    if not isinstance(env, Iterable):
+        raise ConfigError(
+            f"env must be an id such as 'llmrl/MATH-v0', a gymnasium.Env, or data, got {type(env).__name__}."
+        )
+    grade = "math" if reward is None else reward
+    verifier = grade if isinstance(grade, (str, FunctionVerifier)) else FunctionVerifier(grade)
+    environments = Environments("llmrl/Data-v0", {"source": env, "verifier": verifier, **(options or {})})
+    try:
+        environments.of_size(1)
+    except (ValueError, TypeError, LookupError) as error:
+        raise ConfigError(f"env: {error}") from error
+    return environments
 
 
 def _display(quiet: bool) -> Display:

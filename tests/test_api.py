@@ -63,6 +63,21 @@ def test_objects_are_taken_as_they_are(tiny, tmp_path):
     assert "dr_grpo" in (run.folder / "config.yaml").read_text()
 
 
+def test_a_list_of_dicts_and_a_function_are_an_environment(tiny, tmp_path):
+    rows = [{"problem": f"say {letter}", "answer": letter} for letter in "abc"]
+    seen = []
+
+    def reward(prompt, response, answer):
+        seen.append((prompt, answer))
+        return float(len(response) % 2)
+
+    run = llmrl.train(tiny, rows, "grpo", reward=reward, train={"steps": 1, **SMALL}, output=tmp_path / "run", **SHORT)
+    assert {("say a", "a"), ("say b", "b"), ("say c", "c")} == set(seen)
+    assert run.before.greedy.mean <= 1
+    found = llmrl.evaluate(run.policy, rows, problems=None, samples=0, reward=lambda prompt, response, answer: 1.0)
+    assert found.greedy.mean == 1
+
+
 def test_nothing_of_the_interpreter_is_changed(tiny, tmp_path, capsys):
     path, handlers = list(sys.path), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     llmrl.train(tiny, "tests/SayA-v0", "grpo", train={"steps": 1, **SMALL}, output=tmp_path / "run", **SHORT)
@@ -96,6 +111,8 @@ MISTAKES = {
     "group of one": ({"train": {"group_size": 1}, "algo": "grpo"}, "at least 2"),
     "resume": ({"resume": "nowhere"}, "not a checkpoint"),
     "reward": ({"reward": "math"}, "reward is for data"),
+    "rows without answers": ({"env": [{"question": "1+1"}]}, "answer"),
+    "no rows": ({"env": []}, "env: "),
     "engine": ({"policy_options": {"engine": "vlm"}}, "Did you mean 'vllm'"),
     "tracker": ({"log": {"to": ["wandbb"]}}, "wandbb"),
 }
