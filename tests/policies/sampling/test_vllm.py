@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import train as train_command
+from command import train, trained
 from tiny import seeds_of, tiny_tokenizer
 from transformers import XGLMConfig, XGLMForCausalLM
 
@@ -25,7 +25,6 @@ from llmrl.policies.sampling.vllm import VLLM
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.metrics import read_metrics
-from llmrl.training.session import train
 
 pytestmark = [
     pytest.mark.vllm,
@@ -288,13 +287,13 @@ def test_the_death_of_the_engine_changes_nothing(policy, weights, caplog):
 
 def test_a_run_through_a_server_stops_and_goes_on_bitwise(server, tmp_path, monkeypatch):
     """From the command line; the weights travel as the body of a request."""
-    assert train_command(arguments(server, "--output", str(tmp_path / "whole"))) == 0
+    assert train(arguments(server, "--output", str(tmp_path / "whole"))) == 0
     half = arguments(server, "--output", str(tmp_path / "half"))
     steps = half.index("--train.steps")
     half[steps + 1] = "2"
-    assert train_command(half) == 0
+    assert train(half) == 0
     half[steps + 1] = "3"
-    folder = train(parse([*half, "--resume", "auto"]))
+    folder = trained(parse([*half, "--resume", "auto"]))
 
     def untimed(run: Path) -> list[dict]:
         return [
