@@ -153,6 +153,7 @@ class Batch:
             if not counts:
                 continue
             kept = self.whole[target]
+            value = value.to(kept.dtype)
             if full:
                 kept[rows, columns] = torch.where(mask, value, kept[rows, columns])
             else:
