@@ -74,6 +74,8 @@ def run(module: str, arguments: list[str], prog: str) -> int:
         return command.run(command.parse(arguments, prog))
     except UserError as error:
         return _fail(str(error), error.exit_status)
+    except UnicodeError as error:  # half a surrogate pair in a name
+        return _fail(f"The input is no text: {error}", UserError.exit_status)
     except OSError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:

@@ -86,7 +86,7 @@ def test_the_advantage_of_each_recipe(name: str, advantage) -> None:
 
 
 def test_dapo_has_its_four_ingredients() -> None:
-    dapo = algorithm("dapo")
+    dapo = algorithm("dapo", max_length=20_480, soft_length=4_096)
     assert (dapo.clip.low, dapo.clip.high) == (0.2, 0.28)
     assert dapo.credit.shape == (SoftOverlong(limit=20_480, window=4_096, penalty=0.5),)
     assert dapo.credit.keep == MixedRewards()

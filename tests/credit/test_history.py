@@ -180,5 +180,5 @@ def test_a_run_remembers_what_its_problems_were_given(tmp_path):
     with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as metrics:
         saved = trainer.save(tmp_path, metrics)
     resumed, _ = build(config, saved)
-    resumed.load(checkpoint.load_state(saved))
+    resumed.load(checkpoint.load_state(saved), saved)
     assert resumed.past_rewards.of_problem == trainer.past_rewards.of_problem

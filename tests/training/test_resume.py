@@ -19,7 +19,7 @@ from command import trained
 from tiny import tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
-from llmrl.errors import ConfigError
+from llmrl.errors import ConfigError, UserError
 from llmrl.training import checkpoint
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
@@ -266,7 +266,7 @@ def test_a_damaged_checkpoint_that_is_named_is_refused(run):
     folder, more = run
     (folder / "checkpoint-000002" / "trainer.pt").write_bytes(b"half")
     damaged = [*more, "--resume", str(folder / "checkpoint-000002")]
-    with pytest.raises(ConfigError, match=r"checkpoint-000002: the checkpoint is damaged \(trainer.pt differs"):
+    with pytest.raises(UserError, match=r"checkpoint-000002: the checkpoint is damaged \(trainer.pt differs"):
         trained(parse(damaged))
 
 
@@ -282,8 +282,8 @@ def test_going_on_from_an_earlier_checkpoint_takes_the_later_ones_out_of_the_way
 def test_a_checkpoint_goes_on_without_the_files_of_its_run(run, tmp_path):
     folder, more = run
     shutil.copytree(folder / "checkpoint-000003", tmp_path / "elsewhere" / "checkpoint-000003")
-    resume = [*more, "--resume", str(tmp_path / "elsewhere" / "checkpoint-000003")]
-    trained(parse(resume))
+    elsewhere = tmp_path / "elsewhere"
+    trained(parse([*more, "--output", str(elsewhere), "--resume", str(elsewhere / "checkpoint-000003")]))
     assert [row["step"] for row in read_metrics(tmp_path / "elsewhere" / "metrics.jsonl")] == [4]
 
 
