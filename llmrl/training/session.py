@@ -129,12 +129,11 @@ def train(
                             display.note(f"{path} is what was checkpoint {step}, later than this one.")
                 folder.write_record(where, config, start, data)
                 trainer.faults = where / "faults"
-                files = _Files(
-                    MetricsFile(where / "metrics.jsonl", position),
-                    Trackers(Run(where, trainer.counters.step, config), display.note),
-                )
-                stack.callback(files.metrics.close)
-                stack.callback(files.trackers.close)
+                metrics = MetricsFile(where / "metrics.jsonl", position)
+                stack.callback(metrics.close)
+                trackers = Trackers(Run(where, trainer.counters.step, config), display.note)
+                stack.callback(trackers.close)
+                files = _Files(metrics, trackers)
         stop = Stop()
         if signals:
             stack.enter_context(stop.watched(display.note))

@@ -96,6 +96,7 @@ def test_what_is_read_is_what_the_step_returned(tiny, tmp_path, algo):
         keys.ADVANTAGE,
         keys.GROUP,
         keys.REWARD,
+        keys.SHAPED_REWARD,
         keys.TERMINATED,
         keys.TRUNCATED,
         keys.VALID,
