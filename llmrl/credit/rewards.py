@@ -57,6 +57,7 @@ class SoftOverlong:
     def __call__(self, td: TensorDict) -> Tensor:
         """Rewards [N, 1].
 
+        >>> import torch
         >>> td = TensorDict({("masks", "all_assistant_mask"): torch.ones(1, 9) > 0}, [1])
         >>> td["next", "reward"] = torch.tensor([[1.0]])
         >>> SoftOverlong(limit=10, window=4)(td)

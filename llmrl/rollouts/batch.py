@@ -33,7 +33,7 @@ class Batch:
     >>> for part in batch.micro_batches(budget=2):
     ...     part.put_back({"length": part.data[keys.ATTENTION].int()}, {"length": "length"})
     >>> batch.whole["length"].tolist()
-    [[0, 1, 1], [1, 1, 1]]
+    [[0, 0, 1], [0, 0, 1]]
     """
 
     data: TensorDict
