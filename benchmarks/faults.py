@@ -85,7 +85,7 @@ def _signals(*numbers: int) -> Callable[[Path], object]:
 
 def _small_files(folder: Path) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, resource.RLIM_INFINITY))
 
 
 def _few_descriptors(folder: Path) -> None:
@@ -152,7 +152,7 @@ FAULTS: dict[str, Fault] = {
     "SIGTERM twice": Fault(_signals(signal.SIGTERM, signal.SIGTERM), LEAVES, (130, -15), tells=False),
     "hangs, then SIGTERM twice": Fault(_hang_then_stop, LEAVES, (130, -15, 0), tells=False),
     "disk full": Fault(_raise(_full_disk()), "a sentence, or what is not needed is left out", (0, 1, 2)),
-    "files above 4 KiB": Fault(_small_files, "a sentence, status 1", (0, 1, 2)),
+    "files above 64 KiB": Fault(_small_files, "a sentence, status 1", (0, 1, 2)),
     "no file descriptor left": Fault(_few_descriptors, "a sentence, status 1", (0, 1, 2)),
     "permission denied": Fault(_raise(PermissionError(errno.EACCES, "Permission denied")), "a sentence", (0, 1, 2)),
     "run folder removed": Fault(lambda folder: shutil.rmtree(folder, True), "a sentence, status 1", (1, 2)),

@@ -15,6 +15,7 @@ from llmrl.errors import UserError
 from llmrl.registry import suggest
 from llmrl.terminal import Terminal
 
+BROKEN_OFF = 1
 INTERRUPTED = 130
 
 
@@ -71,7 +72,14 @@ def run(module: str, arguments: list[str], prog: str) -> int:
         sys.path.insert(0, str(Path.cwd()))  # module:name reaches the current folder
     try:
         command: Any = importlib.import_module(module)
-        return command.run(command.parse(arguments, prog))
+        options = command.parse(arguments, prog)  # ends the process itself after --help
+        try:
+            return command.run(options)
+        except SystemExit as error:
+            return _fail(
+                f"Code that the command used ended it by SystemExit({error.code!r}). What was finished is kept.",
+                BROKEN_OFF,
+            )
     except UserError as error:
         return _fail(str(error), error.exit_status)
     except UnicodeError as error:  # half a surrogate pair in a name

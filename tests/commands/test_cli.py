@@ -50,3 +50,11 @@ def test_the_version_is_shown(capsys):
 def test_it_runs_as_a_module(module):
     out = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
     assert "usage:" in out.stdout
+
+
+def test_code_that_ends_the_process_is_told_of(monkeypatch, capsys):
+    from llmrl.commands import algos
+
+    monkeypatch.setattr(algos, "run", lambda options: sys.exit(5))
+    assert main(["algos"]) == 1
+    assert "ended it by SystemExit(5)" in capsys.readouterr().err
