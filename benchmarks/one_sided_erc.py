@@ -1,29 +1,15 @@
-"""One-sided ERC: a gate and a recipe in one file, as the claims' runs use them.
+"""One-sided ERC under the name that the claims' runs gave it: a recipe in one file.
 
 llmrl study --algos dapo benchmarks.one_sided_erc:one_sided
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from torch import Tensor
-
-from llmrl.algorithms import Algorithm, dapo
-from llmrl.losses import EntropyRatioGate
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutwardGate(EntropyRatioGate):
-    """Drop a token only if its entropy left the band and its probability moved the way its advantage pushes it."""
-
-    def __call__(self, batch: Any, clipped: Any) -> Tensor:
-        """bool [N, T]."""
-        outward = batch.advantage * batch.log_ratio.detach() > 0
-        return super().__call__(batch, clipped) | ~outward
+from llmrl.algorithms import Algorithm, algorithm
 
 
 def one_sided(*, low: float = 0.95, high: float = 1.05) -> Algorithm:
-    """DAPO with the gate."""
-    return replace(dapo(), name="one-sided ERC", gates=(OutwardGate(low=low, high=high),))
+    """DAPO with ERC's gate, which drops only tokens that their own update moves further out of the band."""
+    return replace(algorithm("erc", low=low, high=high, sides="outward"), name="one-sided ERC")

@@ -104,10 +104,10 @@ def train(
         settings["algo"] = {"name": algo, **(algo_options or {})}
     elif algo_options:
         raise ConfigError("algo_options are for an algorithm that is named; an Algorithm has its own.")
-    environments = _environments(env, env_options, reward, seed)
+    environments = _environments(env, env_options, reward)
     if environments is None:
         settings["env"] = {"id": env, **(env_options or {})}
-    held_out = None if eval_env is None else _environments(eval_env, None, reward, seed)
+    held_out = None if eval_env is None else _environments(eval_env, None, reward)
     if isinstance(eval_env, str):
         settings.setdefault("eval", {})["env"] = eval_env
     config = from_settings(settings)
@@ -157,7 +157,7 @@ def evaluate(
     """
     if not isinstance(policy, Policy):
         policy = Policy.from_pretrained(str(policy))
-    environments = _environments(env, env_options, reward, seed) or held_out_environments(env, dict(env_options or {}))
+    environments = _environments(env, env_options, reward) or held_out_environments(env, dict(env_options or {}))
     try:
         return run_evaluation(policy, environments, problems, samples=samples, batch=batch, seed=seed)
     finally:
@@ -172,7 +172,7 @@ def _plain(section: Any, name: str) -> dict[str, Any]:
     return dict(section)
 
 
-def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any, seed: int) -> Environments | None:
+def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any) -> Environments | None:
     """Environments of an object; None where ``env`` is a name that the settings can hold."""
     if isinstance(env, str):
         if reward is not None:

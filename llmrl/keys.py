@@ -84,7 +84,7 @@ SHAPED_REWARD = entry(
     "float32",
     writer="trainer",
     reader="credit",
-    meaning="the reward after the recipe's shaping; absent where nothing shapes",
+    meaning="the reward after the recipe's shaping; where it is missing, credit reads the raw one",
 )
 TERMINATED = entry(
     ("next", "terminated"),

@@ -198,11 +198,6 @@ class Ranks(World):
         """A parameter or gradient as one tensor; a collective where it is sharded."""
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
-    def weights(self, module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """Every entry of the state dict as a whole tensor, one at a time."""
-        for name, tensor in module.state_dict().items():
-            yield name, self.whole(tensor)
-
     def close(self) -> None:
         """Leave the others."""
         dist.destroy_process_group()

@@ -153,7 +153,8 @@ class World:
 
     def weights(self, module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
         """Every entry of the state dict as a whole tensor, one at a time. All ranks must go through it."""
-        yield from module.state_dict().items()
+        for name, tensor in module.state_dict().items():
+            yield name, self.whole(tensor)
 
     def close(self) -> None:
         """Leave the others."""
