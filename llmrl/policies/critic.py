@@ -9,12 +9,13 @@ import torch
 from tensordict import TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor, nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
 from llmrl.distributed.world import World, blocks_of
+from llmrl.policies.exactness import set_training
 from llmrl.policies.policy import Policy
-from llmrl.policies.scoring.forward import PADDED, ForwardPass, hidden_before
+from llmrl.policies.scoring.forward import PADDED, ForwardPass
+from llmrl.policies.scoring.rows import sampled_tokens
 from llmrl.policies.scoring.sharing import gather_for_cache
 
 
@@ -52,10 +53,7 @@ class Critic(TensorDictModuleBase):
     def train(self, mode: bool = True) -> Critic:
         """As in torch, but the body stays in evaluation mode; see :meth:`llmrl.policies.policy.Policy.train`."""
         super().train(mode)
-        self.body.eval()
-        for part in self.body.modules():
-            if isinstance(part, GradientCheckpointingLayer):
-                part.training = mode and part.gradient_checkpointing
+        set_training(self.body, mode)
         return self
 
     def shard(self, world: World, policy: Policy) -> None:
@@ -77,13 +75,8 @@ class Critic(TensorDictModuleBase):
 
     def _values(self, layout: TensorDictBase, device: torch.device) -> Tensor:
         """[N, T]"""
-        tokens, attention, mask = (layout[key].cpu() for key in self.in_keys)
-        value = torch.zeros(tokens.shape, dtype=self.head.weight.dtype, device=device)
-        rows = mask.any(1).nonzero().squeeze(1)
-        if len(rows):
-            (row, column), hidden = hidden_before(
-                self.body, self.forward_pass, tokens[rows], attention[rows], mask[rows], device
-            )
-            where = (rows.to(device, non_blocking=True)[row], column)
-            value = value.index_put(where, self.head(hidden.to(value.dtype)).squeeze(-1))
-        return value
+        sampled = sampled_tokens(self.body, self.forward_pass, layout, device)
+        value = torch.zeros(layout[keys.TOKENS].shape, dtype=self.head.weight.dtype, device=device)
+        if sampled.hidden is None:
+            return value
+        return sampled.spread(self.head(sampled.hidden.to(value.dtype)).squeeze(-1), value)

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 
 from llmrl.errors import PolicyError
-from llmrl.policies.adapters import base_of, load_adapters
+from llmrl.policies.adapters import LoraOptions, add_adapters, base_of, has_adapters, load_adapters
 from llmrl.policies.scoring.head import Head
 from llmrl.registry import suggest
 
@@ -123,6 +123,42 @@ def load(
             "random. Save or download the model again."
         )
     return model, tokenizer
+
+
+def load_for_training(
+    name: str,
+    *,
+    dtype: str | torch.dtype,
+    device: str | torch.device | None,
+    lora: LoraOptions | None,
+    attn_implementation: str | None,
+    gradient_checkpointing: bool,
+) -> tuple[Any, PreTrainedTokenizerBase]:
+    """The model on its device, with adapters and gradient checkpointing where they are asked for; and its tokenizer.
+
+    The arguments are those of :meth:`llmrl.policies.policy.Policy.from_pretrained`.
+
+    Raises:
+        PolicyError: there is no such model, or it cannot be used as asked.
+    """
+    if isinstance(dtype, str):
+        if dtype not in DTYPES:
+            raise PolicyError(f"dtype {dtype!r} is not known. {suggest(dtype, DTYPES)}")
+        dtype = DTYPES[dtype]
+    device = device_of(device)
+    model: Any
+    model, tokenizer = load(name, dtype=dtype, attn_implementation=attn_implementation)
+    if lora is not None:
+        if has_adapters(model):
+            raise PolicyError(f"The policy {name!r} has adapters already: leave out the options of new ones.")
+        model = add_adapters(model, lora)
+    if gradient_checkpointing:
+        try:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        except ValueError as error:
+            raise PolicyError(f"{error} Leave out --policy.gradient-checkpointing.") from error
+    mend_generation_settings(model)
+    return model.to(device), tokenizer
 
 
 def mend_generation_settings(model: Any) -> None:

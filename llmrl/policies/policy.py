@@ -1,17 +1,13 @@
 """The policy: a language model as a TorchRL actor that generates, scores and hands over its weights.
 
-Owns the layout of TensorDicts, and which positions are scored. Prompts are those of
-:mod:`llmrl.policies.prompts`, the sampling loop is the sampler's, log-probabilities from hidden states are scoring's;
-what counts as a good response is the environment's.
+Owns which tensors go in and come out, and when the model is tried. Options, prompts, loading, sampling, scoring and
+export are the modules beside; what counts as a good response is the environment's.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,24 +16,19 @@ import torch
 from tensordict import NonTensorStack, TensorDict, TensorDictBase
 from tensordict.nn import TensorDictModuleBase
 from torch import Tensor
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl import keys
 from llmrl.distributed.world import World, blocks_of
+from llmrl.errors import PolicyError
 from llmrl.policies import adapters
 from llmrl.policies.actor import Actor
 from llmrl.policies.adapters import LoraOptions
 from llmrl.policies.episode import Episode, pack
-from llmrl.policies.loading import (
-    DTYPES,
-    PolicyError,
-    check_head,
-    check_vocabulary,
-    device_of,
-    load,
-    local_folder,
-    mend_generation_settings,
-)
+from llmrl.policies.exactness import exact_forward_pass, name_of, set_training, settle_attention
+from llmrl.policies.export import save, try_saving
+from llmrl.policies.limits import end_ids, room_for_prompt
+from llmrl.policies.loading import check_head, check_vocabulary, load_for_training, local_folder
+from llmrl.policies.options import PolicyOptions
 from llmrl.policies.prompts import Prompts
 from llmrl.policies.sampling.copy import CopyEngine
 from llmrl.policies.sampling.engine import (
@@ -51,63 +42,16 @@ from llmrl.policies.sampling.engine import (
 )
 from llmrl.policies.sampling.sampler import Sampler
 from llmrl.policies.sampling.states import Way
-from llmrl.policies.sampling.trial import LONG, attention_gap, changes, padded_gap, rounding_of, sampling_way
-from llmrl.policies.saving import usual_mode
-from llmrl.policies.scoring.forward import ForwardPass, hidden_before
+from llmrl.policies.sampling.trial import sampling_way
+from llmrl.policies.scoring.forward import ForwardPass
 from llmrl.policies.scoring.head import Head, score_tokens
-from llmrl.policies.scoring.probing import TOLERANCE, checkpointed_gap, forward_pass_for
+from llmrl.policies.scoring.rows import sampled_tokens
 from llmrl.policies.scoring.sharing import gather_for_cache
-from llmrl.registry import suggest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-log = logging.getLogger(__name__)
-TRIED_BYTES = 1 << 27  # of weights that are saved on trial
-
 __all__ = ["LoraOptions", "Policy", "PolicyError", "PolicyOptions", "local_folder"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PolicyOptions:
-    """What a policy does with its model.
-
-    >>> PolicyOptions(instruction="Put the final answer in \\\\boxed{}.").temperature
-    1.0
-    """
-
-    temperature: float = 1.0
-    """Of sampling; scores are taken at the same temperature."""
-    max_prompt_length: int = 1024
-    """Longer prompts are refused, never cut; less where the model's own context leaves no room for a response behind
-    such a prompt."""
-    max_response_length: int = 256
-    """Limit of all that follows the prompt: one response, or the responses and replies of an episode of several
-    turns."""
-    chat_template: str | None = "auto"
-    """``"auto"``: the tokenizer's if it has one; None: ``prompt_template``; else the name of one of the tokenizer's
-    templates, or the path of a Jinja file."""
-    prompt_template: str = "{problem}"
-    """What a prompt looks like without a chat template."""
-    system_prompt: str | None = None
-    """The message in front of the first problem; needs a chat template."""
-    instruction: str | None = None
-    """Written behind each problem, after an empty line, such as: Put the final answer in \\\\boxed{}."""
-    template_arguments: Mapping[str, Any] | None = None
-    """Given to the chat template, such as ``{"enable_thinking": False}``."""
-    packing: bool = False
-    """Score several responses in one row, without padding; a model that cannot keep them apart is refused."""
-    share_prompts: bool = True
-    """Score the responses to a prompt behind one pass over it, if the model can and where that saves enough; not
-    together with packing or gradient checkpointing."""
-    fast_cpu: bool = True
-    """Sample on a CPU with repacked weights and an attention for one token at a time; the result is the same to
-    rounding."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise PolicyError(f"temperature must be greater than 0, got {self.temperature}.")
-
 
 T = TypeVar("T")
 
@@ -141,38 +85,26 @@ class Policy(TensorDictModuleBase):
         )
         self.model = model.eval()
         check_head(model)
+        check_vocabulary(tokenizer, len(model.get_input_embeddings().weight))
         self.tokenizer = tokenizer
         self.temperature = self.options.temperature
         self.max_response_length = self.options.max_response_length
-        self.max_prompt_length = _room(model, self.options.max_prompt_length, self.max_response_length)
+        self.max_prompt_length = room_for_prompt(model, self.options.max_prompt_length, self.max_response_length)
         self.vocab_size = int(Head.of(model).weight.shape[0])
-        self.end_ids = _end_ids(model, tokenizer)
+        self.end_ids = end_ids(model, tokenizer, self.max_response_length)
         pad = tokenizer.pad_token_id
         self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
         self.version = 0
         self.engine: Engine | None = None
         self.whole: CopyEngine | None = None
-        check_vocabulary(tokenizer, len(model.get_input_embeddings().weight))
-        if not self.end_ids:
-            log.warning(
-                "Nothing can end a response: neither the tokenizer nor the model's generation settings name an end "
-                "token. Every response has max_response_length (%s) tokens. Set tokenizer.eos_token.",
-                self.max_response_length,
-            )
-        try:
-            self.rounding = rounding_of(model, self.temperature)
-            self._mend_attention()
-        except RuntimeError as error:
-            raise PolicyError(
-                f"{self.name} cannot compute a sequence of {LONG} tokens: {error} Its settings do not fit together."
-            ) from error
+        self.rounding = settle_attention(model, self.longest, self.temperature)
         if self.options.packing:
             _ = self.forward_pass  # a model that cannot is refused now
 
     @property
     def name(self) -> str:
         """The model's class and where it is from."""
-        return f"{type(self.model).__name__} {self.model.config.name_or_path}".rstrip()
+        return name_of(self.model)
 
     @property
     def longest(self) -> int:
@@ -186,39 +118,13 @@ class Policy(TensorDictModuleBase):
         Raises:
             PolicyError: the model cannot be scored exactly, or not as the options ask.
         """
-        gap = padded_gap(self.model, self.longest)
-        if not gap <= self.rounding.tolerance:
-            raise PolicyError(
-                f"{self.name}: a sequence's log-probabilities change with the sequences beside it, by {gap:.2g} nats "
-                f"(rounding: {self.rounding.tolerance:.2g}). Its positions or its attention depend on the longest "
-                f"sequence of a batch (lengths {changes(self.model.config)}). Give --policy.max-prompt-length and "
-                "--policy.max-response-length that stay below such a length together, or another model."
-            )
-        if getattr(self.model, "is_gradient_checkpointing", False):
-            self._try_checkpointing()
-        return forward_pass_for(
-            self.model.get_decoder(),
-            self.name,
+        return exact_forward_pass(
+            self.model,
+            longest=self.longest,
+            rounding=self.rounding,
             packing=self.options.packing,
             share_prompts=self.options.share_prompts,
         )
-
-    def _try_checkpointing(self) -> None:
-        training = self.training
-        why: str | None = None
-        try:
-            gap = checkpointed_gap(self.model.get_decoder(), self.train)
-            if not gap <= TOLERANCE.get(self.dtype, 0.1):
-                why = f"hidden states or gradients are off by {gap:.2g} of their length"
-        except Exception as error:  # whatever a model that was never checkpointed makes of it
-            why = f"{type(error).__name__}: {error}"
-        finally:
-            self.train(training)
-        if why is not None:
-            raise PolicyError(
-                f"{self.name} cannot be trained with gradient checkpointing: {why}. Leave out "
-                "--policy.gradient-checkpointing."
-            )
 
     @cached_property
     def sampling_way(self) -> tuple[Way, bool]:
@@ -242,25 +148,6 @@ class Policy(TensorDictModuleBase):
             PolicyError: it cannot be.
         """
         _ = self.sampling_way, self.forward_pass
-
-    def _mend_attention(self) -> None:
-        """Use transformers' own attention where the kernel drops something, such as a soft-cap."""
-        used = self.model.config._attn_implementation
-        if used == "eager":
-            return
-        try:
-            gap = attention_gap(self.model, self.longest)
-        except (ValueError, NotImplementedError):
-            return  # a model with one kernel only
-        if not gap <= self.rounding.tolerance:
-            log.warning(
-                "%s: attention %r drops something that the model asks for, log-probabilities are off by %.2g nats. "
-                "'eager' is used instead.",
-                self.name,
-                used,
-                gap,
-            )
-            self.model.set_attn_implementation("eager")
 
     @classmethod
     def from_pretrained(
@@ -288,24 +175,15 @@ class Policy(TensorDictModuleBase):
         Raises:
             PolicyError: there is no such model, or it cannot be used as asked.
         """
-        if isinstance(dtype, str):
-            if dtype not in DTYPES:
-                raise PolicyError(f"dtype {dtype!r} is not known. {suggest(dtype, DTYPES)}")
-            dtype = DTYPES[dtype]
-        device = device_of(device)
-        model: Any
-        model, tokenizer = load(str(name), dtype=dtype, attn_implementation=attn_implementation)
-        if lora is not None and adapters.has_adapters(model):
-            raise PolicyError(f"The policy {str(name)!r} has adapters already: leave out the options of new ones.")
-        if lora is not None:
-            model = adapters.add_adapters(model, lora)
-        if gradient_checkpointing:
-            try:
-                model.gradient_checkpointing_enable({"use_reentrant": False})
-            except ValueError as error:
-                raise PolicyError(f"{error} Leave out --policy.gradient-checkpointing.") from error
-        mend_generation_settings(model)
-        policy = cls(model.to(device), tokenizer, **options)
+        model, tokenizer = load_for_training(
+            str(name),
+            dtype=dtype,
+            device=device,
+            lora=lora,
+            attn_implementation=attn_implementation,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        policy = cls(model, tokenizer, **options)
         policy.try_out()
         return policy
 
@@ -315,10 +193,7 @@ class Policy(TensorDictModuleBase):
         Only layers that are checkpointed are told, as they would keep their activations otherwise.
         """
         super().train(mode)
-        self.model.eval()
-        for part in self.model.modules():
-            if isinstance(part, GradientCheckpointingLayer):
-                part.training = mode and part.gradient_checkpointing
+        set_training(self.model, mode)
         return self
 
     @property
@@ -355,7 +230,7 @@ class Policy(TensorDictModuleBase):
             uint8: 0, an end token was sampled; 1, the limit was reached; 2, the prompt is longer
             than ``max_prompt_length``, and the row is empty.
         """
-        episodes = [Episode(ids) for ids in self._contexts(prompts)]
+        episodes = [Episode(ids) for ids in self.prompts.contexts(prompts)]
         texts = self.respond(episodes, options, seeds=seeds)
         out = pack(episodes, self.pad_id).to(self.device)
         if texts:
@@ -438,22 +313,6 @@ class Policy(TensorDictModuleBase):
         """
         return Actor(self, options)
 
-    def _contexts(self, prompts: Sequence[str] | TensorDictBase) -> list[list[int]]:
-        if not isinstance(prompts, TensorDictBase):
-            if isinstance(prompts, str):
-                raise TypeError("generate takes a list of problems, got one str. Put it in a list.")
-            return self.prompts.encode(list(prompts))
-        found = prompts.keys(include_nested=True)
-        if ("tokens", "prompt") in found:
-            tokens, mask = prompts["tokens", "prompt"], prompts["masks", "prompt"].bool()
-            return [ids[real].tolist() for ids, real in zip(tokens, mask, strict=True)]
-        if ("text", "prompt") in found:
-            return self.prompts.encode(list(prompts["text", "prompt"]))
-        raise KeyError(
-            "generate needs ('text', 'prompt'), or ('tokens', 'prompt') and ('masks', 'prompt'), in "
-            f"its TensorDict; it holds {sorted(map(str, found))}."
-        )
-
     # Scoring
 
     def score(
@@ -491,14 +350,14 @@ class Policy(TensorDictModuleBase):
 
     def _score(self, layout: TensorDictBase, read: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
         """Log-probabilities and entropies [N, T]."""
-        where, hidden, targets = self._hidden(layout, read)
+        sampled = sampled_tokens(self.model.get_decoder(), self.forward_pass, layout, read.device)
         head = Head.of(self.model)
-        dtype = torch.promote_types(head.weight.dtype, torch.float32)
-        zeros = read.new_zeros(read.shape, dtype=dtype)
-        if hidden is None:
+        zeros = read.new_zeros(read.shape, dtype=torch.promote_types(head.weight.dtype, torch.float32))
+        if sampled.hidden is None:
             return zeros, zeros
-        values, spread = score_tokens(hidden, targets, head, temperature=self.temperature, entropy=entropy)
-        return zeros.index_put(where, values), zeros if spread is None else zeros.index_put(where, spread)
+        targets = read[sampled.row, sampled.column]
+        values, spread = score_tokens(sampled.hidden, targets, head, temperature=self.temperature, entropy=entropy)
+        return sampled.spread(values, zeros), zeros if spread is None else sampled.spread(spread, zeros)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """:meth:`score`."""
@@ -521,29 +380,11 @@ class Policy(TensorDictModuleBase):
 
     def _logits(self, layout: TensorDictBase, read: Tensor) -> Tensor:
         """[N, T, V]"""
-        where, hidden, _ = self._hidden(layout, read)
+        sampled = sampled_tokens(self.model.get_decoder(), self.forward_pass, layout, read.device)
         logits = torch.zeros((*read.shape, self.vocab_size), device=read.device)
-        if hidden is not None:
-            logits = logits.index_put(where, Head.of(self.model).logits(hidden) / self.temperature)
-        return logits
-
-    def _hidden(self, layout: TensorDictBase, read: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor | None, Tensor]:
-        """Hidden states [M, H] that the sampled tokens are predicted from; None where there are none.
-
-        Returns:
-            Rows and columns of the sampled tokens in the batch, the hidden states, the tokens [M].
-        """
-        tokens, attention, mask = (layout[key].cpu() for key in self.in_keys)
-        if (mask & ~attention).any():
-            raise ValueError("A sampled token is hidden from attention: mask must imply attention.")
-        rows = mask.any(1).nonzero().squeeze(1)
-        if not len(rows):
-            return (rows, rows), None, rows
-        (row, column), hidden = hidden_before(
-            self.model.get_decoder(), self.forward_pass, tokens[rows], attention[rows], mask[rows], read.device
-        )
-        where = (rows.to(read.device, non_blocking=True)[row], column)
-        return where, hidden, read[where]
+        if sampled.hidden is None:
+            return logits
+        return sampled.spread(Head.of(self.model).logits(sampled.hidden) / self.temperature, logits)
 
     # Weights
 
@@ -588,24 +429,12 @@ class Policy(TensorDictModuleBase):
     def try_saving(self) -> None:
         """Save into a folder that is removed again: what cannot be saved is known before the first step.
 
-        Weights of more than :data:`TRIED_BYTES` are left out.
+        Weights of more than :data:`llmrl.policies.export.TRIED_BYTES` bytes are left out.
 
         Raises:
             PolicyError: it cannot be saved.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                if sum(p.nbytes for p in self.model.parameters()) <= TRIED_BYTES:
-                    self.save(folder)
-                else:
-                    self.tokenizer.save_pretrained(folder)
-                    self.model.config.save_pretrained(folder)
-                    if self.model.generation_config is not None:
-                        self.model.generation_config.save_pretrained(folder)
-            except Exception as error:  # whatever a model or tokenizer makes of being saved
-                raise PolicyError(
-                    f"{self.name} cannot be saved, so a run would have no checkpoint: {type(error).__name__}: {error}"
-                ) from error
+        try_saving(self.model, self.tokenizer, self.name, self.save)
 
     def describe(self) -> list[str]:
         """How the model is sampled, scored and trained, a line for each."""
@@ -627,39 +456,8 @@ class Policy(TensorDictModuleBase):
     def save(self, folder: str | Path) -> Path:
         """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
 
-        With adapters, the weights are those with adapters merged in float32, and ``adapter`` inside the folder holds
-        the adapters as they are; it can be loaded as a policy too.
-        Of a sharded policy the weights of the latest :meth:`sync` are written; one rank is enough.
+        With adapters it is written as :func:`llmrl.policies.export.save` says; the folder of adapters can be loaded as
+        a policy too. Of a sharded policy the weights of the latest :meth:`sync` are written; one rank is enough.
         """
-        folder = Path(folder)
         model = self.model if self.whole is None else self.whole.model
-        if adapters.has_adapters(model):
-            adapters.save(model, folder, model.config.name_or_path)
-            usual_mode(*(folder / adapters.FOLDER).glob("*.safetensors"))
-        else:
-            model.save_pretrained(folder)
-        usual_mode(*folder.glob("*.safetensors"))
-        self.tokenizer.save_pretrained(folder)
-        return folder
-
-
-def _room(model: Any, prompt: int, response: int) -> int:
-    """The longest prompt that leaves room for a response in the model's context."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if limit is None or limit <= 0:
-        return prompt
-    if response >= limit:
-        raise PolicyError(
-            f"max_response_length {response} leaves no room for a prompt: the model's context has "
-            f"{limit} tokens. Give at most {limit // 2}."
-        )
-    return min(prompt, limit - response)
-
-
-def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """All that may end a response: chat models have several, and name them in different places."""
-    named = getattr(model.generation_config, "eos_token_id", None)
-    ids = {named} if isinstance(named, int) else set(named or ())
-    if tokenizer.eos_token_id is not None:
-        ids.add(tokenizer.eos_token_id)
-    return {int(i) for i in ids}
+        return save(model, self.tokenizer, Path(folder))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
+from tensordict import TensorDictBase
 
 from llmrl.policies.loading import PolicyError
 from llmrl.registry import suggest
@@ -122,6 +123,28 @@ class Prompts:
                 for ids, plain in zip(contexts, bare, strict=True)
             ]
         return contexts
+
+    def contexts(self, prompts: Sequence[str] | TensorDictBase) -> list[list[int]]:
+        """The ids of prompts given as texts, or in a TensorDict as texts or as tokens.
+
+        Raises:
+            TypeError: there is one text instead of a list.
+            KeyError: the TensorDict holds no prompts.
+        """
+        if not isinstance(prompts, TensorDictBase):
+            if isinstance(prompts, str):
+                raise TypeError("generate takes a list of problems, got one str. Put it in a list.")
+            return self.encode(list(prompts))
+        found = prompts.keys(include_nested=True)
+        if ("tokens", "prompt") in found:
+            tokens, mask = prompts["tokens", "prompt"], prompts["masks", "prompt"].bool()
+            return [ids[real].tolist() for ids, real in zip(tokens, mask, strict=True)]
+        if ("text", "prompt") in found:
+            return self.encode(list(prompts["text", "prompt"]))
+        raise KeyError(
+            "generate needs ('text', 'prompt'), or ('tokens', 'prompt') and ('masks', 'prompt'), in "
+            f"its TensorDict; it holds {sorted(map(str, found))}."
+        )
 
     def reply(self, said: Sequence[str], end: int) -> list[int]:
         """The ids that follow a response: what closes it, the newest reply, and what opens the next response.

@@ -200,7 +200,7 @@ def test_a_model_without_such_a_cache_is_read_as_ever_and_a_warning_says_so(capl
 
 
 def test_a_policy_that_only_samples_tries_nothing(monkeypatch):
-    monkeypatch.setattr("llmrl.policies.policy.forward_pass_for", lambda *args, **ways: pytest.fail("tried"))
+    monkeypatch.setattr("llmrl.policies.exactness.forward_pass_for", lambda *args, **ways: pytest.fail("tried"))
     assert len(policy(make("llama")).generate(["hello"], SamplingOptions(max_new_tokens=3))) == 1
 
 
