@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tyro
 
-from llmrl.report.plots import smooth
+from llmrl.reports.plots import smooth
 from llmrl.training.metrics import read_metrics
 
 ALGORITHMS = ("espo", "erc", "gspo", "gppo", "dapo", "grpo", "ppo")

@@ -22,11 +22,11 @@ import numpy as np
 import tyro
 from scipy import stats
 
-from llmrl.study.grid import Cell, Store, make_grid, read_rows
-from llmrl.study.page import score_figure
-from llmrl.study.results import Results
-from llmrl.study.running import run_cells
-from llmrl.study.statistics import Estimate, estimate, pooled_mean
+from llmrl.studies.grid import Cell, Store, make_grid, read_rows
+from llmrl.studies.page import score_figure
+from llmrl.studies.results import Results
+from llmrl.studies.running import run_cells
+from llmrl.studies.statistics import Estimate, estimate, pooled_mean
 
 ONE_SIDED = "benchmarks.one_sided_erc:one_sided"
 EIGHT = ("dapo", "erc+dapo", "gppo", "erc+gppo", "gspo", "espo", "cispo", ONE_SIDED)

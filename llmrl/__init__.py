@@ -31,6 +31,8 @@ _HOME = {
     "evaluate": "llmrl.api",
     "find_algorithm": "llmrl.algorithms",
     "register_algorithm": "llmrl.algorithms",
+    "report": "llmrl.reports.api",
+    "study": "llmrl.studies.api",
     "train": "llmrl.api",
     "verifier": "llmrl.verifiers",
 }

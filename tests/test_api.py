@@ -87,6 +87,23 @@ def test_nothing_of_the_interpreter_is_changed(tiny, tmp_path, capsys):
     assert shown.out == ""
 
 
+def test_a_page_is_written_of_folders_and_of_outcomes(tiny, tmp_path):
+    run = llmrl.train(tiny, "tests/SayA-v0", "grpo", train={"steps": 1, **SMALL}, output=tmp_path / "run", **SHORT)
+    page = llmrl.report(run, output=tmp_path / "page.html", algorithms=["dapo"], plots=True)
+    assert page.path.read_text().lower().startswith("<!doctype html>")
+    assert {path.suffix for path in page.plots.iterdir()} == {".png", ".svg"}
+    assert llmrl.report(run.folder, output=tmp_path / "other.html").notes == page.notes
+    with pytest.raises(UserError, match="There is no folder"):
+        llmrl.report(tmp_path / "nowhere", output=tmp_path / "none.html")
+
+
+def test_a_study_is_run_and_read_again(tmp_path):
+    results = llmrl.study(output=tmp_path, algorithms=["dapo", "gspo"], tasks=["hack"], seeds=2, rollouts=3)
+    assert [line.algorithm for line in results.table()] == ["dapo", "gspo"]
+    with pytest.raises(UserError, match="Did you mean 'gspo'"):
+        llmrl.study(output=tmp_path, algorithms=["gspoo"])
+
+
 def test_evaluate_takes_names_and_objects(tiny):
     policy = Policy.from_pretrained(tiny, max_response_length=3)
     by_name = llmrl.evaluate(policy, "tests/SayA-v0", problems=4, samples=2)

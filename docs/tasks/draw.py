@@ -13,8 +13,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from llmrl.study import Results, load
-from llmrl.study.grid import Row
+from llmrl.studies import Results, load
+from llmrl.studies.grid import Row
 
 SHOWN = ("dapo", "erc+dapo", "gppo", "gspo", "espo", "cispo")
 

@@ -1,6 +1,6 @@
 """``llmrl replay``: saved rollouts under several algorithms as tables, a JSON file and a picture.
 
-:mod:`llmrl.report.replay` computes what is compared.
+:mod:`llmrl.reports.replay` computes what is compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.policies.policy import Policy
-from llmrl.report.replay import FRACTIONS, Replay, ReplayError, replay
+from llmrl.reports.replay import FRACTIONS, Replay, ReplayError, replay
 from llmrl.rollouts.files import find_rollouts, read_rollouts
 from llmrl.terminal import Terminal
 

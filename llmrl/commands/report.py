@@ -8,9 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from llmrl.report.page import write_page
-from llmrl.report.rollouts import Choice
-from llmrl.report.runs import ReportError, read_runs
+from llmrl.reports.api import report
 from llmrl.terminal import Terminal
 
 
@@ -51,38 +49,21 @@ def run(options: ReportOptions) -> int:
     Raises:
         ReportError: no page can be made of these runs.
     """
-    console = Terminal(stderr=True)
-    _check(options)
-    choice = Choice(
-        steps=options.steps if options.rollouts else 0,
-        per_step=options.rollouts,
+    page = report(
+        *options.runs,
+        output=options.output,
+        algorithms=[name.strip() for name in options.algo.split(",") if name.strip()],
+        steps=options.steps,
+        rollouts=options.rollouts,
         max_tokens=options.max_tokens,
-    )
-    names = [name.strip() for name in options.algo.split(",") if name.strip()]
-    plots = options.output.with_name(f"{options.output.stem}_plots") if options.plots else None
-    notes = write_page(
-        options.output,
-        read_runs(options.runs),
-        algorithms=names,
-        choice=choice,
-        plots=plots,
+        plots=options.plots,
         allow_code=options.allow_code,
     )
-    for note in notes:
+    console = Terminal(stderr=True)
+    for note in page.notes:
         console.say(f"note: {note}")
-    megabytes = options.output.stat().st_size / 1e6
-    Terminal().say(f"report: {options.output} ({megabytes:.1f} MB)")
-    if plots is not None:
-        Terminal().say(f"plots: {plots}")
+    megabytes = page.path.stat().st_size / 1e6
+    Terminal().say(f"report: {page.path} ({megabytes:.1f} MB)")
+    if page.plots is not None:
+        Terminal().say(f"plots: {page.plots}")
     return 0
-
-
-def _check(options: ReportOptions) -> None:
-    if not options.runs:
-        raise ReportError("No run is given. Give the folders of runs: llmrl report runs/espo-0.")
-    for name in ("steps", "rollouts", "max_tokens"):
-        lowest = 0 if name == "rollouts" else 1
-        value = getattr(options, name)
-        if value < lowest:
-            flag = name.replace("_", "-")
-            raise ReportError(f"--{flag} must be {lowest} or more, got {value}.")

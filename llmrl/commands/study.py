@@ -14,10 +14,10 @@ from rich.table import Table
 
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
-from llmrl.study import study
-from llmrl.study.grid import Row
-from llmrl.study.page import HEADER, cells
-from llmrl.study.results import Results
+from llmrl.studies.api import study
+from llmrl.studies.grid import Row
+from llmrl.studies.page import HEADER, cells
+from llmrl.studies.results import Results
 
 
 @dataclass
@@ -131,7 +131,7 @@ def run(options: StudyOptions, console: Console | None = None) -> int:
             if row is not None and row.failed:
                 bar.console.print(f"failed: {name}: {row.error}", markup=False, style="red")
 
-        results = study.run(
+        results = study(
             output=options.output,
             algorithms=options.algos,
             tasks=options.tasks,

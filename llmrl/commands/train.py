@@ -19,7 +19,7 @@ def parse(arguments: list[str], prog: str) -> Config:
 
 def run(config: Config) -> int:
     """Train, then plot; 0 after a whole run or a dry run, 3 after one that a signal stopped."""
-    from llmrl.report.plots import plot_run
+    from llmrl.reports.plots import plot_run
     from llmrl.training.session import train
 
     done = train(config)

@@ -11,10 +11,10 @@ import torch
 from llmrl import keys
 from llmrl.algorithms import ALGORITHMS, algorithm
 from llmrl.credit.groups import KeepAll
-from llmrl.study.exact import start
-from llmrl.study.exact.machine import Machine, divergence
-from llmrl.study.exact.run import CURVE, PROVIDED, _Run, compared, run
-from llmrl.study.exact.tasks import EXACT, ExactTask, mean_success
+from llmrl.studies.exact import start
+from llmrl.studies.exact.machine import Machine, divergence
+from llmrl.studies.exact.run import CURVE, PROVIDED, _Run, compared, run
+from llmrl.studies.exact.tasks import EXACT, ExactTask, mean_success
 
 SHORT = 2
 GOLDEN = {  # score of the start point, and of dapo with seed 0 after two rollouts

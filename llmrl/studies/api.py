@@ -10,10 +10,10 @@ from importlib import resources
 from pathlib import Path
 
 from llmrl.errors import ConfigError
-from llmrl.study.grid import Cell, Row, Store, make_grid, parse_algorithm
-from llmrl.study.page import write_page
-from llmrl.study.results import Results
-from llmrl.study.running import estimate_seconds, run_cells
+from llmrl.studies.grid import Cell, Row, Store, make_grid, parse_algorithm
+from llmrl.studies.page import write_page
+from llmrl.studies.results import Results
+from llmrl.studies.running import estimate_seconds, run_cells
 
 SHIPPED = "baselines-v1.json.gz"
 
@@ -24,12 +24,12 @@ def shipped_rows() -> dict[Cell, Row]:
 
     Their curves hold the score alone.
     """
-    content = resources.files("llmrl.study").joinpath(SHIPPED).read_bytes()
+    content = resources.files("llmrl.studies").joinpath(SHIPPED).read_bytes()
     rows = (Row.from_dict(one, shipped=True) for one in json.loads(gzip.decompress(content)))
     return {row.cell: row for row in rows}
 
 
-def run(
+def study(
     *,
     output: Path | str,
     algorithms: Sequence[str],

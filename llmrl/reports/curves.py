@@ -1,6 +1,6 @@
 """Pictures of several runs at once: a curve and a band for each group of seeds, and before/after.
 
-Pictures of one run, made when it ends, are :mod:`llmrl.report.plots`.
+Pictures of one run, made when it ends, are :mod:`llmrl.reports.plots`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from llmrl.evaluation import Estimate, Evaluation, estimate
-from llmrl.report.plots import smooth
-from llmrl.report.runs import Group, Run
+from llmrl.reports.plots import smooth
+from llmrl.reports.runs import Group, Run
 from llmrl.training.metrics import KNOWN
 
 PANELS = (

@@ -14,9 +14,9 @@ import numpy as np
 
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
-from llmrl.study.exact.tasks import VERSION, Settings
-from llmrl.study.grid import Row, read_rows
-from llmrl.study.statistics import (
+from llmrl.studies.exact.tasks import VERSION, Settings
+from llmrl.studies.grid import Row, read_rows
+from llmrl.studies.statistics import (
     Array,
     Estimate,
     estimate,

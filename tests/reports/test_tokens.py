@@ -12,7 +12,7 @@ from tensordict import TensorDict
 from llmrl import keys
 from llmrl.keys import MissingEntry
 from llmrl.losses.policy import PolicyLoss
-from llmrl.report.tokens import CLIPPED_HIGH, CLIPPED_LOW, GATED, NO_GRADIENT, trust_region
+from llmrl.reports.tokens import CLIPPED_HIGH, CLIPPED_LOW, GATED, NO_GRADIENT, trust_region
 
 QUIET = [row for row in ROWS if row.name != "clip_cov"]  # it draws
 

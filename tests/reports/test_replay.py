@@ -16,7 +16,7 @@ from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.commands.cli import main
 from llmrl.credit import Credit, GroupAdvantage
-from llmrl.report.replay import ReplayError, Width, clip_width, replay
+from llmrl.reports.replay import ReplayError, Width, clip_width, replay
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.files import write_rollouts
 from llmrl.training.command_line import parse

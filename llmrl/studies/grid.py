@@ -20,8 +20,8 @@ import yaml
 
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.errors import ConfigError, UserError
-from llmrl.study.exact.run import PROVIDED, as_dict, compared, run
-from llmrl.study.exact.tasks import EXACT, TASKS, VERSION, ExactTask, Settings
+from llmrl.studies.exact.run import PROVIDED, as_dict, compared, run
+from llmrl.studies.exact.tasks import EXACT, TASKS, VERSION, ExactTask, Settings
 
 _SPEC = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<options>.*)\])?")
 
@@ -133,7 +133,7 @@ def find_task(name: str) -> ExactTask:
     """
     task = TASKS[name]
     if not isinstance(task, ExactTask):
-        raise ConfigError(f"{name} must be an llmrl.study.ExactTask, got {type(task).__name__}.")
+        raise ConfigError(f"{name} must be an llmrl.studies.ExactTask, got {type(task).__name__}.")
     return task
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from llmrl.registry import Registry
-from llmrl.study.exact.machine import Machine, Outcome, Rules, State, build
+from llmrl.studies.exact.machine import Machine, Outcome, Rules, State, build
 
 VERSION = 1
 

@@ -22,9 +22,9 @@ from llmrl import keys
 from llmrl.algorithms import Algorithm
 from llmrl.credit.groups import KeepAll
 from llmrl.keys import Key
-from llmrl.study.exact.machine import divergence, entropies
-from llmrl.study.exact.start import start_policy
-from llmrl.study.exact.tasks import ExactTask, Settings, mean_success
+from llmrl.studies.exact.machine import divergence, entropies
+from llmrl.studies.exact.start import start_policy
+from llmrl.studies.exact.tasks import ExactTask, Settings, mean_success
 from llmrl.training.past_rewards import PastRewards
 
 BAND = (0.95, 1.05)
@@ -264,7 +264,7 @@ def run(task: ExactTask, algorithm: Algorithm, seed: int, settings: Settings | N
     """Train on a task from its start point.
 
     Args:
-        task: one of ``llmrl.study.exact.tasks``, or your own.
+        task: one of ``llmrl.studies.exact.tasks``, or your own.
         algorithm: a recipe; its refills, choice of groups and shaping are left out.
         seed: of prompts, samples, the verifier's faults and the order of rows.
         settings: by default the task's.

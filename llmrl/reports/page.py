@@ -18,9 +18,9 @@ from typing import Any, TextIO
 
 from matplotlib.figure import Figure
 
-from llmrl.report.curves import accuracy_figure, change, curve_figures, inline_svg
-from llmrl.report.rollouts import Choice, Shown, json_text, recipes_for, shown_rollouts
-from llmrl.report.runs import Group, Run, differences, group_runs
+from llmrl.reports.curves import accuracy_figure, change, curve_figures, inline_svg
+from llmrl.reports.rollouts import Choice, Shown, json_text, recipes_for, shown_rollouts
+from llmrl.reports.runs import Group, Run, differences, group_runs
 
 _ROLLOUTS = "<!-- rollouts -->"
 _DPI = 110
@@ -124,7 +124,7 @@ def _bounds(runs: Sequence[Run], seen: Sequence[Shown], choice: Choice) -> str:
 
 def _frame(runs: Sequence[Run], groups: Sequence[Group], figures: dict[str, str], notes: Iterable[str]) -> str:
     """The page but for the rollouts."""
-    files = resources.files("llmrl.report")
+    files = resources.files("llmrl.reports")
     texts = {name: (files / name).read_text("utf-8") for name in ("page.html", "style.css", "viewer.js")}
     digest = hashlib.sha256(texts["viewer.js"].encode()).digest()
     items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)

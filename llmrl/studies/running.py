@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from llmrl.errors import ConfigError
-from llmrl.study.grid import Cell, Row, run_cell
+from llmrl.studies.grid import Cell, Row, run_cell
 
 EXECUTORS = ("processes", "ray")
 

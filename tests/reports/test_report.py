@@ -14,11 +14,11 @@ from example_run import NASTY, write_rollouts, write_run
 from safetensors.torch import load_file, save_file
 
 from llmrl.commands.cli import main
-from llmrl.report.curves import accuracy_figure, band, change, curve_figures, inline_svg
-from llmrl.report.page import write_page
-from llmrl.report.plots import smooth
-from llmrl.report.rollouts import AS_TRAINED, Choice, Shown, choose_rows, read_rows, token_text
-from llmrl.report.runs import ReportError, differences, group_runs, read_run, read_runs
+from llmrl.reports.curves import accuracy_figure, band, change, curve_figures, inline_svg
+from llmrl.reports.page import write_page
+from llmrl.reports.plots import smooth
+from llmrl.reports.rollouts import AS_TRAINED, Choice, Shown, choose_rows, read_rows, token_text
+from llmrl.reports.runs import ReportError, differences, group_runs, read_run, read_runs
 
 TEXTS = ["Add: $8 + 13 = 21$. The answer is $\\boxed{8}$.", "I guess $\\boxed{11}$."]
 
@@ -362,8 +362,8 @@ def test_the_command(tmp_path, capsys):
         (["nowhere"], "There is no folder nowhere."),
         ([], "No run is given. Give the folders of runs"),
         (["RUN", "--algo", "dapoo"], "Did you mean 'dapo'?"),
-        (["RUN", "--steps", "0"], "--steps must be 1 or more, got 0."),
-        (["RUN", "--max-tokens", "0"], "--max-tokens must be 1 or more, got 0."),
+        (["RUN", "--steps", "0"], "steps must be 1 or more, got 0."),
+        (["RUN", "--max-tokens", "0"], "max_tokens must be 1 or more, got 0."),
     ],
 )
 def test_the_command_says_what_is_wrong(tmp_path, run, arguments, message, capsys):

@@ -1,6 +1,6 @@
 """The policies of the exact tasks, and the start points that ship with llmrl.
 
-    python -m llmrl.study.exact.start
+    python -m llmrl.studies.exact.start
 
 fits them and writes ``starts-v1.safetensors``.  A run reads the file and never fits: rounding differs between
 machines, and all results of a version begin at the same numbers.
@@ -18,8 +18,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from llmrl.errors import UserError
-from llmrl.study.exact.machine import Machine
-from llmrl.study.exact.tasks import EXACT, ExactTask, mean_success
+from llmrl.studies.exact.machine import Machine
+from llmrl.studies.exact.tasks import EXACT, ExactTask, mean_success
 
 FILE = "starts-v1.safetensors"
 DIGEST = "ea92b3d0490c39971bf8dd5e9a09206accb617290b465e6e5fe48fa050a0e852"
@@ -57,7 +57,7 @@ def start_policy(task: ExactTask) -> nn.Module:
 
 @functools.cache
 def _shipped() -> dict[str, Tensor]:
-    content = resources.files("llmrl.study.exact").joinpath(FILE).read_bytes()
+    content = resources.files("llmrl.studies.exact").joinpath(FILE).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest != DIGEST:
         raise WrongStart(

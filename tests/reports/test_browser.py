@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from example_run import NASTY, write_rollouts, write_run
 
-from llmrl.report.page import write_page
-from llmrl.report.runs import read_runs
+from llmrl.reports.page import write_page
+from llmrl.reports.runs import read_runs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TEXTS = ["Add: $8 + 13 = 21$. The answer is $\\boxed{8}$.", NASTY]

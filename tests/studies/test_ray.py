@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llmrl.study.grid import make_grid, run_cell
-from llmrl.study.running import run_cells
+from llmrl.studies.grid import make_grid, run_cell
+from llmrl.studies.running import run_cells
 
 pytestmark = pytest.mark.ray
 

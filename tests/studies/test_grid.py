@@ -7,12 +7,12 @@ import json
 import pytest
 
 from llmrl.errors import ConfigError, UserError
-from llmrl.study import running
-from llmrl.study.exact.tasks import EXACT, Settings
-from llmrl.study.grid import Cell, Row, Store, make_grid, parse_algorithm, read_rows, run_cell
-from llmrl.study.running import estimate_seconds, run_cells
-from llmrl.study.statistics import MIN_SEEDS
-from llmrl.study.study import duration, run, shipped_rows
+from llmrl.studies import running
+from llmrl.studies.api import duration, shipped_rows, study
+from llmrl.studies.exact.tasks import EXACT, Settings
+from llmrl.studies.grid import Cell, Row, Store, make_grid, parse_algorithm, read_rows, run_cell
+from llmrl.studies.running import estimate_seconds, run_cells
+from llmrl.studies.statistics import MIN_SEEDS
 
 QUICK = {"tasks": ["hack"], "rollouts": 1}
 
@@ -43,7 +43,7 @@ class TestNames:
     def test_a_wrong_task_is_named_with_the_nearest(self):
         with pytest.raises(UserError, match="Did you mean 'carry'"):
             make_grid(algorithms=["dapo"], tasks=["cary"], seeds=[0])
-        with pytest.raises(ConfigError, match=r"must be an llmrl\.study\.ExactTask"):
+        with pytest.raises(ConfigError, match=r"must be an llmrl\.studies\.ExactTask"):
             make_grid(algorithms=["dapo"], tasks=["math:pi"], seeds=[0])
 
     @pytest.mark.parametrize(
@@ -136,26 +136,26 @@ class TestStore:
 class TestResuming:
     def test_only_what_is_missing_or_failed_is_run(self, tmp_path, monkeypatch):
         options = {"output": tmp_path, "algorithms": ["dapo", "gspo"], "use_shipped": False, **QUICK}
-        run(**options, seeds=1)
+        study(**options, seeds=1)
         cell = make_grid(algorithms=["gspo"], seeds=[0], **QUICK)[0]
         Store(tmp_path).write(Row(cell=cell, error="it was dark"))
         ran = []
         monkeypatch.setattr(running, "run_cell", lambda c: ran.append(c) or run_cell(c))
-        run(**options, seeds=2)
+        study(**options, seeds=2)
         counted = [(c.algorithm, c.seed) for c in ran if c.settings.rollouts == 1]
         assert sorted(counted) == [("dapo", 1), ("gspo", 0), ("gspo", 1)]
 
     def test_a_study_that_takes_too_long_does_not_start(self, tmp_path):
         with pytest.raises(ConfigError, match=r"would take about .*--yes"):
-            run(output=tmp_path, algorithms=["dapo"], seeds=500, tasks=["hack"], allow_seconds=1)
+            study(output=tmp_path, algorithms=["dapo"], seeds=500, tasks=["hack"], allow_seconds=1)
         assert not list((tmp_path / "cells").iterdir())
 
     def test_the_baseline_must_be_there(self, tmp_path):
         with pytest.raises(ConfigError, match="not among"):
-            run(output=tmp_path, algorithms=["dapo"], baseline="gspo", seeds=1, **QUICK)
+            study(output=tmp_path, algorithms=["dapo"], baseline="gspo", seeds=1, **QUICK)
 
     def test_failed_runs_stand_in_the_tables(self, tmp_path):
-        results = run(output=tmp_path, algorithms=["dapo", "objectives:failing"], seeds=1, **QUICK)
+        results = study(output=tmp_path, algorithms=["dapo", "objectives:failing"], seeds=1, **QUICK)
         content = json.loads((tmp_path / "results.json").read_text())
         assert [line["algorithm"] for line in content["all"]] == ["dapo"]
         assert any("cannot count" in note for note in results.notes())
@@ -173,6 +173,6 @@ class TestShipped:
 
     def test_it_is_not_run_again(self, tmp_path, monkeypatch):
         monkeypatch.setattr(running, "run_cell", lambda cell: pytest.fail("this was run"))
-        results = run(output=tmp_path, algorithms=["dapo", "gspo"], seeds=5, tasks=["hack"])
+        results = study(output=tmp_path, algorithms=["dapo", "gspo"], seeds=5, tasks=["hack"])
         assert all(row.shipped for row in results.rows)
         assert any("came with llmrl" in note for note in results.notes())

@@ -1,6 +1,6 @@
 """Makes the file of runs that come with llmrl, from a study's folder.
 
-    python -m llmrl.study.ship runs/study
+    python -m llmrl.studies.ship runs/study
 
 Only runs of algorithms by name go in, on the exact tasks at their own settings; their curves hold the score alone.
 """
@@ -12,9 +12,9 @@ import json
 import sys
 from pathlib import Path
 
-from llmrl.study.exact.tasks import EXACT
-from llmrl.study.grid import Row, read_rows
-from llmrl.study.study import SHIPPED
+from llmrl.studies.api import SHIPPED
+from llmrl.studies.exact.tasks import EXACT
+from llmrl.studies.grid import Row, read_rows
 
 
 def belongs(row: Row) -> bool:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from llmrl.errors import ConfigError
-from llmrl.study.exact.tasks import Settings
-from llmrl.study.grid import Cell, Row
-from llmrl.study.page import write_page
-from llmrl.study.results import Results
+from llmrl.studies.exact.tasks import Settings
+from llmrl.studies.grid import Cell, Row
+from llmrl.studies.page import write_page
+from llmrl.studies.results import Results
 
 
 def row(algorithm: str, seed: int, final: float, task: str = "carry", settings: Settings | None = None) -> Row:

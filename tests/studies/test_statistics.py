@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from llmrl.study.statistics import (
+from llmrl.studies.statistics import (
     MIN_SEEDS,
     estimate,
     estimate_curve,

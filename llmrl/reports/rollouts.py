@@ -23,8 +23,8 @@ from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.keys import MissingEntry
 from llmrl.policies.loading import PolicyError, local_folder
-from llmrl.report.runs import Run, parse_line
-from llmrl.report.tokens import trust_region
+from llmrl.reports.runs import Run, parse_line
+from llmrl.reports.tokens import trust_region
 from llmrl.text import one_line
 from llmrl.training.checkpoint import list_checkpoints
 

@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llmrl.study.exact.tasks import VERSION
-from llmrl.study.results import Line, Results
+from llmrl.studies.exact.tasks import VERSION
+from llmrl.studies.results import Line, Results
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; }

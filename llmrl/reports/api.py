@@ -1,0 +1,68 @@
+"""One page of runs, from Python: what ``llmrl report`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrl.reports.page import write_page
+from llmrl.reports.rollouts import Choice
+from llmrl.reports.runs import ReportError, read_runs
+from llmrl.training.session import Outcome
+
+
+@dataclass(frozen=True)
+class Page:
+    """A written page."""
+
+    path: Path
+    """The HTML file; it needs no network."""
+    notes: list[str]
+    """What could not be read or shown; the page has them too."""
+    plots: Path | None
+    """The folder of the figures as files; None if none were asked for."""
+
+
+def report(
+    *runs: str | Path | Outcome,
+    output: str | Path = "report.html",
+    algorithms: Sequence[str] = ("dapo", "gspo", "espo", "erc"),
+    steps: int = 12,
+    rollouts: int = 24,
+    max_tokens: int = 2000,
+    plots: bool = False,
+    allow_code: bool = False,
+) -> Page:
+    """Write one HTML page of finished or running runs: results, curves, and rollouts token by token.
+
+    Args:
+        runs: folders of runs, or what :func:`llmrl.train` returned.
+        output: the page.
+        algorithms: what the saved tokens are put through beside each run's own algorithm.
+        steps: steps of a run whose rollouts are in the page, evenly spaced.
+        rollouts: responses of a step that are in the page: whole groups, evenly spaced; 0: none.
+        max_tokens: tokens of a response that are in the page.
+        plots: write the figures as PNG and SVG files too, into a folder beside the page.
+        allow_code: import the module that a run's ``config.yaml`` names as its algorithm.
+
+    Raises:
+        ReportError: no page can be made of these runs.
+
+    >>> report()
+    Traceback (most recent call last):
+    llmrl.reports.runs.ReportError: No run is given. Give the folders of runs: llmrl report runs/espo-0.
+    """
+    if not runs:
+        raise ReportError("No run is given. Give the folders of runs: llmrl report runs/espo-0.")
+    for name, value, lowest in (("steps", steps, 1), ("rollouts", rollouts, 0), ("max_tokens", max_tokens, 1)):
+        if value < lowest:
+            raise ReportError(f"{name} must be {lowest} or more, got {value}.")
+    page = Path(output)
+    choice = Choice(steps=steps if rollouts else 0, per_step=rollouts, max_tokens=max_tokens)
+    figures = page.with_name(f"{page.stem}_plots") if plots else None
+    folders = [run.folder if isinstance(run, Outcome) else Path(run) for run in runs]
+    notes = write_page(
+        page, read_runs(folders), algorithms=algorithms, choice=choice, plots=figures, allow_code=allow_code
+    )
+    return Page(page, notes, figures)

@@ -1,0 +1,12 @@
+"""Studies: which objective is better, with intervals, on tasks that take a second.
+
+``study`` is ``llmrl study`` from Python, ``load`` reads a study's folder, ``Results`` has tables and estimates, and
+``ExactTask`` is what a task of your own is made of.
+"""
+
+from llmrl.studies.api import study
+from llmrl.studies.exact.machine import Outcome, Rules
+from llmrl.studies.exact.tasks import EXACT, ExactTask, Settings, register_task
+from llmrl.studies.results import Results, load
+
+__all__ = ["EXACT", "ExactTask", "Outcome", "Results", "Rules", "Settings", "load", "register_task", "study"]
