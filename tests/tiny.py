@@ -19,6 +19,17 @@ CHAT_TEMPLATE = (
 )
 
 
+SMALLEST = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+}
+"""A model of one layer, for tests that make many steps."""
+
+
 def tiny_tokenizer(*, pad: str | None = PAD, chat: bool = True) -> PreTrainedTokenizerFast:
     """A token for each byte after the five special ones; ``pad=END`` makes pad and end the same."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

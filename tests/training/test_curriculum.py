@@ -1,6 +1,5 @@
 """Curriculum and filter: what they admit, that they survive a resume, and what they refuse."""
 
-import signal
 from pathlib import Path
 
 import gymnasium
@@ -9,6 +8,7 @@ import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
 from hypothesis import given
 from hypothesis import strategies as st
+from small_run import press_control_c_after, small_run, untimed_rows
 
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
@@ -23,8 +23,7 @@ from llmrl.training.curriculum import (
     PassRateFilter,
     pass_rates,
 )
-from llmrl.training.metrics import read_metrics
-from llmrl.training.trainer import Trainer, TrainingError
+from llmrl.training.trainer import TrainingError
 from llmrl.verifiers import Verdict
 
 
@@ -56,31 +55,11 @@ if "tests/Levels-v0" not in gymnasium.registry:
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
-    return [
-        "--algo",
-        "grpo",
-        "--policy",
-        str(tiny),
-        "--env",
-        "tests/Levels-v0",
-        "--output",
-        str(output),
-        "--policy.max-response-length",
-        "3",
-        "--train.prompts-per-step",
-        "4",
-        "--train.group-size",
-        "4",
-        "--train.updates-per-step",
-        "1",
-        "--train.steps",
-        "6",
-        "--eval.problems",
-        "0",
-        "--checkpoint.every",
-        "3",
-        *more,
-    ]
+    size = (
+        "--algo grpo --policy.max-response-length 3 --train.prompts-per-step 4 --train.updates-per-step 1 "
+        "--train.steps 6 --checkpoint.every 3"
+    )
+    return small_run(tiny, "--output", str(output), *size.split(), *more, env="tests/Levels-v0")
 
 
 def curriculum(schedule, **more) -> LevelCurriculum:
@@ -181,25 +160,13 @@ BOTH = ["--curriculum.threshold", "0.9", "--curriculum.window", "4", "--filter.v
 
 def test_a_run_with_both_is_the_same_when_stopped_and_resumed(tiny, tmp_path, monkeypatch):
     whole = trained(parse(arguments(tiny, tmp_path / "whole", *BOTH)))
-    step = Trainer.step
-
-    def press_control_c(self):
-        result = step(self)
-        if self.counters.step == 3:
-            signal.raise_signal(signal.SIGINT)
-        return result
-
-    monkeypatch.setattr(Trainer, "step", press_control_c)
-    stopped = trained(parse(arguments(tiny, tmp_path / "stopped", *BOTH)))
-    monkeypatch.setattr(Trainer, "step", step)
+    with monkeypatch.context() as patch:
+        press_control_c_after(patch, 3)
+        stopped = trained(parse(arguments(tiny, tmp_path / "stopped", *BOTH)))
     trained(parse(arguments(tiny, stopped, *BOTH, "--resume", "auto")))
 
-    def untimed(folder: Path) -> list[dict]:
-        rows = read_metrics(folder / "metrics.jsonl")
-        return [{k: v for k, v in r.items() if not k.startswith(("time/", "perf/"))} for r in rows]
-
-    rows = untimed(whole)
-    assert rows == untimed(stopped)
+    rows = untimed_rows(whole)
+    assert rows == untimed_rows(stopped)
     assert [row["curriculum/level"] for row in rows] == sorted(r["curriculum/level"] for r in rows)
     assert rows[-1]["curriculum/level"] > 1
     assert sum(row["filter/skipped"] for row in rows) > 0

@@ -9,6 +9,7 @@ import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
+from small_run import EASY, same_tensors, small_run
 
 from llmrl import keys
 from llmrl.envs.vector import TextVectorEnv
@@ -19,8 +20,6 @@ from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.faults import Memory, TooLarge, TrainingError, load_batch
 from llmrl.training.metrics import read_metrics
-
-EASY = "".join(map(chr, range(ord("0"), ord("z"))))
 
 
 @pytest.fixture(autouse=True)
@@ -39,36 +38,12 @@ def make(tiny: Path, *more: str, env: str = "tests/SayA-v0", folder: Path | None
 
 def arguments(tiny: Path, *more: str, env: str = "tests/SayA-v0") -> list[str]:
     goal = ["--env.goal", EASY] if env == "tests/SayA-v0" else []
-    return [
-        "--algo",
-        "ppo",
-        "--policy",
-        str(tiny),
-        "--env",
-        env,
-        "--policy.max-response-length",
-        "4",
-        "--train.prompts-per-step",
-        "3",
-        "--train.group-size",
-        "4",
-        "--train.updates-per-step",
-        "2",
-        "--train.learning-rate",
-        "1e-3",
-        "--eval.problems",
-        "0",
-        *goal,
-        *more,
-    ]
+    size = "--algo ppo --train.prompts-per-step 3 --train.learning-rate 1e-3"
+    return small_run(tiny, *size.split(), *goal, *more, env=env)
 
 
 def weights(trainer) -> list[torch.Tensor]:
     return [p.detach().clone() for p in (*trainer.learner.parameters, *trainer.learner.critic_parameters)]
-
-
-def same(first, second) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 # A batch whose loss or gradient is not finite.
@@ -123,7 +98,7 @@ def test_a_loss_that_is_not_finite_is_enough_even_where_the_gradient_is(tiny):
     trainer.learner.loss.forward = poisoned
     before = weights(trainer)
     assert trainer.step()[0]["actor/skipped_updates"] == 1
-    assert same(before, weights(trainer))
+    assert same_tensors(before, weights(trainer))
 
 
 def test_the_run_stops_after_too_many_bad_batches_in_a_row_and_says_where_they_are(tiny, tmp_path):
@@ -212,7 +187,7 @@ def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
     assert len(notes) == 1
     assert f"at most {3 * LENGTH} tokens instead of 100000 (--train.micro-batch-tokens)" in notes[0]
     # Half of twelve rows is six, half of that three; with three rows from the start it is the same step.
-    assert same(weights(small), weights(trainer))
+    assert same_tensors(weights(small), weights(trainer))
     assert metrics["actor/loss"] == expected["actor/loss"]
     trainer.step()
     assert len(notes) == 1, "the smaller size is kept, and said once"
@@ -268,7 +243,7 @@ def test_an_environment_that_raises_costs_its_group_alone(where, error, tiny, tm
     assert {record["group"] for record in rollouts.records} == {1, 2}
     assert len(rollouts.data) == 8
     assert metrics["groups/lost"] == 1
-    assert not same(before, weights(trainer))
+    assert not same_tensors(before, weights(trainer))
     assert len(notes) == 1
     assert notes[0].startswith("Step 1: 1 groups left out, because their environment raised an error")
     assert f"'ConnectionError: {error}" in notes[0]
@@ -287,7 +262,7 @@ def test_an_environment_that_always_raises_stops_the_run_after_some_steps(tiny):
         match=r"(?s)every group of 2 steps in a row \(up to step 2\).*ConnectionError: the sandbox has gone",
     ):
         trainer.step()
-    assert same(before, weights(trainer))
+    assert same_tensors(before, weights(trainer))
 
 
 def test_a_verifier_that_never_answers_stops_the_run_after_some_steps(tiny, monkeypatch):

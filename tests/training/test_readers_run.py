@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 from pathlib import Path
-from typing import Any
 
 import noisy  # noqa: F401  registers tests/Noisy-v0
-import numpy as np
 import pytest
 import torch
 from command import trained
+from small_run import same_tensors, save, small_run, steps, stir
 from tensordict import TensorDict
-from tiny import tiny_folder
+from tiny import SMALLEST, tiny_folder
 
 from llmrl import keys
 from llmrl.policies.loading import PolicyError
@@ -24,71 +21,23 @@ from llmrl.training import checkpoint
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TooLarge, sized
-from llmrl.training.metrics import MetricsFile
 from llmrl.training.trainer import Trainer
-
-TINY = {
-    "hidden_size": 16,
-    "intermediate_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 1,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
-}
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=3.0, **TINY)
+    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=3.0, **SMALLEST)
 
 
 def arguments(tiny: Path, *more: str) -> list[str]:
-    return [
-        "--policy",
-        str(tiny),
-        "--env",
-        "noisy:tests/Noisy-v0",
-        "--policy.max-response-length",
-        "12",
-        "--train.prompts-per-step",
-        "2",
-        "--train.group-size",
-        "4",
-        "--train.updates-per-step",
-        "2",
-        "--train.learning-rate",
-        "1e-3",
-        "--train.warmup-steps",
-        "0",
-        "--threads",
-        "1",
-        "--train.micro-batch-tokens",
-        "60",
-        "--eval.problems",
-        "0",
-        *more,
-    ]
+    size = "--policy.max-response-length 12 --train.micro-batch-tokens 60"
+    speed = "--train.warmup-steps 0 --train.learning-rate 1e-3"
+    return small_run(tiny, *size.split(), *speed.split(), *more, env="noisy:tests/Noisy-v0")
 
 
 def varied(trainer: Trainer) -> None:
     """Make every other token end a response, so that their lengths differ."""
     trainer.policy.end_ids |= set(range(1, 261, 8))
-
-
-def stir(seed: int) -> None:
-    """Set every random generator of the process."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def steps(trainer: Trainer, count: int) -> list[Any]:
-    done = []
-    for _ in range(count):
-        metrics, rollouts = trainer.step()
-        timeless = {k: v for k, v in metrics.items() if not k.startswith(("time/", "perf/tokens"))}
-        done.append((timeless, rollouts.records))
-    return done
 
 
 @pytest.mark.parametrize("name", ["espo", "ppo"])
@@ -98,19 +47,15 @@ def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
     assert whole.policy.forward_pass is PACKED
     varied(whole)
     steps(whole, 2)
-    with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as metrics:
-        saved = whole.save(tmp_path, metrics)
+    saved = save(whole, tmp_path)
     expected = steps(whole, 2)
     stir(99)
     resumed, _ = build(config, saved)
     varied(resumed)
     resumed.load(checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
-    for one, other in (
-        (whole.learner.masters, resumed.learner.masters),
-        (whole.learner.critic_parameters, resumed.learner.critic_parameters),
-    ):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert same_tensors(whole.learner.masters, resumed.learner.masters)
+    assert same_tensors(whole.learner.critic_parameters, resumed.learner.critic_parameters)
 
 
 @pytest.mark.parametrize("name", ["espo", "ppo", "erc"])

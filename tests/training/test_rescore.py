@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_run import small_run
 from tiny import tiny_folder
 
 from llmrl import keys
@@ -23,31 +24,9 @@ def tiny(tmp_path_factory) -> Path:
 
 
 def make(tiny: Path, *more: str) -> Trainer:
-    arguments = [
-        "--policy",
-        str(tiny),
-        "--env",
-        "llmrl/Countdown-v0",
-        "--policy.max-response-length",
-        "12",
-        "--policy.max-prompt-length",
-        "400",
-        "--train.prompts-per-step",
-        "2",
-        "--train.group-size",
-        "4",
-        "--train.updates-per-step",
-        "2",
-        "--train.learning-rate",
-        "1e-3",
-        "--train.warmup-steps",
-        "0",
-        "--threads",
-        "1",
-        "--eval.problems",
-        "0",
-        *more,
-    ]
+    size = "--policy.max-response-length 12 --policy.max-prompt-length 400"
+    speed = "--train.warmup-steps 0 --train.learning-rate 1e-3"
+    arguments = small_run(tiny, *size.split(), *speed.split(), *more, env="llmrl/Countdown-v0")
     trainer, _ = build(parse(arguments))
     return trainer
 

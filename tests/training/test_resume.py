@@ -1,9 +1,7 @@
 """Killed, broken off or moved: a run that goes on is the run that was never stopped, bit by bit."""
 
-import contextlib
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -12,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import noisy
-import numpy as np
 import pytest
 import torch
 from command import trained
-from tiny import tiny_folder
+from small_run import same_tensors, save, small_run, steps, stir, untimed
+from tiny import SMALLEST, tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
 from llmrl.errors import ConfigError, UserError
@@ -26,68 +24,15 @@ from llmrl.training.command_line import parse
 from llmrl.training.metrics import MetricsFile, read_metrics
 from llmrl.training.trainer import Trainer, TrainingError
 
-TINY = {
-    "hidden_size": 16,
-    "intermediate_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 1,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
-}
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
-    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0, **TINY)
+    return tiny_folder(tmp_path_factory.mktemp("tiny"), sharpness=1.0, **SMALLEST)
 
 
 def arguments(tiny: Path, *more: str) -> list[str]:
-    return [
-        "--policy",
-        str(tiny),
-        "--env",
-        "noisy:tests/Noisy-v0",
-        "--policy.max-response-length",
-        "4",
-        "--train.prompts-per-step",
-        "2",
-        "--train.group-size",
-        "4",
-        "--train.updates-per-step",
-        "2",
-        "--train.learning-rate",
-        "1e-2",
-        "--train.warmup-steps",
-        "3",
-        "--threads",
-        "1",
-        "--eval.problems",
-        "0",
-        *more,
-    ]
-
-
-def untimed(metrics: dict) -> dict:
-    """Without what depends on the clock."""
-    gone = ("time/", "perf/tokens_per_second")
-    return {name: value for name, value in metrics.items() if not name.startswith(gone)}
-
-
-def steps(trainer: Trainer, count: int) -> list:
-    done = []
-    for _ in range(count):
-        metrics, rollouts = trainer.step()
-        done.append((untimed(metrics), rollouts.records))
-    return done
-
-
-def save(trainer: Trainer, folder: Path) -> Path:
-    with contextlib.closing(MetricsFile(folder / "metrics.jsonl")) as metrics:
-        return trainer.save(folder, metrics)
-
-
-def same_weights(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    size = "--train.learning-rate 1e-2 --train.warmup-steps 3"
+    return small_run(tiny, *size.split(), *more, env="noisy:tests/Noisy-v0")
 
 
 def equal(first: Any, second: Any) -> bool:
@@ -101,13 +46,6 @@ def equal(first: Any, second: Any) -> bool:
     return first == second
 
 
-def stir() -> None:
-    """Leave no random generator of the process where it was."""
-    random.seed(99)
-    np.random.seed(99)
-    torch.manual_seed(99)
-
-
 @pytest.mark.parametrize("name", [*ALGORITHMS, "erc+gspo"])
 def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_path):
     config = parse(arguments(tiny, "--algo", name))
@@ -115,12 +53,12 @@ def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_pa
     steps(whole, 2)
     saved = save(whole, tmp_path)
     expected = steps(whole, 2)
-    stir()
+    stir(99)
     resumed, _ = build(config, saved)
     resumed.load(checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
-    assert same_weights(whole.learner.parameters, resumed.learner.parameters)
-    assert same_weights(whole.learner.critic_parameters, resumed.learner.critic_parameters)
+    assert same_tensors(whole.learner.parameters, resumed.learner.parameters)
+    assert same_tensors(whole.learner.critic_parameters, resumed.learner.critic_parameters)
 
 
 @pytest.mark.parametrize("option", ["--policy.dtype=bfloat16", "--policy.lora-rank=2"])
@@ -133,7 +71,7 @@ def test_weights_that_the_model_files_do_not_hold_exactly_come_back_exactly(opti
     resumed, _ = build(config, saved)
     resumed.load(checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
-    assert same_weights(whole.learner.masters, resumed.learner.masters)
+    assert same_tensors(whole.learner.masters, resumed.learner.masters)
 
 
 @pytest.mark.parametrize(
@@ -161,9 +99,9 @@ def test_a_resumed_run_trains_with_the_optimiser_settings_that_are_given(option,
     assert group[key] == pytest.approx(value)
     same = found["same"][0]
     if "critic" in option:
-        assert not same_weights(learner.critic_parameters, same.critic_parameters)
+        assert not same_tensors(learner.critic_parameters, same.critic_parameters)
     else:
-        assert not same_weights(learner.masters, same.masters)
+        assert not same_tensors(learner.masters, same.masters)
     if option.startswith("--train.learning-rate"):
         assert metrics["actor/learning_rate"] == pytest.approx(value)
 

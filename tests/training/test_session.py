@@ -1,7 +1,6 @@
 """A whole run: its files, stopping and going on, and what it refuses before anything is lost."""
 
 import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,50 +8,21 @@ import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
+from small_run import EASY, press_control_c_after, small_run, untimed_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmrl.errors import ConfigError
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.metrics import read_metrics
-from llmrl.training.trainer import Trainer, TrainingError
-
-# Half of what a random model says is rewarded, so that every step has something to learn from.
-EASY = "".join(map(chr, range(ord("0"), ord("z"))))
+from llmrl.training.trainer import TrainingError
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
-    return [
-        "--algo",
-        "ppo",
-        "--policy",
-        str(tiny),
-        "--env",
-        "tests/SayA-v0",
-        "--output",
-        str(output),
-        "--policy.max-response-length",
-        "4",
-        "--train.prompts-per-step",
-        "2",
-        "--train.group-size",
-        "4",
-        "--train.updates-per-step",
-        "2",
-        "--train.learning-rate",
-        "1e-3",
-        "--train.steps",
-        "4",
-        "--eval.problems",
-        "3",
-        "--eval.samples",
-        "2",
-        "--checkpoint.every",
-        "2",
-        "--env.goal",
-        EASY,
-        *more,
-    ]
+    size = (
+        "--algo ppo --train.learning-rate 1e-3 --train.steps 4 --eval.problems 3 --eval.samples 2 --checkpoint.every 2"
+    )
+    return small_run(tiny, "--output", str(output), *size.split(), "--env.goal", EASY, *more)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -92,27 +62,14 @@ def test_a_run_leaves_its_files_and_a_model_that_transformers_loads(tiny, tmp_pa
 
 def test_stopping_and_going_on_gives_the_very_run_that_was_not_stopped(tiny, tmp_path, monkeypatch):
     whole = trained(parse(arguments(tiny, tmp_path / "whole")))
-    step = Trainer.step
-
-    def press_control_c(self):
-        result = step(self)
-        if self.counters.step == 3:
-            signal.raise_signal(signal.SIGINT)
-        return result
-
-    monkeypatch.setattr(Trainer, "step", press_control_c)
-    stopped = trained(parse(arguments(tiny, tmp_path / "stopped")))
+    with monkeypatch.context() as patch:
+        press_control_c_after(patch, 3)
+        stopped = trained(parse(arguments(tiny, tmp_path / "stopped")))
     assert (stopped / "latest").resolve().name == "checkpoint-000003"
-    monkeypatch.setattr(Trainer, "step", step)
     trained(parse(arguments(tiny, stopped, "--resume", "auto")))
     first, second = weights(whole / "latest"), weights(stopped / "latest")
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-    def untimed(folder: Path) -> list[dict]:
-        rows = read_metrics(folder / "metrics.jsonl")
-        return [{k: v for k, v in row.items() if not k.startswith(("time/", "perf/"))} for row in rows]
-
-    assert untimed(whole) == untimed(stopped)
+    assert untimed_rows(whole) == untimed_rows(stopped)
     last = "rollouts/step_000004.jsonl"
     assert (whole / last).read_text() == (stopped / last).read_text()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
+from small_run import small_run
 
 from llmrl.errors import ConfigError
 from llmrl.training import sinks
@@ -17,31 +18,8 @@ from llmrl.training.sinks import renamed
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
-    return [
-        "--algo",
-        "grpo",
-        "--policy",
-        str(tiny),
-        "--env",
-        "tests/SayA-v0",
-        "--output",
-        str(output),
-        "--policy.max-response-length",
-        "4",
-        "--train.prompts-per-step",
-        "2",
-        "--train.group-size",
-        "4",
-        "--train.updates-per-step",
-        "2",
-        "--train.steps",
-        "3",
-        "--eval.problems",
-        "0",
-        "--checkpoint.every",
-        "1",
-        *more,
-    ]
+    size = "--algo grpo --train.steps 3 --checkpoint.every 1"
+    return small_run(tiny, "--output", str(output), *size.split(), *more)
 
 
 class FakeRun:

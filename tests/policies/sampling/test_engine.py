@@ -25,23 +25,7 @@ from llmrl.training.command_line import parse
 
 LENGTH = 144  # of tiny_policy: a prompt of 128, a response of 16
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """The token of the tests, and no waiting between attempts; all engines' threads are ended."""
-    loops = []
-
-    class Loop(vllm._Loop):
-        def __init__(self):
-            super().__init__()
-            loops.append(self)
-
-    monkeypatch.setenv("LLMRL_TOKEN", TOKEN)
-    monkeypatch.setattr(vllm, "BACK_OFF", 0.0)
-    monkeypatch.setattr(vllm, "_Loop", Loop)
-    yield
-    for loop in loops:
-        loop.close()
+pytestmark = pytest.mark.usefixtures("no_back_off")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import train, trained
+from small_run import untimed_rows
 from tiny import seeds_of, tiny_tokenizer
 from transformers import XGLMConfig, XGLMForCausalLM
 
@@ -24,7 +25,6 @@ from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.sampling.vllm import VLLM
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
-from llmrl.training.metrics import read_metrics
 
 pytestmark = [
     pytest.mark.vllm,
@@ -294,14 +294,7 @@ def test_a_run_through_a_server_stops_and_goes_on_bitwise(server, tmp_path, monk
     assert train(half) == 0
     half[steps + 1] = "3"
     folder = trained(parse([*half, "--resume", "auto"]))
-
-    def untimed(run: Path) -> list[dict]:
-        return [
-            {k: v for k, v in row.items() if not k.startswith(("time/", "perf/"))}
-            for row in read_metrics(run / "metrics.jsonl")
-        ]
-
-    assert untimed(tmp_path / "whole") == untimed(folder)
+    assert untimed_rows(tmp_path / "whole") == untimed_rows(folder)
     last = "rollouts/step_000003.jsonl"
     assert (tmp_path / "whole" / last).read_text() == (folder / last).read_text()
 

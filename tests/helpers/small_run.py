@@ -1,0 +1,79 @@
+"""A small run: its options, its steps without the clock, and whether two of them went the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from llmrl.rollouts.records import Record
+from llmrl.training.metrics import MetricsFile, read_metrics
+from llmrl.training.trainer import Trainer
+
+EASY = "".join(map(chr, range(ord("0"), ord("z"))))
+"""A goal of tests/SayA-v0 for which half of what a random model says is rewarded: each step has something to learn."""
+
+
+def small_run(policy: Path, *more: str, env: str = "tests/SayA-v0") -> list[str]:
+    """Options of a run with 2 problems x 4 responses of 4 tokens and two updates a step; those of ``more`` win."""
+    size = (
+        "--policy.max-response-length 4 --train.prompts-per-step 2 --train.group-size 4 --train.updates-per-step 2 "
+        "--eval.problems 0 --threads 1"
+    )
+    return ["--policy", str(policy), "--env", env, *size.split(), *more]
+
+
+def untimed(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without what depends on the clock."""
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "perf/tokens_per_second"))}
+
+
+def untimed_rows(folder: Path) -> list[dict[str, Any]]:
+    """The metrics of a run's folder without what depends on the clock."""
+    return [untimed(row) for row in read_metrics(folder / "metrics.jsonl")]
+
+
+def steps(trainer: Trainer, count: int) -> list[tuple[dict[str, Any], list[Record]]]:
+    """Make steps; their metrics without the clock, and their records."""
+    done = []
+    for _ in range(count):
+        metrics, rollouts = trainer.step()
+        done.append((untimed(metrics), rollouts.records))
+    return done
+
+
+def save(trainer: Trainer, folder: Path) -> Path:
+    """Write a checkpoint into a run's folder."""
+    with contextlib.closing(MetricsFile(folder / "metrics.jsonl")) as metrics:
+        return trainer.save(folder, metrics)
+
+
+def same_tensors(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> bool:
+    """Bit by bit."""
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def stir(seed: int) -> None:
+    """Set every random generator of the process."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def press_control_c_after(monkeypatch: Any, count: int) -> None:
+    """Have the process of a test get SIGINT at the end of the step with this number."""
+    step = Trainer.step
+
+    def interrupted(self: Trainer) -> Any:
+        result = step(self)
+        if self.counters.step == count:
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
