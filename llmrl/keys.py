@@ -8,7 +8,7 @@ meaning is TorchRL's. Each entry is declared once, by :func:`entry`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,6 +213,24 @@ POSITIVE_WEIGHT = entry(
 
 
 TABLE: tuple[Entry, ...] = tuple(_ENTRIES.values())
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A component that says which entries it reads, beyond what all of its kind are given."""
+
+    @property
+    def in_keys(self) -> tuple[Key, ...]:
+        """The entries."""
+
+
+def reads(component: object) -> tuple[Key, ...]:
+    """The entries that a component names; none for one that names none, such as a plain function.
+
+    >>> reads(print)
+    ()
+    """
+    return tuple(component.in_keys) if isinstance(component, Reads) else ()
 
 
 class MissingEntry(KeyError):

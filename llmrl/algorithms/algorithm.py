@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.credit import Credit
-from llmrl.keys import Key, check_entry, check_mask, missing
+from llmrl.keys import Key, check_entry, check_mask, missing, reads
 from llmrl.losses.aggregate import Aggregate, TokenMean
 from llmrl.losses.clip import Clip, PPOClip
 from llmrl.losses.correction import Correction, weighs
@@ -114,7 +114,7 @@ class Algorithm:
         wanted: list[Key] = [*self.loss().in_keys]
         components = (self.aggregate, self.partition, self.credit.advantage)
         for component in components:
-            wanted += getattr(component, "in_keys", ())
+            wanted += reads(component)
         if self.corrections:
             wanted.append(keys.SAMPLER_LOG_PROB)
         written: set[Key] = {keys.WEIGHT, keys.POLICY_WEIGHT}
@@ -143,7 +143,7 @@ class Algorithm:
             check_entry(entropy, mask, keys.OLD_ENTROPY)
             segment = out[keys.SEGMENT] = self.partition(entropy, mask)
         trained = mask
-        if segment is not None and keys.SEGMENT in getattr(self.aggregate, "in_keys", ()):
+        if segment is not None and keys.SEGMENT in reads(self.aggregate):
             check_entry(segment, mask, keys.SEGMENT)
             if self.partition is None:  # a GPU is waited for only where they were given
                 check_segment_ids(segment)

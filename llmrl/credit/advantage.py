@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from tensordict import TensorDict
@@ -12,10 +12,24 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.credit.groups import Groups
-from llmrl.keys import Key
+from llmrl.keys import Key, reads
 
 Advantage = Callable[[TensorDict], TensorDict]
 """The same entries and ``"advantage"`` [N, T], 0 outside the mask."""
+
+
+@runtime_checkable
+class ComparesGroups(Protocol):
+    """An advantage that compares the responses to one prompt."""
+
+    @property
+    def min_group_size(self) -> int:
+        """How many responses a prompt needs."""
+
+
+def smallest_group(advantage: Advantage) -> int:
+    """How many responses to a prompt an advantage needs; 1 for one that compares none."""
+    return advantage.min_group_size if isinstance(advantage, ComparesGroups) else 1
 
 
 def per_token(td: TensorDict, advantage: Tensor) -> TensorDict:
@@ -101,12 +115,12 @@ class OverlongFilter:
     @property
     def in_keys(self) -> tuple[Key, ...]:
         """What the base reads, and which responses were cut off."""
-        return (*getattr(self.base, "in_keys", ()), keys.TRUNCATED)
+        return (*reads(self.base), keys.TRUNCATED)
 
     @property
     def min_group_size(self) -> int:
         """That of the base."""
-        return getattr(self.base, "min_group_size", 1)
+        return smallest_group(self.base)
 
     def __call__(self, td: TensorDict) -> TensorDict:
         """Writes ``"advantage"`` and the mask."""
