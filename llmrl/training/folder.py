@@ -135,7 +135,7 @@ def _cannot_be_made(folder: Path, error: OSError) -> ConfigError:
 
 def _still_newest(config: Config, start: Path) -> None:
     """Raise if another process went on with the run since ``start`` was chosen."""
-    explicit = config.resume is not None and Path(config.resume).name == start.name
+    explicit = config.resume is not None and _same(Path(config.resume), start)  # by a link, perhaps
     later = [path for path in checkpoint.list_checkpoints(start.parent) if path.name > start.name]
     if not start.is_dir() or (not explicit and any(not checkpoint.damages(path) for path in later)):
         raise ConfigError(
