@@ -19,6 +19,7 @@ from llmrl.terminal import Terminal
 from llmrl.training import checkpoint, faults, folder, randomness
 from llmrl.training.build import Given, build, resolve
 from llmrl.training.config import Config
+from llmrl.training.data import Data
 from llmrl.training.departures import GOOD, Range, forget
 from llmrl.training.display import Display
 from llmrl.training.hints import FILE, Hints, keep
@@ -99,15 +100,16 @@ def train(
             lambda: None if config.dry_run else stack.enter_context(folder.claimed(config, start, display.note))
         )
         randomness.seed_all(config.seed)
-        data = folder.fingerprint_of(vars(config.env))
         state = None if start is None else checkpoint.load_state(start)
         if state is not None and start is not None:
-            folder.refuse_changes(config, state, start, data)
+            folder.refuse_changes(config, state)
         trainer, held_out = build(config, start, given, world)
         trainer.note = display.note
         for close in (trainer.environments.close, held_out.close, trainer.policy.close):
             stack.callback(close)
+        data = Data.of(trainer.environments)
         if state is not None and start is not None:
+            folder.refuse_other_data(config, start, data)
             trainer.load(state, start)
         introduce(trainer, display)
         if where is None:
