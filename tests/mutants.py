@@ -409,7 +409,7 @@ MUTANTS = [
     Mutant(OTHER, "        _check_one_sign(batch)\n", "", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
     # options that recipes share
-    Mutant("algorithms/options.py", "estimator=ESTIMATORS[estimator],", "estimator=k3,", RECIPES),
+    Mutant("algorithms/options.py", 'kind = ESTIMATORS[self.kl_estimator or "k3"]', "kind = k3", RECIPES),
     Mutant("algorithms/espo.py", "@takes_kl()\n", "", RECIPES),
     # the divergence in the reward
     Mutant(PENALTY, "-coefficient * kl", "coefficient * kl", PENALTIES),
