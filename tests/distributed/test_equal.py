@@ -23,10 +23,11 @@ WAYS = [
     {"algo": "grpo", "prompts": 1},  # more ranks than groups
     {"algo": "grpo", "dtype": "float32"},
     {"algo": "dapo", "more": ["--train.no-rescore"]},
+    {"algo": "dapo", "more": ["--train.ahead", "1"]},
 ]
 FEW = {
-    2: [{"algo": "ppo"}, {"algo": "clip_cov"}, *WAYS[:4]],
-    3: [{"algo": "grpo"}, *WAYS[4:]],
+    2: [{"algo": "ppo"}, {"algo": "clip_cov"}, *WAYS[:4], WAYS[-1]],
+    3: [{"algo": "grpo"}, *WAYS[4:-1]],
 }
 
 
