@@ -1,6 +1,7 @@
 """Python's equal of the command line: :func:`train` and :func:`evaluate`, with names or with objects.
 
-Nothing here ends the interpreter, changes ``sys.path`` or the handlers of signals. What a user can mend is an
+Nothing here ends the interpreter. ``sys.path``, the handlers of signals, torch's threads, progress bars and the random
+generators of the process are as before when a call returns. What a user can mend is an
 exception of :class:`llmrl.errors.UserError`.
 """
 
@@ -24,11 +25,13 @@ from llmrl.training.build import Given, held_out_environments
 from llmrl.training.command_line import from_settings
 from llmrl.training.config import SECTIONS
 from llmrl.training.display import Display
+from llmrl.training.process import borrowed
 from llmrl.training.session import Callback, Outcome
 from llmrl.training.session import train as run_session
 from llmrl.verifiers import FunctionVerifier
 
 
+@borrowed()  # the parser of settings draws from random too
 def train(
     policy: str | Path | Policy = "llmrl/nano",
     env: Any = "llmrl/MATH-v0",
@@ -129,6 +132,7 @@ def train(
     return outcome
 
 
+@borrowed()
 def evaluate(
     policy: str | Path | Policy = "llmrl/nano",
     env: Any = "llmrl/MATH-v0",

@@ -1,19 +1,31 @@
 """Python equals the command line: names or objects in, results out, and nothing else touched."""
 
+import logging
+import os
+import random
 import signal
 import sys
+import threading
+import warnings
 
+import noisy  # noqa: F401  registers tests/Noisy-v0
+import numpy as np
 import pytest
+import torch
 import trivial
 from command import trained
+from huggingface_hub.utils import are_progress_bars_disabled
 from safetensors.torch import load_file
 from tiny import tiny_folder
+from transformers.utils import logging as transformers_logging
 
 import llmrl
 from llmrl.algorithms import algorithm
 from llmrl.errors import ConfigError, UserError
 from llmrl.policies import Policy
+from llmrl.studies import load
 from llmrl.training.command_line import parse
+from llmrl.training.process import borrowed
 
 SMALL = {"group_size": 2, "prompts_per_step": 2, "updates_per_step": 1}
 SHORT = {"policy_options": {"max_response_length": 3}, "eval": {"problems": 3, "samples": 1}, "quiet": True}
@@ -78,13 +90,88 @@ def test_a_list_of_dicts_and_a_function_are_an_environment(tiny, tmp_path):
     assert found.greedy.mean == 1
 
 
-def test_nothing_of_the_interpreter_is_changed(tiny, tmp_path, capsys):
-    path, handlers = list(sys.path), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    llmrl.train(tiny, "tests/SayA-v0", "grpo", train={"steps": 1, **SMALL}, output=tmp_path / "run", **SHORT)
-    assert sys.path == path
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-    shown = capsys.readouterr()
-    assert shown.out == ""
+def of_the_process():
+    """What a notebook's cells share, and none of them expects a library to change."""
+    loggers = [logging.getLogger(name) for name in (None, "llmrl", "transformers", "huggingface_hub")]
+    return {
+        "path": list(sys.path),
+        "handlers": {number: signal.getsignal(number) for number in signal.valid_signals()},
+        "timer": signal.getitimer(signal.ITIMER_REAL),
+        "threads of torch": torch.get_num_threads(),
+        "bars": transformers_logging.is_progress_bar_enabled(),
+        "bars of downloads": are_progress_bars_disabled(),
+        "random": random.getstate(),
+        "numpy": str(np.random.get_state()),
+        "torch": torch.get_rng_state().tolist(),
+        "folder": os.getcwd(),
+        "variables": dict(os.environ),
+        "filters": list(warnings.filters),
+        "loggers": [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers],
+        "gradients": torch.is_grad_enabled(),
+        "type": torch.get_default_dtype(),
+        "precision": torch.get_float32_matmul_precision(),
+        "errors": np.geterr(),
+        "hooks": (sys.excepthook, sys.unraisablehook, threading.excepthook),
+        "digits": sys.get_int_max_str_digits(),
+    }
+
+
+def trains(tiny, folder):
+    llmrl.train(
+        tiny, "tests/SayA-v0", "grpo", train={"steps": 1, **SMALL}, output=folder / "run", threads=3, seed=7, **SHORT
+    )
+
+
+def draws_in_training(tiny, folder):
+    llmrl.train(tiny, "noisy:tests/Noisy-v0", "grpo", train={"steps": 1, **SMALL}, output=folder / "run", **SHORT)
+
+
+def breaks_off(tiny, folder):
+    class Watch(llmrl.Callback):
+        def on_step(self, trainer, metrics, rollouts):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        llmrl.train(
+            tiny,
+            "tests/SayA-v0",
+            "grpo",
+            train={"steps": 1, **SMALL},
+            output=folder / "run",
+            threads=3,
+            callbacks=[Watch()],
+            **SHORT,
+        )
+
+
+def is_refused(tiny, folder):
+    with pytest.raises(UserError):
+        llmrl.train("./nowhere", "tests/SayA-v0", "grpo", output=folder / "run", threads=3, **SHORT)
+
+
+def evaluates(tiny, folder):
+    llmrl.evaluate(tiny, "noisy:tests/Noisy-v0", problems=2, samples=1)
+
+
+def studies(tiny, folder):
+    llmrl.study(output=folder, algorithms=["dapo"], tasks=["hack"], seeds=1, rollouts=2)
+
+
+@pytest.mark.parametrize("bars", [True, False])
+@pytest.mark.parametrize("call", [trains, draws_in_training, breaks_off, is_refused, evaluates, studies])
+def test_nothing_of_the_interpreter_is_changed(call, bars, tiny, tmp_path, capsys):
+    llmrl.train, llmrl.study  # noqa: B018  imports them, and rich draws from random as it is imported
+    switch = transformers_logging.enable_progress_bar if bars else transformers_logging.disable_progress_bar
+    with borrowed():
+        switch()
+        before, threads = of_the_process(), threading.enumerate()
+        call(tiny, tmp_path)
+        after = of_the_process()
+        assert {name: (before[name], after[name]) for name in before if before[name] != after[name]} == {}
+        for thread in set(threading.enumerate()) - set(threads):
+            thread.join(20)  # one that has been told to end may need a moment
+            assert not thread.is_alive(), thread.name
+    assert capsys.readouterr().out == ""
 
 
 def test_a_page_is_written_of_folders_and_of_outcomes(tiny, tmp_path):
@@ -100,6 +187,8 @@ def test_a_page_is_written_of_folders_and_of_outcomes(tiny, tmp_path):
 def test_a_study_is_run_and_read_again(tmp_path):
     results = llmrl.study(output=tmp_path, algorithms=["dapo", "gspo"], tasks=["hack"], seeds=2, rollouts=3)
     assert [line.algorithm for line in results.table()] == ["dapo", "gspo"]
+    again = load(str(tmp_path))
+    assert [line.runs for line in again.table()] == [line.runs for line in results.table()] == [2, 2]
     with pytest.raises(UserError, match="Did you mean 'gspo'"):
         llmrl.study(output=tmp_path, algorithms=["gspoo"])
 

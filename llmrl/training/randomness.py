@@ -22,24 +22,33 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def state(environments: Environments) -> dict[str, Any]:
-    """The states of all of them, made of numbers, texts, lists and tensors alone."""
+def generators() -> dict[str, Any]:
+    """The states of the process's generators, made of numbers, texts, lists and tensors alone."""
     name, words, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": random.getstate(),
         "numpy": (str(name), np.asarray(words).tolist(), position, has_gauss, gauss),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "environments": environments.made,
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
     }
+
+
+def put_back(saved: dict[str, Any]) -> None:
+    """Give the process's generators the states that :func:`generators` told."""
+    random.setstate(saved["python"])
+    np.random.set_state(saved["numpy"])
+    torch.set_rng_state(saved["torch"])
+    if saved["cuda"] and torch.cuda.device_count() == len(saved["cuda"]):
+        torch.cuda.set_rng_state_all(saved["cuda"])
+
+
+def state(environments: Environments) -> dict[str, Any]:
+    """The states of the generators, and how many environments have been made."""
+    return {**generators(), "environments": environments.made}
 
 
 def load(saved: dict[str, Any], environments: Environments) -> None:
     """Put the states back; environments that do not exist yet are made."""
     # First, since making an environment may itself draw from the others.
     environments.of_size(max(saved["environments"], 1))
-    random.setstate(saved["python"])
-    np.random.set_state(saved["numpy"])
-    torch.set_rng_state(saved["torch"])
-    if saved["cuda"] and torch.cuda.device_count() == len(saved["cuda"]):
-        torch.cuda.set_rng_state_all(saved["cuda"])
+    put_back(saved)

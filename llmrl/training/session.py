@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from transformers.utils import logging as transformers_logging
-
 from llmrl.distributed.world import joined
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.policy import Policy
@@ -26,6 +23,7 @@ from llmrl.training.display import Display
 from llmrl.training.hints import FILE, Hints
 from llmrl.training.metrics import MetricsFile, read_metrics, writing
 from llmrl.training.preflight import introduce
+from llmrl.training.process import borrowed
 from llmrl.training.sinks import Run, Trackers, require
 from llmrl.training.stopping import Stop, StopAsked
 from llmrl.training.trainer import Trainer
@@ -89,7 +87,7 @@ def train(
         ConfigError: the settings cannot be used; nothing has been written.
         TrainingError: training broke off; the last checkpoint is intact.
     """
-    with contextlib.ExitStack() as stack:
+    with borrowed(config.threads), contextlib.ExitStack() as stack:
         world = stack.enter_context(joined(config.world, config.policy.device))
         display = stack.enter_context((display or Display()) if world.main else Display(Terminal(quiet=True)))
         require(config.log.to)
@@ -99,9 +97,6 @@ def train(
         where = world.from_main(
             lambda: None if config.dry_run else stack.enter_context(folder.claimed(config, start, display.note))
         )
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
-        transformers_logging.disable_progress_bar()  # it would break into ours
         randomness.seed_all(config.seed)
         data = folder.fingerprint_of(vars(config.env))
         state = None if start is None else checkpoint.load_state(start)

@@ -96,6 +96,15 @@ def _wrap(x: Any) -> Any:
     return VTensor(x) if isinstance(x, torch.Tensor) and not isinstance(x, VTensor) else x
 
 
+def _counts_places(name: str, args: Any) -> bool:
+    """Whether an operator takes positions from a mask: how many are true has to be known first."""
+    if name not in INDEXING:
+        return False
+    masks = [index for index in args[1] if isinstance(index, VTensor) and index.dtype in (torch.bool, torch.uint8)]
+    filled = name != "index" and len(masks) == len(args[1]) == 1 and args[2].numel() == 1  # as masked_fill
+    return bool(masks) and not filled
+
+
 def _run(func: Any, args: Any, kwargs: Any) -> Any:
     """Run an operator on the CPU; its result is on the device where its tensors or its ``device`` are."""
     flat, _ = tree_flatten((args, kwargs))
@@ -105,7 +114,7 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
     if device is None:
         device = next((x for x in flat if isinstance(x, torch.device)), None)
     name = func.overloadpacket.__name__
-    WAITS.count += name in WAITING and bool(ours)
+    WAITS.count += bool(ours) and (name in WAITING or _counts_places(name, args))
     real_args, real_kwargs = tree_map(_real, args), tree_map(_real, kwargs)
     if name in ("_to_copy", "to"):
         out = func(*real_args, **real_kwargs)

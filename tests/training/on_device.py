@@ -138,6 +138,33 @@ def test_an_update_waits_at_most_twice_beside_what_transformers_does(name, limit
     assert during - len(passes) in (1, 2)
 
 
+def test_sampling_waits_twice_a_position_however_rows_leave(tiny):
+    with pretend_gpu() as waits:
+        policy = trainer_on("vgpu", tiny, "--policy.max-response-length", "24").policy
+        policy.end_ids |= set(range(1, 261, 24))
+        episodes = policy.begin(["say 1"] * 8 + ["say 22"] * 8)
+        before = waits.count
+        policy.respond(episodes, seeds=range(16))
+        during = waits.count - before
+    lengths = sorted(len(episode.tokens) for episode in episodes)
+    assert len(set(lengths)) > 4  # rows left at different times
+    # transformers asks for the mask (at the first position twice), the sampler who goes on, and both once in the end.
+    assert during <= 2 * lengths[-1] + 1
+
+
+def test_a_mask_as_an_index_waits_unless_it_only_fills():
+    with pretend_gpu() as waits:
+        values, mask = torch.arange(3.0, device="vgpu"), torch.tensor([True, False, True]).to("vgpu")
+        values[mask] = 0.0
+        assert waits.count == 0
+        values[mask] = torch.ones(2, device="vgpu")
+        assert waits.count == 1
+        assert values[mask].shape == (2,)
+        assert waits.count == 2
+        values[torch.tensor([0]).to("vgpu")] = 3.0
+        assert waits.count == 2
+
+
 def test_scoring_waits_at_most_once_a_micro_batch(tiny):
     with pretend_gpu() as waits:
         trainer = trainer_on("vgpu", tiny, "--algo", "ppo", "--train.micro-batch-tokens", "1")

@@ -137,25 +137,29 @@ class _Batch:
             tokens[rows, step] = torch.where(live, token, self.pad_id)
             log_probs[rows, step] = torch.where(live, chosen, 0.0)
             ends = live & torch.isin(token, self.end)
-            lengths[rows[ends]] = step + 1
-            ended_in_time[rows[ends]] = True
+            lengths[rows] = torch.where(ends, step + 1, lengths[rows])
+            ended_in_time[rows] = ended_in_time[rows] | ends
             live = live & ~ends & (step + 1 < self.limits[rows])
             if step + 1 == limit:
                 break
-            alive = int(live.sum())
+            here = live.cpu()  # the only wait for the device at each token, beside those of the model's own code
+            alive = int(here.sum())
             if alive == 0:
                 break
             if len(rows) - alive > DROP_SHARE * len(rows):
-                stay = _stay(live, alive)
+                stay = _stay(here, alive)
                 states.keep(stay)
-                rows, token, live = rows[stay], token[stay], live[stay]
+                there = stay.to(device, non_blocking=True)
+                rows, token, live = rows[there], token[there], live[there]
             hidden = states.next(token, live)
-        reasons = torch.where(ended_in_time, FINISH_END, FINISH_LENGTH).tolist()
+        reasons = torch.where(ended_in_time, FINISH_END, FINISH_LENGTH)
+        # One wait for all of it; ids below 2^24 are exact in float32.
+        counts = torch.stack([lengths, reasons], 1)
+        table = torch.cat([counts.to(exact), tokens.to(exact), log_probs], 1).tolist()
         return [
-            Sample(ids[:n], values[:n], reason)
-            for ids, values, n, reason in zip(
-                tokens.tolist(), log_probs.tolist(), lengths.tolist(), reasons, strict=True
-            )
+            Sample([int(i) for i in row[2 : 2 + n]], row[2 + limit : 2 + limit + n], int(row[1]))
+            for row in table
+            for n in [int(row[0])]
         ]
 
 

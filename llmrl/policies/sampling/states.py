@@ -43,7 +43,7 @@ class States(Protocol):
         """
 
     def keep(self, rows: Tensor) -> None:
-        """Row i becomes what row ``rows[i]`` was."""
+        """Row i becomes what row ``rows[i]`` was; ``rows`` is on the CPU, so that nothing waits for a GPU."""
 
 
 def states_of(model: Any, contexts: Sequence[Sequence[int]], room: int, pad_id: int, way: Way) -> States:
@@ -104,7 +104,8 @@ class _Cached:
     def keep(self, rows: Tensor) -> None:
         """See :class:`States`."""
         self.cache.reorder_cache(rows)  # type: ignore[arg-type]
-        self.position, self.attention = self.position[rows], self.attention[rows]
+        there = rows.to(self.position.device, non_blocking=True)
+        self.position, self.attention = self.position[there], self.attention[there]
 
 
 class _Whole:
@@ -132,7 +133,8 @@ class _Whole:
 
     def keep(self, rows: Tensor) -> None:
         """See :class:`States`."""
-        self.ids, self.length = self.ids[rows], self.length[rows]
+        there = rows.to(self.ids.device, non_blocking=True)
+        self.ids, self.length = self.ids[there], self.length[there]
 
 
 class RoomyLayer(DynamicLayer):
@@ -184,8 +186,10 @@ class RoomyLayer(DynamicLayer):
         else:
             # The sampler leaves most rows where they are: only the others are copied.
             moved = (beam_idx != torch.arange(count, device=beam_idx.device)).nonzero().squeeze(1)
+            device = self._stores[0].device
+            to, source = moved.to(device, non_blocking=True), beam_idx[moved].to(device, non_blocking=True)
             for store in self._stores:
-                store[moved] = store[beam_idx[moved]]
+                store[to] = store[source]
             self._stores = [store[:count] for store in self._stores]
         self.keys, self.values = self._stores
 

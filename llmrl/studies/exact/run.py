@@ -274,8 +274,8 @@ def run(task: ExactTask, algorithm: Algorithm, seed: int, settings: Settings | N
     """
     began = time.perf_counter()
     settings = settings or task.settings
-    state = _Run(task, algorithm, settings, seed)
     with torch.random.fork_rng(devices=[]):
+        state = _Run(task, algorithm, settings, seed)
         torch.manual_seed(seed)  # for recipes that draw, such as clip_cov
         for _ in range(settings.rollouts):
             state.rollout()

@@ -1,0 +1,44 @@
+"""What belongs to the whole process, and is as before when a call from Python returns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+from transformers.utils import logging as transformers_logging
+
+from llmrl.training import randomness
+
+
+@contextmanager
+def borrowed(threads: int | None = None) -> Iterator[None]:
+    """Use the process within a block, and leave it as it was: threads, progress bars, random generators.
+
+    Args:
+        threads: CPU threads of torch within the block; None: as they are.
+
+    >>> before = torch.get_num_threads(), torch.get_rng_state()
+    >>> with borrowed(threads=1):
+    ...     _ = torch.rand(3)
+    >>> before[0] == torch.get_num_threads(), torch.equal(before[1], torch.get_rng_state())
+    (True, True)
+    """
+    before, drawn = torch.get_num_threads(), randomness.generators()
+    bars, downloads = transformers_logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with warnings.catch_warnings(action="ignore"):  # HF_HUB_DISABLE_PROGRESS_BARS has the last word
+        transformers_logging.disable_progress_bar()  # it would break into ours
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings(action="ignore"):
+            if bars:
+                transformers_logging.enable_progress_bar()  # those of downloads with it
+            if not downloads:
+                disable_progress_bars()
+        randomness.put_back(drawn)
+        torch.set_num_threads(before)
