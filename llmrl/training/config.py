@@ -289,7 +289,9 @@ def check(config: Config) -> None:
     if train.packing and policy.gradient_checkpointing:
         raise ConfigError("--train.packing and --policy.gradient-checkpointing do not go together. Leave one out.")
     if train.ahead not in (0, 1):
-        raise ConfigError(f"--train.ahead must be 0 or 1 (steps that sampling is ahead of training), got {train.ahead}.")
+        raise ConfigError(
+            f"--train.ahead must be 0 or 1 (steps that sampling is ahead of training), got {train.ahead}."
+        )
     if train.ahead and policy.engine_sleep:
         raise ConfigError(
             "--train.ahead 1 samples during the update, and --policy.engine-sleep frees the engine's memory then. "

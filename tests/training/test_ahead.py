@@ -219,9 +219,7 @@ class Sampling(StandIn):
         self.policy.model = own
         finish = ["end", "length"]
         responses = [
-            wire.Response(
-                tokens=s.tokens, log_probs=[min(p, 0.0) for p in s.log_probs], finish=finish[s.finish_reason]
-            )
+            wire.Response(tokens=s.tokens, log_probs=[min(p, 0.0) for p in s.log_probs], finish=finish[s.finish_reason])
             for s in drawn
         ]
         return wire.Sampled(weights=request.weights, responses=responses, cached=[0] * len(responses))
