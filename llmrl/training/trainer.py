@@ -5,6 +5,7 @@ Owns the order of things and the state that a checkpoint holds. The learner owns
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import time
@@ -36,7 +37,7 @@ from llmrl.training.config import Config
 from llmrl.training.curriculum import rules_of
 from llmrl.training.faults import Memory, TrainingError, sized
 from llmrl.training.gathering import Gathered, Gatherer
-from llmrl.training.learner import Learner
+from llmrl.training.learner import OLD, Learner
 from llmrl.training.measures import Measures, credited, fetch, first_advantage, mismatch
 from llmrl.training.metrics import MetricsFile, Sums
 from llmrl.training.past_rewards import PastRewards
@@ -248,14 +249,9 @@ class Trainer:
         measures: Measures = {}
         with self.timed("score"), torch.no_grad():
             if self.config.train.rescore:
-                old: dict[Key, Key] = {
-                    keys.LOG_PROB: keys.OLD_LOG_PROB,
-                    keys.ENTROPY: keys.OLD_ENTROPY,
-                    keys.MAX_ENTROPY: keys.MAX_ENTROPY,
-                }
-                # The entropy costs little here and is the first thing that anyone looks at.
-                self.score(batch, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), old)
-                measures |= mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
+                self.score_old(batch)
+                if not self.first_scores_itself:
+                    measures |= mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
             else:
                 data[keys.OLD_LOG_PROB] = data[keys.SAMPLER_LOG_PROB]
             if self.reference is not None:
@@ -269,6 +265,8 @@ class Trainer:
             ids = [record["problem_id"] for record in rollouts.records]
             data[keys.PAST_REWARDS] = self.past_rewards.recall(ids, data)
         data = self.algorithm.credit.advantage(data)
+        for old in OLD.values() if self.first_scores_itself else ():  # nobody scores what a filter has emptied
+            data[old] = torch.where(data[keys.MASK], data[old], data[old].nan_to_num(0.0))
         metrics |= fetch({**measures, **credited(data)})
         for record, advantage in zip(rollouts.records, first_advantage(data), strict=True):
             record["advantage"] = advantage
@@ -277,6 +275,39 @@ class Trainer:
         batch = Batch.of(data, batch.layout.copy().set(keys.MASK, data[keys.MASK].to("cpu")))
         rollouts.data = batch.whole
         return batch
+
+    @property
+    def first_scores_itself(self) -> bool:
+        """Whether the first update's own pass gives the old scores of its rows."""
+        return self.config.train.rescore and not self.algorithm.scores_first
+
+    def score_old(self, batch: Batch) -> None:
+        """Scores of the weights before the update; where the first update gives its own, NaN holds their place."""
+        old: dict[Key, Key] = {**OLD, keys.MAX_ENTROPY: keys.MAX_ENTROPY}
+        if self.first_scores_itself:
+            first = set(self.mini_batches(len(batch), peek=True)[0].tolist())
+            mask = batch.data[keys.MASK]
+            kind = torch.promote_types(self.policy.dtype, torch.float32)
+            for name in OLD.values():
+                batch.whole[name] = torch.where(
+                    mask, torch.nan, torch.zeros(mask.shape, dtype=kind, device=mask.device)
+                )
+            batch = batch.take(torch.tensor([row for row in range(len(batch)) if row not in first], dtype=torch.long))
+        # The entropy costs little here and is the first thing that anyone looks at.
+        self.score(batch, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), old)
+
+    def mini_batches(self, count: int, *, peek: bool = False) -> tuple[torch.Tensor, ...]:
+        """Rows in a random order, in as many parts as there are updates.
+
+        Args:
+            count: of rows.
+            peek: leave the generator as it is: the next call gives the same.
+        """
+        state = self.shuffling.get_state()
+        order = torch.randperm(count, generator=self.shuffling)
+        if peek:
+            self.shuffling.set_state(state)
+        return order.tensor_split(self.config.train.updates_per_step)
 
     def score(
         self, batch: Batch, scorer: Callable[[TensorDict, TensorDict], TensorDictBase], names: Mapping[Key, Key]
@@ -298,7 +329,7 @@ class Trainer:
 
     def update(self, batch: Batch, metrics: dict[str, float]) -> None:
         """Optimiser steps on mini-batches of the rows, each in micro-batches."""
-        train, wanted = self.config.train, self.loss_keys()
+        train, wanted, step = self.config.train, self.loss_keys(), self.counters.step
         self.policy.pause()
         notes: dict[Key, Key] = {name: name for name in self.noted_scores()}
         for name in notes:
@@ -307,23 +338,35 @@ class Trainer:
         with self.timed("update"):
             self.policy.train()
             for _ in range(train.epochs):
-                order = torch.randperm(len(batch), generator=self.shuffling)
-                for rows in order.tensor_split(train.updates_per_step):
+                for rows in self.mini_batches(len(batch)):
                     part = batch.take(rows)
                     part = part.having(self.algorithm.weigh(part.data.select(*wanted, strict=False)))
-                    sums = self.learner.update(part, self.counters.step, notes)
-                    self.note_update(sums, part)
                     if done is None:
-                        done = sums
-                        if not train.rescore:  # these rows were scored with the weights that sampled
-                            scored = batch.whole[rows.to(batch.whole[keys.MASK].device)]
-                            metrics |= fetch(mismatch(scored, scored[keys.LOG_PROB], scored[keys.ENTROPY]))
+                        measure = functools.partial(self.entropy_and_mismatch, batch, rows)
+                        done = sums = self.learner.update(part, step, notes, self.first_scores_itself, measure)
                     else:
+                        sums = self.learner.update(part, step, notes)
                         done.join(sums)
+                    self.note_update(sums, part)
             self.policy.eval()
         if done is not None:
             metrics |= done.result()
         metrics["actor/learning_rate"] = self.learner.learning_rate
+
+    def entropy_and_mismatch(self, batch: Batch, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the scores of the weights before the update say, where they are known in the first update alone.
+
+        Args:
+            batch: all rows.
+            rows: of that update; without rescoring it alone scores with these weights.
+        """
+        if self.first_scores_itself:
+            data = batch.whole
+            return mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
+        if self.config.train.rescore:
+            return {}
+        data = batch.whole[rows.to(batch.whole[keys.MASK].device)]
+        return mismatch(data, data[keys.LOG_PROB], data[keys.ENTROPY])
 
     def loss_keys(self) -> set[Key]:
         """The entries that an update reads."""
@@ -363,7 +406,7 @@ class Trainer:
         if self.faults is not None:
             with self.unless_disk_is_full():
                 records = [self.records[row] for row in batch.rows.tolist()]
-                path = faults.dump(self.faults, step, batch.data, records)
+                path = faults.dump(self.faults, step, batch.refreshed(OLD.values()).data, records)
                 where = f" Its batch: {path}." if path else ""
         self.note(f"Step {step}: an update was left out, because its loss or gradient was not finite.{where}")
         if counters.bad_in_a_row >= self.config.train.max_bad_steps:
