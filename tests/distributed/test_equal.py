@@ -42,10 +42,11 @@ def test_results_do_not_depend_on_the_number_of_ranks(ranks):
     output = launch(CASES, json.dumps(cases), ranks=ranks, limit=100 + 40 * len(cases)).stdout
     found = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT "))[7:])
     for case, report in zip(cases, found, strict=True):
+        print(f"| {ranks} | {' '.join(map(str, case.values()))} | {report['weights']:.1e} | {report['metrics']:.1e} |")
+    for case, report in zip(cases, found, strict=True):
         single = case.get("dtype") == "float32"
         # Where gradients are tiny, Adam magnifies rounding.
         bound = 1e-5 if single else (1e-10 if case["algo"] == "dr_grpo" else 1e-12)
-        print(ranks, case, report)
         assert report["count"] > 0, case
         assert report["names"], case
         assert report["weights"] < bound, (case, report)
