@@ -25,11 +25,11 @@ def whole(tiny, tmp_path_factory):
     return digest(output)
 
 
-def run(how, tiny, output, check=True, torchrun=()):
+def run(how, tiny, output, check=True, torchrun=(), agents=1):
     """Four steps, each with a batch gathered ahead; behind the third one rank 1 meets the fault."""
     size = "--train.learning-rate 1e-2 --train.steps 4 --train.ahead 1 --checkpoint.every 1 --algo grpo"
     arguments = small_run(tiny, *size.split(), "--env.goal", EASY, "--output", str(output), "--resume", "auto")
-    return launch(PROGRAM, how, "3", *arguments, limit=240, check=check, torchrun=torchrun)
+    return launch(PROGRAM, how, "3", *arguments, limit=240, check=check, torchrun=torchrun, agents=agents)
 
 
 def digest(output):
@@ -40,6 +40,12 @@ def digest(output):
 def test_a_rank_that_is_killed_costs_no_more_than_the_way_from_the_last_checkpoint(whole, tiny, tmp_path):
     out = run("kill", tiny, tmp_path / "run", torchrun=("--max-restarts", "1")).stdout
     assert "exitcode: -9" in out
+    assert digest(tmp_path / "run") == whole
+
+
+@pytest.mark.slow
+def test_two_agents_as_on_two_machines_give_the_run_of_one(whole, tiny, tmp_path):
+    run("none", tiny, tmp_path / "run", agents=2)
     assert digest(tmp_path / "run") == whole
 
 
