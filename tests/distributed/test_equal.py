@@ -1,6 +1,6 @@
 """Whole training steps on several ranks are those of one process: weights, responses, metrics, evaluations.
 
-Set LLMRL_EVERY_CASE=1 for every algorithm on 2 and on 3 ranks; by default a few on each.
+Set LLMRL_EVERY_CASE=1 for every case on 2 and on 3 ranks; by default every algorithm on 2, and a few cases on each.
 """
 
 import json
@@ -27,7 +27,7 @@ WAYS = [
     {"algo": "dapo", "more": ["--train.ahead", "1"]},
 ]
 FEW = {
-    2: [{"algo": "ppo"}, {"algo": "clip_cov"}, *WAYS[:4], WAYS[-1]],
+    2: [*({"algo": name} for name in ALGORITHMS), *WAYS[:4], WAYS[-1]],
     3: [{"algo": "grpo"}, *WAYS[4:-1]],
 }
 
