@@ -75,7 +75,7 @@ REWARD = entry(
     "[N, 1]",
     "float32",
     writer="rollouts",
-    reader="PositiveNLL.prepare, PastRewards, replay and files; credit where nothing was shaped",
+    reader="PositiveNLL.prepare, PastRewards, replay and files; credit where 'shaped_reward' is absent",
     meaning="sum of the episode's rewards",
 )
 SHAPED_REWARD = entry(
@@ -84,7 +84,7 @@ SHAPED_REWARD = entry(
     "float32",
     writer="trainer",
     reader="credit",
-    meaning="the reward after the recipe's shaping; where it is missing, credit reads the raw one",
+    meaning="the reward after shaping, equal to the raw one without any; where absent, credit reads the raw one",
 )
 TOKEN_REWARD = entry(
     "token_reward",

@@ -42,7 +42,9 @@ def per_token(td: TensorDict, advantage: Tensor) -> TensorDict:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupAdvantage:
-    """A = (R - mean) / (std + eps) over the responses to the same prompt.  GRPO, arXiv:2402.03300.
+    """The reward compared with those of the other responses to the same prompt.  GRPO, arXiv:2402.03300.
+
+    A = (R - mean) / (std + eps)
 
     Exactly 0 where all rewards of a group are equal.  Rows without a verdict get 0 and stay out of
     mean and deviation.
@@ -85,7 +87,10 @@ class GroupAdvantage:
 
 @dataclass(frozen=True, kw_only=True)
 class LeaveOneOut:
-    """A = R - mean of the other responses to the same prompt.  RLOO, arXiv:2402.14740."""
+    """The reward less the mean of the other responses to the same prompt.  RLOO, arXiv:2402.14740.
+
+    A_i = R_i - mean_{j != i} R_j
+    """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.MASK, keys.REWARD, keys.GROUP, keys.VALID)
     min_group_size: ClassVar[int] = 2

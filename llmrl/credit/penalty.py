@@ -24,10 +24,11 @@ Controller = Callable[[Tensor, Tensor], Tensor]
 class AdaptiveKL:
     """Raise or lower the coefficient until the divergence meets a target.
 
-    e = clip((KL - target) / target, -0.2, 0.2),   beta <- beta (1 + gain e)
+    e = clip((KL - target) / target, -0.2, 0.2)
+    beta <- beta (1 + gain e)
 
-    Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2, with gain 0.1. Code that counts in episodes has
-    gain = episodes of a step / horizon.
+    Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2, with gain 0.1. In code that counts in episodes the gain
+    is the episodes of a step over the horizon.
     """
 
     target: float
@@ -57,12 +58,12 @@ class AdaptiveKL:
 class KLPenalty:
     """Advantages of rewards from which the divergence from the reference is subtracted, token by token.
 
-    r_t = -coefficient * KL_t,   KL_t by an estimator on log pi_old and log pi_ref of the sampled token
+    r_t = -coefficient * KL_t
 
-    GAE adds r_t to the reward of its token; group baselines add the sum over the response to its reward. The
-    environment's reward and the shaped one stay as they are, and so does the choice of groups. Rows without a
-    verdict stay out. Source: Ziegler et al. 2019, arXiv:1909.08593, eq. 2.
-    """
+    KL_t is estimated from log pi_old and log pi_ref of the sampled token. GAE adds r_t to the reward of its token;
+    group baselines add the sum over the response to its reward. The environment's reward and the shaped one stay as
+    they are, and so does the choice of groups. Rows without a verdict stay out. Source: Ziegler et al. 2019,
+    arXiv:1909.08593, eq. 2."""
 
     base: Advantage = field(default_factory=GroupAdvantage)
     """What gives the advantage."""
