@@ -147,7 +147,7 @@ def resolve(config: Config) -> None:
         raise ConfigError(
             f"--env {config.env.id}: MATH is neither in LLMRL_DATA nor to be had from the hub, so generated problems "
             f"would be asked, and they are made for {PolicyConfig.path}. Give --env.source generated to train "
-            f"{config.policy.path} on them all the same, or --data with a data set of your own."
+            f"{config.policy.path} on them anyway, or --data with a data set of your own."
         )
 
 
