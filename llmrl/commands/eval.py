@@ -29,10 +29,11 @@ from llmrl.registry import suggest
 from llmrl.rollouts.environments import Environments
 from llmrl.text import DamagedFile, one_line, read_json
 from llmrl.training.build import held_out_environments
-from llmrl.training.command_line import env_class, read_tree
 from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
+from llmrl.training.files import read_tree
 from llmrl.training.folder import content_of, held, set_aside
+from llmrl.training.options import env_class
 
 DEFAULT_ENV = "llmrl/MATH-v0"
 

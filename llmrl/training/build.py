@@ -23,8 +23,9 @@ from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.policies.prompts import json_or_text
 from llmrl.rollouts.environments import Environments
 from llmrl.training import checkpoint
-from llmrl.training.command_line import DATA_ENV, env_class
+from llmrl.training.command_line import DATA_ENV
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
+from llmrl.training.options import env_class
 from llmrl.training.trainer import Trainer
 
 
