@@ -185,7 +185,7 @@ def test_the_start_up_report_names_the_rules(tiny, tmp_path, capsys):
     trained(parse(arguments(tiny, tmp_path / "run", *BOTH, "--dry-run")))
     shown = capsys.readouterr().out
     assert "choice     levels [1, 2, 3], up to 1 at first; next by AboveAccuracy(threshold=0.9, window=4)" in shown
-    assert "choice     skip after 1 visits in a row with pass rate 0 or 1, but for 50 %" in shown
+    assert "choice     skip after 1 visits in a row with pass rate 0 or 1, except 50 %" in shown
 
 
 def test_prompts_that_are_too_long_are_counted_and_never_cut(tiny, tmp_path):
@@ -219,7 +219,7 @@ def test_a_run_stops_when_the_filter_leaves_nothing(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--curriculum.threshold", "0.5", "--curriculum.every", "3"], "two ways .* Give one"),
+        (["--curriculum.threshold", "0.5", "--curriculum.every", "3"], "two ways .* Give only one"),
         (["--curriculum.start", "2"], "Say how to go on: --curriculum.threshold or --curriculum.every"),
         (["--curriculum.threshold", "1.5"], r"above 0 and at most 1, got 1.5"),
         (["--curriculum.every", "0"], r"--curriculum.every must be 1 or more, got 0"),
