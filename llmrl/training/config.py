@@ -100,14 +100,13 @@ class TrainConfig:
     micro_batch_tokens: int = 16_384
     """Tokens of a forward pass, padding included; affects memory and speed, not the result."""
     rescore: bool = True
-    """Compute old log-probabilities and entropies with the model before each update. If off, the sampler's
-    log-probabilities are used instead, which saves a forward pass over all tokens; not possible for algorithms that
-    need old entropies or correct for the gap between sampler and trainer. The metrics actor/entropy and
-    rollout/mismatch_* then cover the first update of a step only."""
+    """Score the responses before the update, for their old log-probabilities and entropies. Without, the
+    sampler's own log-probabilities are the old ones, which saves a pass over all tokens; for algorithms that
+    read neither old entropies nor the gap between the two. actor/entropy and rollout/mismatch_* then speak
+    of the rows of a step's first update."""
     share_prompts: bool = True
-    """Compute each prompt once and reuse its keys and values for all responses to it, if the model supports this and
-    it saves enough; the result is the same up to rounding. Cannot be combined with packing or gradient
-    checkpointing."""
+    """Score and train on the responses to a prompt behind one reading of it, where the model can and that
+    saves enough; the result is the same to rounding. Not together with packing or gradient checkpointing."""
     packing: bool = False
     """Put several responses into one row instead of padding each to the longest; the result is the same up to
     rounding. Faster if lengths differ much. A model that does not support packing is refused."""

@@ -286,7 +286,7 @@ def _exists(path: Path) -> bool:
 
 
 def refuse_changes(config: Config, state: dict[str, Any], start: Path, fingerprint: str | None) -> None:
-    """A resumed run must be the run that was stopped, except for its length and its files.
+    """A resumed run must be the run that was stopped, but for its length and its files.
 
     Raises:
         ConfigError: settings or data have changed, and ``--force`` is not given.
