@@ -108,12 +108,12 @@ class TrainConfig:
     """Score and train on the responses to a prompt behind one reading of it, where the model can and that
     saves enough; the result is the same to rounding. Not together with packing or gradient checkpointing."""
     packing: bool = False
-    """Put several responses into one row instead of padding each to the longest; the result is the same up to
-    rounding. Faster if lengths differ much. A model that does not support packing is refused."""
+    """Score and train on several responses in one row instead of padding each to the longest; the result
+    is the same to rounding. Faster where lengths differ much; models that cannot do it are refused."""
     max_bad_steps: int = 5
-    """Stop after this many consecutive updates with a loss or gradient that is not finite."""
+    """Stop after this many updates in a row whose loss or gradient is not finite."""
     max_lost_steps: int = 3
-    """Stop after this many consecutive steps in which every group was lost to an error of its environment."""
+    """Stop after this many steps in a row in which an environment raised an error in every group."""
     env_timeout: float = 600.0
     """Seconds that one call of an environment or its verifier may take; its group is then left out. 0: no limit."""
 
