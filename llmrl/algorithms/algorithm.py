@@ -323,7 +323,7 @@ def algorithm(name: str, **options: Any) -> Algorithm:
     PPOClip(low=0.2, high=0.3)
     >>> algorithm("dapo", clip_hihg=0.3)
     Traceback (most recent call last):
-    TypeError: 'dapo' has no option 'clip_hihg'. Did you mean 'clip_high'? Known: ...
+    TypeError: 'dapo' has no option 'clip_hihg'. Did you mean 'clip_high'? ...
     """
     recipe = find_algorithm(name)
     parameters = inspect.signature(recipe).parameters

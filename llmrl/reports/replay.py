@@ -145,9 +145,12 @@ def replay(
 
 def _batch(recipe: Algorithm, data: TensorDict) -> TensorDict:
     """The entries with the algorithm's own advantage and weights; rows without tokens are left out."""
-    data = data.exclude(keys.LOG_PROB, keys.ENTROPY, keys.ADVANTAGE, keys.VALUE_TARGET)
-    # Without them every verdict counts, and every problem is asked for the first time.
-    optional = {keys.VALID, keys.PAST_REWARDS}
+    data = data.exclude(
+        keys.LOG_PROB, keys.ENTROPY, keys.ADVANTAGE, keys.VALUE_TARGET, keys.TOKEN_REWARD, keys.KL_COEFFICIENT
+    )
+    # Without them every verdict counts, every problem is asked for the first time, and a KL penalty has the weight that
+    # it begins with.
+    optional = {keys.VALID, keys.PAST_REWARDS, keys.KL_COEFFICIENT}
     _need(recipe, set(getattr(recipe.credit.advantage, "in_keys", ())) - optional, data)
     try:
         data = recipe.credit.advantage(data)

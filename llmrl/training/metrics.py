@@ -48,6 +48,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("reward/std", "reward", "standard deviation over the same responses", "reward_std"),
     Metric("reward/accuracy", "share", "responses that the verifier calls correct"),
     Metric("reward/shaped_mean", "reward", "mean after the algorithm's reward shaping"),
+    Metric("reward/kl_penalty", "reward", "mean over responses of what a KL penalty adds to the reward, 0 or less"),
+    Metric("reward/kl_coefficient", "reward/nat", "weight of the KL penalty, as adapted after the step"),
     Metric("verifier/no_answer", "share", "responses without a final answer"),
     Metric(
         "verifier/invalid",

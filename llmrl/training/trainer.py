@@ -86,6 +86,8 @@ class Trainer:
     shuffling: torch.Generator = field(init=False)
     """The order of rows."""
     past_rewards: PastRewards = field(init=False, default_factory=PastRewards)
+    kl_coefficient: float | None = field(init=False, default=None)
+    """Of a KL penalty that adapts its weight; None before the first step."""
     records: list[Record] = field(init=False, default_factory=list)
     """Of the step's rows, for reports of bad updates."""
     last_fault: str | None = field(init=False, default=None)
@@ -275,8 +277,13 @@ class Trainer:
         if keys.PAST_REWARDS in self.algorithm.in_keys:
             ids = [record["problem_id"] for record in rollouts.records]
             data[keys.PAST_REWARDS] = self.past_rewards.recall(ids, data)
+        if self.kl_coefficient is not None:
+            coefficient = torch.full((len(data), 1), self.kl_coefficient, dtype=torch.float64)
+            data[keys.KL_COEFFICIENT] = coefficient.to(data[keys.MASK].device)
         data = self.algorithm.credit.advantage(data)
         metrics |= fetch({**measures, **credited(data)})
+        if keys.KL_COEFFICIENT in self.algorithm.in_keys:
+            self.kl_coefficient = metrics["reward/kl_coefficient"]
         for record, advantage in zip(rollouts.records, first_advantage(data), strict=True):
             record["advantage"] = advantage
         self.records = rollouts.records
@@ -397,6 +404,7 @@ class Trainer:
             "counters": vars(self.counters).copy(),
             "problems": self.problems.state(),
             "past_rewards": self.past_rewards.of_problem.copy(),
+            "kl_coefficient": self.kl_coefficient,
             "learner": self.learner.state() if self.world.size == 1 else None,  # else in shards
             "shuffling": self.shuffling.get_state(),
             "random": self.world.gather([randomness.state(self.environments)]),
@@ -421,6 +429,7 @@ class Trainer:
                 f"{error} Resume with the --curriculum and --filter options of the run, or begin a new run."
             ) from error
         self.past_rewards.of_problem = dict(state["past_rewards"])
+        self.kl_coefficient = state["kl_coefficient"]
         if state["learner"] is not None:
             self.learner.load(state["learner"])
         else:

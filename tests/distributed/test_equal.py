@@ -23,6 +23,7 @@ WAYS = [
     {"algo": "grpo", "prompts": 1},  # more ranks than groups
     {"algo": "grpo", "dtype": "float32"},
     {"algo": "dapo", "more": ["--train.no-rescore"]},
+    {"algo": "ppo", "more": ["--algo.kl", "0.1", "--algo.kl-in-reward", "--algo.kl-target", "0.01"]},
 ]
 FEW = {
     2: [{"algo": "ppo"}, {"algo": "clip_cov"}, *WAYS[:4]],
