@@ -167,7 +167,7 @@ def main() -> int:
             folder = root / f"killed-{kill}"
             moment = times.uniform(0, length)
             while in_process(arguments(folder, "--force"), folder, moment) is not None:
-                shutil.rmtree(folder)  # it had finished: begin anew, and kill sooner
+                shutil.rmtree(folder)  # it had finished: begin again, and kill sooner
                 length = moment
                 moment = times.uniform(0, length)
             found = checkpoint.list_checkpoints(folder)

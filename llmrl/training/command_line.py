@@ -173,9 +173,12 @@ def _used(settings: Any, spoken: Sequence[str]) -> str:
         "--policy": (settings.policy.path, "the model: a folder, an id of the hub, or a run"),
         "--env": (settings.env.id, "the problems: llmrl envs lists them"),
         "--algo": (settings.algo.name, "the algorithm: llmrl algos lists them"),
-        "--train.steps": (settings.train.steps, "how many times to sample, then learn"),
+        "--train.steps": (settings.train.steps, "the number of steps; each samples, then learns"),
         "--train.learning-rate": (settings.train.learning_rate, "the peak learning rate"),
-        "--policy.max-response-length": (settings.policy.max_response_length, "tokens until a response is cut off"),
+        "--policy.max-response-length": (
+            settings.policy.max_response_length,
+            "the maximum number of tokens of a response",
+        ),
         "--output": ("runs/" + f"{settings.algo.name}-{settings.seed}".replace(":", "."), "the folder of the run"),
     }
     return "\n".join(f"    {flag + ' ' + str(value):<44} {text}" for flag, (value, text) in rows.items())
@@ -183,7 +186,7 @@ def _used(settings: Any, spoken: Sequence[str]) -> str:
 
 _DESCRIPTION = """Train a language model against a verifier by reinforcement learning.
 
-What matters first, with the values that will be used:
+The most important options, with the values that will be used:
 
 {used}
 
@@ -193,9 +196,9 @@ minutes. A real run names a model and data:
     --policy Qwen/Qwen2.5-0.5B-Instruct --env llmrl/GSM8K-v0 --policy.dtype bfloat16
     --policy Qwen/Qwen2.5-0.5B-Instruct --data my_problems.jsonl --eval.data openai/gsm8k
 
---data FILE, FOLDER or HUB_NAME is short for --env llmrl/Data-v0 --env.source ....
+--data X, with a file, a folder or a hub name, stands for --env llmrl/Data-v0 --env.source X.
 
 The options under algo and env belong to the chosen algorithm and environment: give --algo or --env with --help to see
 others. Any name may be module:name, from a file of your own. Exit status: 0 after a whole run, 2 for input that
-cannot be used, 1 if training broke off, 3 if a signal stopped it (a checkpoint is written; --resume auto goes on), 130
+cannot be used, 1 if training failed, 3 if a signal stopped it (a checkpoint is written; --resume auto continues), 130
 if a second signal ended it at once."""

@@ -27,14 +27,14 @@ class PolicyConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights."""
     device: str | None = None
-    """Where the model lives, such as cpu or cuda:0; by default a GPU if there is one."""
+    """Device of the model, such as cpu or cuda:0; by default a GPU if there is one."""
     temperature: float = 1.0
     """Sampling temperature; scores are taken at the same temperature."""
     max_prompt_length: int = 1024
     """Problems whose prompt has more tokens are dropped and counted, never cut."""
     max_response_length: int = 256
-    """A response is cut off here, and then counts as truncated; with several turns, all responses and
-    replies together."""
+    """Maximum number of tokens of a response; a longer one is cut off and counts as truncated. With several turns, the
+    limit of all responses and replies together."""
     chat_template: str | None = "auto"
     """auto: the tokenizer's own, if it has one; the name of one of its templates; the path of a Jinja file; None:
     prompt_template."""
