@@ -311,7 +311,7 @@ def _results(folder: Path) -> dict[str, Any]:
     file = folder / "results.json"
     results = read_json(file) if file.is_file() else {"environments": {}}
     if not isinstance(results, dict) or not isinstance(results.get("environments"), dict):
-        raise DamagedFile(f"{file} does not hold the results of an evaluation. Delete it, and the command goes on.")
+        raise DamagedFile(f"{file} does not hold the results of an evaluation. Delete it and give the command again.")
     return results
 
 

@@ -121,7 +121,7 @@ def replay(
     """
     names = [recipe.name for recipe in algorithms]
     if not names:
-        raise ReplayError("No algorithm is given. Give names with commas between them: dapo,gspo.")
+        raise ReplayError("No algorithm is given. Give names separated by commas: dapo,gspo.")
     for name in names:
         if names.count(name) > 1:
             raise ReplayError(

@@ -146,7 +146,7 @@ def resolve(config: Config) -> None:
             setattr(config.env, name, resolved[name])
     if given.get("source") == "auto" and resolved["source"] == "generated" and config.policy.path != PolicyConfig.path:
         raise ConfigError(
-            f"--env {config.env.id}: MATH is neither in LLMRL_DATA nor to be had from the hub, so generated problems "
+            f"--env {config.env.id}: MATH is neither in LLMRL_DATA nor available from the hub, so generated problems "
             f"would be asked, and they are made for {PolicyConfig.path}. Give --env.source generated to train "
             f"{config.policy.path} on them anyway, or --data with a data set of your own."
         )

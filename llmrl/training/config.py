@@ -331,7 +331,7 @@ def _check_selection(curriculum: CurriculumConfig, filtering: FilterConfig) -> N
         )
     if curriculum.start is not None and threshold is None and every is None:
         raise ConfigError(
-            "--curriculum.start says where to begin. Say how to go on: --curriculum.threshold or --curriculum.every."
+            "--curriculum.start says where to begin. Also give --curriculum.threshold or --curriculum.every."
         )
     if threshold is not None and not 0 < threshold <= 1:
         raise ConfigError(f"--curriculum.threshold must be above 0 and at most 1, got {threshold}.")
