@@ -205,12 +205,14 @@ def _level_curriculum(settings: CurriculumConfig, environments: Environments) ->
     levels = sorted({level_of(i) for i in range(PROBED if size is None else size)} - {0})
     if not levels:
         raise ConfigError(
-            f"--curriculum: the problems of {environments.env_id} have no levels. Leave out the options of --curriculum, or give problems with levels."
+            f"--curriculum: the problems of {environments.env_id} have no levels. Leave out the options of "
+            "--curriculum, or give problems with levels."
         )
     start = levels[0] if settings.start is None else settings.start
     if start < levels[0]:
         raise ConfigError(
-            f"--curriculum.start {start}: {environments.env_id} has no problems at or below this level; its levels are {levels}."
+            f"--curriculum.start {start}: {environments.env_id} has no problems at or below this level; its "
+            f"levels are {levels}."
         )
     if settings.threshold is not None:
         schedule: Callable[[Progress], bool] = AboveAccuracy(settings.threshold, settings.window)
