@@ -439,7 +439,9 @@ class Trainer:
             self.learner.adopt_masters()
         self.shuffling.set_state(state["shuffling"])
         self.load_random(state)
-        self.memory.budget = state["micro_batch_tokens"]
+        train = self.config.train
+        if json.loads(state["config"])["train"]["micro_batch_tokens"] == train.micro_batch_tokens:
+            self.memory.budget = state["micro_batch_tokens"]  # less than the setting where memory had run out
         self.policy.sync(state["policy_version"])
 
     def load_random(self, state: dict[str, Any]) -> None:
