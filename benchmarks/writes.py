@@ -65,9 +65,8 @@ def same_run(one: Path, other: Path) -> bool:
 
 
 def evaluation(model: Path) -> Case:
-    """Two environments' worth of responses."""
-    options = ["--env", "tests/SayA-v0", "--problems", "3", "--samples", "2", "--batch", "3", "--threads", "1"]
-    options = [option for option in options if option not in ("--threads", "1")]
+    """Responses to three problems, in batches."""
+    options = ["--env", "tests/SayA-v0", "--problems", "3", "--samples", "2", "--batch", "3"]
     options += ["--max-response-length", "3"]
     return Case(
         lambda folder: ["eval", "--policy", str(model), *options, "--output", str(folder / "eval")], (), same_files
@@ -98,7 +97,7 @@ def report(place: Path, model: Path) -> Case:
 
 def study(model: Path) -> Case:
     """Two algorithms on a small task."""
-    options = ["--algo", "dapo", "gspo", "--tasks", "hack", "--seeds", "1", "--rollouts", "2", "--no-use-shipped"]
+    options = ["--algos", "dapo", "gspo", "--tasks", "hack", "--seeds", "1", "--rollouts", "2", "--rerun-shipped"]
     return Case(lambda folder: ["study", *options, "--output", str(folder / "study")], (), same_names)
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from llmrl.distributed.world import World
+from llmrl.text import read_json_lines
 
 
 class Reduce(Enum):
@@ -351,7 +352,7 @@ class MetricsFile:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_json_lines(path)
 
 
 def markdown_table() -> str:
