@@ -79,7 +79,7 @@ def test_no_retired_word_stands_among_those_to_use():
     [
         ('"""A minibatch of rows."""', "minibatch"),
         ('raise ValueError(f"{name}: {count} entropy\\n    groups")', "entropy groups"),
-        ("x = 1  # it is read likewise", "likewise"),
+        ("x = 1  # it is read anew", "anew"),
         ('help = "Which tokens may teach."', "may teach"),
     ],
 )

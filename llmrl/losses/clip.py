@@ -71,7 +71,7 @@ def clip_surrogate(log_ratio: Tensor, advantage: Tensor, low: Tensor | float, hi
         log_ratio: [N, T].
         advantage: [N, T].
         low: smallest ratio, 0-dim or [N, T].
-        high: largest ratio, 0-dim or [N, T].
+        high: largest ratio, likewise.
 
     >>> r = torch.tensor([[0.5, 1.0, 1.5]]).log()
     >>> clip_surrogate(r, torch.ones(1, 3), torch.tensor(0.8), torch.tensor(1.2)).objective
@@ -93,7 +93,7 @@ def as_tensor(number: Tensor | float, like: Tensor) -> Tensor:
 def with_gradient(value: Tensor, slope: Tensor, log_ratio: Tensor) -> Tensor:
     """``value`` exactly, with ``slope`` as its derivative by the log-ratio.
 
-    A clip decides what a token contributes and which gradient it gets; stated apart, each costs one
+    A clip decides what a token contributes and what it teaches; stated apart, each costs one
     multiplication, and backward keeps one tensor.
 
     Args:
@@ -392,9 +392,9 @@ class AsymmetricClip:
     """
 
     low: float = 0.2
-    """1 - low is the smallest ratio with a gradient where the advantage is negative."""
+    """1 - low is the smallest ratio that teaches where the advantage is negative."""
     high: float = 0.2
-    """1 + high is the largest ratio with a gradient where the advantage is positive."""
+    """1 + high is the largest ratio that teaches where the advantage is positive."""
     cap: float = 3.0
     """The largest gradient factor."""
 
@@ -427,7 +427,7 @@ class DynamicClip:
     low: float = 0.16
     """Width below, in terms of probability times ratio."""
     high: float = 0.2
-    """Width above the bound, in the same unit."""
+    """Width above, likewise."""
     cap: float = 10.0
     """The upper bound is never larger than this."""
 
