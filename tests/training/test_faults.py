@@ -303,7 +303,7 @@ def test_a_verifier_that_never_answers_stops_the_run_after_some_steps(tiny, monk
             record |= {"valid": False, "verdict": "timeout"}
         return rollouts
 
-    monkeypatch.setattr("llmrl.training.trainer.collect", silent)
+    monkeypatch.setattr("llmrl.training.gathering.collect", silent)
     trainer, _ = make(tiny, "--train.max-lost-steps", "2")
     trainer.step()
     with pytest.raises(TrainingError, match=r"No response of 2 steps in a row .*: timeout 12\. Try the verifier"):
