@@ -86,6 +86,22 @@ SHAPED_REWARD = entry(
     reader="credit",
     meaning="the reward after the recipe's shaping; where it is missing, credit reads the raw one",
 )
+TOKEN_REWARD = entry(
+    "token_reward",
+    "[N, T]",
+    "float64",
+    writer="KLPenalty",
+    reader="credit",
+    meaning="the reward of a token alone, such as minus the KL penalty; the response's is not in it",
+)
+KL_COEFFICIENT = entry(
+    "kl_coefficient",
+    "[N, 1]",
+    "float64",
+    writer="trainer; KLPenalty",
+    reader="KLPenalty with a controller",
+    meaning="reward per nat of divergence: of this step, and after credit of the next; equal in all rows",
+)
 TERMINATED = entry(
     ("next", "terminated"),
     "[N, 1]",
@@ -148,11 +164,16 @@ OLD_LOG_PROB = entry(
     "[N, T]",
     "float32",
     writer="trainer",
-    reader="PolicyLoss, KLToReference, CovarianceKL, DynamicClip, TIS and MIS weights",
+    reader="PolicyLoss, KLToReference, KLPenalty, CovarianceKL, DynamicClip, TIS and MIS weights",
     meaning="the same before the update",
 )
 REF_LOG_PROB = entry(
-    "ref_log_prob", "[N, T]", "float32", writer="trainer", reader="KLToReference", meaning="the same of the reference"
+    "ref_log_prob",
+    "[N, T]",
+    "float32",
+    writer="trainer",
+    reader="KLToReference, KLPenalty",
+    meaning="the same of the reference",
 )
 ENTROPY = entry(
     "entropy",

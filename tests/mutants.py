@@ -42,6 +42,7 @@ TERMS = ("tests/losses/test_terms.py",)
 MODULE = ("tests/losses/test_torchrl.py",)
 CREDIT = ("tests/credit/test_credit.py",)
 SHAPED = ("tests/credit/test_shaped_reward.py",)
+PENALTIES = ("tests/credit/test_penalty.py",)
 HISTORY = ("tests/credit/test_history.py",)
 LEARNER = ("tests/training/test_learner.py",)
 
@@ -59,6 +60,7 @@ BATCH, CLIP, POLICY = "losses/batch.py", "losses/clip.py", "losses/policy.py"
 POOL, AGGREGATE, SPLIT = "losses/segments.py", "losses/aggregate.py", "losses/partition.py"
 GATE, RATIO, TERM = "losses/gate.py", "losses/ratio.py", "losses/terms.py"
 GAP, PAST, RECALL = "losses/correction.py", "credit/history.py", "training/past_rewards.py"
+PENALTY = "credit/penalty.py"
 GROUPS, REWARDS, COMPARE, CRITIC = "credit/groups.py", "credit/rewards.py", "credit/advantage.py", "credit/gae.py"
 
 MUTANTS = [
@@ -391,7 +393,16 @@ MUTANTS = [
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
     # options that recipes share
     Mutant("algorithms/options.py", "estimator=ESTIMATORS[estimator],", "estimator=k3,", RECIPES),
-    Mutant("algorithms/espo.py", "        terms=kl_term(kl, kl_estimator),\n", "", RECIPES),
+    Mutant("algorithms/espo.py", "@takes_kl()\n", "", RECIPES),
+    # the divergence in the reward
+    Mutant(PENALTY, "-coefficient * kl", "coefficient * kl", PENALTIES),
+    Mutant(PENALTY, "bounded(ref - old)", "bounded(old - ref)", PENALTIES),
+    Mutant(PENALTY, "clamp(-0.2, 0.2)", "clamp(-0.2, 0.5)", PENALTIES),
+    Mutant(PENALTY, "td[keys.MASK] & valid_of(td)[:, None]", "td[keys.MASK]", PENALTIES),
+    Mutant(PENALTY, "before.reshape(-1)[0].to(kl.dtype)", "kl.new_tensor(self.coefficient)", PENALTIES),
+    Mutant(GROUPS, "reward + token_reward_of(td).sum(1)", "reward + token_reward_of(td).mean(1)", PENALTIES),
+    Mutant(CRITIC, "own[:, t] + torch", "own.sum(1) * last + torch", PENALTIES),
+    Mutant("training/trainer.py", 'self.kl_coefficient = state["kl_coefficient"]', "pass", PENALTIES),
     # what follows the response limit
     Mutant("algorithms/algorithm.py", "_compose(name, outer, base.default)", "outer", RECIPES),
     Mutant("training/build.py", "return recipe.resolve(limit)", "return recipe", LEARNER),

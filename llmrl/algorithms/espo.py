@@ -1,6 +1,6 @@
 """ESPO: entropy importance sampling policy optimisation.  arXiv:2512.00499.
 
-    s = exp(mean over the token's entropy group of (log pi - log pi_old)) eps = alpha * mean old
+    s = exp(mean over the token's segment of (log pi - log pi_old)) eps = alpha * mean old
     entropy of the group / log |V| J = mean over responses, groups of the response, tokens of the
     group of min(s A, clip(s, 1 +- eps) A)
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term
+from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SegmentMean, SequenceMean
 from llmrl.losses.batch import TokenBatch
@@ -31,6 +31,7 @@ from llmrl.losses.ratio import SegmentRatio, SegmentRatioOld
 
 
 @register_algorithm("espo")
+@takes_kl()
 def espo(
     *,
     alpha: float = 0.02,
@@ -45,8 +46,6 @@ def espo(
     clip_ceiling: float = float("inf"),
     fixed_clip: tuple[float, float] | None = None,
     old_token_ratio: bool = False,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """ESPO.
 
@@ -68,10 +67,6 @@ def espo(
         clip_ceiling: the largest clip width.
         fixed_clip: low and high widths that do not follow entropy (the paper's ablation).
         old_token_ratio: the token form as printed, the group's ratio times the token's own.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     if given_partition:
         partition: Partition | None = None
@@ -88,6 +83,5 @@ def espo(
         aggregate=SequenceMean() if weigh_by_size else SegmentMean(segment_weights=segment_weights),
         partition=partition,
         credit=Credit(advantage=GroupAdvantage()),
-        terms=kl_term(kl, kl_estimator),
         paper="ESPO: Entropy Importance Sampling Policy Optimization, arXiv:2512.00499",
     )

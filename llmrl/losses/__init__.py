@@ -1,4 +1,4 @@
-"""Policy losses put together from parts, ratio, clip, gates, aggregate, and the terms beside."""
+"""Policy losses composed of ratio, clip, gates and aggregation, and further terms of a loss."""
 
 from llmrl.keys import MissingEntry
 from llmrl.losses.aggregate import FixedLength, SegmentMean, SequenceMean, TokenMean
@@ -46,6 +46,7 @@ from llmrl.losses.terms import (
     OffPolicy,
     PositiveNLL,
     ValueLoss,
+    absolute,
     k1,
     k2,
     k3,
@@ -94,6 +95,7 @@ __all__ = [
     "TokenTIS",
     "ValueLoss",
     "WholeSequenceRatio",
+    "absolute",
     "bounded",
     "k1",
     "k2",
