@@ -37,6 +37,7 @@ from llmrl.training.faults import Memory, TrainingError, sized
 from llmrl.training.learner import Learner
 from llmrl.training.measures import Measures, credited, describe, fetch, first_advantage, mismatch
 from llmrl.training.metrics import MetricsFile, Sums
+from llmrl.training.mismatch import check_step, limit_of
 from llmrl.training.past_rewards import PastRewards
 
 
@@ -126,6 +127,7 @@ class Trainer:
         rollouts, metrics = self.gather()
         if len(rollouts):
             self.update(self.before_update(rollouts, metrics), metrics)
+            check_step(metrics, limit_of(self.policy, self.config.train), self.counters.step + 1)
         with self.timed("sync"):
             self.policy.sync()
         self.counters.step += 1
