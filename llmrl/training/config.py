@@ -286,10 +286,10 @@ def check(config: Config) -> None:
             raise ConfigError(f"--{name} must be greater than 0, got {value}.")
     if train.packing and policy.gradient_checkpointing:
         raise ConfigError("--train.packing and --policy.gradient-checkpointing do not go together. Leave one out.")
-    if train.max_mismatch is not None and not train.max_mismatch >= 0:
-        raise ConfigError(f"--train.max-mismatch must be 0 or more nats, got {train.max_mismatch}; 0 is no limit.")
     if train.env_timeout < 0:
         raise ConfigError(f"--train.env-timeout must be 0 or more seconds, got {train.env_timeout}.")
+    if train.max_mismatch is not None and not train.max_mismatch >= 0:
+        raise ConfigError(f"--train.max-mismatch must be 0 or more nats, got {train.max_mismatch}; 0 is no limit.")
     evaluation = config.eval
     if config.checkpoint.keep_best == "eval/greedy" and not (evaluation.every and evaluation.problems):
         raise ConfigError(

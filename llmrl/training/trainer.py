@@ -127,10 +127,10 @@ class Trainer:
         rollouts, metrics = self.gather()
         if len(rollouts):
             self.update(self.before_update(rollouts, metrics), metrics)
-            check_step(metrics, limit_of(self.policy, self.config.train), self.counters.step + 1)
         with self.timed("sync"):
             self.policy.sync()
         self.counters.step += 1
+        check_step(metrics, limit_of(self.policy, self.config.train), self.counters.step)
         elapsed = time.perf_counter() - began
         metrics |= {f"time/{name}": seconds for name, seconds in self.seconds.items()}
         metrics |= {

@@ -115,5 +115,9 @@ def test_the_limit_is_the_measured_rounding_unless_it_is_given(tiny) -> None:
     options.max_mismatch = 0.25
     assert limit_of(policy, options) == 0.25
     check_step({}, 0.0, 1)  # a step in which nothing was scored
+    check_step({"rollout/mismatch_mean": 1.0, "rollout/staleness": 1.0}, 0.1, 1)
+    for gap in (1.0, math.nan):
+        with pytest.raises(TrainingError):
+            check_step({"rollout/mismatch_mean": gap, "rollout/staleness": 0.0}, 0.1, 1)
     with pytest.raises(ConfigError, match=r"--train\.max-mismatch must be 0 or more nats, got -1"):
         parse(arguments(tiny, "--train.max-mismatch", "-1"))
