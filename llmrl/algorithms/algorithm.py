@@ -111,19 +111,36 @@ class Algorithm:
         >>> "old_entropy" in Algorithm(name="plain").in_keys
         False
         """
-        wanted: list[Key] = [*self.loss().in_keys]
-        components = (self.aggregate, self.partition, self.credit.advantage)
-        for component in components:
-            wanted += getattr(component, "in_keys", ())
-        if self.corrections:
-            wanted.append(keys.SAMPLER_LOG_PROB)
+        wanted: list[Key] = [*self.loss().in_keys, *self._read_before()]
         written: set[Key] = {keys.WEIGHT, keys.POLICY_WEIGHT}
         if self.partition is not None:
             written.add(keys.SEGMENT)
         for loss in self._terms():
-            wanted += loss.prepared_from
             written.update(loss.prepared)
         return tuple(key for key in dict.fromkeys(wanted) if key not in written)
+
+    @property
+    def scores_first(self) -> bool:
+        """Whether credit or :meth:`weigh` reads scores of the weights before the update.
+
+        Where they do not, the first update need not wait for them: its own pass, with these very weights, gives the
+        old scores of its rows.
+
+        >>> algorithm("grpo").scores_first, algorithm("espo").scores_first
+        (False, True)
+        """
+        return not {keys.OLD_LOG_PROB, keys.OLD_ENTROPY}.isdisjoint(self._read_before())
+
+    def _read_before(self) -> list[Key]:
+        """What credit and :meth:`weigh` read, beside the mask, before there is a loss."""
+        read: list[Key] = []
+        for component in (self.aggregate, self.partition, self.credit.advantage):
+            read += getattr(component, "in_keys", ())
+        if self.corrections:
+            read += [keys.OLD_LOG_PROB, keys.SAMPLER_LOG_PROB]
+        for loss in self._terms():
+            read += loss.prepared_from
+        return read
 
     def weigh(self, td: TensorDictBase) -> TensorDictBase:
         """Add ``"weight"`` to a whole optimiser batch, and ``"segment"`` and what terms prepare where there are such.

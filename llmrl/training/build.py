@@ -13,11 +13,12 @@ from typing import Any
 import gymnasium
 
 from llmrl import keys
-from llmrl.algorithms import Algorithm, algorithm
+from llmrl.algorithms import Algorithm, algorithm, tis
 from llmrl.distributed.world import World
 from llmrl.envs.text import TextEnv
 from llmrl.envs.wrappers import reward_wrapper
 from llmrl.errors import ConfigError, UserError
+from llmrl.losses.correction import weighs
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.policies.prompts import json_or_text
@@ -60,7 +61,7 @@ def build(
         )
     settings = dataclasses.replace(config.policy, device=world.local_device(config.policy.device))
     limit = (given.policy or config.policy).max_response_length
-    recipe = _resolved(given.algorithm or _algorithm(config.algo), limit)
+    recipe = _corrected(_resolved(given.algorithm or _algorithm(config.algo), limit), config.train)
     _check_group_size(config.train, recipe)
     _check_rescore(config.train, recipe)
     # Data that cannot be read should stop us before a model is loaded.
@@ -82,6 +83,8 @@ def build(
         critic.shard(world, policy)
     policy.shard(world)
     _attach_engine(settings, policy)
+    if config.train.ahead and policy.engine is None:
+        policy.sample_from_copy(world)
     return Trainer(config, policy, recipe, environments, critic, reference, world=world), held_out
 
 
@@ -98,6 +101,18 @@ def _resolved(recipe: Algorithm, limit: int) -> Algorithm:
         return recipe.resolve(limit)
     except ValueError as error:
         raise ConfigError(f"--policy.max-response-length {limit}, with {recipe.name}: {error}") from error
+
+
+def _corrected(recipe: Algorithm, train: TrainConfig) -> Algorithm:
+    """The recipe with a weight against responses of older weights, where sampling is ahead of training."""
+    if not (train.ahead and train.ahead_correction) or any(map(weighs, recipe.corrections)):
+        return recipe
+    if not train.rescore:
+        raise ConfigError(
+            "--train.ahead 1 weighs tokens by the gap between sampler and scorer, which --train.no-rescore leaves "
+            "unknown. Leave one out, or give --train.no-ahead-correction."
+        )
+    return tis(base=lambda: recipe)
 
 
 def _problems(config: Config, given: Given) -> tuple[Environments, Environments]:

@@ -1,4 +1,4 @@
-"""Checkpoints: one folder per checkpoint, complete or absent; ``latest`` and ``best`` link to two of them.
+"""Checkpoints: one folder per checkpoint, complete or absent; ``latest``, ``best`` and ``good`` link to some.
 
 A folder is a Hugging Face model with tokenizer, plus ``trainer.pt`` with everything else that the run
 needs to go on, plus ``SHA256SUMS``, which ``sha256sum --check`` reads too.  It is written under another
@@ -94,13 +94,13 @@ def _put_in_place(aside: Path, target: Path, keep: int, score: Score | None) -> 
         _flush(path)
     replaced = set_aside(target) if target.exists() else None  # folders cannot be replaced
     aside.rename(target)
-    _link(folder, "latest", target)
+    link(folder, "latest", target)
     if score is not None:
         note_score(target, score)
     _flush(folder)
     if replaced is not None:
         shutil.rmtree(replaced)
-    stay = {path.resolve() for path in (folder / "best", target) if path.exists()}
+    stay = {path.resolve() for path in (folder / "best", folder / "good", target) if path.exists()}
     for old in list_checkpoints(folder)[: -max(keep, 1)]:
         if old.resolve() not in stay:
             shutil.rmtree(old)
@@ -122,7 +122,7 @@ def note_score(checkpoint: Path, score: Score) -> None:
     _flush(aside)
     # The record first: with a link to an older one, the next score merely writes both again.
     os.replace(aside, record)
-    _link(folder, "best", checkpoint)
+    link(folder, "best", checkpoint)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -206,7 +206,7 @@ def set_aside_later(checkpoint: Path) -> list[Path]:
     later = [path for path in list_checkpoints(folder) if step_of(path) > step_of(checkpoint)]
     moved = [set_aside(path) for path in later]
     if moved:
-        _link(folder, "latest", checkpoint)
+        link(folder, "latest", checkpoint)
         if not (folder / "best").exists():
             (folder / "best").unlink(missing_ok=True)
             (folder / "best.json").unlink(missing_ok=True)
@@ -283,7 +283,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _link(folder: Path, name: str, target: Path) -> None:
+def link(folder: Path, name: str, target: Path) -> None:
+    """Let a name in the folder of a run lead to one of its checkpoints."""
     aside = folder / f".{name}"
     aside.unlink(missing_ok=True)
     aside.symlink_to(target.name)

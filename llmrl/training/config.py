@@ -103,6 +103,12 @@ class TrainConfig:
     sampler's own log-probabilities are the old ones, which saves a pass over all tokens; for algorithms that
     read neither old entropies nor the gap between the two. actor/entropy and rollout/mismatch_* then speak
     of the rows of a step's first update."""
+    ahead: int = 0
+    """1: gather the next step's responses while this one trains, with the weights from before its updates; for a
+    sampler that has a device of its own. 0: sample, then train."""
+    ahead_correction: bool = True
+    """With ahead: weigh each token by the truncated ratio of scorer and sampler (tis+ before the algorithm), where the
+    algorithm has no such weight of its own."""
     share_prompts: bool = True
     """Score and train on the responses to a prompt behind one reading of it, where the model can and that
     saves enough; the result is the same to rounding. Not together with packing or gradient checkpointing."""
@@ -286,6 +292,15 @@ def check(config: Config) -> None:
             raise ConfigError(f"--{name} must be greater than 0, got {value}.")
     if train.packing and policy.gradient_checkpointing:
         raise ConfigError("--train.packing and --policy.gradient-checkpointing do not go together. Leave one out.")
+    if train.ahead not in (0, 1):
+        raise ConfigError(
+            f"--train.ahead must be 0 or 1 (steps that sampling is ahead of training), got {train.ahead}."
+        )
+    if train.ahead and policy.engine_sleep:
+        raise ConfigError(
+            "--train.ahead 1 samples during the update, and --policy.engine-sleep frees the engine's memory then. "
+            "Leave one out."
+        )
     if train.env_timeout < 0:
         raise ConfigError(f"--train.env-timeout must be 0 or more seconds, got {train.env_timeout}.")
     if train.max_mismatch is not None and not train.max_mismatch >= 0:

@@ -7,7 +7,7 @@ which updates are skipped.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,9 @@ from llmrl.training.metrics import Sums
 
 JUDGED = ("actor/loss", "critic/loss", "actor/grad_norm", "critic/grad_norm")
 """An update in which one of these is not finite is skipped."""
+
+OLD: dict[Key, Key] = {keys.LOG_PROB: keys.OLD_LOG_PROB, keys.ENTROPY: keys.OLD_ENTROPY}
+"""Scores, and what they are called where they are of the weights before the update."""
 
 
 @dataclass
@@ -73,20 +76,34 @@ class Learner:
         """Of the policy, in the latest update."""
         return self.optimizer.param_groups[0]["lr"]
 
-    def update(self, batch: Batch, step: int, notes: Mapping[Key, Key]) -> Sums:
+    def update(
+        self,
+        batch: Batch,
+        step: int,
+        notes: Mapping[Key, Key],
+        first: bool = False,
+        measure: Callable[[], Mapping[str, Tensor]] = dict,
+    ) -> Sums:
         """One optimiser step: the gradients of the micro-batches are summed, clipped and applied.
 
         Args:
             batch: a whole mini-batch with ``"weight"``; scores are put back to where it was cut from.
             step: of the run, counted from 0.
             notes: entries that are scored and put back, and their names there.
+            first: the weights are those before the update, and the old scores of the batch are not there yet: those
+                of each micro-batch's own pass are taken, so that the ratio is exactly 1, and put back too.
+            measure: what else to report, by metric; called when the scores are put back, and fetched with the rest.
 
         Returns:
             The metrics of this update; ``skipped`` where the loss or the gradient was not finite. Without a
             sampled token nothing is done.
         """
+        if first:
+            notes = {**notes, **{old: old for old in OLD.values()}}
         sums = self.memory.fit(lambda budget: self.accumulate(batch, step, notes, budget))
         if sums.tokens:
+            for name, value in measure().items():
+                sums.note(name, value)
             self.apply(sums, step)
         return sums
 
@@ -101,7 +118,11 @@ class Learner:
         with batch.put_together(self.world, notes.values()):
             for part, counts in batch.shared(self.world, budget, self.policy.forward_pass):
                 with sized(part, self.policy.forward_pass):
-                    scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes, layout=part.layout)
+                    entropy = keys.ENTROPY in notes or keys.OLD_ENTROPY in notes
+                    scored = self.policy.score(part.data, entropy=entropy, layout=part.layout)
+                    for new, old in OLD.items():
+                        if old in notes:
+                            scored[old] = scored[new].detach()
                     part.put_back(scored, notes, counts)
                     log_prob = scored[keys.LOG_PROB]
                     log_prob.retain_grad()

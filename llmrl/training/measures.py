@@ -78,7 +78,7 @@ def share(flags: list[bool]) -> float:
     return sum(flags) / max(len(flags), 1)
 
 
-def mismatch(data: TensorDict, log_prob: Tensor, entropy: Tensor) -> Measures:
+def mismatch(data: TensorDict, log_prob: Tensor, entropy: Tensor) -> dict[str, Tensor]:
     """What scores say of the weights that sampled: entropy, and how far off the sampler's probabilities are.
 
     Args:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from llmrl.distributed.world import World
+from llmrl.text import read_json_lines
 
 
 class Reduce(Enum):
@@ -167,8 +168,10 @@ METRICS: tuple[Metric, ...] = (
     Metric("rollout/mismatch_kl", "nats", "mean of sampler minus scorer log-probability per token"),
     Metric("rollout/mismatch_mean", "nats", "mean absolute difference per token; --train.max-mismatch bounds it"),
     Metric("rollout/mismatch_max", "nats", "largest absolute difference"),
+    Metric("rollout/staleness", "steps", "that have changed the weights since they sampled this batch"),
     Metric("eval/greedy", "share", "accuracy of greedy responses on held-out problems"),
     Metric("time/generate", "s", "sampling and grading"),
+    Metric("time/wait", "s", "for the next batch behind the update, with train.ahead"),
     Metric("time/score", "s", "log-probabilities before the update"),
     Metric("time/update", "s", "forward, backward and optimiser"),
     Metric("time/sync", "s", "handing the weights to the sampler"),
@@ -365,7 +368,7 @@ class MetricsFile:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_json_lines(path)
 
 
 def markdown_table() -> str:

@@ -217,7 +217,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
     with pytest.raises(RolloutsError, match=r"line 3 is of step 3 and group 8, .* group 9"):
         read_rollouts(path)
     path.write_text("\n".join([*lines[:2], "{"]))
-    with pytest.raises(RolloutsError, match=r"step_000003.jsonl line 3 is not JSON"):
+    with pytest.raises(RolloutsError, match=r"step_000003.jsonl, line 3 cannot be read as JSON"):
         read_rollouts(path)
     write_rollouts(tmp_path, 4, small())
     shutil.copy(tmp_path / "step_000004.jsonl", path)

@@ -243,5 +243,5 @@ def test_levels_of_generated_problems_are_found():
     trainer, _ = build(config)
     (rule,) = trainer.problems.rules
     assert (rule.levels, rule.top) == ([1, 2, 4], 2)
-    asked = trainer.next_problems(20)
+    asked = trainer.gatherer.next_problems(20)
     assert {rule.level_of(i) for i in asked} == {1, 2}

@@ -7,9 +7,13 @@ from tiny import tiny_folder
 from llmrl import keys
 from llmrl.rollouts.batch import Batch
 from llmrl.training.command_line import parse
+from llmrl.training.learner import OLD
 from llmrl.training.metrics import Sums
 from llmrl.training.session import build
 from llmrl.training.trainer import Trainer
+
+FIRST = {old: old for old in OLD.values()}
+"""What the first update of a step puts back."""
 
 
 def trainer_of(folder, *more: str, algo: str = "grpo") -> Trainer:
@@ -29,7 +33,7 @@ def weighed(trainer: Trainer) -> Batch:
 
 
 def gradient(trainer: Trainer, batch: Batch, budget: int) -> torch.Tensor:
-    trainer.learner.accumulate(batch, 0, {}, budget)
+    trainer.learner.accumulate(batch, 0, FIRST, budget)
     return torch.cat([m.grad.flatten() for m in trainer.learner.masters if m.grad is not None])
 
 
