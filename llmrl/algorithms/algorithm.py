@@ -80,7 +80,7 @@ class Algorithm:
     clip: Clip = field(default_factory=PPOClip)
     """How far it may count."""
     gates: tuple[Gate, ...] = ()
-    """Which tokens may teach."""
+    """Which tokens keep their gradient."""
     aggregate: Aggregate = field(default_factory=TokenMean)
     """How tokens are averaged."""
     partition: Partition | None = None

@@ -30,8 +30,8 @@ def aspo(
     other clip and KL weights for tokens above the 0.8-quantile of entropy.
 
     Args:
-        clip_low: 1 - clip_low is the smallest ratio that teaches where the advantage is negative.
-        clip_high: 1 + clip_high is the largest ratio that teaches where the advantage is positive.
+        clip_low: 1 - clip_low is the smallest ratio with a gradient where the advantage is negative.
+        clip_high: 1 + clip_high is the largest ratio with a gradient where the advantage is positive.
         cap: the largest gradient factor; such tokens keep a gradient.
     """
     return Algorithm(

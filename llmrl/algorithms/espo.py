@@ -1,6 +1,6 @@
 """ESPO: entropy importance sampling policy optimisation.  arXiv:2512.00499.
 
-    s = exp(mean over the token's entropy group of (log pi - log pi_old)) eps = alpha * mean old
+    s = exp(mean over the token's segment of (log pi - log pi_old)) eps = alpha * mean old
     entropy of the group / log |V| J = mean over responses, groups of the response, tokens of the
     group of min(s A, clip(s, 1 +- eps) A)
 

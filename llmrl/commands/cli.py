@@ -32,7 +32,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("llmrl.commands.train", "train a policy against a verifier"),
     "eval": Command("llmrl.commands.eval", "measure the accuracy of a policy on environments"),
     "compare": Command("llmrl.commands.compare", "compare two evaluations problem by problem"),
-    "serve": Command("llmrl.commands.serve", "sample with vLLM for a trainer elsewhere"),
+    "serve": Command("llmrl.commands.serve", "run vLLM as a server for a trainer on another machine"),
     "study": Command("llmrl.commands.study", "compare algorithms on small exact tasks, with intervals"),
     "report": Command("llmrl.commands.report", "write one HTML page of runs: curves, results, rollouts token by token"),
     "replay": Command("llmrl.commands.replay", "score saved rollouts under several algorithms, side by side"),

@@ -1,4 +1,4 @@
-"""Policy losses put together from parts, ratio, clip, gates, aggregate, and the terms beside."""
+"""Policy losses composed of ratio, clip, gates and aggregation, and further terms of a loss."""
 
 from llmrl.keys import MissingEntry
 from llmrl.losses.aggregate import FixedLength, SegmentMean, SequenceMean, TokenMean

@@ -72,7 +72,7 @@ class LossComponents:
     clip: Clip = field(default_factory=PPOClip)
     """How far it may count."""
     gates: tuple[Gate, ...] = ()
-    """Which tokens may teach."""
+    """Which tokens keep their gradient."""
     partition: Partition | None = None
     """What made the segments of the batch: how many of them metrics are shown for."""
     corrections: tuple[Correction, ...] = ()
@@ -93,7 +93,7 @@ class Examined(NamedTuple):
     objective: Tensor
     """To be maximised; detached where a gate is shut."""
     kept: Tensor | None
-    """bool: what every gate lets teach; None without gates."""
+    """bool: tokens that keep their gradient under every gate; None without gates."""
 
 
 class PolicyLoss(BatchLoss):

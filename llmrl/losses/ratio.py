@@ -1,4 +1,4 @@
-"""Whose probability moved: a token's, a whole sequence's, or an entropy group's.
+"""The importance ratio: of a token, of a whole sequence, or of a segment (tokens of like entropy).
 
 A ratio is called with a :class:`~llmrl.losses.batch.TokenBatch` and gives log-ratios [N, T], within +-20.
 Log-ratios of more than one token are given back to every token as ``sg[log s] + l - sg[l]``: the
@@ -58,7 +58,7 @@ class WholeSequenceRatio:
 
 @dataclass(frozen=True)
 class SegmentRatio:
-    """The geometric mean over the token's entropy group: ESPO, arXiv:2512.00499 eq. 9-10.
+    """The geometric mean over the token's segment: ESPO, arXiv:2512.00499 eq. 9-10.
 
     log s_t = sg[mean over the group (l - l_old)] + l_t - sg[l_t]
 

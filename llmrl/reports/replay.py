@@ -1,8 +1,8 @@
 """One saved set of rollouts under several algorithms: losses, gradients, clip fractions, cosines.
 
-Every algorithm is given the same responses, rewards and old scores, and the same policy, scored anew
-with gradients; what differs is the algorithm's own.  Which entries a file has is the business of
-:mod:`llmrl.rollouts.files`; what the fractions mean, of :mod:`llmrl.losses.policy`.
+Every algorithm is given the same responses, rewards and old scores, and the same policy, scored again
+with gradients; only the algorithm differs. :mod:`llmrl.rollouts.files` says which entries a file has,
+:mod:`llmrl.losses.policy` what the fractions mean.
 """
 
 from __future__ import annotations
@@ -61,15 +61,15 @@ class Score:
     grad_norm: float
     """Length of its gradient, over all parameters, before any clipping."""
     tokens: int
-    """Live tokens: what the mask shows, but for rows that the algorithm itself leaves out."""
+    """Live tokens: what the mask shows, except rows that the algorithm itself leaves out."""
     zero_advantage_fraction: float
-    """Tokens that could teach nothing under any clip."""
+    """Tokens without a gradient under any clip."""
     clip_fraction_low: float
     clip_fraction_high: float
     zero_grad_fraction: float
     """Tokens that have an advantage and get no gradient: gradient underutilisation."""
     gate_fraction: float
-    """Tokens that every gate lets teach."""
+    """Tokens that keep their gradient under every gate."""
     ratio_mean: float
     ratio_min: float
     ratio_max: float
@@ -121,7 +121,7 @@ def replay(
     """
     names = [recipe.name for recipe in algorithms]
     if not names:
-        raise ReplayError("No algorithm is given. Give names with commas between them: dapo,gspo.")
+        raise ReplayError("No algorithm is given. Give names separated by commas: dapo,gspo.")
     for name in names:
         if names.count(name) > 1:
             raise ReplayError(

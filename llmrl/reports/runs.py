@@ -140,7 +140,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Put runs together whose settings are the same but for the seed.
+    """Group runs whose settings differ only in the seed.
 
     A group is called by its algorithm, and where several share that, by what differs as well.
     """

@@ -73,7 +73,7 @@ def find_rollouts(path: str | Path) -> Path:
         path = found[-1]
     elif path.suffix not in (".jsonl", ".safetensors"):
         raise RolloutsError(
-            f"{path} is no rollouts: expected a step_*.jsonl, a step_*.safetensors, or the folder of a "
+            f"{path} does not hold rollouts: expected a step_*.jsonl, a step_*.safetensors, or the folder of a "
             f"run{'.' if path.exists() else ', and there is nothing of that name.'}"
         )
     elif not path.is_file():

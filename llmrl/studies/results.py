@@ -14,7 +14,8 @@ import numpy as np
 
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
-from llmrl.studies.exact.tasks import VERSION, Settings
+from llmrl.studies.exact.task import Settings
+from llmrl.studies.exact.tasks import VERSION
 from llmrl.studies.grid import Row, read_rows
 from llmrl.studies.statistics import (
     Array,

@@ -24,8 +24,9 @@ from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.policies.prompts import json_or_text
 from llmrl.rollouts.environments import Environments
 from llmrl.training import checkpoint
-from llmrl.training.command_line import DATA_ENV, env_class
+from llmrl.training.command_line import DATA_ENV
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
+from llmrl.training.options import env_class
 from llmrl.training.trainer import Trainer
 
 
@@ -160,9 +161,9 @@ def resolve(config: Config) -> None:
             setattr(config.env, name, resolved[name])
     if given.get("source") == "auto" and resolved["source"] == "generated" and config.policy.path != PolicyConfig.path:
         raise ConfigError(
-            f"--env {config.env.id}: MATH is neither in LLMRL_DATA nor to be had from the hub, so generated problems "
+            f"--env {config.env.id}: MATH is neither in LLMRL_DATA nor available from the hub, so generated problems "
             f"would be asked, and they are made for {PolicyConfig.path}. Give --env.source generated to train "
-            f"{config.policy.path} on them all the same, or --data with a data set of your own."
+            f"{config.policy.path} on them anyway, or --data with a data set of your own."
         )
 
 

@@ -150,7 +150,7 @@ def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
         found = list_checkpoints(output)
         if not found:
             raise FileNotFoundError(
-                f"--resume auto: there is no checkpoint in {output}. Leave --resume out to start anew."
+                f"--resume auto: there is no checkpoint in {output}. Leave out --resume to start a new run."
             )
         for path in reversed(found):
             wrong = damages(path)
@@ -158,7 +158,7 @@ def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
                 return path
             note(f"{path} is damaged ({'; '.join(wrong)}): going on from the one before.")
         raise DamagedCheckpoint(
-            f"--resume auto: every checkpoint in {output} is damaged: {_names(found)}. Start anew with "
+            f"--resume auto: every checkpoint in {output} is damaged: {_names(found)}. Start a new run with "
             "another --output, or give --policy one of them if its weights load."
         )
     path = Path(resume)
@@ -197,7 +197,7 @@ def damages(checkpoint: Path) -> list[str]:
 def set_aside_later(checkpoint: Path) -> list[Path]:
     """Rename the checkpoints of later steps than this one, which is about to be resumed.
 
-    They belong to a continuation that is being written anew; ``latest`` must not lead back to it.
+    They belong to a continuation that is being written again; ``latest`` must not lead back to it.
 
     Returns:
         Their new paths, ``aside-checkpoint-STEP``.

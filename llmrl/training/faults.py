@@ -139,7 +139,7 @@ def dump(folder: Path, step: int, data: TensorDict, records: Sequence[Record]) -
         records: one per row.
 
     Returns:
-        The first file; None if there are so many already that this one was left out.
+        The first file; None if the limit was reached and this one was left out.
 
     Raises:
         OSError: they could not be written.

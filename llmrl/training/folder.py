@@ -99,7 +99,7 @@ def claimed(config: Config, start: Path | None, note: Callable[[str], object]) -
         if start is not None and _same(folder, start.parent):
             _still_newest(config, start)
         else:
-            # A run that broke off before its first checkpoint has nothing to go on from; it is kept all the same.
+            # A run that broke off before its first checkpoint has nothing to resume from; it is kept anyway.
             hopeless = config.resume == "auto" and not checkpoint.list_checkpoints(folder)
             _empty(folder, config.force or hopeless, note)
         try:
@@ -189,7 +189,7 @@ def _empty(folder: Path, force: bool, note: Callable[[str], object]) -> None:
 
 
 def content_of(folder: Path) -> list[Path]:
-    """What is in a folder but for the lock and what was set aside before."""
+    """What is in a folder, except the lock and what was set aside before."""
     return [path for path in folder.iterdir() if path.name not in (LOCK, HOLDER) and not _REPLACED.match(path.name)]
 
 

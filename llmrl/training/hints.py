@@ -77,7 +77,7 @@ def learned_nothing(metrics: Metrics) -> bool:
     """
     if not metrics.get("actor/grad_norm") or not metrics.get("actor/learning_rate"):
         return True
-    # A KL term has a gradient all the same; so has a critic, which learns from equal rewards too.
+    # A KL term has a gradient anyway; so has a critic, which learns from equal rewards too.
     return metrics.get("groups/zero_std") == 1 and "critic/loss" not in metrics
 
 
@@ -121,6 +121,6 @@ def cause(metrics: Metrics, options: TrainConfig) -> str:
             "Look at the bounds of --algo, and give fewer --train.updates-per-step."
         )
     return (
-        "rewards differ within groups, and there is no gradient all the same. Look at the filters of --algo and at "
+        "rewards differ within groups, and still there is no gradient. Look at the filters of --algo and at "
         "the advantages in the rollouts."
     )

@@ -382,7 +382,7 @@ class Trainer:
         return {keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, *self.algorithm.in_keys}
 
     def keeps_rollouts(self, step: int) -> bool:
-        """Whether the rollouts of a step (1, 2, ...) are written down: the first, the last, every so many."""
+        """Whether the rollouts of a step (1, 2, ...) are written: the first, the last, each ``rollouts_every``."""
         every = self.config.checkpoint.rollouts_every
         return every > 0 and (step % every == 0 or step in (1, self.config.train.steps))
 
