@@ -43,6 +43,8 @@ TERMS = ("tests/losses/test_terms.py",)
 MODULE = ("tests/losses/test_torchrl.py",)
 CREDIT = ("tests/credit/test_credit.py",)
 SHAPED = ("tests/credit/test_shaped_reward.py",)
+MISMATCH = ("tests/training/test_mismatch.py",)
+REWARDED = ("tests/rollouts/test_rewards.py",)
 PENALTIES = ("tests/credit/test_penalty.py",)
 HISTORY = ("tests/credit/test_history.py",)
 LEARNER = ("tests/training/test_learner.py",)
@@ -411,6 +413,14 @@ MUTANTS = [
     # options that recipes share
     Mutant("algorithms/options.py", 'kind = ESTIMATORS[self.kl_estimator or "k3"]', "kind = k3", RECIPES),
     Mutant("algorithms/espo.py", "@takes_kl()\n", "", RECIPES),
+    # sampler against scorer, and single tokens
+    Mutant("training/mismatch.py", "return math.inf if given == 0 else given", "return given", MISMATCH),
+    Mutant("training/mismatch.py", "return policy.rounding.tolerance", "return math.inf", MISMATCH),
+    Mutant("training/measures.py", "_mean(gap.abs(), mask)", "_mean(gap, mask).abs() / 2", MISMATCH),
+    Mutant("training/learner.py", "log_prob.grad.abs()", "log_prob.grad.square()", LEARNER),
+    # raw and shaped rewards
+    Mutant("training/past_rewards.py", "reward_statistics(td, raw=True)", "reward_statistics(td)", REWARDED),
+    Mutant("losses/terms.py", "self.prepared_from = (keys.MASK, keys.REWARD)", "self.prepared_from = ()", REWARDED),
     # the divergence in the reward
     Mutant(PENALTY, "-coefficient * kl", "coefficient * kl", PENALTIES),
     Mutant(PENALTY, "bounded(ref - old)", "bounded(old - ref)", PENALTIES),

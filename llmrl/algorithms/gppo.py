@@ -43,7 +43,8 @@ def gppo(
         clip_low: 1 - clip_low is the smallest ratio that counts in the value.
         clip_high: 1 + clip_high is the largest ratio that counts in the value.
         dual_clip: largest ratio that counts where the advantage is negative; the paper has none,
-            its code 10.  Tokens beyond it have no gradient.
+            its code 10.  Tokens beyond it have no gradient; without it, one token may outweigh all others
+            (actor/token_gradient_share).
         positive_nll: weight of the imitation of correct answers.
         max_refills: how often groups of equal rewards are replaced, per step.
     """
@@ -83,7 +84,8 @@ def ce_gppo(
         beta_high: gradient scale of tokens above the range with positive advantage.
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative.
+        dual_clip: largest ratio that counts where the advantage is negative; without it, one such token may outweigh
+            all others (actor/token_gradient_share).
         literal: scale the value of clipped tokens too, as printed; the gradient is the same.
         max_refills: how often groups of equal rewards are replaced, per step.
     """
