@@ -66,7 +66,7 @@ def test_options_of_both_reach_their_own_half() -> None:
     recipe = algorithm("erc+gppo", low=0.5, clip_low=0.1, dual_clip=5.0)
     assert recipe.gates[0].low == 0.5
     assert recipe.clip.bound == 5.0
-    assert recipe.clip.base.low == 0.1
+    assert recipe.clip.base.base.low == 0.1
 
 
 @pytest.mark.parametrize(
