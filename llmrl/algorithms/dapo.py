@@ -46,7 +46,8 @@ def dapo(
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative, such as 3.
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one such
+            token may outweigh all others (actor/token_gradient_share).
         max_length: responses of this many tokens lose ``overlong_penalty`` of their reward; by default the response
             limit of the run (20,480 in the paper).
         soft_length: over this many tokens before, the penalty rises; 0: no penalty; by default a fifth of

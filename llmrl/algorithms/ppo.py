@@ -41,7 +41,8 @@ def ppo(
         critic: False: no critic; the advantage is the reward compared within the group, as in GRPO.
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative, such as 3.
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one such
+            token may outweigh all others (actor/token_gradient_share).
         gamma: discount per token.
         lam: lambda of GAE.
         whiten: give the batch's advantages mean 0 and variance 1.

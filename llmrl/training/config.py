@@ -118,6 +118,10 @@ class TrainConfig:
     is the same to rounding. Faster where lengths differ much; models that cannot do it are refused."""
     max_bad_steps: int = 5
     """Stop after this many updates in a row whose loss or gradient is not finite."""
+    max_mismatch: float | None = None
+    """Stop where the sampler's log-probabilities differ from the scorer's by more nats than this: one token before
+    the first step, the average token of a step afterwards. By default what the measured rounding of the model
+    explains; 0: never."""
     max_lost_steps: int = 3
     """Stop after this many steps in a row in which an environment raised an error in every group."""
     env_timeout: float = 600.0
@@ -301,6 +305,8 @@ def check(config: Config) -> None:
         )
     if train.env_timeout < 0:
         raise ConfigError(f"--train.env-timeout must be 0 or more seconds, got {train.env_timeout}.")
+    if train.max_mismatch is not None and not train.max_mismatch >= 0:
+        raise ConfigError(f"--train.max-mismatch must be 0 or more nats, got {train.max_mismatch}; 0 is no limit.")
     evaluation = config.eval
     if config.checkpoint.keep_best == "eval/greedy" and not (evaluation.every and evaluation.problems):
         raise ConfigError(

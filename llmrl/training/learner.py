@@ -127,6 +127,8 @@ class Learner:
                         if old in notes:
                             scored[old] = scored[new].detach()
                     part.put_back(scored, notes, counts)
+                    log_prob = scored[keys.LOG_PROB]
+                    log_prob.retain_grad()
                     if not counts:  # another rank does it: here its gradient is 0
                         for name in WEIGHTS & set(scored.keys()):
                             scored[name] = torch.zeros_like(scored[name])
@@ -137,6 +139,7 @@ class Learner:
                     if loss.requires_grad:
                         loss.backward()
                     self._add_to_masters()
+                    out.update(token_gradient(log_prob))
                 sums.add(out, part.tokens, counts)
         sums.reduce(self.world, batch.tokens)
         return sums
@@ -169,6 +172,9 @@ class Learner:
             norm = torch.nn.utils.clip_grad_norm_(self.critic_parameters, options.max_grad_norm)
             sums.note("critic/grad_norm", self.world.whole(norm))
         totals = sums.fetch()  # the only wait for the device in an update
+        whole = totals["actor/token_gradient"]
+        share = totals["actor/token_gradient_max"] / whole if whole else 0.0
+        sums.note("actor/token_gradient_share", torch.tensor(share))
         sums.skipped = not all(math.isfinite(totals[name]) for name in JUDGED if name in totals)
         if not sums.skipped:
             self.optimizer.step()
@@ -262,6 +268,15 @@ class Learner:
 def total_loss(out: TensorDictBase) -> Tensor:
     """The sum of all losses of a loss module's output."""
     return torch.stack([value for name, value in out.items() if str(name).startswith("loss_")]).sum()
+
+
+def token_gradient(log_prob: Tensor) -> dict[str, Tensor]:
+    """Sum and largest size of the gradient that a backward pass left at the log-probabilities [n, t].
+
+    It says how much of the direction of an update comes from single tokens.
+    """
+    size = torch.zeros_like(log_prob) if log_prob.grad is None else log_prob.grad.abs()
+    return {"token_gradient": size.sum(), "token_gradient_max": size.amax()}
 
 
 def _is_exact(parameter: Tensor) -> bool:

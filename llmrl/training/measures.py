@@ -91,6 +91,7 @@ def mismatch(data: TensorDict, log_prob: Tensor, entropy: Tensor) -> dict[str, T
     return {
         "actor/entropy": _mean(entropy, mask),
         "rollout/mismatch_kl": _mean(gap, mask),
+        "rollout/mismatch_mean": _mean(gap.abs(), mask),
         "rollout/mismatch_max": gap.abs().max(),
     }
 

@@ -107,6 +107,19 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("actor/entropy", "nats", "exact entropy per sampled token before the update", "entropy"),
     Metric("actor/grad_norm", "", "length of the gradient before clipping", "grad_norm", reduce=Reduce.UPDATES),
+    Metric(
+        "actor/token_gradient",
+        "",
+        "sum over tokens of the size of the loss's derivative by their log-probability",
+        reduce=Reduce.UPDATES,
+    ),
+    Metric(
+        "actor/token_gradient_share",
+        "share",
+        "of that sum, the largest token's, in the update where it is largest; near 1: one token sets the direction",
+        reduce=Reduce.LARGEST,
+    ),
+    Metric("actor/token_gradient_max", "", "largest such derivative of one token", reduce=Reduce.LARGEST),
     Metric("actor/learning_rate", "", "of the last update of the step", "learning_rate"),
     Metric(
         "actor/clip_fraction_low",
@@ -153,6 +166,7 @@ METRICS: tuple[Metric, ...] = (
         "1 - var(return - value) / var(return), before the update",
     ),
     Metric("rollout/mismatch_kl", "nats", "mean of sampler minus scorer log-probability per token"),
+    Metric("rollout/mismatch_mean", "nats", "mean absolute difference per token; --train.max-mismatch bounds it"),
     Metric("rollout/mismatch_max", "nats", "largest absolute difference"),
     Metric("rollout/staleness", "steps", "that have changed the weights since they sampled this batch"),
     Metric("eval/greedy", "share", "accuracy of greedy responses on held-out problems"),

@@ -40,6 +40,7 @@ from llmrl.training.gathering import Gathered, Gatherer
 from llmrl.training.learner import OLD, Learner
 from llmrl.training.measures import Measures, credited, fetch, first_advantage, mismatch
 from llmrl.training.metrics import MetricsFile, Sums
+from llmrl.training.mismatch import check_step, limit_of
 from llmrl.training.past_rewards import PastRewards
 
 
@@ -144,6 +145,7 @@ class Trainer:
         with self.timed("sync"):
             self.policy.sync()
         self.counters.step += 1
+        check_step(metrics, limit_of(self.policy, self.config.train), self.counters.step)
         elapsed = time.perf_counter() - began
         metrics |= {f"time/{name}": seconds for name, seconds in self.seconds.items()}
         metrics |= {

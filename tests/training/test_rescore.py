@@ -154,7 +154,7 @@ def test_entropy_and_mismatch_are_those_of_the_first_updates_rows(tiny):
 
 
 def test_a_sampler_that_is_off_shows_in_the_mismatch(tiny, monkeypatch):
-    trainer = make(tiny, "--algo", "grpo", "--train.no-rescore")
+    trainer = make(tiny, "--algo", "grpo", "--train.no-rescore", "--train.max-mismatch", "0")
 
     def off(episodes: Any, pad_id: int) -> Any:
         data = pack(episodes, pad_id)
@@ -164,6 +164,7 @@ def test_a_sampler_that_is_off_shows_in_the_mismatch(tiny, monkeypatch):
     monkeypatch.setattr("llmrl.rollouts.collect.pack", off)
     metrics = trainer.step()[0]
     assert metrics["rollout/mismatch_kl"] == pytest.approx(-0.25, abs=1e-4)
+    assert metrics["rollout/mismatch_mean"] == pytest.approx(0.25, abs=1e-4)
     assert metrics["rollout/mismatch_max"] == pytest.approx(0.25, abs=1e-4)
 
 
