@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.credit import Credit
-from llmrl.keys import Key, check_entry, check_mask, missing
+from llmrl.keys import Key, check_entry, check_mask, missing, reads
 from llmrl.losses.aggregate import Aggregate, TokenMean
 from llmrl.losses.clip import Clip, PPOClip
 from llmrl.losses.correction import Correction, weighs
@@ -135,7 +135,7 @@ class Algorithm:
         """What credit and :meth:`weigh` read, beside the mask, before there is a loss."""
         read: list[Key] = []
         for component in (self.aggregate, self.partition, self.credit.advantage):
-            read += getattr(component, "in_keys", ())
+            read += reads(component)
         if self.corrections:
             read += [keys.OLD_LOG_PROB, keys.SAMPLER_LOG_PROB]
         for loss in self._terms():
@@ -160,7 +160,7 @@ class Algorithm:
             check_entry(entropy, mask, keys.OLD_ENTROPY)
             segment = out[keys.SEGMENT] = self.partition(entropy, mask)
         trained = mask
-        if segment is not None and keys.SEGMENT in getattr(self.aggregate, "in_keys", ()):
+        if segment is not None and keys.SEGMENT in reads(self.aggregate):
             check_entry(segment, mask, keys.SEGMENT)
             if self.partition is None:  # a GPU is waited for only where they were given
                 check_segment_ids(segment)

@@ -12,7 +12,7 @@ from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit, GroupAdvantage, KeepAll, MixedRewards
 from llmrl.losses.aggregate import TokenMean
-from llmrl.losses.clip import DetachedWeight
+from llmrl.losses.other_clips import DetachedWeight
 from llmrl.losses.ratio import TokenRatio
 
 

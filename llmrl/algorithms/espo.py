@@ -1,11 +1,14 @@
 """ESPO: entropy importance sampling policy optimisation.  arXiv:2512.00499.
 
-    s = exp(mean over the token's segment of (log pi - log pi_old)) eps = alpha * mean old
-    entropy of the group / log |V| J = mean over responses, groups of the response, tokens of the
-    group of min(s A, clip(s, 1 +- eps) A)
+    log s_k = mean_k (log pi - log pi_old)
+    eps_k = alpha mean_k H_old / log |V|
+    J = mean_i mean_k mean_t min(s_k A_i, clip(s_k, 1 - eps_k, 1 + eps_k) A_i)
 
-From GSPO it differs in three ways: a response falls into groups by the entropy of the old policy,
-the clip's width follows the group's entropy, and every group counts the same.  With one group and a
+with mean_i over the responses, mean_k over the segments of a response (in the first two lines, over the tokens of
+segment k), and mean_t over the tokens of a segment.
+
+From GSPO it differs in three ways: a response falls into segments by the entropy of the old policy,
+the clip's width follows the segment's entropy, and every segment counts the same.  With one segment and a
 fixed width it is GSPO.
 """
 

@@ -1,8 +1,15 @@
 """GPPO and CE-GPPO: clipped tokens keep a bounded gradient.
 
-    J = sum_t w_t min(r_t A, clip(r_t) A) in value; a clipped token's gradient is beta * bound * A
+    value:     J = sum_t w_t min(r_t A, clip(r_t, low, high) A)
+    gradient:  sum_t w_t f_t A grad log pi_t
+    inside:    f = r
+    clipped:   f = beta_high high   where r > high and A > 0
+               f = beta_low low     where r < low and A < 0
 
-The value is DAPO's; the gradient tells them apart.
+The value is DAPO's; the gradient tells them apart.  The two recipes take PPO's bounds; the same gradient on those
+of another algorithm is
+
+    replace(espo(), clip=GradientPreserving(base=espo().clip))
 """
 
 from __future__ import annotations
@@ -11,7 +18,7 @@ from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import nll_term, takes_kl, with_dual_clip
 from llmrl.credit import Credit, GroupAdvantage, MixedRewards
 from llmrl.losses.aggregate import TokenMean
-from llmrl.losses.clip import GradientPreservingClip, LiteralGradientPreservingClip
+from llmrl.losses.clip import GradientPreserving, PPOClip
 from llmrl.losses.ratio import TokenRatio
 
 
@@ -41,7 +48,7 @@ def gppo(
         positive_nll: weight of the imitation of correct answers.
         max_refills: how often groups of equal rewards are replaced, per step.
     """
-    clip = GradientPreservingClip(low=clip_low, high=clip_high)
+    clip = GradientPreserving(base=PPOClip(low=clip_low, high=clip_high))
     return Algorithm(
         name="gppo",
         ratio=TokenRatio(),
@@ -82,8 +89,8 @@ def ce_gppo(
         literal: scale the value of clipped tokens too, as printed; the gradient is the same.
         max_refills: how often groups of equal rewards are replaced, per step.
     """
-    kind = LiteralGradientPreservingClip if literal else GradientPreservingClip
-    clip = kind(low=clip_low, high=clip_high, beta_low=beta_low, beta_high=beta_high)
+    base = PPOClip(low=clip_low, high=clip_high)
+    clip = GradientPreserving(base=base, beta_low=beta_low, beta_high=beta_high, scale_value=literal)
     return Algorithm(
         name="ce_gppo",
         ratio=TokenRatio(),

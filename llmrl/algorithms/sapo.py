@@ -12,7 +12,7 @@ from llmrl.algorithms.algorithm import Algorithm, register_algorithm
 from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
-from llmrl.losses.clip import SigmoidClip
+from llmrl.losses.other_clips import SigmoidClip
 from llmrl.losses.ratio import TokenRatio
 
 

@@ -1,6 +1,6 @@
 """Credit: from rewards to advantages."""
 
-from llmrl.credit.advantage import Advantage, GroupAdvantage, LeaveOneOut, OverlongFilter
+from llmrl.credit.advantage import Advantage, GroupAdvantage, LeaveOneOut, OverlongFilter, smallest_group
 from llmrl.credit.credit import Credit
 from llmrl.credit.gae import GAE
 from llmrl.credit.groups import Groups, Keep, KeepAll, MixedRewards
@@ -24,4 +24,5 @@ __all__ = [
     "Shape",
     "SmoothGroupAdvantage",
     "SoftOverlong",
+    "smallest_group",
 ]

@@ -10,9 +10,9 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.credit.advantage import Advantage, GroupAdvantage
+from llmrl.credit.advantage import Advantage, GroupAdvantage, smallest_group
 from llmrl.credit.groups import valid_of
-from llmrl.keys import Key, missing
+from llmrl.keys import Key, missing, reads
 from llmrl.losses.batch import bounded, finite_log_prob, select
 from llmrl.losses.terms import Estimator, k1
 
@@ -24,10 +24,11 @@ Controller = Callable[[Tensor, Tensor], Tensor]
 class AdaptiveKL:
     """Raise or lower the coefficient until the divergence meets a target.
 
-    e = clip((KL - target) / target, -0.2, 0.2),   beta <- beta (1 + gain e)
+    e = clip((KL - target) / target, -0.2, 0.2)
+    beta <- beta (1 + gain e)
 
-    Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2, with gain 0.1. Code that counts in episodes has
-    gain = episodes of a step / horizon.
+    Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2, with gain 0.1. In code that counts in episodes the gain
+    is the episodes of a step over the horizon.
     """
 
     target: float
@@ -57,12 +58,12 @@ class AdaptiveKL:
 class KLPenalty:
     """Advantages of rewards from which the divergence from the reference is subtracted, token by token.
 
-    r_t = -coefficient * KL_t,   KL_t by an estimator on log pi_old and log pi_ref of the sampled token
+    r_t = -coefficient * KL_t
 
-    GAE adds r_t to the reward of its token; group baselines add the sum over the response to its reward. The
-    environment's reward and the shaped one stay as they are, and so does the choice of groups. Rows without a
-    verdict stay out. Source: Ziegler et al. 2019, arXiv:1909.08593, eq. 2.
-    """
+    KL_t is estimated from log pi_old and log pi_ref of the sampled token. GAE adds r_t to the reward of its token;
+    group baselines add the sum over the response to its reward. The environment's reward and the shaped one stay as
+    they are, and so does the choice of groups. Rows without a verdict stay out. Source: Ziegler et al. 2019,
+    arXiv:1909.08593, eq. 2."""
 
     base: Advantage = field(default_factory=GroupAdvantage)
     """What gives the advantage."""
@@ -76,7 +77,7 @@ class KLPenalty:
     def __post_init__(self) -> None:
         if not 0 < self.coefficient < float("inf"):
             raise ValueError(f"KLPenalty: coefficient must be above 0 and finite, got {self.coefficient}.")
-        if keys.PAST_REWARDS in _keys_of(self.base):
+        if keys.PAST_REWARDS in reads(self.base):
             raise ValueError(
                 f"KLPenalty: {type(self.base).__name__} compares with the rewards of earlier steps, which are kept "
                 "without a penalty. Put the divergence into the loss instead (kl_in_reward off)."
@@ -86,12 +87,12 @@ class KLPenalty:
     def in_keys(self) -> tuple[Key, ...]:
         """What the base reads, and what the penalty is computed from."""
         state: tuple[Key, ...] = () if self.controller is None else (keys.KL_COEFFICIENT,)
-        return (*_keys_of(self.base), keys.OLD_LOG_PROB, keys.REF_LOG_PROB, *state)
+        return (*reads(self.base), keys.OLD_LOG_PROB, keys.REF_LOG_PROB, *state)
 
     @property
     def min_group_size(self) -> int:
         """That of the base."""
-        return getattr(self.base, "min_group_size", 1)
+        return smallest_group(self.base)
 
     def __call__(self, td: TensorDict) -> TensorDict:
         """What the base writes, ``"token_reward"`` [N, T], and ``"kl_coefficient"`` [N, 1] of the next step.
@@ -123,10 +124,6 @@ class KLPenalty:
             for name in (keys.OLD_LOG_PROB, keys.REF_LOG_PROB)
         )
         return select(mask, self.estimator(bounded(ref - old), torch.zeros_like(old)))
-
-
-def _keys_of(base: Advantage) -> tuple[Key, ...]:
-    return tuple(getattr(base, "in_keys", ()))
 
 
 def _given(td: TensorDict, key: Key) -> Tensor:

@@ -4,18 +4,15 @@ from llmrl.keys import MissingEntry
 from llmrl.losses.aggregate import FixedLength, SegmentMean, SequenceMean, TokenMean
 from llmrl.losses.batch import TokenBatch, bounded
 from llmrl.losses.clip import (
-    AsymmetricClip,
+    BoundedClip,
     Clipped,
-    DetachedWeight,
     DualClip,
     DynamicClip,
     EntropyAdaptiveClip,
-    GeometricMeanClip,
-    GradientPreservingClip,
-    LiteralGradientPreservingClip,
+    GradientPreserving,
     NoClip,
     PPOClip,
-    SigmoidClip,
+    RatioClip,
     segment_entropy,
     token_entropy,
     token_entropy_per_segment,
@@ -30,6 +27,7 @@ from llmrl.losses.correction import (
     TokenTIS,
 )
 from llmrl.losses.gate import CovarianceGate, EntropyRatioGate
+from llmrl.losses.other_clips import AsymmetricClip, DetachedWeight, GeometricMeanClip, SigmoidClip
 from llmrl.losses.partition import BatchEntropySegments, EntropySegments, EntropyThresholds
 from llmrl.losses.policy import LossComponents, PolicyLoss
 from llmrl.losses.ratio import (
@@ -56,6 +54,7 @@ from llmrl.losses.terms import (
 __all__ = [
     "AsymmetricClip",
     "BatchEntropySegments",
+    "BoundedClip",
     "Clipped",
     "CovarianceGate",
     "CovarianceKL",
@@ -70,9 +69,8 @@ __all__ = [
     "FixedLength",
     "GeometricMeanClip",
     "GeometricRejection",
-    "GradientPreservingClip",
+    "GradientPreserving",
     "KLToReference",
-    "LiteralGradientPreservingClip",
     "LossComponents",
     "MissingEntry",
     "NoClip",
@@ -80,6 +78,7 @@ __all__ = [
     "PPOClip",
     "PolicyLoss",
     "PositiveNLL",
+    "RatioClip",
     "SegmentMean",
     "SegmentRatio",
     "SegmentRatioOld",

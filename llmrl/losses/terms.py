@@ -198,11 +198,12 @@ class EntropyBonus(BatchLoss):
 class PositiveNLL(BatchLoss):
     """-coefficient * mean of log pi over the tokens of the correct responses: imitate what was right.
 
-    loss = -coefficient * sum w+ log pi,   w+ = 1 / (tokens of the correct responses of the optimiser batch)
+    loss = -coefficient * sum_t w+_t log pi_t
 
-    The strength does not depend on the share of correct responses, and micro-batches add up exactly. Without a
-    correct response it is 0. GPPO, arXiv:2508.07629 eq. 13, and ERC's code use 0.1; the denominator is that of
-    ERC's code. :meth:`prepare` makes w+ from the rewards that the environment paid.
+    w+ is 1 over the number of tokens of the correct responses of the optimiser batch. The strength does not depend on
+    the share of correct responses, and micro-batches add up exactly. Without a correct response it is 0. GPPO,
+    arXiv:2508.07629 eq. 13, and ERC's code use 0.1; the denominator is that of ERC's code. :meth:`prepare` makes w+
+    from the rewards that the environment paid.
 
     Args:
         coefficient: weight of this term.

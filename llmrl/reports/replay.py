@@ -18,7 +18,7 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.algorithms import Algorithm
 from llmrl.errors import UserError
-from llmrl.keys import Key, describe
+from llmrl.keys import Key, describe, reads
 from llmrl.losses import LossComponents, PolicyLoss
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
@@ -76,8 +76,8 @@ class Score:
     kl_approx_k3: float
     clip_width: dict[str, Width]
     """By side (``low``, ``high``), or by segment (``segment0``, ...) where these have widths of
-    their own, the same on both sides.  Empty: no width.  In terms of the algorithm's own ratio (of
-    its logarithm for gmpo)."""
+    their own, the same on both sides.  Empty: no width.  In terms of the algorithm's own ratio
+    (of single tokens for gmpo, which bounds those)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def _batch(recipe: Algorithm, data: TensorDict) -> TensorDict:
     # Without them every verdict counts, every problem is asked for the first time, and a KL penalty has the weight that
     # it begins with.
     optional = {keys.VALID, keys.PAST_REWARDS, keys.KL_COEFFICIENT}
-    _need(recipe, set(getattr(recipe.credit.advantage, "in_keys", ())) - optional, data)
+    _need(recipe, set(reads(recipe.credit.advantage)) - optional, data)
     try:
         data = recipe.credit.advantage(data)
         _need(recipe, set(recipe.in_keys) - optional - {keys.LOG_PROB, keys.ENTROPY}, data)
@@ -216,21 +216,18 @@ def clip_width(recipe: Algorithm, batch: TensorDict) -> dict[str, Width]:
         ``segment0``, ... for a clip with a width per token, else ``low`` and ``high``; empty without
         any.
     """
-    clip: Any = recipe.clip
-    while hasattr(clip, "base"):
-        clip = clip.base
-    if hasattr(clip, "width") or hasattr(clip, "bounds"):
-        # No width depends on the policy of now, which is not scored yet.
-        loss = PolicyLoss(LossComponents(clip=clip))
-        tokens = loss.batch(batch.copy().set(keys.LOG_PROB, batch[keys.OLD_LOG_PROB]))
-        mask = batch[keys.MASK]
-        if hasattr(clip, "bounds"):
-            low, high = clip.bounds(tokens)
-            return {"low": Width.of((1 - low)[mask]), "high": Width.of((high - 1)[mask])}
-        widths, ids = clip.width(tokens), torch.where(mask, batch[keys.SEGMENT], -1)
-        return {f"segment{k}": Width.of(widths[ids == k]) for k in ids[ids >= 0].unique().tolist()}
-    sides = {side: getattr(clip, side, None) for side in ("low", "high")}
-    return {side: Width(mean=width, min=width, max=width) for side, width in sides.items() if width is not None}
+    loss = PolicyLoss(LossComponents(clip=recipe.clip))
+    # No bound depends on the policy of now, which is not scored yet.  float64: a width of 1e-6 is lost in 1 + width.
+    tokens = loss.batch(batch.copy().set(keys.LOG_PROB, batch[keys.OLD_LOG_PROB].double()))
+    bounds = loss.bounds(tokens)
+    if bounds is None:
+        return {}
+    mask = batch[keys.MASK]
+    low, high = (torch.as_tensor(bound, dtype=torch.float64).expand(mask.shape) for bound in bounds)
+    if keys.SEGMENT in reads(recipe.clip):
+        ids = torch.where(mask, batch[keys.SEGMENT], -1)
+        return {f"segment{k}": Width.of((high - low)[ids == k] / 2) for k in ids[ids >= 0].unique().tolist()}
+    return {"low": Width.of((1 - low)[mask]), "high": Width.of((high - 1)[mask])}
 
 
 def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:

@@ -14,6 +14,7 @@ import gymnasium
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm, tis
+from llmrl.credit import smallest_group
 from llmrl.distributed.world import World
 from llmrl.envs.text import TextEnv
 from llmrl.envs.wrappers import reward_wrapper
@@ -246,7 +247,7 @@ def _attach_engine(settings: PolicyConfig, policy: Policy) -> None:
 
 
 def _check_group_size(train: TrainConfig, recipe: Algorithm) -> None:
-    needed = getattr(recipe.credit.advantage, "min_group_size", 1)
+    needed = smallest_group(recipe.credit.advantage)
     if train.group_size < needed:
         raise ConfigError(
             f"--train.group-size {train.group_size}: {recipe.name} compares the responses to one problem "

@@ -30,6 +30,9 @@ from llmrl.training.metrics import Sums
 JUDGED = ("actor/loss", "critic/loss", "actor/grad_norm", "critic/grad_norm")
 """An update in which one of these is not finite is skipped."""
 
+WEIGHTS = {keys.WEIGHT, keys.POLICY_WEIGHT, keys.POSITIVE_WEIGHT}
+"""What losses multiply their tokens with: where all are 0, so is the gradient."""
+
 OLD: dict[Key, Key] = {keys.LOG_PROB: keys.OLD_LOG_PROB, keys.ENTROPY: keys.OLD_ENTROPY}
 """Scores, and what they are called where they are of the weights before the update."""
 
@@ -127,7 +130,8 @@ class Learner:
                     log_prob = scored[keys.LOG_PROB]
                     log_prob.retain_grad()
                     if not counts:  # another rank does it: here its gradient is 0
-                        scored[keys.WEIGHT] = torch.zeros_like(scored[keys.WEIGHT])
+                        for name in WEIGHTS & set(scored.keys()):
+                            scored[name] = torch.zeros_like(scored[name])
                     scored = scored if self.critic is None else self.critic(scored, part.layout)
                     out = self._loss(scored, part, step)
                     loss = self._through_all(total_loss(out), scored)

@@ -28,7 +28,7 @@ WAYS = [
 ]
 FEW = {
     2: [*({"algo": name} for name in ALGORITHMS), *WAYS[:4], WAYS[-1]],
-    3: [{"algo": "grpo"}, *WAYS[4:-1]],
+    3: [{"algo": "grpo"}, {"algo": "tis"}, *WAYS[4:-1]],
 }
 
 

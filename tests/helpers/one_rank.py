@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -17,7 +17,12 @@ import torch
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 import trivial  # noqa: E402, F401  registers tests/SayA-v0
 
+from llmrl.distributed import shards  # noqa: E402
 from llmrl.training.trainer import Trainer  # noqa: E402
+
+
+def no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def fault(how: str) -> None:
@@ -29,7 +34,7 @@ def fault(how: str) -> None:
     if how == "memory":
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     if how == "full":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+        shards.write = no_space
     if how == "stop":
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -48,7 +53,6 @@ def main() -> int:
         return done
 
     Trainer.step = faulty  # type: ignore[method-assign]
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     return main(["train", *sys.argv[3:]])
 
 
