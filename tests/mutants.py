@@ -420,7 +420,9 @@ MUTANTS = [
     Mutant("training/learner.py", "log_prob.grad.abs()", "log_prob.grad.square()", LEARNER),
     # raw and shaped rewards
     Mutant("training/past_rewards.py", "reward_statistics(td, raw=True)", "reward_statistics(td)", REWARDED),
-    Mutant("losses/terms.py", "self.prepared_from = (keys.MASK, keys.REWARD)", "self.prepared_from = ()", REWARDED),
+    Mutant(
+        "losses/terms.py", "self.read(tensordict, keys.REWARD)", "self.read(tensordict, keys.SHAPED_REWARD)", REWARDED
+    ),
     # the divergence in the reward
     Mutant(PENALTY, "-coefficient * kl", "coefficient * kl", PENALTIES),
     Mutant(PENALTY, "bounded(ref - old)", "bounded(old - ref)", PENALTIES),
