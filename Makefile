@@ -4,15 +4,15 @@ PYTHON ?= python3
 VENV ?= .venv
 ALGO ?= espo
 ARGS ?=
-WORKERS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-vllm check wheel nano docs clean
+.PHONY: help run test test-vllm test-trl check wheel nano docs clean
 
 help:
 	@echo "make run [ALGO=espo] [ARGS='--train.steps 20']   train; see '$(BIN)/llmrl train --help'"
-	@echo "make test [WORKERS=2] [ARGS='-k clip']           format, lint, types, imports and tests"
+	@echo "make test     format, lint, types, tests, and the built wheel in an empty folder"
 	@echo "make test-vllm  the tests of the real vLLM on this CPU, in an environment of their own"
+	@echo "make test-trl   the tests of the integration into TRL, in an environment of their own"
 	@echo "make nano     train the embedded policy anew (about an hour on two cores)"
 	@echo "make docs     write the generated parts of docs/"
 	@echo "make clean    remove the environment and what was built"
@@ -31,7 +31,7 @@ run: $(BIN)/.base
 	$(BIN)/python -m llmrl.algorithms.run --algo $(ALGO) $(ARGS)
 
 test: $(BIN)/.dev check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest $(ARGS)
 
 # vLLM wants an older numpy; and torch's sister packages come as GPU builds, over which it would trip.
 $(VENV)-vllm/bin/.done: pyproject.toml constraints.txt
@@ -44,6 +44,15 @@ $(VENV)-vllm/bin/.done: pyproject.toml constraints.txt
 
 test-vllm: $(VENV)-vllm/bin/.done
 	OMP_WAIT_POLICY=PASSIVE $(VENV)-vllm/bin/python -m pytest -m vllm tests/policies/sampling/test_vllm.py $(ARGS)
+
+$(VENV)-trl/bin/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-trl
+	$(VENV)-trl/bin/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(VENV)-trl/bin/pip install --quiet --constraint constraints.txt --editable ".[test,trl]"
+	@touch $@
+
+test-trl: $(VENV)-trl/bin/.done
+	OMP_NUM_THREADS=1 $(VENV)-trl/bin/python -m pytest -m trl tests/integrations $(ARGS)
 
 check: $(BIN)/.dev
 	$(BIN)/ruff format --check .
@@ -61,4 +70,4 @@ docs: $(BIN)/.base
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm build dist *.egg-info
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-trl build dist *.egg-info

@@ -1,7 +1,7 @@
 """The fault matrix: what can go wrong, at every moment of a run, and what was seen.
 
 Each cell is a run of a tiny model in a process of its own, in which one thing goes wrong at one moment. Afterwards the
-same command goes on with ``--resume auto``, undisturbed, and its last weights are compared bit by bit with those of a
+same command goes on with ``--resume auto``, undisturbed, and its last weights are compared bitwise with those of a
 run in which nothing went wrong.
 
     python benchmarks/faults.py --output docs/faults.md
@@ -247,7 +247,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor] | None:
 
 
 def equal(one: dict[str, torch.Tensor] | None, other: dict[str, torch.Tensor] | None) -> bool:
-    """Bit by bit."""
+    """Bitwise."""
     return one is not None and other is not None and all(torch.equal(one[name], other[name]) for name in one)
 
 

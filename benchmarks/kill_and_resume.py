@@ -1,4 +1,4 @@
-"""Kill a run at random points, resume it, and compare it bit by bit with the run that was never killed.
+"""Kill a run at random points, resume it, and compare it bitwise with the run that was never killed.
 
 python benchmarks/kill_and_resume.py --kills 20
 
@@ -95,7 +95,7 @@ def in_process(arguments: list[str], folder: Path, kill_after: float | None = No
 
 
 def same(first: Any, second: Any) -> bool:
-    """Equality bit by bit, of tensors within dictionaries and lists too."""
+    """Bitwise equality, of tensors within dictionaries and lists too."""
     if isinstance(first, torch.Tensor):
         return torch.equal(first, second)
     if isinstance(first, dict):
@@ -167,7 +167,7 @@ def main() -> int:
             folder = root / f"killed-{kill}"
             moment = times.uniform(0, length)
             while in_process(arguments(folder, "--force"), folder, moment) is not None:
-                shutil.rmtree(folder)  # it had finished: begin anew, and kill sooner
+                shutil.rmtree(folder)  # it had finished: begin again, and kill sooner
                 length = moment
                 moment = times.uniform(0, length)
             found = checkpoint.list_checkpoints(folder)

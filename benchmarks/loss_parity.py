@@ -3,7 +3,8 @@
     python benchmarks/loss_parity.py [FOLDER]
 
 FOLDER holds loss_parity_peers.json and loss_vectors.json: inputs, and the values and gradients that
-the libraries' own code gave in float64 (default: tests/losses/published). The tests assert what is printed here.
+the libraries' own code gave in float64; and loss_suites.json: values that the libraries' own tests assert
+(default: tests/losses/published). The tests assert what is printed here.
 """
 
 from __future__ import annotations
@@ -77,6 +78,13 @@ class Comparison(NamedTuple):
     value_off: float
     gradient_off: float
     reason: str
+    allowed: float = TOLERANCE
+    """Values of a project's test suite are asserted to so many digits there."""
+
+    @property
+    def equal(self) -> bool:
+        """Whether loss and gradient are those that were published."""
+        return self.value_off < self.allowed and self.gradient_off < TOLERANCE
 
 
 def vector_recipe(name: str, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -99,15 +107,19 @@ def vector_recipe(name: str, params: dict[str, Any]) -> tuple[str, dict[str, Any
 
 
 def evaluate(name: str, options: dict[str, Any], inputs: dict[str, Tensor]) -> tuple[float, Tensor]:
-    """Loss and gradient with respect to the log-probabilities, float64."""
+    """Loss, all terms, and gradient with respect to the log-probabilities, float64."""
     log_prob = inputs["log_prob"].clone().requires_grad_()
     td = TensorDict(batch_size=[len(log_prob)])
     td[keys.MASK] = inputs["mask"].bool()
     td[keys.LOG_PROB], td[keys.OLD_LOG_PROB] = log_prob, inputs["old_log_prob"]
     td[keys.ADVANTAGE] = inputs["advantage"]
     td[keys.ENTROPY], td[keys.OLD_ENTROPY] = inputs["entropy"], inputs["old_entropy"]
+    for entry, given in ((keys.SAMPLER_LOG_PROB, "sampler_log_prob"), (keys.REWARD, "reward")):
+        if given in inputs:
+            td[entry] = inputs[given]
     recipe = algorithm(name, **options)
-    loss = recipe.loss()(recipe.weigh(td))["loss_objective"]
+    out = recipe.loss()(recipe.weigh(td))
+    loss = torch.stack([value for entry, value in out.items() if entry.startswith("loss_")]).sum()
     (gradient,) = torch.autograd.grad(loss, log_prob)
     return float(loss.detach()), gradient
 
@@ -135,6 +147,28 @@ def compare(
     )
 
 
+def suite(case: dict[str, Any]) -> Comparison:
+    """A value that another project's own test suite asserts, with the gradient where it asserts that too."""
+    inputs = {name: torch.tensor(value, dtype=torch.float64) for name, value in case["inputs"].items()}
+    if "reward" in inputs:
+        inputs["reward"] = inputs["reward"][:, None]
+    ones = torch.ones_like(inputs["log_prob"])
+    loss, gradient = evaluate(case["algorithm"], case["options"], {"entropy": ones, "old_entropy": ones, **inputs})
+    theirs = gradient if case["gradient"] is None else torch.tensor(case["gradient"], dtype=torch.float64)
+    shown = ", ".join(f"{k}={v}" for k, v in case["options"].items())
+    return Comparison(
+        f"suite: {case['name']}",
+        f"{case['algorithm']}({shown})",
+        case["project"],
+        loss,
+        float(gradient.norm()),
+        abs(case["scale"] * loss - case["loss"]),
+        float((gradient - theirs).abs().max()),
+        "",
+        case["allowed"],
+    )
+
+
 def comparisons(folder: Path) -> list[Comparison]:
     """Everything published beside ours."""
     found = []
@@ -155,6 +189,7 @@ def comparisons(folder: Path) -> list[Comparison]:
                 continue
             name, options = RECIPES[fixture]
             found.append(compare(fixture, name, options, inputs, library, published))
+    found += [suite(case) for case in json.loads((folder / "loss_suites.json").read_text())]
     for number, case in enumerate(json.loads((folder / "loss_vectors.json").read_text())):
         inputs = {k: torch.tensor(v, dtype=torch.float64) for k, v in case["inputs"].items()}
         for output, published in case["outputs"].items():
@@ -183,7 +218,7 @@ def summary(found: list[Comparison]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for (name, project), own in sorted(rows.items()):
-        equal = [c for c in own if max(c.value_off, c.gradient_off) < TOLERANCE]
+        equal = [c for c in own if c.equal]
         off = [max((getattr(c, n) for c in equal), default=0.0) for n in Comparison._fields[5:7]]
         reasons = "; ".join(sorted({c.reason or "unexplained" for c in own if c not in equal}))
         shown = f"{off[0]:.0e}, {off[1]:.0e}" if equal else ""
@@ -199,9 +234,8 @@ def main(arguments: list[str]) -> int:
     print("|---|---|---|---|---|---|---|---|")
     unexplained = 0
     for c in found:
-        same = max(c.value_off, c.gradient_off) < TOLERANCE
-        unexplained += not same and not c.reason
-        verdict = "equal" if same else f"differs: {c.reason or 'unexplained'}"
+        unexplained += not c.equal and not c.reason
+        verdict = "equal" if c.equal else f"differs: {c.reason or 'unexplained'}"
         print(
             f"| {c.fixture} | `{c.recipe}` | {c.loss:.8f} | {c.norm:.7f} | {c.library} | "
             f"{c.value_off:.1e} | {c.gradient_off:.1e} | {verdict} |"

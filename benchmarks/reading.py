@@ -5,7 +5,7 @@ python benchmarks/reading.py [--rows 64] [--group 8] [--prompts 20 60] [--budget
 
 Eight responses to each prompt.  Their lengths are drawn from three distributions: skewed (log-normal, most are short
 and a few reach the limit), uniform, and equal.  Tokens are those that the model is given, padding included.  On a
-processor the seconds are its own, of all threads, so that other work on the machine counts little.
+CPU the seconds are its own, of all threads, so that other work on the machine counts little.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Workload:
     threads: int = 2
     """threads of torch"""
     clock: str = "wall"
-    """wall or cpu: processor time of the process, for a machine that is busy with other work"""
+    """wall or cpu: CPU time of the process, for a machine that is busy with other work"""
     full_length: bool = False
     """no response ends before its limit, so that all have the same length"""
     no_rescore: bool = False
@@ -175,7 +175,7 @@ def make_trainer(work: Workload) -> Trainer:
     if work.no_rescore:
         arguments.append("--train.no-rescore")
     trainer, _ = build(parse(arguments))
-    # A micro-batch of so many rows, however long their prompts.
+    # A micro-batch of this many rows, however long their prompts.
     texts = [problem(i) for i in range(work.prompts * work.steps)]
     longest = max(map(len, trainer.policy.prompts.encode(texts))) + work.tokens
     trainer.config.train.micro_batch_tokens = trainer.memory.budget = work.micro_rows * longest
@@ -271,7 +271,7 @@ def heading(work: Workload, more: str = "") -> str:
     lengths = f"all of {work.tokens} tokens" if work.full_length else f"at most {work.tokens} tokens"
     name = work.policy if work.policy.startswith("llmrl/") else Path(work.policy).name
     threads = f"{work.threads} thread{'s' * (work.threads > 1)}"
-    clock = ", processor time" if work.clock == "cpu" else ""
+    clock = ", CPU time" if work.clock == "cpu" else ""
     scoring = ", not rescored" if work.no_rescore else ""
     return (
         f"{name}, float32, {work.prompts} prompts x {work.group} responses ({lengths}), {work.updates} updates a step, "

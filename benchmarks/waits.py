@@ -97,13 +97,15 @@ def line(name: str, folder: Path, budget: int, more: list[str]) -> str:
         parts = sum(1 for _ in batch.micro_batches(budget, policy.forward_pass))
         with counted(waits) as before_update:
             batch = trainer.before_update(rollouts, metrics)
-        passes = 1 + (trainer.critic is not None) + (trainer.reference is not None)
+        with counted(waits) as scoring_old, torch.no_grad():
+            trainer.score_old(Batch.of(rollouts.data))
+        passes = (trainer.critic is not None) + (trainer.reference is not None)
         with counted(waits) as updating:
             trainer.update(batch, metrics)
         trainer.environments.close()
     updates = trainer.config.train.epochs * trainer.config.train.updates_per_step
     positions = max(len(episode.tokens) for episode in episodes)
-    rest = before_update.waits - passes * scoring.waits
+    rest = before_update.waits - scoring_old.waits - passes * scoring.waits
     return f"| {name} | {sampling.per(positions)} | {scoring.per(parts)} | {rest} | {updating.per(updates)} |"
 
 

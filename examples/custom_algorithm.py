@@ -56,7 +56,7 @@ class TanhClip:
 
 @dataclass(frozen=True, kw_only=True)
 class UncertainOnly:
-    """Only tokens at which the old policy had a choice may teach."""
+    """Only tokens at which the old policy had a choice keep their gradient."""
 
     in_keys: ClassVar = (keys.OLD_ENTROPY,)  # what it reads; the trainer then provides it
 

@@ -68,8 +68,8 @@ def torchrl_loop(steps: int = 2) -> list[float]:
             batch_size=16,
         )
         buffer.extend(batch)
-        for minibatch in buffer:
-            out = train(espo.weigh(minibatch))
+        for mini_batch in buffer:
+            out = train(espo.weigh(mini_batch))
             out["loss_objective"].backward()
             torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
             optimizer.step()

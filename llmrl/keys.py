@@ -8,7 +8,7 @@ meaning is TorchRL's. Each entry is declared once, by :func:`entry`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ REWARD = entry(
     "[N, 1]",
     "float32",
     writer="rollouts",
-    reader="PositiveNLL.prepare, PastRewards, replay and files; credit where nothing was shaped",
+    reader="PositiveNLL.prepare, PastRewards, replay and files; credit where 'shaped_reward' is absent",
     meaning="sum of the episode's rewards",
 )
 SHAPED_REWARD = entry(
@@ -84,7 +84,23 @@ SHAPED_REWARD = entry(
     "float32",
     writer="trainer",
     reader="credit",
-    meaning="the reward after the recipe's shaping; where it is missing, credit reads the raw one",
+    meaning="the reward after shaping, equal to the raw one without any; where absent, credit reads the raw one",
+)
+TOKEN_REWARD = entry(
+    "token_reward",
+    "[N, T]",
+    "float64",
+    writer="KLPenalty",
+    reader="credit",
+    meaning="the reward of a token alone, such as minus the KL penalty; the response's is not in it",
+)
+KL_COEFFICIENT = entry(
+    "kl_coefficient",
+    "[N, 1]",
+    "float64",
+    writer="trainer; KLPenalty",
+    reader="KLPenalty with a controller",
+    meaning="reward per nat of divergence: of this step, and after credit of the next; equal in all rows",
 )
 TERMINATED = entry(
     ("next", "terminated"),
@@ -148,11 +164,16 @@ OLD_LOG_PROB = entry(
     "[N, T]",
     "float32",
     writer="trainer",
-    reader="PolicyLoss, KLToReference, CovarianceKL, DynamicClip, TIS and MIS weights",
+    reader="PolicyLoss, KLToReference, KLPenalty, CovarianceKL, DynamicClip, TIS and MIS weights",
     meaning="the same before the update",
 )
 REF_LOG_PROB = entry(
-    "ref_log_prob", "[N, T]", "float32", writer="trainer", reader="KLToReference", meaning="the same of the reference"
+    "ref_log_prob",
+    "[N, T]",
+    "float32",
+    writer="trainer",
+    reader="KLToReference, KLPenalty",
+    meaning="the same of the reference",
 )
 ENTROPY = entry(
     "entropy",
@@ -213,6 +234,24 @@ POSITIVE_WEIGHT = entry(
 
 
 TABLE: tuple[Entry, ...] = tuple(_ENTRIES.values())
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """A component that says which entries it reads, beyond what all of its kind are given."""
+
+    @property
+    def in_keys(self) -> tuple[Key, ...]:
+        """The entries."""
+
+
+def reads(component: object) -> tuple[Key, ...]:
+    """The entries that a component names; none for one that names none, such as a plain function.
+
+    >>> reads(print)
+    ()
+    """
+    return tuple(component.in_keys) if isinstance(component, Reads) else ()
 
 
 class MissingEntry(KeyError):

@@ -32,6 +32,7 @@ PPO = (*PARITY, "tests/algorithms/test_ppo.py")
 GPPO = (*PARITY, "tests/algorithms/test_gppo.py")
 ESPO = ("tests/losses/test_components.py", "tests/algorithms/test_espo.py")
 RELATIVES = (*PARITY, "tests/algorithms/test_relatives.py")
+BOUNDS = ("tests/losses/test_bounds.py",)
 GATES = ("tests/algorithms/test_erc.py", "tests/algorithms/test_relatives.py")
 METRICS = (
     "tests/losses/test_metrics.py",
@@ -42,6 +43,9 @@ TERMS = ("tests/losses/test_terms.py",)
 MODULE = ("tests/losses/test_torchrl.py",)
 CREDIT = ("tests/credit/test_credit.py",)
 SHAPED = ("tests/credit/test_shaped_reward.py",)
+MISMATCH = ("tests/training/test_mismatch.py",)
+REWARDED = ("tests/rollouts/test_rewards.py",)
+PENALTIES = ("tests/credit/test_penalty.py",)
 HISTORY = ("tests/credit/test_history.py",)
 LEARNER = ("tests/training/test_learner.py",)
 
@@ -55,10 +59,11 @@ class Mutant(NamedTuple):
     tests: tuple[str, ...]
 
 
-BATCH, CLIP, POLICY = "losses/batch.py", "losses/clip.py", "losses/policy.py"
+BATCH, CLIP, OTHER, POLICY = "losses/batch.py", "losses/clip.py", "losses/other_clips.py", "losses/policy.py"
 POOL, AGGREGATE, SPLIT = "losses/segments.py", "losses/aggregate.py", "losses/partition.py"
 GATE, RATIO, TERM = "losses/gate.py", "losses/ratio.py", "losses/terms.py"
 GAP, PAST, RECALL = "losses/correction.py", "credit/history.py", "training/past_rewards.py"
+PENALTY = "credit/penalty.py"
 GROUPS, REWARDS, COMPARE, CRITIC = "credit/groups.py", "credit/rewards.py", "credit/advantage.py", "credit/gae.py"
 
 MUTANTS = [
@@ -105,13 +110,24 @@ MUTANTS = [
     ),
     Mutant(
         CLIP,
-        "low, high = 1 - self.low, 1 + self.high\n        return clip_surrogate",
-        "low, high = 1 - self.high, 1 + self.low\n        return clip_surrogate",
+        "return 1 - self.low, 1 + self.high",
+        "return 1 - self.high, 1 + self.low",
         PPO,
     ),
-    Mutant(CLIP, "ppo.low.to(dtype) * self.beta_low", "ppo.low.to(dtype) * self.beta_high", GPPO),
-    Mutant(CLIP, "slope = given_back * ppo.objective.detach()", "slope = ppo.objective.detach()", GPPO),
-    Mutant(CLIP, "kept.objective + (scale - 1) * value", "kept.objective", GPPO),
+    Mutant(CLIP, "ppo.low.to(value.dtype) * self.beta_low", "ppo.low.to(value.dtype) * self.beta_high", GPPO),
+    Mutant(
+        CLIP, "with_gradient(ppo.objective, beta * value, log_ratio)", "ppo.objective + beta * value * log_ratio", GPPO
+    ),
+    Mutant(
+        CLIP, "with_gradient(ppo.objective, beta * value, log_ratio)", "with_gradient(value, value, log_ratio)", GPPO
+    ),
+    Mutant(CLIP, "if self.scale_value:", "if False:", GPPO),
+    Mutant(CLIP, "(ppo.low | ppo.high) & (beta == 0)", "ppo.low | ppo.high", (*METRICS, *BOUNDS)),
+    Mutant(CLIP, "return self.base.bounds(batch)", "return PPOClip().bounds(batch)", BOUNDS),
+    Mutant(CLIP, "*self.bounds(batch))\n        value =", "*PPOClip().bounds(batch))\n        value =", BOUNDS),
+    Mutant(CLIP, "if not isinstance(self.base, BoundedClip):", "if False:", BOUNDS),
+    Mutant(CLIP, "while isinstance(clip, DualClip):", "while False:", BOUNDS),
+    Mutant(POLICY, "(high - low) / 2", "high - low", METRICS),
     Mutant(
         CLIP,
         "over = (log_ratio.detach().exp() > self.bound) & (batch.advantage < 0)",
@@ -120,8 +136,8 @@ MUTANTS = [
     ),
     Mutant(
         CLIP,
-        "torch.where(over, self.bound * batch.advantage, objective)",
-        "torch.where(over, objective.detach(), objective)",
+        "torch.where(over, self.bound * batch.advantage, base.objective)",
+        "torch.where(over, base.objective.detach(), base.objective)",
         PPO,
     ),
     Mutant(
@@ -132,30 +148,35 @@ MUTANTS = [
     ),
     Mutant(CLIP, "width.clamp(min=self.floor).clamp(max=self.ceiling)", "width.clamp(max=self.ceiling)", ESPO),
     Mutant(CLIP, "width.clamp(min=self.floor).clamp(max=self.ceiling)", "width.clamp(min=self.floor)", ESPO),
-    Mutant(CLIP, "batch.advantage, 1 - width, 1 + width)", "batch.advantage, 1 - width, 1 + 2 * width)", ESPO),
-    Mutant(CLIP, "weight = ratio.clamp(low, high)", "weight = log_ratio.exp().clamp(low, high)", RELATIVES),
+    Mutant(CLIP, "return 1 - width, 1 + width", "return 1 - width, 1 + 2 * width", ESPO),
     Mutant(
-        CLIP,
+        OTHER,
+        "ratio = log_ratio.detach().exp()\n        low, high",
+        "ratio = log_ratio.exp()\n        low, high",
+        RELATIVES,
+    ),
+    Mutant(
+        OTHER,
         "objective = weight * batch.advantage * batch.log_prob",
         "objective = weight * batch.advantage * log_ratio",
         RELATIVES,
     ),
     Mutant(
-        CLIP,
+        OTHER,
         "torch.where(batch.advantage > 0, self.tau_positive, self.tau_negative)",
         "torch.where(batch.advantage > 0, self.tau_negative, self.tau_positive)",
         RELATIVES,
     ),
-    Mutant(CLIP, "* (4 / tau)", "* 4", RELATIVES),
+    Mutant(OTHER, "* (4 / tau)", "* 4", RELATIVES),
     Mutant(
-        CLIP,
+        OTHER,
         "high = (log_ratio.detach() > self.high) & (batch.advantage > 0)",
         "high = log_ratio.detach() > self.high",
         RELATIVES,
     ),
-    Mutant(CLIP, "torch.where(advantage > 0, (-detached).exp(), ratio)", "ratio", RELATIVES),
-    Mutant(CLIP, "ratio).clamp(max=self.cap)", "ratio)", RELATIVES),
-    Mutant(CLIP, "slope = value.masked_fill(low | high, 0)", "slope = value", RELATIVES),
+    Mutant(OTHER, "torch.where(advantage > 0, (-detached).exp(), ratio)", "ratio", RELATIVES),
+    Mutant(OTHER, "ratio).clamp(max=self.cap)", "ratio)", RELATIVES),
+    Mutant(OTHER, "slope = value.masked_fill(low | high, 0)", "slope = value", RELATIVES),
     Mutant(CLIP, "return low, high.clamp(max=self.cap)", "return low, high", RELATIVES),
     # ratios and pooling
     Mutant(
@@ -247,7 +268,7 @@ MUTANTS = [
     Mutant(POLICY, "zero = zero | (mask & ~kept)", "pass", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "zero = zero | batch.beyond", "pass", METRICS),
     Mutant(BATCH, ".abs() > LOG_RATIO_LIMIT", ".abs() >= LOG_RATIO_LIMIT", METRICS),
-    Mutant(CLIP, "through_ratio: ClassVar[bool] = False", "through_ratio: ClassVar[bool] = True", METRICS),
+    Mutant(OTHER, "through_ratio=False", "through_ratio=True", METRICS),
     Mutant(
         POLICY,
         "(tokens if kept is None else kept.sum()) / count",
@@ -366,7 +387,7 @@ MUTANTS = [
     Mutant(CRITIC, "next_value = torch.where(now, v, next_value)", "next_value = v", CREDIT),
     Mutant(CRITIC, "target = advantage + value", "target = advantage", CREDIT),
     Mutant(CRITIC, "used = mask & valid[:, None]", "used = mask", CREDIT),
-    Mutant(REWARDS, "/ self.window).clamp(0, 1)", "/ self.window).clamp(0)", CREDIT),
+    Mutant(REWARDS, "/ window).clamp(0, 1)", "/ window).clamp(0)", CREDIT),
     Mutant(GROUPS, "| (groups.rows == 1)", "", CREDIT),
     Mutant(GROUPS, "used = torch.where(self.valid, self.reward, neutral)", "used = self.reward", CREDIT),
     Mutant(COMPARE, "out[keys.MASK] = td[keys.MASK] & whole", "out[keys.MASK] = td[keys.MASK]", CREDIT),
@@ -387,11 +408,30 @@ MUTANTS = [
         SHAPED,
     ),
     Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
-    Mutant(CLIP, "        _check_one_sign(batch)\n", "", SHAPED),
+    Mutant(OTHER, "        _check_one_sign(batch)\n", "", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
     # options that recipes share
-    Mutant("algorithms/options.py", "estimator=ESTIMATORS[estimator],", "estimator=k3,", RECIPES),
-    Mutant("algorithms/espo.py", "        terms=kl_term(kl, kl_estimator),\n", "", RECIPES),
+    Mutant("algorithms/options.py", 'kind = ESTIMATORS[self.kl_estimator or "k3"]', "kind = k3", RECIPES),
+    Mutant("algorithms/espo.py", "@takes_kl()\n", "", RECIPES),
+    # sampler against scorer, and single tokens
+    Mutant("training/mismatch.py", "return math.inf if given == 0 else given", "return given", MISMATCH),
+    Mutant("training/mismatch.py", "return policy.rounding.tolerance", "return math.inf", MISMATCH),
+    Mutant("training/measures.py", "_mean(gap.abs(), mask)", "_mean(gap, mask).abs() / 2", MISMATCH),
+    Mutant("training/learner.py", "log_prob.grad.abs()", "log_prob.grad.square()", LEARNER),
+    # raw and shaped rewards
+    Mutant("training/past_rewards.py", "reward_statistics(td, raw=True)", "reward_statistics(td)", REWARDED),
+    Mutant(
+        "losses/terms.py", "self.read(tensordict, keys.REWARD)", "self.read(tensordict, keys.SHAPED_REWARD)", REWARDED
+    ),
+    # the divergence in the reward
+    Mutant(PENALTY, "-coefficient * kl", "coefficient * kl", PENALTIES),
+    Mutant(PENALTY, "bounded(ref - old)", "bounded(old - ref)", PENALTIES),
+    Mutant(PENALTY, "clamp(-0.2, 0.2)", "clamp(-0.2, 0.5)", PENALTIES),
+    Mutant(PENALTY, "td[keys.MASK] & valid_of(td)[:, None]", "td[keys.MASK]", PENALTIES),
+    Mutant(PENALTY, "before.reshape(-1)[0].to(kl.dtype)", "kl.new_tensor(self.coefficient)", PENALTIES),
+    Mutant(GROUPS, "reward + token_reward_of(td).sum(1)", "reward + token_reward_of(td).mean(1)", PENALTIES),
+    Mutant(CRITIC, "own[:, t] + torch", "own.sum(1) * last + torch", PENALTIES),
+    Mutant("training/trainer.py", 'self.kl_coefficient = state["kl_coefficient"]', "pass", PENALTIES),
     # what follows the response limit
     Mutant("algorithms/algorithm.py", "_compose(name, outer, base.default)", "outer", RECIPES),
     Mutant("training/build.py", "return recipe.resolve(limit)", "return recipe", LEARNER),

@@ -76,8 +76,8 @@ def test_an_alias_names_something_that_exists():
     import dataclasses
 
     from llmrl.algorithms import ALGORITHMS, find_algorithm
-    from llmrl.training.command_line import env_class
     from llmrl.training.config import SECTIONS, Config
+    from llmrl.training.options import env_class
 
     known = {f.name for section in (Config, *SECTIONS.values()) for f in dataclasses.fields(section)}
     known |= {f"{name}.{f.name}" for name, section in SECTIONS.items() for f in dataclasses.fields(section)}

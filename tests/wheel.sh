@@ -6,6 +6,7 @@ python=$(realpath --no-symlinks "$1")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m build --wheel --outdir "$work/dist" . > "$work/build.log" 2>&1 || { cat "$work/build.log"; exit 1; }
+test "$(stat -c %s "$work"/dist/*.whl)" -lt 15000000 || { echo "the wheel is larger than 15 MB"; exit 1; }
 "$python" -m pip install --quiet --no-deps --target "$work/site" "$work"/dist/*.whl
 cd "$work"
 PYTHONPATH="$work/site" "$python" - <<'PY'
@@ -21,6 +22,12 @@ env = gymnasium.make("llmrl/MATH-v0", source="generated", levels=(1,))
 env.reset(seed=0)
 _, reward, terminated, _, info = env.step(f"\\boxed{{{env.unwrapped.problem.answer}}}")
 assert reward == 1 and terminated, info
+
+from llmrl.testing import check_algorithm, check_verifier
+
+check_algorithm("espo", except_for=("compile",))
+check_verifier("math")
+assert "pytest" not in sys.modules, "llmrl.testing must not need pytest"
 PY
 PYTHONPATH="$work/site" "$python" -m llmrl.algorithms.run --algo espo --output "$work/run" --train.steps 1 \
     --train.prompts-per-step 4 --eval.problems 8 --eval.samples 1

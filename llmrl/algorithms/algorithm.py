@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.credit import Credit
-from llmrl.keys import Key, check_entry, check_mask, missing
+from llmrl.keys import Key, check_entry, check_mask, missing, reads
 from llmrl.losses.aggregate import Aggregate, TokenMean
 from llmrl.losses.clip import Clip, PPOClip
 from llmrl.losses.correction import Correction, weighs
@@ -80,7 +80,7 @@ class Algorithm:
     clip: Clip = field(default_factory=PPOClip)
     """How far it may count."""
     gates: tuple[Gate, ...] = ()
-    """Which tokens may teach."""
+    """Which tokens keep their gradient."""
     aggregate: Aggregate = field(default_factory=TokenMean)
     """How tokens are averaged."""
     partition: Partition | None = None
@@ -111,19 +111,36 @@ class Algorithm:
         >>> "old_entropy" in Algorithm(name="plain").in_keys
         False
         """
-        wanted: list[Key] = [*self.loss().in_keys]
-        components = (self.aggregate, self.partition, self.credit.advantage)
-        for component in components:
-            wanted += getattr(component, "in_keys", ())
-        if self.corrections:
-            wanted.append(keys.SAMPLER_LOG_PROB)
+        wanted: list[Key] = [*self.loss().in_keys, *self._read_before()]
         written: set[Key] = {keys.WEIGHT, keys.POLICY_WEIGHT}
         if self.partition is not None:
             written.add(keys.SEGMENT)
         for loss in self._terms():
-            wanted += loss.prepared_from
             written.update(loss.prepared)
         return tuple(key for key in dict.fromkeys(wanted) if key not in written)
+
+    @property
+    def scores_first(self) -> bool:
+        """Whether credit or :meth:`weigh` reads scores of the weights before the update.
+
+        Where they do not, the first update need not wait for them: its own pass, with these very weights, gives the
+        old scores of its rows.
+
+        >>> algorithm("grpo").scores_first, algorithm("espo").scores_first
+        (False, True)
+        """
+        return not {keys.OLD_LOG_PROB, keys.OLD_ENTROPY}.isdisjoint(self._read_before())
+
+    def _read_before(self) -> list[Key]:
+        """What credit and :meth:`weigh` read, beside the mask, before there is a loss."""
+        read: list[Key] = []
+        for component in (self.aggregate, self.partition, self.credit.advantage):
+            read += reads(component)
+        if self.corrections:
+            read += [keys.OLD_LOG_PROB, keys.SAMPLER_LOG_PROB]
+        for loss in self._terms():
+            read += loss.prepared_from
+        return read
 
     def weigh(self, td: TensorDictBase) -> TensorDictBase:
         """Add ``"weight"`` to a whole optimiser batch, and ``"segment"`` and what terms prepare where there are such.
@@ -143,7 +160,7 @@ class Algorithm:
             check_entry(entropy, mask, keys.OLD_ENTROPY)
             segment = out[keys.SEGMENT] = self.partition(entropy, mask)
         trained = mask
-        if segment is not None and keys.SEGMENT in getattr(self.aggregate, "in_keys", ()):
+        if segment is not None and keys.SEGMENT in reads(self.aggregate):
             check_entry(segment, mask, keys.SEGMENT)
             if self.partition is None:  # a GPU is waited for only where they were given
                 check_segment_ids(segment)
@@ -323,7 +340,7 @@ def algorithm(name: str, **options: Any) -> Algorithm:
     PPOClip(low=0.2, high=0.3)
     >>> algorithm("dapo", clip_hihg=0.3)
     Traceback (most recent call last):
-    TypeError: 'dapo' has no option 'clip_hihg'. Did you mean 'clip_high'? Known: ...
+    TypeError: 'dapo' has no option 'clip_hihg'. Did you mean 'clip_high'? ...
     """
     recipe = find_algorithm(name)
     parameters = inspect.signature(recipe).parameters

@@ -9,21 +9,20 @@ policy has come to find unlikely are pushed most.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term
+from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
-from llmrl.losses.clip import AsymmetricClip
+from llmrl.losses.other_clips import AsymmetricClip
 from llmrl.losses.ratio import TokenRatio
 
 
 @register_algorithm("aspo")
+@takes_kl(default=0.001)
 def aspo(
     *,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     cap: float = 3.0,
-    kl: float = 0.001,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """ASPO.
 
@@ -31,13 +30,9 @@ def aspo(
     other clip and KL weights for tokens above the 0.8-quantile of entropy.
 
     Args:
-        clip_low: 1 - clip_low is the smallest ratio that teaches where the advantage is negative.
-        clip_high: 1 + clip_high is the largest ratio that teaches where the advantage is positive.
+        clip_low: 1 - clip_low is the smallest ratio with a gradient where the advantage is negative.
+        clip_high: 1 + clip_high is the largest ratio with a gradient where the advantage is positive.
         cap: the largest gradient factor; such tokens keep a gradient.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     return Algorithm(
         name="aspo",
@@ -45,6 +40,5 @@ def aspo(
         clip=AsymmetricClip(low=clip_low, high=clip_high, cap=cap),
         aggregate=TokenMean(),
         credit=Credit(advantage=GroupAdvantage()),
-        terms=kl_term(kl, kl_estimator),
         paper="ASPO: Asymmetric Importance Sampling Policy Optimization, arXiv:2510.06062",
     )

@@ -9,22 +9,21 @@ itself.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term
+from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit, GroupAdvantage, KeepAll, MixedRewards
 from llmrl.losses.aggregate import TokenMean
-from llmrl.losses.clip import DetachedWeight
+from llmrl.losses.other_clips import DetachedWeight
 from llmrl.losses.ratio import TokenRatio
 
 
 @register_algorithm("cispo")
+@takes_kl()
 def cispo(
     *,
     clip_low: float = 1.0,
     clip_high: float = 0.28,
     dynamic_sampling: bool = True,
     max_refills: int = 10,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """CISPO.
 
@@ -38,10 +37,6 @@ def cispo(
         clip_high: 1 + clip_high is the largest weight.
         dynamic_sampling: replace groups whose rewards are all equal.
         max_refills: how often, per step.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     return Algorithm(
         name="cispo",
@@ -53,6 +48,5 @@ def cispo(
             max_refills=max_refills if dynamic_sampling else 0,
             advantage=GroupAdvantage(),
         ),
-        terms=kl_term(kl, kl_estimator),
         paper="MiniMax-M1, arXiv:2506.13585",
     )

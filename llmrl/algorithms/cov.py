@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm, term
-from llmrl.algorithms.options import KLEstimator, kl_term
+from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import NoClip, PPOClip
@@ -24,6 +24,7 @@ _PAPER = "The Entropy Mechanism of Reinforcement Learning, arXiv:2505.22617"
 
 
 @register_algorithm("clip_cov")
+@takes_kl()
 def clip_cov(
     *,
     fraction: float = 2e-4,
@@ -32,8 +33,6 @@ def clip_cov(
     clip_low: float = 1.0,
     clip_high: float = 1.0,
     generator: torch.Generator | None = None,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """Clip-Cov: a wide clip, and a gate that drops some tokens of high covariance.
 
@@ -48,10 +47,6 @@ def clip_cov(
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
         generator: source of the draw; by default torch's global one.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     gate = CovarianceGate(low=cov_low, high=cov_high, fraction=fraction, generator=generator)
     return Algorithm(
@@ -61,18 +56,16 @@ def clip_cov(
         gates=(gate,),
         aggregate=TokenMean(),
         credit=Credit(advantage=GroupAdvantage()),
-        terms=kl_term(kl, kl_estimator),
         paper=_PAPER,
     )
 
 
 @register_algorithm("kl_cov")
+@takes_kl()
 def kl_cov(
     *,
     fraction: float = 0.002,
     coefficient: float = 1.0,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """KL-Cov: no clip, and |log pi - log pi_old| on the tokens of highest covariance.
 
@@ -83,10 +76,6 @@ def kl_cov(
         fraction: tokens that are pulled back, as a share of the micro-batch: 0.002 for 7B, 0.0002
             for 32B.
         coefficient: how strongly.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     return Algorithm(
         name="kl_cov",
@@ -94,6 +83,6 @@ def kl_cov(
         clip=NoClip(),
         aggregate=TokenMean(),
         credit=Credit(advantage=GroupAdvantage()),
-        terms=(term(CovarianceKL, fraction=fraction, coefficient=coefficient), *kl_term(kl, kl_estimator)),
+        terms=(term(CovarianceKL, fraction=fraction, coefficient=coefficient),),
         paper=_PAPER,
     )

@@ -9,7 +9,7 @@ KL term.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term, with_dual_clip
+from llmrl.algorithms.options import takes_kl, with_dual_clip
 from llmrl.credit import (
     Credit,
     GroupAdvantage,
@@ -24,6 +24,7 @@ from llmrl.losses.ratio import TokenRatio
 
 
 @register_algorithm("dapo")
+@takes_kl()
 def dapo(
     *,
     clip_low: float = 0.2,
@@ -35,8 +36,6 @@ def dapo(
     overlong_filter: bool = False,
     dynamic_sampling: bool = True,
     max_refills: int = 10,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """DAPO.
 
@@ -47,7 +46,8 @@ def dapo(
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative, such as 3.
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one such
+            token may outweigh all others (actor/token_gradient_share).
         max_length: responses of this many tokens lose ``overlong_penalty`` of their reward; by default the response
             limit of the run (20,480 in the paper).
         soft_length: over this many tokens before, the penalty rises; 0: no penalty; by default a fifth of
@@ -57,10 +57,6 @@ def dapo(
         overlong_filter: do not train on responses that were cut off.
         dynamic_sampling: replace groups whose rewards are all equal.
         max_refills: how often, per step.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     group = GroupAdvantage(divide_by_std=True)
     overlong = (
@@ -77,6 +73,5 @@ def dapo(
             max_refills=max_refills if dynamic_sampling else 0,
             advantage=OverlongFilter(base=group) if overlong_filter else group,
         ),
-        terms=kl_term(kl, kl_estimator),
         paper="DAPO: An Open-Source LLM Reinforcement Learning System at Scale, arXiv:2503.14476",
     )

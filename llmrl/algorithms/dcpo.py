@@ -10,7 +10,7 @@ smoothed by the rewards of the same problem in earlier epochs.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term
+from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit
 from llmrl.credit.history import SmoothGroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
@@ -19,13 +19,12 @@ from llmrl.losses.ratio import TokenRatio
 
 
 @register_algorithm("dcpo")
+@takes_kl()
 def dcpo(
     *,
     clip_low: float = 0.16,
     clip_high: float = 0.2,
     cap: float = 10.0,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """DCPO.
 
@@ -36,10 +35,6 @@ def dcpo(
         clip_low: width below, in terms of probability times ratio.
         clip_high: width above.
         cap: the upper bound is never larger.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     return Algorithm(
         name="dcpo",
@@ -47,6 +42,5 @@ def dcpo(
         clip=DynamicClip(low=clip_low, high=clip_high, cap=cap),
         aggregate=SequenceMean(),
         credit=Credit(advantage=SmoothGroupAdvantage()),
-        terms=kl_term(kl, kl_estimator),
         paper="DCPO: Dynamic Clipping Policy Optimization, arXiv:2509.02333",
     )

@@ -1,9 +1,9 @@
 """ERC: entropy ratio clipping, on any base.  Kuaishou 2025, arXiv:2512.05591.
 
-    rho_t = (H_t + 1e-8) / (H_old,t + 1e-8);   outside (0.95, 1.05) a token gets no gradient
+    rho_t = (H_t + 1e-8) / (H_old,t + 1e-8)
 
-The base bounds the words that were sampled; the entropy ratio bounds the whole distribution.
-"""
+A token with rho_t outside (0.95, 1.05) gets no gradient.  The base bounds the words that were sampled; the entropy
+ratio bounds the whole distribution."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
 """ESPO: entropy importance sampling policy optimisation.  arXiv:2512.00499.
 
-    s = exp(mean over the token's entropy group of (log pi - log pi_old)) eps = alpha * mean old
-    entropy of the group / log |V| J = mean over responses, groups of the response, tokens of the
-    group of min(s A, clip(s, 1 +- eps) A)
+    log s_k = mean_k (log pi - log pi_old)
+    eps_k = alpha mean_k H_old / log |V|
+    J = mean_i mean_k mean_t min(s_k A_i, clip(s_k, 1 - eps_k, 1 + eps_k) A_i)
 
-From GSPO it differs in three ways: a response falls into groups by the entropy of the old policy,
-the clip's width follows the group's entropy, and every group counts the same.  With one group and a
+with mean_i over the responses, mean_k over the segments of a response (in the first two lines, over the tokens of
+segment k), and mean_t over the tokens of a segment.
+
+From GSPO it differs in three ways: a response falls into segments by the entropy of the old policy,
+the clip's width follows the segment's entropy, and every segment counts the same.  With one segment and a
 fixed width it is GSPO.
 """
 
@@ -16,7 +19,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term
+from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SegmentMean, SequenceMean
 from llmrl.losses.batch import TokenBatch
@@ -31,6 +34,7 @@ from llmrl.losses.ratio import SegmentRatio, SegmentRatioOld
 
 
 @register_algorithm("espo")
+@takes_kl()
 def espo(
     *,
     alpha: float = 0.02,
@@ -45,8 +49,6 @@ def espo(
     clip_ceiling: float = float("inf"),
     fixed_clip: tuple[float, float] | None = None,
     old_token_ratio: bool = False,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """ESPO.
 
@@ -68,10 +70,6 @@ def espo(
         clip_ceiling: the largest clip width.
         fixed_clip: low and high widths that do not follow entropy (the paper's ablation).
         old_token_ratio: the token form as printed, the group's ratio times the token's own.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     if given_partition:
         partition: Partition | None = None
@@ -88,6 +86,5 @@ def espo(
         aggregate=SequenceMean() if weigh_by_size else SegmentMean(segment_weights=segment_weights),
         partition=partition,
         credit=Credit(advantage=GroupAdvantage()),
-        terms=kl_term(kl, kl_estimator),
         paper="ESPO: Entropy Importance Sampling Policy Optimization, arXiv:2512.00499",
     )

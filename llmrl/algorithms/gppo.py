@@ -1,21 +1,29 @@
 """GPPO and CE-GPPO: clipped tokens keep a bounded gradient.
 
-    J = sum_t w_t min(r_t A, clip(r_t) A) in value; a clipped token's gradient is beta * bound * A
+    value:     J = sum_t w_t min(r_t A, clip(r_t, low, high) A)
+    gradient:  sum_t w_t f_t A grad log pi_t
+    inside:    f = r
+    clipped:   f = beta_high high   where r > high and A > 0
+               f = beta_low low     where r < low and A < 0
 
-The value is DAPO's; the gradient tells them apart.
+The value is DAPO's; the gradient tells them apart.  The two recipes take PPO's bounds; the same gradient on those
+of another algorithm is
+
+    replace(espo(), clip=GradientPreserving(base=espo().clip))
 """
 
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term, nll_term, with_dual_clip
+from llmrl.algorithms.options import nll_term, takes_kl, with_dual_clip
 from llmrl.credit import Credit, GroupAdvantage, MixedRewards
 from llmrl.losses.aggregate import TokenMean
-from llmrl.losses.clip import GradientPreservingClip, LiteralGradientPreservingClip
+from llmrl.losses.clip import GradientPreserving, PPOClip
 from llmrl.losses.ratio import TokenRatio
 
 
 @register_algorithm("gppo")
+@takes_kl()
 def gppo(
     *,
     clip_low: float = 0.2,
@@ -23,8 +31,6 @@ def gppo(
     dual_clip: float | None = None,
     positive_nll: float = 0.0,
     max_refills: int = 0,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """GPPO, of Klear-Reasoner.  Su et al. 2025, arXiv:2508.07629.
 
@@ -37,27 +43,25 @@ def gppo(
         clip_low: 1 - clip_low is the smallest ratio that counts in the value.
         clip_high: 1 + clip_high is the largest ratio that counts in the value.
         dual_clip: largest ratio that counts where the advantage is negative; the paper has none,
-            its code 10.  Tokens beyond it have no gradient.
+            its code 10.  Tokens beyond it have no gradient; without it, one token may outweigh all others
+            (actor/token_gradient_share).
         positive_nll: weight of the imitation of correct answers.
         max_refills: how often groups of equal rewards are replaced, per step.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
-    clip = GradientPreservingClip(low=clip_low, high=clip_high)
+    clip = GradientPreserving(base=PPOClip(low=clip_low, high=clip_high))
     return Algorithm(
         name="gppo",
         ratio=TokenRatio(),
         clip=with_dual_clip(clip, dual_clip),
         aggregate=TokenMean(),
         credit=Credit(keep=MixedRewards(), max_refills=max_refills, advantage=GroupAdvantage(ddof=0)),
-        terms=(*nll_term(positive_nll), *kl_term(kl, kl_estimator)),
+        terms=nll_term(positive_nll),
         paper="Klear-Reasoner: Gradient-Preserving Clipping, arXiv:2508.07629",
     )
 
 
 @register_algorithm("ce_gppo")
+@takes_kl()
 def ce_gppo(
     *,
     beta_low: float = 0.75,
@@ -67,8 +71,6 @@ def ce_gppo(
     dual_clip: float | None = None,
     literal: bool = False,
     max_refills: int = 0,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """CE-GPPO: scales the two kinds of clipped tokens, which steers entropy.  arXiv:2509.20712.
 
@@ -82,22 +84,18 @@ def ce_gppo(
         beta_high: gradient scale of tokens above the range with positive advantage.
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative.
+        dual_clip: largest ratio that counts where the advantage is negative; without it, one such token may outweigh
+            all others (actor/token_gradient_share).
         literal: scale the value of clipped tokens too, as printed; the gradient is the same.
         max_refills: how often groups of equal rewards are replaced, per step.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
-    kind = LiteralGradientPreservingClip if literal else GradientPreservingClip
-    clip = kind(low=clip_low, high=clip_high, beta_low=beta_low, beta_high=beta_high)
+    base = PPOClip(low=clip_low, high=clip_high)
+    clip = GradientPreserving(base=base, beta_low=beta_low, beta_high=beta_high, scale_value=literal)
     return Algorithm(
         name="ce_gppo",
         ratio=TokenRatio(),
         clip=with_dual_clip(clip, dual_clip),
         aggregate=TokenMean(),
         credit=Credit(keep=MixedRewards(), max_refills=max_refills, advantage=GroupAdvantage(ddof=0)),
-        terms=kl_term(kl, kl_estimator),
         paper="CE-GPPO: Coordinating Entropy via Gradient-Preserving PPO, arXiv:2509.20712",
     )

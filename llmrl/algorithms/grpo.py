@@ -8,7 +8,7 @@ From PPO it drops the critic: a response is compared with the others to the same
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term, with_dual_clip
+from llmrl.algorithms.options import takes_kl, with_dual_clip
 from llmrl.credit import Credit, GroupAdvantage, LeaveOneOut
 from llmrl.losses.aggregate import FixedLength, SequenceMean
 from llmrl.losses.clip import PPOClip
@@ -16,14 +16,13 @@ from llmrl.losses.ratio import TokenRatio
 
 
 @register_algorithm("grpo")
+@takes_kl(default=0.04)
 def grpo(
     *,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     dual_clip: float | None = None,
-    kl: float = 0.04,
     divide_by_std: bool = True,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """GRPO.  Shao et al. 2024 (DeepSeekMath), arXiv:2402.03300.
 
@@ -33,12 +32,9 @@ def grpo(
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative, such as 3.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one such
+            token may outweigh all others (actor/token_gradient_share).
         divide_by_std: divide the advantage by the group's standard deviation.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     return Algorithm(
         name="grpo",
@@ -46,19 +42,17 @@ def grpo(
         clip=with_dual_clip(PPOClip(low=clip_low, high=clip_high), dual_clip),
         aggregate=SequenceMean(),
         credit=Credit(advantage=GroupAdvantage(divide_by_std=divide_by_std)),
-        terms=kl_term(kl, kl_estimator),
         paper="DeepSeekMath, arXiv:2402.03300",
     )
 
 
 @register_algorithm("dr_grpo")
+@takes_kl()
 def dr_grpo(
     *,
     max_length: int | None = None,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """Dr. GRPO: GRPO without its two biases.  Liu et al. 2025, arXiv:2503.20783.
 
@@ -70,10 +64,6 @@ def dr_grpo(
             limit of the run (3,000 in the paper).
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        kl: weight of the divergence from the reference policy; the paper uses none.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     return Algorithm(
         name="dr_grpo",
@@ -81,33 +71,27 @@ def dr_grpo(
         clip=PPOClip(low=clip_low, high=clip_high),
         aggregate=FixedLength(length=max_length),
         credit=Credit(advantage=GroupAdvantage(divide_by_std=False)),
-        terms=kl_term(kl, kl_estimator),
         paper="Understanding R1-Zero-Like Training, arXiv:2503.20783",
     )
 
 
 @register_algorithm("rloo")
+@takes_kl()
 def rloo(
     *,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """RLOO: the others are the baseline.  Ahmadian et al. 2024, arXiv:2402.14740.
 
     The advantage is G / (G - 1) times Dr. GRPO's. A response counts by the sum over its tokens, as in
     the paper: a mean would divide each token's gradient by the response's length. The paper updates
-    once per batch and needs no clip; the clip here is for further updates, and its KL penalty in the
-    reward is a term of the loss.
+    once per batch and needs no clip; the clip here is for further updates. Its KL penalty in the
+    reward is kl_in_reward.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        kl: weight of the divergence from the reference policy.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     return Algorithm(
         name="rloo",
@@ -115,6 +99,5 @@ def rloo(
         clip=PPOClip(low=clip_low, high=clip_high),
         aggregate=FixedLength(length=1),
         credit=Credit(advantage=LeaveOneOut()),
-        terms=kl_term(kl, kl_estimator),
         paper="Back to Basics, arXiv:2402.14740",
     )

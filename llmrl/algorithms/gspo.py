@@ -9,7 +9,7 @@ From GRPO it differs in the ratio: a response moves as a whole, so its tokens ar
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term
+from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
 from llmrl.losses.clip import PPOClip
@@ -17,13 +17,12 @@ from llmrl.losses.ratio import SequenceRatio, WholeSequenceRatio
 
 
 @register_algorithm("gspo")
+@takes_kl()
 def gspo(
     *,
     clip_low: float = 3e-4,
     clip_high: float = 4e-4,
     token_form: bool = True,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """GSPO.
 
@@ -36,10 +35,6 @@ def gspo(
         clip_high: 1 + clip_high is the largest sequence ratio that counts.
         token_form: GSPO-token, in which tokens may have advantages of their own; with one advantage
             per response its value and gradient are GSPO's.
-        kl: weight of the divergence from the reference policy.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     return Algorithm(
         name="gspo",
@@ -47,6 +42,5 @@ def gspo(
         clip=PPOClip(low=clip_low, high=clip_high),
         aggregate=SequenceMean(),
         credit=Credit(advantage=GroupAdvantage()),
-        terms=kl_term(kl, kl_estimator),
         paper="Group Sequence Policy Optimization, arXiv:2507.18071",
     )

@@ -1,25 +1,45 @@
-"""Options that several recipes share: a dual clip, a KL term, imitation of correct answers."""
+"""Options that several recipes share: a dual clip, imitation of correct answers, the divergence from a reference."""
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from llmrl.algorithms.algorithm import Term, term
+from llmrl.algorithms.algorithm import Algorithm, Recipe, Term, term
+from llmrl.credit import AdaptiveKL, KLPenalty
 from llmrl.losses.clip import Clip, DualClip
-from llmrl.losses.terms import Estimator, KLToReference, OffPolicy, PositiveNLL, k1, k2, k3, k3_straight_through
+from llmrl.losses.terms import (
+    Estimator,
+    KLToReference,
+    OffPolicy,
+    PositiveNLL,
+    absolute,
+    k1,
+    k2,
+    k3,
+    k3_straight_through,
+)
 from llmrl.registry import suggest
 
 Terms = tuple[Term, ...]
-KLEstimator = Literal["k1", "k2", "k3", "k3_straight_through", "off_policy_k3"]
+KLEstimator = Literal["k1", "k2", "k3", "abs", "k3_straight_through", "off_policy_k3"]
 """How a recipe's options name an estimator of the KL divergence."""
 ESTIMATORS: dict[str, Estimator] = {
     "k1": k1,
     "k2": k2,
     "k3": k3,
+    "abs": absolute,
     "k3_straight_through": k3_straight_through,
     "off_policy_k3": OffPolicy(k3),
 }
 """See :mod:`llmrl.losses.terms` for the value and the gradient of each."""
+GRADIENT_ALONE = ("k3_straight_through", "off_policy_k3")
+"""Those that differ from k3 by their gradient alone, which a reward does not have."""
 
 
 def with_dual_clip(clip: Clip, bound: float | None) -> Clip:
@@ -27,19 +47,96 @@ def with_dual_clip(clip: Clip, bound: float | None) -> Clip:
     return clip if bound is None else DualClip(base=clip, bound=bound)
 
 
-def kl_term(coefficient: float, estimator: KLEstimator = "k3") -> Terms:
-    """A KL term, or nothing: a coefficient of 0 saves the reference model.
-
-    >>> kl_term(0.0)
-    ()
-    """
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"No KL estimator is called {estimator!r}. {suggest(estimator, ESTIMATORS)}")
-    if coefficient == 0:
-        return ()
-    return (term(KLToReference, estimator=ESTIMATORS[estimator], coefficient=coefficient),)
-
-
 def nll_term(coefficient: float) -> Terms:
     """Imitation of correct answers, or nothing."""
     return () if coefficient == 0 else (term(PositiveNLL, coefficient=coefficient),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KLOptions:
+    """What :func:`takes_kl` adds to the options of a recipe."""
+
+    kl: float = 0.0
+    kl_estimator: KLEstimator | None = None
+    kl_in_reward: bool = False
+    kl_target: float | None = None
+
+    def __post_init__(self) -> None:
+        name = self.kl_estimator
+        if name is not None and name not in ESTIMATORS:
+            raise ValueError(f"No KL estimator is called {name!r}. {suggest(name, ESTIMATORS)}")
+        if not 0 <= self.kl < float("inf"):
+            raise ValueError(f"kl must be 0 or more and finite, got {self.kl}: it is the weight of a penalty.")
+        if self.kl_in_reward and self.kl == 0:
+            raise ValueError("kl_in_reward needs a weight: give kl above 0, such as 0.05.")
+        if self.kl_in_reward and name in GRADIENT_ALONE:
+            raise ValueError(
+                f"kl_estimator {name} has the value of k3 and differs by its gradient, which a reward does not have. "
+                "With kl_in_reward give k1, k2, k3 or abs."
+            )
+        if self.kl_target is not None and not self.kl_in_reward:
+            raise ValueError("kl_target adapts the penalty in the reward: give kl_in_reward too.")
+
+    def on(self, made: Algorithm) -> Algorithm:
+        """The recipe with the divergence where it is wanted."""
+        if self.kl == 0:
+            return made
+        if not self.kl_in_reward:
+            kind = ESTIMATORS[self.kl_estimator or "k3"]
+            terms = (*made.terms, term(KLToReference, estimator=kind, coefficient=self.kl))
+            return dataclasses.replace(made, terms=terms)
+        penalty = KLPenalty(
+            base=made.credit.advantage,
+            coefficient=self.kl,
+            estimator=ESTIMATORS[self.kl_estimator or "k1"],
+            controller=None if self.kl_target is None else AdaptiveKL(target=self.kl_target),
+        )
+        return dataclasses.replace(made, credit=dataclasses.replace(made.credit, advantage=penalty))
+
+
+KL_ARGUMENTS = """\
+    kl: weight of the divergence from the reference policy; 0: no reference is loaded.
+    kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
+        k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
+        without a gradient in expectation; abs, |k1|. By default k3 in the loss and k1 in the reward.
+    kl_in_reward: subtract the divergence from the reward, token by token, instead of adding it to the loss. Where all
+        responses to a problem are paid the same, it alone makes their advantages, and an advantage that is divided
+        by the deviation makes them as large as any.
+    kl_target: change the weight from step to step until the divergence is so many nats per token; with kl_in_reward."""
+"""Explains the four, for ``--help`` and ``help()``."""
+
+
+def takes_kl(default: float = 0.0) -> Callable[[Recipe], Recipe]:
+    """A decorator: the recipe takes the options of :class:`KLOptions` besides its own.
+
+    Args:
+        default: of ``kl``.
+
+    >>> @takes_kl(default=0.1)
+    ... def mine(*, clip_low: float = 0.2) -> Algorithm:
+    ...     return Algorithm(name="mine")
+    >>> mine().terms[0].loss.__name__, mine(kl=0).terms
+    ('KLToReference', ())
+    """
+
+    hints = typing.get_type_hints(KLOptions)
+    defaults = {**{f.name: f.default for f in dataclasses.fields(KLOptions)}, "kl": default}
+    added = [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=hints[n])
+        for n, d in defaults.items()
+    ]
+
+    def decorate(recipe: Recipe) -> Recipe:
+        @functools.wraps(recipe)
+        def made(**options: Any) -> Algorithm:
+            about = {name: options.pop(name, value) for name, value in defaults.items()}
+            return KLOptions(**about).on(recipe(**options))
+
+        own = inspect.signature(recipe)
+        made.__signature__ = own.replace(parameters=[*own.parameters.values(), *added])  # type: ignore[attr-defined]
+        made.__annotations__ = {**typing.get_type_hints(recipe), **hints}
+        text = inspect.getdoc(recipe) or ""
+        made.__doc__ = text + ("\n" if "\nArgs:" in text else "\n\nArgs:\n") + KL_ARGUMENTS
+        return made
+
+    return decorate

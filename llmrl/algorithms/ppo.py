@@ -8,7 +8,7 @@ The only one here with a critic: each token has its own advantage, by GAE.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm, term
-from llmrl.algorithms.options import KLEstimator, kl_term, with_dual_clip
+from llmrl.algorithms.options import takes_kl, with_dual_clip
 from llmrl.credit import GAE, Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import PPOClip
@@ -17,6 +17,7 @@ from llmrl.losses.terms import EntropyBonus, ValueLoss
 
 
 @register_algorithm("ppo")
+@takes_kl()
 def ppo(
     *,
     critic: bool = True,
@@ -29,8 +30,6 @@ def ppo(
     value_clip: float | None = 0.2,
     value_coefficient: float = 0.5,
     entropy_coefficient: float = 0.0,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """PPO with a critic, GAE and a clipped value loss; without one it compares within the group.
 
@@ -42,17 +41,14 @@ def ppo(
         critic: False: no critic; the advantage is the reward compared within the group, as in GRPO.
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative, such as 3.
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one such
+            token may outweigh all others (actor/token_gradient_share).
         gamma: discount per token.
         lam: lambda of GAE.
         whiten: give the batch's advantages mean 0 and variance 1.
         value_clip: how far a value may move before its gradient stops.
         value_coefficient: weight of the value loss.
         entropy_coefficient: weight of an entropy bonus.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     value = term(ValueLoss, clip=value_clip, coefficient=value_coefficient)
     bonus = term(EntropyBonus, coefficient=entropy_coefficient)
@@ -62,6 +58,6 @@ def ppo(
         clip=with_dual_clip(PPOClip(low=clip_low, high=clip_high), dual_clip),
         aggregate=TokenMean(),
         credit=Credit(advantage=GAE(gamma=gamma, lam=lam, whiten=whiten) if critic else GroupAdvantage()),
-        terms=(*((value,) if critic else ()), *((bonus,) if entropy_coefficient else ()), *kl_term(kl, kl_estimator)),
+        terms=(*((value,) if critic else ()), *((bonus,) if entropy_coefficient else ())),
         paper="Proximal Policy Optimization Algorithms, arXiv:1707.06347",
     )

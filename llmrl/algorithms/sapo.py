@@ -9,30 +9,25 @@ where the advantage is negative.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import KLEstimator, kl_term
+from llmrl.algorithms.options import takes_kl
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SequenceMean
-from llmrl.losses.clip import SigmoidClip
+from llmrl.losses.other_clips import SigmoidClip
 from llmrl.losses.ratio import TokenRatio
 
 
 @register_algorithm("sapo")
+@takes_kl()
 def sapo(
     *,
     tau_positive: float = 1.0,
     tau_negative: float = 1.05,
-    kl: float = 0.0,
-    kl_estimator: KLEstimator = "k3",
 ) -> Algorithm:
     """SAPO.  The paper makes 4 updates per batch.
 
     Args:
         tau_positive: temperature where the advantage is positive.
         tau_negative: temperature where it is negative; a larger one fades sooner.
-        kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-        kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-            k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-            without a gradient in expectation.
     """
     return Algorithm(
         name="sapo",
@@ -40,6 +35,5 @@ def sapo(
         clip=SigmoidClip(tau_positive=tau_positive, tau_negative=tau_negative),
         aggregate=SequenceMean(),
         credit=Credit(advantage=GroupAdvantage()),
-        terms=kl_term(kl, kl_estimator),
         paper="Soft Adaptive Policy Optimization, arXiv:2511.20347",
     )

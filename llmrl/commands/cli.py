@@ -6,7 +6,9 @@ The one door: every command is a module with ``parse(arguments, prog)``, which m
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +32,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command("llmrl.commands.train", "train a policy against a verifier"),
     "eval": Command("llmrl.commands.eval", "measure the accuracy of a policy on environments"),
     "compare": Command("llmrl.commands.compare", "compare two evaluations problem by problem"),
-    "serve": Command("llmrl.commands.serve", "sample with vLLM for a trainer elsewhere"),
+    "serve": Command("llmrl.commands.serve", "run vLLM as a server for a trainer on another machine"),
     "study": Command("llmrl.commands.study", "compare algorithms on small exact tasks, with intervals"),
     "report": Command("llmrl.commands.report", "write one HTML page of runs: curves, results, rollouts token by token"),
     "replay": Command("llmrl.commands.replay", "score saved rollouts under several algorithms, side by side"),
@@ -72,7 +74,7 @@ def run(module: str, arguments: list[str], prog: str) -> int:
         sys.path.insert(0, str(Path.cwd()))  # module:name reaches the current folder
     try:
         command: Any = importlib.import_module(module)
-        options = command.parse(arguments, prog)  # ends the process itself after --help
+        options = _parsed(command, arguments, prog)
         try:
             return command.run(options)
         except SystemExit as error:
@@ -91,6 +93,17 @@ def run(module: str, arguments: list[str], prog: str) -> int:
             "Left at once. What was finished is kept; train --resume auto, or the same eval command, goes on.",
             INTERRUPTED,
         )
+
+
+def _parsed(command: Any, arguments: list[str], prog: str) -> Any:
+    """The options; the parser ends the process itself after --help, and after a message that quotes what was given."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return command.parse(arguments, prog)
+    finally:
+        if said.getvalue():
+            Terminal(stderr=True).say(said.getvalue().rstrip("\n"))
 
 
 def _fail(text: str, status: int) -> int:

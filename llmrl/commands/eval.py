@@ -29,48 +29,46 @@ from llmrl.registry import suggest
 from llmrl.rollouts.environments import Environments
 from llmrl.text import DamagedFile, one_line, read_json
 from llmrl.training.build import held_out_environments
-from llmrl.training.command_line import env_class, read_tree
 from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
+from llmrl.training.files import DEFAULT_ENV, read_tree
 from llmrl.training.folder import content_of, held, set_aside
-
-DEFAULT_ENV = "llmrl/MATH-v0"
+from llmrl.training.options import env_class
 
 
 @dataclass
 class EvalOptions:
     """Measure the accuracy of a policy: greedy, avg@k, pass@k and maj@k, with 95 % intervals.
 
-    The same command again goes on with an evaluation that was stopped. What the policy was trained with (the
-    config.yaml of its run, or the training.yaml beside it) gives the defaults of env, its options, the temperature and
-    the lengths.
+    The same command continues an evaluation that was stopped. The settings with which the policy was trained (the
+    config.yaml of its run, or the training.yaml in its folder) are the defaults of env, its options, the temperature
+    and the lengths.
     """
 
     policy: str = "llmrl/nano"
     """Folder or hub id of a Hugging Face causal language model, or the folder of a run; llmrl/nano is embedded."""
     env: tuple[str, ...] = ()
-    """Environments, of which the test problems are asked; by default the one trained on."""
+    """Environments whose test problems are asked; by default the one that the policy was trained on."""
     env_options: tuple[str, ...] = ()
-    """Options such as source=generated levels=[1,2], each for every environment that takes it."""
+    """Options such as source=generated levels=[1,2]; every environment gets those that it has."""
     problems: int = 256
-    """How many of each environment, the same ones for every policy; 0: all."""
+    """Number of problems of each environment, the same for every policy; 0: all."""
     samples: int = 8
-    """Sampled responses per problem, beside the greedy one."""
+    """Sampled responses per problem, in addition to the greedy one."""
     k: tuple[int, ...] = ()
-    """Which k of pass@k and maj@k; by default the number of samples."""
+    """Values of k for pass@k and maj@k; by default the number of samples."""
     temperature: float | None = None
-    """Sampling temperature; by default what the policy was trained with, else 1."""
+    """Sampling temperature; by default that of the training, else 1."""
     max_prompt_length: int | None = None
-    """Problems whose prompt has more tokens are dropped and counted; by default what the policy was trained
-    with, else 1024."""
+    """Problems with a longer prompt, in tokens, are dropped and counted; by default as in the training, else 1024."""
     max_response_length: int | None = None
-    """A response is cut off here; by default what the policy was trained with, else 256."""
+    """Maximum number of tokens of a response; by default as in the training, else 256."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights."""
     device: str | None = None
-    """Where the model lives, such as cpu or cuda:0; by default a GPU if there is one."""
+    """Device of the model, such as cpu or cuda:0; by default a GPU if there is one."""
     batch: int = 512
-    """Responses generated at once; the unit that a stopped evaluation loses."""
+    """Responses generated at once; a stopped evaluation loses at most this many."""
     env_timeout: float = 600.0
     """Seconds that one call of an environment or its verifier may take; 0: no limit."""
     seed: int = 0
@@ -81,7 +79,7 @@ class EvalOptions:
     output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the evaluation; by default evals/POLICY."""
     force: bool = False
-    """Set aside what the folder holds if its settings are others."""
+    """Move aside what the folder holds if it was made with other settings."""
 
 
 def parse(arguments: list[str], prog: str) -> EvalOptions:
@@ -313,7 +311,7 @@ def _results(folder: Path) -> dict[str, Any]:
     file = folder / "results.json"
     results = read_json(file) if file.is_file() else {"environments": {}}
     if not isinstance(results, dict) or not isinstance(results.get("environments"), dict):
-        raise DamagedFile(f"{file} does not hold the results of an evaluation. Delete it, and the command goes on.")
+        raise DamagedFile(f"{file} does not hold the results of an evaluation. Delete it and give the command again.")
     return results
 
 

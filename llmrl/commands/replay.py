@@ -34,13 +34,13 @@ SAME_POLICY = 1e-4
 
 _DESCRIPTION = """Score one saved set of rollouts under several algorithms and show them side by side.
 
-Every algorithm gets the same responses, rewards and old scores, and the same policy, scored again with gradients; then
-loss, gradient, what its clip and gates hold back, and how far its gradient points where the others' do.
+Every algorithm gets the same responses, rewards, old log-probabilities and policy. The tables show the loss, the
+gradient, the tokens that clip and gates hold back, and the cosine between the gradients of any two algorithms.
 
     llmrl replay runs/espo-0 --algo dapo,gspo,espo,erc
 
 The policy is the run's newest checkpoint unless --policy names another. It should be later than the policy that
-sampled: else every ratio is 1, nothing is clipped, and algorithms differ in advantage and averaging alone."""
+sampled; otherwise every ratio is 1, nothing is clipped, and algorithms differ only in advantage and averaging."""
 
 
 @dataclass
@@ -48,19 +48,19 @@ class ReplayOptions:
     """What to score, under which algorithms, by which policy."""
 
     rollouts: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROLLOUTS")]
-    """A step (either of its two files), a folder of steps, or a run, meaning its newest step."""
+    """A step (either of its two files), or a folder of steps or a run, of which the newest step is used."""
     algo: str = "dapo,gspo,espo,erc"
-    """Names with commas between them; erc+gspo and module:name are names too."""
+    """Names separated by commas; erc+gspo and module:name are names too."""
     policy: str | None = None
     """Folder or hub id of the policy that is scored; by default the run's newest checkpoint."""
     output: Path | None = None
-    """Where step_NUMBER.json and step_NUMBER.png go; by default replay/ in the run's folder."""
+    """Folder for step_NUMBER.json and step_NUMBER.png; by default replay/ in the run's folder."""
     temperature: float | None = None
     """Temperature of the scores; by default the one that the run sampled with."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Type of the weights; by default that of the run."""
     device: str | None = None
-    """Where the model lives, such as cpu or cuda:0; by default a GPU if there is one."""
+    """Device of the model, such as cpu or cuda:0; by default a GPU if there is one."""
     micro_batch_tokens: int = 8192
     """Rows times padded length per forward pass; affects memory and speed, not the result."""
     threads: int | None = None

@@ -25,15 +25,15 @@ class ReportOptions:
     output: Path = Path("report.html")
     """The page."""
     algo: str = "dapo,gspo,espo,erc"
-    """Algorithms, with commas between them, that the saved tokens are put through beside each run's own."""
+    """Algorithms, separated by commas, that are applied to the saved tokens in addition to each run's own."""
     steps: int = 12
-    """Steps of a run whose rollouts are in the page, evenly spaced."""
+    """Number of steps of a run whose rollouts are in the page, evenly spaced."""
     rollouts: int = 24
-    """Responses of a step that are in the page: whole groups, evenly spaced; 0: none."""
+    """Number of responses of a step in the page: whole groups, evenly spaced; 0: none."""
     max_tokens: int = 2000
-    """Tokens of a response that are in the page."""
+    """Maximum number of tokens of a response in the page."""
     plots: bool = False
-    """Write the figures as PNG and SVG files too, into a folder beside the page."""
+    """Also write the figures as PNG and SVG files, into a folder next to the page."""
     allow_code: bool = False
     """Import the module that a run's config.yaml names as its algorithm. A run from elsewhere could name any."""
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import tyro
 import yaml
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from llmrl.studies.api import study
 from llmrl.studies.grid import Row
 from llmrl.studies.page import HEADER, cells
 from llmrl.studies.results import Results
+from llmrl.terminal import Terminal
 
 
 @dataclass
@@ -108,13 +108,13 @@ def read_config(path: Path) -> StudyOptions:
     return StudyOptions(**values)
 
 
-def run(options: StudyOptions, console: Console | None = None) -> int:
+def run(options: StudyOptions, console: Terminal | None = None) -> int:
     """Run the study, show its table, say where the rest is.
 
     Raises:
         UserError: names or numbers that cannot be used, or a study that would take too long.
     """
-    console = console or Console()
+    console = console or Terminal()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -129,7 +129,7 @@ def run(options: StudyOptions, console: Console | None = None) -> int:
             name = "running" if row is None else f"{row.cell.task} {row.cell.algorithm} seed {row.cell.seed}"
             bar.update(task, completed=done, total=total, description=name)
             if row is not None and row.failed:
-                bar.console.print(f"failed: {name}: {row.error}", markup=False, style="red")
+                console.say(f"failed: {name}: {row.error}", style="red")
 
         results = study(
             output=options.output,
@@ -151,11 +151,11 @@ def run(options: StudyOptions, console: Console | None = None) -> int:
     show_table(results, console)
     if not results.table():
         raise ConfigError("No run has numbers: every one failed, see above.")
-    console.print(f"Page: {options.output / 'page.html'}; also results.json, runs.csv, table.tex, figures/.")
+    console.say(f"Page: {options.output / 'page.html'}; also results.json, runs.csv, table.tex, figures/.")
     return 0
 
 
-def show_table(results: Results, console: Console) -> None:
+def show_table(results: Results, console: Terminal) -> None:
     """The table over all tasks, and what a reader must know."""
     shown = 6
     table = Table(*(name.format(baseline=results.baseline) for name in HEADER[:shown]), "runs", title="final scores")
@@ -163,4 +163,4 @@ def show_table(results: Results, console: Console) -> None:
         table.add_row(*cells(line)[:shown], str(line.runs))
     console.print(table)
     for note in results.notes():
-        console.print(f"Note: {note}", markup=False, highlight=False)
+        console.say(f"Note: {note}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from tensordict import TensorDict
@@ -12,10 +12,24 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.credit.groups import Groups
-from llmrl.keys import Key
+from llmrl.keys import Key, reads
 
 Advantage = Callable[[TensorDict], TensorDict]
 """The same entries and ``"advantage"`` [N, T], 0 outside the mask."""
+
+
+@runtime_checkable
+class ComparesGroups(Protocol):
+    """An advantage that compares the responses to one prompt."""
+
+    @property
+    def min_group_size(self) -> int:
+        """How many responses a prompt needs."""
+
+
+def smallest_group(advantage: Advantage) -> int:
+    """How many responses to a prompt an advantage needs; 1 for one that compares none."""
+    return advantage.min_group_size if isinstance(advantage, ComparesGroups) else 1
 
 
 def per_token(td: TensorDict, advantage: Tensor) -> TensorDict:
@@ -28,7 +42,9 @@ def per_token(td: TensorDict, advantage: Tensor) -> TensorDict:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupAdvantage:
-    """A = (R - mean) / (std + eps) over the responses to the same prompt.  GRPO, arXiv:2402.03300.
+    """The reward compared with those of the other responses to the same prompt.  GRPO, arXiv:2402.03300.
+
+    A = (R - mean) / (std + eps)
 
     Exactly 0 where all rewards of a group are equal.  Rows without a verdict get 0 and stay out of
     mean and deviation.
@@ -71,7 +87,10 @@ class GroupAdvantage:
 
 @dataclass(frozen=True, kw_only=True)
 class LeaveOneOut:
-    """A = R - mean of the other responses to the same prompt.  RLOO, arXiv:2402.14740."""
+    """The reward less the mean of the other responses to the same prompt.  RLOO, arXiv:2402.14740.
+
+    A_i = R_i - mean_{j != i} R_j
+    """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.MASK, keys.REWARD, keys.GROUP, keys.VALID)
     min_group_size: ClassVar[int] = 2
@@ -101,12 +120,12 @@ class OverlongFilter:
     @property
     def in_keys(self) -> tuple[Key, ...]:
         """What the base reads, and which responses were cut off."""
-        return (*getattr(self.base, "in_keys", ()), keys.TRUNCATED)
+        return (*reads(self.base), keys.TRUNCATED)
 
     @property
     def min_group_size(self) -> int:
         """That of the base."""
-        return getattr(self.base, "min_group_size", 1)
+        return smallest_group(self.base)
 
     def __call__(self, td: TensorDict) -> TensorDict:
         """Writes ``"advantage"`` and the mask."""

@@ -9,7 +9,7 @@ import torch
 from tensordict import TensorDict
 
 from llmrl import keys
-from llmrl.credit.groups import reward_of, valid_of
+from llmrl.credit.groups import reward_of, token_reward_of, valid_of
 from llmrl.keys import Key
 
 
@@ -19,8 +19,9 @@ class GAE:
 
     delta_t = R_t + gamma V_{t+1} - V_t,   A_t = delta_t + gamma lam A_{t+1}
 
-    The reward falls on the last sampled token.  Tokens that the policy did not sample are skipped,
-    so what a tool or a user said is transparent.  Rows without a verdict get 0.
+    R_t is the token's own reward ("token_reward"); the response's reward falls on its last sampled token too.
+    Tokens that the policy did not sample are skipped, so what a tool or a user said is transparent.  Rows
+    without a verdict get 0.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.MASK, keys.REWARD, keys.VALID, keys.VALUE)
@@ -42,13 +43,14 @@ class GAE:
         mask, reward, valid = td[keys.MASK], reward_of(td), valid_of(td)
         value = torch.where(mask, td[keys.VALUE].detach().double(), 0)
         reward = torch.where(valid, reward, 0)
+        own = token_reward_of(td)
         advantage = torch.zeros_like(value)
         ahead = torch.zeros_like(reward)  # [N] advantage of the next sampled token
         next_value = torch.zeros_like(reward)
         last = torch.ones_like(valid)  # no sampled token seen yet, going backwards
         for t in reversed(range(mask.shape[1])):
             now, v = mask[:, t], value[:, t]
-            delta = torch.where(last, reward, 0) + self.gamma * next_value - v
+            delta = own[:, t] + torch.where(last, reward, 0) + self.gamma * next_value - v
             ahead = torch.where(now, delta + self.gamma * self.lam * ahead, ahead)
             advantage[:, t] = torch.where(now, ahead, 0)
             next_value = torch.where(now, v, next_value)

@@ -16,8 +16,24 @@ Keep = Callable[[TensorDict], Tensor]
 
 
 def reward_of(td: TensorDict) -> Tensor:
-    """Rewards [N] after the recipe's shaping, float64: group statistics of float32 rewards are not exact."""
+    """Rewards [N] of the whole response after the recipe's shaping, without those of single tokens.
+
+    float64: group statistics of float32 rewards are not exact.
+    """
     return td.get(keys.SHAPED_REWARD, td[keys.REWARD]).reshape(td.batch_size[0]).double()
+
+
+def token_reward_of(td: TensorDict) -> Tensor:
+    """Rewards [N, T] of single tokens, float64; 0 outside the mask, and everywhere without the entry."""
+    mask, reward = td[keys.MASK], td.get(keys.TOKEN_REWARD, None)
+    if reward is None:
+        return torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
+    return torch.where(mask, reward.double(), 0)
+
+
+def _return_of(td: TensorDict) -> Tensor:
+    reward = reward_of(td)
+    return reward if td.get(keys.TOKEN_REWARD, None) is None else reward + token_reward_of(td).sum(1)
 
 
 def valid_of(td: TensorDict) -> Tensor:
@@ -29,10 +45,14 @@ def valid_of(td: TensorDict) -> Tensor:
 
 
 class Groups:
-    """Statistics of the valid rewards of each group, shaped ones unless ``raw``; ids are arbitrary integers."""
+    """Statistics of the valid rewards of each group; ids are arbitrary integers.
+
+    A response's reward is the shaped one and the sum over its tokens' own; with ``raw`` it is what the environment
+    paid.
+    """
 
     def __init__(self, td: TensorDict, *, raw: bool = False) -> None:
-        self.reward = td[keys.REWARD].reshape(td.batch_size[0]).double() if raw else reward_of(td)
+        self.reward = td[keys.REWARD].reshape(td.batch_size[0]).double() if raw else _return_of(td)
         self.valid = valid_of(td)
         _, self.index, self.rows = td[keys.GROUP].reshape(-1).unique(return_inverse=True, return_counts=True)
         self.count = self.sum(self.valid.double())

@@ -28,7 +28,7 @@ class SmoothGroupAdvantage:
 
         Z / i + z (i - 1) / i     and     z / i + Z (i - 1) / i
 
-    so a group of equal rewards still teaches if it differs from earlier ones.  At the first visit it
+    so a group of equal rewards still has an advantage if it differs from earlier ones.  At the first visit it
     is :class:`GroupAdvantage` without ``eps``.  Rows without a verdict get 0 and stay out of the
     statistics.  Source: arXiv:2509.02333, smooth advantage standardisation, as in the authors' code.
     """

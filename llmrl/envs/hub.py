@@ -5,6 +5,11 @@ A hub that does not answer within seconds is an error that says what to do witho
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import logging
+import re
 import threading
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -13,6 +18,11 @@ from typing import Any
 
 from llmrl.envs.tables import is_data
 from llmrl.errors import UserError
+from llmrl.text import DamagedFile, read_json
+
+log = logging.getLogger(__name__)
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+"""What a data set is called: ``OWNER/NAME``."""
 
 PATIENCE = 4.0
 """Seconds that the hub has to answer at all."""
@@ -38,25 +48,84 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
         return sorted(
             file
             for file in folder.rglob("*")
-            if is_data(file) and any(fnmatch(file.relative_to(folder).as_posix(), p) for p in patterns)
+            if file.is_file()
+            and is_data(file)
+            and any(fnmatch(file.relative_to(folder).as_posix(), p) for p in patterns)
         )
 
+    here: list[Path] = []
     try:
-        if files := fetch(local_files_only=True):
-            return files
+        here = fetch(local_files_only=True)
+        if here and _whole(here, patterns):
+            return here
     except OSError:
         pass  # not here, or not all of it
     try:
         _answers(repo)
         files = fetch(etag_timeout=PATIENCE)
+        _note_whole(files, patterns)
     except (OSError, HTTPError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if here:
+            log.warning(
+                "The hub cannot be asked whether these are all files of %s (%s), so those here are taken: %s.",
+                repo,
+                reason,
+                ", ".join(file.name for file in here),
+            )
+            return here
         raise HubError(
             f"The data set {repo} is not on this machine, and the hub gives none: {reason} {hint}"
         ) from error
     if not files:
         raise HubError(f"The data set {repo} has no file like {', '.join(patterns)}. {hint}")
     return files
+
+
+def commit_of(repo: str) -> str | None:
+    """The commit of a data set's files on this machine; None where it has none of that name."""
+    if not NAME.fullmatch(repo):
+        return None
+    from huggingface_hub import snapshot_download
+
+    try:
+        # With no file asked for, it does not matter which of them are here.
+        return Path(snapshot_download(repo, repo_type="dataset", local_files_only=True, allow_patterns=[""])).name
+    except OSError:
+        return None
+
+
+def _record(files: Sequence[Path], patterns: Sequence[str]) -> Path:
+    """Where it is written down which files of one commit have been fetched, beside the hub's own folders."""
+    snapshot = _snapshot(files[0])
+    wanted = hashlib.sha256("\n".join(sorted(patterns)).encode()).hexdigest()[:12]
+    return snapshot.parents[1] / "llmrl" / f"{snapshot.name}-{wanted}.json"
+
+
+def _snapshot(file: Path) -> Path:
+    return next(folder for folder in file.parents if folder.parent.name == "snapshots")
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    return sorted(file.relative_to(_snapshot(file)).as_posix() for file in files)
+
+
+def _note_whole(files: Sequence[Path], patterns: Sequence[str]) -> None:
+    """Write down that these are all files that there are; where that cannot be written, the hub is asked again."""
+    if files:
+        record = _record(files, patterns)
+        with contextlib.suppress(OSError):
+            record.parent.mkdir(exist_ok=True)
+            record.write_text(json.dumps(_names(files)))
+
+
+def _whole(files: Sequence[Path], patterns: Sequence[str]) -> bool:
+    """Whether these are all files that there were when they were fetched."""
+    record = _record(files, patterns)
+    try:
+        return record.is_file() and read_json(record) == _names(files)
+    except DamagedFile:
+        return False
 
 
 def _answers(repo: str) -> None:

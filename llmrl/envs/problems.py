@@ -15,7 +15,7 @@ SPLITS = ("train", "test")
 BadGold = Literal["keep", "drop", "error"]
 BadRows = Literal["error", "drop"]
 TEST_SHARE = 10
-"""One in so many problems is a test problem where nothing else divides them."""
+"""One in this many problems is a test problem, unless something else divides them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

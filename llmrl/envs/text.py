@@ -21,7 +21,7 @@ from llmrl.verifiers.function import FunctionVerifier
 from llmrl.verifiers.verdict import Verdict, Verifier
 
 RANDOM_PROBLEMS = 4096
-"""A reset without a problem id draws among so many where the problems never end."""
+"""How many problems a reset without a problem id draws from, if they are unlimited."""
 
 
 class Turn(NamedTuple):

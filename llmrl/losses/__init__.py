@@ -1,21 +1,18 @@
-"""Policy losses put together from parts, ratio, clip, gates, aggregate, and the terms beside."""
+"""Policy losses composed of ratio, clip, gates and aggregation, and further terms of a loss."""
 
 from llmrl.keys import MissingEntry
 from llmrl.losses.aggregate import FixedLength, SegmentMean, SequenceMean, TokenMean
 from llmrl.losses.batch import TokenBatch, bounded
 from llmrl.losses.clip import (
-    AsymmetricClip,
+    BoundedClip,
     Clipped,
-    DetachedWeight,
     DualClip,
     DynamicClip,
     EntropyAdaptiveClip,
-    GeometricMeanClip,
-    GradientPreservingClip,
-    LiteralGradientPreservingClip,
+    GradientPreserving,
     NoClip,
     PPOClip,
-    SigmoidClip,
+    RatioClip,
     segment_entropy,
     token_entropy,
     token_entropy_per_segment,
@@ -30,6 +27,7 @@ from llmrl.losses.correction import (
     TokenTIS,
 )
 from llmrl.losses.gate import CovarianceGate, EntropyRatioGate
+from llmrl.losses.other_clips import AsymmetricClip, DetachedWeight, GeometricMeanClip, SigmoidClip
 from llmrl.losses.partition import BatchEntropySegments, EntropySegments, EntropyThresholds
 from llmrl.losses.policy import LossComponents, PolicyLoss
 from llmrl.losses.ratio import (
@@ -46,6 +44,7 @@ from llmrl.losses.terms import (
     OffPolicy,
     PositiveNLL,
     ValueLoss,
+    absolute,
     k1,
     k2,
     k3,
@@ -55,6 +54,7 @@ from llmrl.losses.terms import (
 __all__ = [
     "AsymmetricClip",
     "BatchEntropySegments",
+    "BoundedClip",
     "Clipped",
     "CovarianceGate",
     "CovarianceKL",
@@ -69,9 +69,8 @@ __all__ = [
     "FixedLength",
     "GeometricMeanClip",
     "GeometricRejection",
-    "GradientPreservingClip",
+    "GradientPreserving",
     "KLToReference",
-    "LiteralGradientPreservingClip",
     "LossComponents",
     "MissingEntry",
     "NoClip",
@@ -79,6 +78,7 @@ __all__ = [
     "PPOClip",
     "PolicyLoss",
     "PositiveNLL",
+    "RatioClip",
     "SegmentMean",
     "SegmentRatio",
     "SegmentRatioOld",
@@ -94,6 +94,7 @@ __all__ = [
     "TokenTIS",
     "ValueLoss",
     "WholeSequenceRatio",
+    "absolute",
     "bounded",
     "k1",
     "k2",

@@ -3,21 +3,24 @@
 A clip is called with log-ratios [N, T] and a :class:`~llmrl.losses.batch.TokenBatch` and returns
 :class:`Clipped`.  Numbers are fields; :class:`~llmrl.losses.policy.PolicyLoss` turns them into
 buffers, so a clip computes with them but takes no decision in Python by their value.
+
+A clip with bounds (:class:`BoundedClip`) also says between which ratios a token counts.  For PPO's clip with
+other bounds it is enough to state them (:class:`RatioClip`), and :class:`GradientPreserving` gives any
+bounds the gradient of GPPO.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.keys import Key
+from llmrl.keys import Key, reads
 from llmrl.losses.batch import TokenBatch
-from llmrl.losses.segments import sequence_mean
 
 
 class Clipped(NamedTuple):
@@ -32,11 +35,24 @@ class Clipped(NamedTuple):
     lost: Tensor | None = None
     """bool: without gradient because of the clip, where the advantage is not 0; by default low and
     high together."""
-    width: Tensor | None = None
-    """How far the ratio could go, where that differs between tokens."""
+    through_ratio: bool = True
+    """Whether the gradient flows through the ratio; False: through log pi, whatever the ratio."""
 
 
 Clip = Callable[[Tensor, TokenBatch], Clipped]
+Bounds = tuple[Tensor | float, Tensor | float]
+"""The smallest and the largest ratio that count: numbers, or one of each token [N, T]."""
+
+
+@runtime_checkable
+class BoundedClip(Protocol):
+    """A clip that knows between which ratios a token counts."""
+
+    def bounds(self, batch: TokenBatch) -> Bounds:
+        """The smallest and the largest ratio, without gradient; inf: no upper bound."""
+
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
+        """[N, T]."""
 
 
 def check_widths(owner: object, low: float, high: float) -> None:
@@ -120,8 +136,30 @@ class NoClip:
         return Clipped(log_ratio.exp() * batch.advantage, never, never)
 
 
+class RatioClip:
+    """PPO's clip with the bounds that a subclass states.
+
+    The value is
+
+        min(r A, clip(r, low, high) A)
+
+    and a token beyond the bound that its advantage pushes it over has no gradient.
+    """
+
+    in_keys: ClassVar[tuple[Key, ...]] = ()
+    """What the bounds are made of, beyond what every batch has."""
+
+    def bounds(self, batch: TokenBatch) -> Bounds:
+        """The smallest and the largest ratio that count."""
+        raise NotImplementedError(f"{type(self).__name__} must state bounds(batch) -> (low, high).")
+
+    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
+        """[N, T]."""
+        return clip_surrogate(log_ratio, batch.advantage, *self.bounds(batch))
+
+
 @dataclass(frozen=True, kw_only=True)
-class PPOClip:
+class PPOClip(RatioClip):
     """min(r A, clip(r, 1 - low, 1 + high) A).  arXiv:1707.06347; high > low: arXiv:2503.14476."""
 
     low: float = 0.2
@@ -132,59 +170,71 @@ class PPOClip:
     def __post_init__(self) -> None:
         check_widths(self, self.low, self.high)
 
-    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
-        """[N, T]."""
-        low, high = 1 - self.low, 1 + self.high
-        return clip_surrogate(log_ratio, batch.advantage, low, high)
+    def bounds(self, batch: TokenBatch) -> Bounds:
+        """1 - low and 1 + high, the same for every token."""
+        return 1 - self.low, 1 + self.high
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientPreservingClip(PPOClip):
-    """PPO's clip that keeps a bounded gradient on the tokens it clips.
+class GradientPreserving:
+    """PPO's value on the base's bounds, and a bounded gradient for the tokens that are clipped.  GPPO.
 
-    The value is PPO's.  A clipped token contributes bound * A * grad log pi instead of nothing, so
-    the gradient factor is min(r, 1 + high) for A > 0 and max(r, 1 - low) for A < 0.  Source:
-    arXiv:2508.07629 eq. 11.  beta_low, beta_high other than 1 give CE-GPPO, arXiv:2509.20712.
+    The gradient factor, in place of PPO's 0 beyond the bounds, is
+
+        A > 0:  min(r, high)
+        A < 0:  max(r, low)
+
+    Source: arXiv:2508.07629 eq. 11.  ``beta_low`` and ``beta_high`` scale it on the tokens that are clipped:
+    CE-GPPO, arXiv:2509.20712.  Any clip with bounds can be the base.
+
+    >>> r = torch.tensor([[0.5, 1.0, 1.5]]).log().requires_grad_()
+    >>> batch = TokenBatch.of(
+    ...     mask=torch.ones(1, 3) > 0, log_prob=r, old_log_prob=torch.zeros(1, 3), advantage=torch.ones(1, 3)
+    ... )
+    >>> clipped = GradientPreserving(base=PPOClip(high=0.25))(r, batch)
+    >>> clipped.objective.detach()
+    tensor([[0.5000, 1.0000, 1.2500]])
+    >>> torch.autograd.grad(clipped.objective.sum(), r)[0]
+    tensor([[0.5000, 1.0000, 1.2500]])
     """
 
+    base: BoundedClip = PPOClip()
+    """The clip whose bounds are used."""
     beta_low: float = 1.0
     """Scale of the gradient of tokens below the range whose advantage is negative."""
     beta_high: float = 1.0
     """Scale of the gradient of tokens above the range whose advantage is positive."""
+    scale_value: bool = False
+    """The betas scale the value of clipped tokens too, as arXiv:2509.20712 eq. 8 is printed; it is then not PPO's."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        if not isinstance(self.base, BoundedClip):
+            raise TypeError(
+                f"GradientPreserving: base must be a clip with bounds(batch) -> (low, high), such as PPOClip(), got "
+                f"{self.base!r}."
+            )
         for name, beta in (("beta_low", self.beta_low), ("beta_high", self.beta_high)):
             if not beta >= 0:
-                raise ValueError(f"{type(self).__name__}: {name} must be 0 or more, got {beta}.")
+                raise ValueError(f"GradientPreserving: {name} must be 0 or more, got {beta}.")
+
+    @property
+    def in_keys(self) -> tuple[Key, ...]:
+        """What the base reads."""
+        return reads(self.base)
+
+    def bounds(self, batch: TokenBatch) -> Bounds:
+        """Those of the base."""
+        return self.base.bounds(batch)
 
     def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        ppo = super().__call__(log_ratio, batch)
-        given_back = self._beta(ppo)
-        slope = given_back * ppo.objective.detach()
-        objective = with_gradient(ppo.objective, slope, log_ratio)
-        return Clipped(objective, ppo.low, ppo.high, (ppo.low | ppo.high) & (given_back == 0))
-
-    def _beta(self, ppo: Clipped) -> Tensor:
-        """The scale of the gradient that each clipped token gets back; 0 for the others."""
-        dtype = ppo.objective.dtype
-        return ppo.low.to(dtype) * self.beta_low + ppo.high.to(dtype) * self.beta_high
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiteralGradientPreservingClip(GradientPreservingClip):
-    """The same gradient with the value as printed: beta scales the clipped token's value too.
-
-    Source: arXiv:2509.20712 eq. 8.  With beta other than 1 the value is not PPO's.
-    """
-
-    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
-        """[N, T]."""
-        kept = super().__call__(log_ratio, batch)
-        scale = torch.where(kept.low | kept.high, self._beta(kept), 1)
-        value = kept.objective.detach()
-        return kept._replace(objective=kept.objective + (scale - 1) * value)
+        ppo = clip_surrogate(log_ratio, batch.advantage, *self.bounds(batch))
+        value = ppo.objective.detach()
+        beta = ppo.low.to(value.dtype) * self.beta_low + ppo.high.to(value.dtype) * self.beta_high
+        objective = with_gradient(ppo.objective, beta * value, log_ratio)
+        if self.scale_value:
+            objective = objective + torch.where(ppo.low | ppo.high, beta - 1, 0) * value
+        return Clipped(objective, ppo.low, ppo.high, (ppo.low | ppo.high) & (beta == 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,16 +260,23 @@ class DualClip:
     @property
     def in_keys(self) -> tuple[Key, ...]:
         """What the base reads."""
-        return tuple(getattr(self.base, "in_keys", ()))
+        return reads(self.base)
 
     def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        objective, low, high, lost, width = self.base(log_ratio, batch)
+        base = self.base(log_ratio, batch)
         over = (log_ratio.detach().exp() > self.bound) & (batch.advantage < 0)
-        lost = low | high if lost is None else lost
+        lost = base.low | base.high if base.lost is None else base.lost
         # where, not maximum: a tie at the bound must keep the whole gradient
-        objective = torch.where(over, self.bound * batch.advantage, objective)
-        return Clipped(objective, low, high | over, lost | over, width)
+        objective = torch.where(over, self.bound * batch.advantage, base.objective)
+        return base._replace(objective=objective, high=base.high | over, lost=lost | over)
+
+
+def bounded_clip(clip: Clip) -> BoundedClip | None:
+    """The clip that holds the bounds: itself, or what a dual clip wraps; None where there are none."""
+    while isinstance(clip, DualClip):
+        clip = clip.base
+    return clip if isinstance(clip, BoundedClip) else None
 
 
 def segment_entropy(batch: TokenBatch) -> Tensor:
@@ -248,7 +305,7 @@ def _max_entropy(batch: TokenBatch) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EntropyAdaptiveClip:
+class EntropyAdaptiveClip(RatioClip):
     """PPO's clip whose width follows the old policy's entropy: alpha * normalised entropy.
 
     Both sides have the same width, one for all tokens of a segment: sure tokens are held tightly,
@@ -275,148 +332,15 @@ class EntropyAdaptiveClip:
                 f"{self.floor} and ceiling {self.ceiling}."
             )
 
-    def width(self, batch: TokenBatch) -> Tensor:
-        """How far the ratio may be from 1, [N, T]."""
+    def bounds(self, batch: TokenBatch) -> Bounds:
+        """As far below 1 as above it, [N, T]."""
         width = self.alpha * self.entropy(batch).clamp_min(0)
-        return width.clamp(min=self.floor).clamp(max=self.ceiling)
-
-    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
-        """[N, T]."""
-        width = self.width(batch)
-        clipped = clip_surrogate(log_ratio, batch.advantage, 1 - width, 1 + width)
-        return clipped._replace(width=width)
+        width = width.clamp(min=self.floor).clamp(max=self.ceiling)
+        return 1 - width, 1 + width
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetachedWeight:
-    """sg[clip(r, 1 - low, 1 + high)] A log pi: the ratio is a constant weight.  CISPO.
-
-    No token loses its gradient.  The value is not comparable with PPO's.
-    Source: arXiv:2506.13585 eq. 4-5, where only the upper bound is used (low = 1).
-    """
-
-    through_ratio: ClassVar[bool] = False  # the gradient is that of log pi, whatever the ratio
-
-    low: float = 1.0
-    """1 - low is the smallest weight; 1: no lower bound."""
-    high: float = 0.28
-    """1 + high is the largest weight."""
-
-    def __post_init__(self) -> None:
-        check_widths(self, self.low, self.high)
-
-    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
-        """[N, T]."""
-        ratio = log_ratio.detach().exp()
-        low, high = 1 - self.low, 1 + self.high
-        weight = ratio.clamp(low, high)
-        objective = weight * batch.advantage * batch.log_prob
-        return Clipped(objective, ratio < low, ratio > high, torch.zeros_like(batch.mask))
-
-
-@dataclass(frozen=True, kw_only=True)
-class SigmoidClip:
-    """A sigmoid instead of a clip: (4 / tau) sigmoid(tau (r - 1)) A.  SAPO, arXiv:2511.20347.
-
-    The gradient factor r sech^2(tau (r - 1) / 2) is r at r = 1 and fades on both sides.
-    """
-
-    tau_positive: float = 1.0
-    """Temperature where the advantage is positive."""
-    tau_negative: float = 1.05
-    """Temperature elsewhere; a larger one fades sooner."""
-
-    def __post_init__(self) -> None:
-        check_positive(self, tau_positive=self.tau_positive, tau_negative=self.tau_negative)
-
-    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
-        """[N, T]."""
-        tau = torch.where(batch.advantage > 0, self.tau_positive, self.tau_negative)
-        tau = tau.to(log_ratio.dtype)
-        value = torch.sigmoid(tau * torch.expm1(log_ratio)) * (4 / tau)
-        never = torch.zeros_like(batch.mask)
-        return Clipped(value * batch.advantage, never, never)
-
-
-def _check_one_sign(batch: TokenBatch) -> None:
-    """Raise if a response has advantages of both signs; not while compiling, where values are unknown."""
-    if torch.compiler.is_compiling():
-        return
-    mixed = (batch.advantage > 0).any(1) & (batch.advantage < 0).any(1)
-    if bool(mixed.any()):
-        raise ValueError(
-            f"GeometricMeanClip clips a response on the side of its advantage, and {int(mixed.sum())} responses have "
-            "tokens with advantages of both signs. Use one advantage per response, such as GroupAdvantage()."
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeometricMeanClip:
-    """exp(mean over the response of clipped log-ratios) A.  GMPO, arXiv:2507.20673.
-
-    Each token's log-ratio is clipped on one side, at ``high`` if the advantage is positive and at
-    ``-low`` if it is negative; then a response counts as one.  A clipped token gets no gradient,
-    the others get A g.  Takes the token ratio and one advantage per response.
-    """
-
-    low: float = 0.4
-    """Bound below, of the log-ratio."""
-    high: float = 0.4
-    """Bound above, of the log-ratio."""
-
-    def __post_init__(self) -> None:
-        for name, width in (("low", self.low), ("high", self.high)):
-            if not width >= 0:
-                raise ValueError(f"GeometricMeanClip: {name} must be 0 or more, got {width}: it bounds log r.")
-
-    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
-        """[N, T]."""
-        _check_one_sign(batch)
-        low = (log_ratio.detach() < -self.low) & (batch.advantage < 0)
-        high = (log_ratio.detach() > self.high) & (batch.advantage > 0)
-        inside = torch.where(low, -self.low, torch.where(high, self.high, log_ratio))
-        inside = inside.to(log_ratio.dtype)
-        mean = sequence_mean(inside.detach(), batch.mask)
-        own = (inside - inside.detach()) + mean
-        return Clipped(own.exp() * batch.advantage, low, high)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AsymmetricClip:
-    """The inverse ratio where the advantage is positive: lagging tokens are pushed most.  ASPO.
-
-    A > 0: gradient factor min(1 / r, cap), none where r > 1 + high.
-    A < 0: gradient factor min(r, cap), none where r < 1 - low.
-    The cap keeps a gradient (a dual clip would drop it).  Values are not comparable with PPO's.
-    Source: arXiv:2510.06062 and its code.
-    """
-
-    low: float = 0.2
-    """1 - low is the smallest ratio that teaches where the advantage is negative."""
-    high: float = 0.2
-    """1 + high is the largest ratio that teaches where the advantage is positive."""
-    cap: float = 3.0
-    """The largest gradient factor."""
-
-    def __post_init__(self) -> None:
-        check_widths(self, self.low, self.high)
-        if not self.cap >= 1:
-            raise ValueError(f"AsymmetricClip: cap must be 1 or more, got {self.cap}.")
-
-    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
-        """[N, T]."""
-        advantage, detached = batch.advantage, log_ratio.detach()
-        ratio = detached.exp()
-        low = (ratio < 1 - self.low) & (advantage < 0)
-        high = (ratio > 1 + self.high) & (advantage > 0)
-        factor = torch.where(advantage > 0, (-detached).exp(), ratio).clamp(max=self.cap)
-        value = factor * advantage
-        slope = value.masked_fill(low | high, 0)
-        return Clipped(with_gradient(value, slope, log_ratio), low, high)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DynamicClip:
+class DynamicClip(RatioClip):
     """PPO's clip whose bounds depend on how likely the token was: rare tokens may move more.  DCPO.
 
     1/2 + 1/2 sqrt(max(1 - 4 low / q, 0)) <= r <= 1/2 + 1/2 sqrt(1 + 4 high / q),  q = pi_old
@@ -436,13 +360,9 @@ class DynamicClip:
         if not self.cap > 1:
             raise ValueError(f"DynamicClip: cap must be above 1, got {self.cap}.")
 
-    def bounds(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
-        """Smallest and largest ratio, [N, T]."""
+    def bounds(self, batch: TokenBatch) -> Bounds:
+        """The smallest and the largest ratio, [N, T]."""
         odds = 4 * (-batch.old_log_prob).clamp(max=60.0).exp()  # 4 / q; q below 1e-26 is all the same
         low = 0.5 + 0.5 * (1 - self.low * odds).clamp_min(0).sqrt()
         high = 0.5 + 0.5 * (1 + self.high * odds).sqrt()
         return low, high.clamp(max=self.cap)
-
-    def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
-        """[N, T]."""
-        return clip_surrogate(log_ratio, batch.advantage, *self.bounds(batch))

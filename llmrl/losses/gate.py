@@ -1,4 +1,4 @@
-"""Which tokens may teach.
+"""Gates: which tokens keep their gradient.
 
 A gate is called with a :class:`~llmrl.losses.batch.TokenBatch` and what the clip returned, and gives bool
 [N, T].  A token that is not kept keeps its value and its place in the denominator, and loses its

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchrl.objectives.common import LossModule
 
 from llmrl import keys
-from llmrl.keys import Key, check_entry, check_mask, missing
+from llmrl.keys import Key, check_entry, check_mask, missing, reads
 from llmrl.losses.batch import select
 from llmrl.registry import suggest
 
@@ -133,7 +133,7 @@ def number(value: float) -> Tensor:
 
 def component_keys(components: Iterable[object]) -> tuple[Key, ...]:
     """What the components read beyond what every batch has, each key once."""
-    return tuple(dict.fromkeys(key for component in components for key in getattr(component, "in_keys", ())))
+    return tuple(dict.fromkeys(key for component in components for key in reads(component)))
 
 
 def bind(component: Component, prefix: str, module: torch.nn.Module) -> Component:

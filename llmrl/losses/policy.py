@@ -20,7 +20,7 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.keys import Key
 from llmrl.losses.batch import LOG_RATIO_LIMIT, TokenBatch
-from llmrl.losses.clip import Clip, Clipped, PPOClip
+from llmrl.losses.clip import Bounds, Clip, Clipped, PPOClip, as_tensor, bounded_clip
 from llmrl.losses.correction import Correction
 from llmrl.losses.gate import Gate
 from llmrl.losses.module import BatchLoss, bind, component_keys
@@ -45,7 +45,7 @@ METRICS = (
 """What :class:`PolicyLoss` reports beside its loss, in this order."""
 SEGMENT_METRICS = ("share", "clip_fraction", "entropy", "clip_width")
 """What it adds for each segment ``k``, as ``segment{k}_share`` and so on: means over the
-segment's tokens, the last two where the loss reads old entropies and the clip has a width."""
+segment's tokens, the last two where the loss reads old entropies and the clip has bounds: half their distance."""
 
 
 class Components(Protocol):
@@ -72,7 +72,7 @@ class LossComponents:
     clip: Clip = field(default_factory=PPOClip)
     """How far it may count."""
     gates: tuple[Gate, ...] = ()
-    """Which tokens may teach."""
+    """Which tokens keep their gradient."""
     partition: Partition | None = None
     """What made the segments of the batch: how many of them metrics are shown for."""
     corrections: tuple[Correction, ...] = ()
@@ -93,7 +93,7 @@ class Examined(NamedTuple):
     objective: Tensor
     """To be maximised; detached where a gate is shut."""
     kept: Tensor | None
-    """bool: what every gate lets teach; None without gates."""
+    """bool: tokens that keep their gradient under every gate; None without gates."""
 
 
 class PolicyLoss(BatchLoss):
@@ -137,13 +137,13 @@ class PolicyLoss(BatchLoss):
         self.reads = (keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, self._weight, *extra)
         rule = self.components.partition
         self._segments_shown = 0 if rule is None or keys.SEGMENT not in extra else rule.segments
-        known = (True, True, keys.OLD_ENTROPY in extra, hasattr(self.components.clip, "width"))
-        self._through_ratio = getattr(self.components.clip, "through_ratio", True)
+        known = (True, True, keys.OLD_ENTROPY in extra, self._bounded is not None)
         self._segment_metrics_shown = [n for n, k in zip(SEGMENT_METRICS, known, strict=True) if k]
 
     def _bind(self) -> None:
         self._ratio = bind(self.components.ratio, "ratio", self)
         self._clip = bind(self.components.clip, "clip", self)
+        self._bounded = bounded_clip(self._clip)
         self._gates = [bind(gate, f"gate{i}", self) for i, gate in enumerate(self.components.gates)]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PolicyLoss:
@@ -170,6 +170,10 @@ class PolicyLoss(BatchLoss):
             advantage=self.read(tensordict, keys.ADVANTAGE),
             extra={name: self.read(tensordict, name) for name in self._extra},
         )
+
+    def bounds(self, batch: TokenBatch) -> Bounds | None:
+        """The smallest and the largest ratio that the clip lets count; None for a clip without bounds."""
+        return None if self._bounded is None else self._bounded.bounds(batch)
 
     def examine(self, tensordict: TensorDictBase) -> Examined:
         """The loss of a batch token by token, before it is summed."""
@@ -204,7 +208,7 @@ class PolicyLoss(BatchLoss):
         count = tokens.clamp_min(1).to(own.dtype)
         low, high = clipped.low & mask, clipped.high & mask
         zero = low | high if clipped.lost is None else clipped.lost & mask
-        if self._through_ratio:
+        if clipped.through_ratio:
             zero = zero | batch.beyond
         if kept is not None:
             kept = kept & mask
@@ -228,16 +232,17 @@ class PolicyLoss(BatchLoss):
             "ratio_max": highest.clamp(min=-LOG_RATIO_LIMIT).exp(),
         }
         if self._segments_shown:
-            metrics.update(self._segment_metrics(batch, clipped, low | high, count))
+            metrics.update(self._segment_metrics(batch, low | high, count))
         return metrics
 
-    def _segment_metrics(self, batch: TokenBatch, clipped: Clipped, held: Tensor, count: Tensor) -> dict[str, Tensor]:
+    def _segment_metrics(self, batch: TokenBatch, held: Tensor, count: Tensor) -> dict[str, Tensor]:
         shown = {"clip_fraction": held.to(batch.advantage.dtype)}
         if "entropy" in self._segment_metrics_shown:
             shown["entropy"] = batch.old_entropy
-        if "clip_width" in self._segment_metrics_shown:
-            assert clipped.width is not None
-            shown["clip_width"] = clipped.width
+        bounds = self.bounds(batch)
+        if bounds is not None:
+            low, high = (as_tensor(bound, batch.advantage).expand_as(batch.advantage) for bound in bounds)
+            shown["clip_width"] = (high - low) / 2
         metrics = {}
         for k in range(self._segments_shown):
             inside = batch.in_segment(k)

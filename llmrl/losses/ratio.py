@@ -1,8 +1,8 @@
-"""Whose probability moved: a token's, a whole sequence's, or an entropy group's.
+"""The importance ratio: of a token, of a whole sequence, or of a segment (tokens of like entropy).
 
 A ratio is called with a :class:`~llmrl.losses.batch.TokenBatch` and gives log-ratios [N, T], within +-20.
 Log-ratios of more than one token are given back to every token as ``sg[log s] + l - sg[l]``: the
-value is the group's, the gradient is each token's own, so clips and gates stay per token.
+value is the common one, the gradient is each token's own, so clips and gates stay per token.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class SequenceRatio:
 class WholeSequenceRatio:
     """The geometric mean over the response, as printed: GSPO, arXiv:2507.18071 eq. 7.
 
-    log s = mean_t (l_t - l_old,t), the same for all tokens, with gradient 1/|y| to each of them.
+    log s = mean_t (l_t - l_old,t)
+
+    It is the same for all tokens, with gradient 1/|y| to each of them.
     """
 
     def __call__(self, batch: TokenBatch) -> Tensor:
@@ -58,10 +60,11 @@ class WholeSequenceRatio:
 
 @dataclass(frozen=True)
 class SegmentRatio:
-    """The geometric mean over the token's entropy group: ESPO, arXiv:2512.00499 eq. 9-10.
+    """The geometric mean over the token's segment: ESPO, arXiv:2512.00499 eq. 9-10.
 
-    log s_t = sg[mean over the group (l - l_old)] + l_t - sg[l_t]
+    log s_t = sg[mean_k (l - l_old)] + l_t - sg[l_t]
 
+    mean_k is over the tokens of the segment.
     As in GSPO-token, which the paper says it follows, the denominator is the current policy.
     """
 
@@ -77,8 +80,9 @@ class SegmentRatio:
 class SegmentRatioOld:
     """The same with the old policy in the denominator, as eq. 9 of arXiv:2512.00499 is printed.
 
-    log s_t = sg[mean over the group (l - l_old)] + l_t - l_old,t: the group's ratio times the
-    token's.
+    log s_t = sg[mean_k (l - l_old)] + l_t - l_old,t
+
+    It is the segment's ratio times the token's own; mean_k is over the tokens of the segment.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.SEGMENT,)

@@ -44,6 +44,15 @@ def k3(d: Tensor, log_ratio: Tensor) -> Tensor:
     return torch.expm1(d) - d
 
 
+def absolute(d: Tensor, log_ratio: Tensor) -> Tensor:
+    """|d|: never negative and not below k1; not the KL in expectation.  As a loss its gradient has one length.
+
+    >>> absolute(torch.tensor([-0.5, 0.25]), torch.zeros(2))
+    tensor([0.5000, 0.2500])
+    """
+    return d.abs()
+
+
 def k3_straight_through(d: Tensor, log_ratio: Tensor) -> Tensor:
     """The value of k3 with the gradient of k2: an unbiased number and the right direction."""
     gradient = k2(d, log_ratio)
@@ -128,7 +137,7 @@ class KLToReference(BatchLoss):
     """coefficient * sum w KL(pi, pi_ref) by an estimator on the sampled tokens.
 
     Args:
-        estimator: k1, k2, k3, k3_straight_through or OffPolicy(...); see their gradients.
+        estimator: k1, k2, k3, absolute, k3_straight_through or OffPolicy(...); see their gradients.
         coefficient: weight of this term, beta in GRPO.
     """
 
@@ -189,11 +198,12 @@ class EntropyBonus(BatchLoss):
 class PositiveNLL(BatchLoss):
     """-coefficient * mean of log pi over the tokens of the correct responses: imitate what was right.
 
-    loss = -coefficient * sum w+ log pi,   w+ = 1 / (tokens of the correct responses of the optimiser batch)
+    loss = -coefficient * sum_t w+_t log pi_t
 
-    The strength does not depend on the share of correct responses, and micro-batches add up exactly. Without a
-    correct response it is 0. GPPO, arXiv:2508.07629 eq. 13, and ERC's code use 0.1; the denominator is that of
-    ERC's code. :meth:`prepare` makes w+ from the rewards that the environment paid.
+    w+ is 1 over the number of tokens of the correct responses of the optimiser batch. The strength does not depend on
+    the share of correct responses, and micro-batches add up exactly. Without a correct response it is 0. GPPO,
+    arXiv:2508.07629 eq. 13, and ERC's code use 0.1; the denominator is that of ERC's code. :meth:`prepare` makes w+
+    from the rewards that the environment paid.
 
     Args:
         coefficient: weight of this term.

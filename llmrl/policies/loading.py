@@ -270,7 +270,7 @@ def _check_folder(name: str, folder: Path) -> None:
                 "from its wheel, or give another --policy."
             )
         raise PolicyError(
-            f"The folder {name!r} holds no config.json, so it is no Hugging Face checkpoint. It holds: "
+            f"The folder {name!r} holds no config.json, so it is not a Hugging Face checkpoint. It holds: "
             f"{', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}."
         )
     try:
@@ -304,7 +304,7 @@ def _check_hub(name: str) -> None:
         for flag in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     ):
         raise PolicyError(
-            f"The policy {name!r} is no folder and not in the local cache, and HF_HUB_OFFLINE forbids "
+            f"The policy {name!r} is not a folder and not in the local cache, and HF_HUB_OFFLINE forbids "
             f"asking the hub. {way_out}"
         )
     target = next(
@@ -317,6 +317,6 @@ def _check_hub(name: str) -> None:
         socket.create_connection((parts.hostname or "", port), timeout=5).close()
     except OSError as error:
         raise PolicyError(
-            f"The policy {name!r} is no folder and not in the local cache, and the hub cannot be "
+            f"The policy {name!r} is not a folder and not in the local cache, and the hub cannot be "
             f"reached ({parts.hostname}: {error}). {way_out}"
         ) from error

@@ -399,11 +399,19 @@ class Policy(TensorDictModuleBase):
             return
         self.try_out()  # on the whole model
         if sample:
-            self.whole = CopyEngine(self.model, self._sampler, self.version, world)
-            self.engine = self.whole
+            self.whole = self.sample_from_copy(world)
         blocks = blocks_of(self.model)
         world.shard(self, blocks, ["with_weights"])
         gather_for_cache(blocks, world.unshard)
+
+    def sample_from_copy(self, world: World) -> CopyEngine:
+        """Sample from a whole copy of the weights, which only :meth:`sync` changes; returns what holds it.
+
+        Args:
+            world: the ranks that the weights are spread over, or will be.
+        """
+        engine = self.engine = CopyEngine(self.model, self._sampler, self.version, world)
+        return engine
 
     def sync(self, version: int | None = None) -> int:
         """Hand the weights to the sampler; returns the new version, one more unless it is given.

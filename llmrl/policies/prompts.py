@@ -14,6 +14,7 @@ from jinja2 import TemplateError
 from tensordict import TensorDictBase
 
 from llmrl.policies.loading import PolicyError
+from llmrl.policies.templates import check_cost
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ class Prompts:
                 {"role": "user", "content": reply},
             ]
         try:
+            variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
+            check_cost(
+                self.chat_template, {**self.tokenizer.special_tokens_map, **variables, **self.template_arguments}
+            )
             return self.tokenizer.apply_chat_template(  # type: ignore[return-value]
                 messages,
                 chat_template=self.chat_template,
@@ -100,7 +105,15 @@ class Prompts:
                 tokenize=False,
                 **self.template_arguments,
             )
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
+        except (
+            TemplateError,
+            LookupError,
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            RecursionError,
+            MemoryError,
+        ) as error:
             roles = ", ".join(message["role"] for message in messages)
             raise PolicyError(
                 f"The chat template cannot render messages with the roles {roles}: {error}. Leave out what it does not "

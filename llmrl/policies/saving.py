@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,8 +16,15 @@ os.umask(_UMASK)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file of the mode that ``open`` would give it."""
-    save_file(dict(tensors), file, metadata=None if metadata is None else dict(metadata))
+    """Write a safetensors file of the mode that ``open`` would give it.
+
+    Raises:
+        OSError: the disk is full, or cannot be written.
+    """
+    try:
+        save_file(dict(tensors), file, metadata=None if metadata is None else dict(metadata))
+    except SafetensorError as error:  # its reason for a full disk is in the text alone
+        raise OSError(f"{file}: {error}") from error
     usual_mode(file)
 
 

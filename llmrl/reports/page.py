@@ -123,7 +123,7 @@ def _bounds(runs: Sequence[Run], seen: Sequence[Shown], choice: Choice) -> str:
 
 
 def _frame(runs: Sequence[Run], groups: Sequence[Group], figures: dict[str, str], notes: Iterable[str]) -> str:
-    """The page but for the rollouts."""
+    """The page without the rollouts."""
     files = resources.files("llmrl.reports")
     texts = {name: (files / name).read_text("utf-8") for name in ("page.html", "style.css", "viewer.js")}
     digest = hashlib.sha256(texts["viewer.js"].encode()).digest()

@@ -1,8 +1,8 @@
 """One saved set of rollouts under several algorithms: losses, gradients, clip fractions, cosines.
 
-Every algorithm is given the same responses, rewards and old scores, and the same policy, scored anew
-with gradients; what differs is the algorithm's own.  Which entries a file has is the business of
-:mod:`llmrl.rollouts.files`; what the fractions mean, of :mod:`llmrl.losses.policy`.
+Every algorithm is given the same responses, rewards and old scores, and the same policy, scored again
+with gradients; only the algorithm differs. :mod:`llmrl.rollouts.files` says which entries a file has,
+:mod:`llmrl.losses.policy` what the fractions mean.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.algorithms import Algorithm
 from llmrl.errors import UserError
-from llmrl.keys import Key, describe
+from llmrl.keys import Key, describe, reads
 from llmrl.losses import LossComponents, PolicyLoss
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
@@ -61,23 +61,23 @@ class Score:
     grad_norm: float
     """Length of its gradient, over all parameters, before any clipping."""
     tokens: int
-    """Live tokens: what the mask shows, but for rows that the algorithm itself leaves out."""
+    """Live tokens: what the mask shows, except rows that the algorithm itself leaves out."""
     zero_advantage_fraction: float
-    """Tokens that could teach nothing under any clip."""
+    """Tokens without a gradient under any clip."""
     clip_fraction_low: float
     clip_fraction_high: float
     zero_grad_fraction: float
     """Tokens that have an advantage and get no gradient: gradient underutilisation."""
     gate_fraction: float
-    """Tokens that every gate lets teach."""
+    """Tokens that keep their gradient under every gate."""
     ratio_mean: float
     ratio_min: float
     ratio_max: float
     kl_approx_k3: float
     clip_width: dict[str, Width]
     """By side (``low``, ``high``), or by segment (``segment0``, ...) where these have widths of
-    their own, the same on both sides.  Empty: no width.  In terms of the algorithm's own ratio (of
-    its logarithm for gmpo)."""
+    their own, the same on both sides.  Empty: no width.  In terms of the algorithm's own ratio
+    (of single tokens for gmpo, which bounds those)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ def replay(
     """
     names = [recipe.name for recipe in algorithms]
     if not names:
-        raise ReplayError("No algorithm is given. Give names with commas between them: dapo,gspo.")
+        raise ReplayError("No algorithm is given. Give names separated by commas: dapo,gspo.")
     for name in names:
         if names.count(name) > 1:
             raise ReplayError(
@@ -145,10 +145,13 @@ def replay(
 
 def _batch(recipe: Algorithm, data: TensorDict) -> TensorDict:
     """The entries with the algorithm's own advantage and weights; rows without tokens are left out."""
-    data = data.exclude(keys.LOG_PROB, keys.ENTROPY, keys.ADVANTAGE, keys.VALUE_TARGET)
-    # Without them every verdict counts, and every problem is asked for the first time.
-    optional = {keys.VALID, keys.PAST_REWARDS}
-    _need(recipe, set(getattr(recipe.credit.advantage, "in_keys", ())) - optional, data)
+    data = data.exclude(
+        keys.LOG_PROB, keys.ENTROPY, keys.ADVANTAGE, keys.VALUE_TARGET, keys.TOKEN_REWARD, keys.KL_COEFFICIENT
+    )
+    # Without them every verdict counts, every problem is asked for the first time, and a KL penalty has the weight that
+    # it begins with.
+    optional = {keys.VALID, keys.PAST_REWARDS, keys.KL_COEFFICIENT}
+    _need(recipe, set(reads(recipe.credit.advantage)) - optional, data)
     try:
         data = recipe.credit.advantage(data)
         _need(recipe, set(recipe.in_keys) - optional - {keys.LOG_PROB, keys.ENTROPY}, data)
@@ -213,21 +216,18 @@ def clip_width(recipe: Algorithm, batch: TensorDict) -> dict[str, Width]:
         ``segment0``, ... for a clip with a width per token, else ``low`` and ``high``; empty without
         any.
     """
-    clip: Any = recipe.clip
-    while hasattr(clip, "base"):
-        clip = clip.base
-    if hasattr(clip, "width") or hasattr(clip, "bounds"):
-        # No width depends on the policy of now, which is not scored yet.
-        loss = PolicyLoss(LossComponents(clip=clip))
-        tokens = loss.batch(batch.copy().set(keys.LOG_PROB, batch[keys.OLD_LOG_PROB]))
-        mask = batch[keys.MASK]
-        if hasattr(clip, "bounds"):
-            low, high = clip.bounds(tokens)
-            return {"low": Width.of((1 - low)[mask]), "high": Width.of((high - 1)[mask])}
-        widths, ids = clip.width(tokens), torch.where(mask, batch[keys.SEGMENT], -1)
-        return {f"segment{k}": Width.of(widths[ids == k]) for k in ids[ids >= 0].unique().tolist()}
-    sides = {side: getattr(clip, side, None) for side in ("low", "high")}
-    return {side: Width(mean=width, min=width, max=width) for side, width in sides.items() if width is not None}
+    loss = PolicyLoss(LossComponents(clip=recipe.clip))
+    # No bound depends on the policy of now, which is not scored yet.  float64: a width of 1e-6 is lost in 1 + width.
+    tokens = loss.batch(batch.copy().set(keys.LOG_PROB, batch[keys.OLD_LOG_PROB].double()))
+    bounds = loss.bounds(tokens)
+    if bounds is None:
+        return {}
+    mask = batch[keys.MASK]
+    low, high = (torch.as_tensor(bound, dtype=torch.float64).expand(mask.shape) for bound in bounds)
+    if keys.SEGMENT in reads(recipe.clip):
+        ids = torch.where(mask, batch[keys.SEGMENT], -1)
+        return {f"segment{k}": Width.of((high - low)[ids == k] / 2) for k in ids[ids >= 0].unique().tolist()}
+    return {"low": Width.of((1 - low)[mask]), "high": Width.of((high - 1)[mask])}
 
 
 def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:

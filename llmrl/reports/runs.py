@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from llmrl.errors import UserError
+from llmrl.training.hints import kept
 
 # What does not make two runs different experiments: their seed, their length, where and how they ran.
 _REPEATS = re.compile(r"seed|threads|train\.steps|policy\.device|(checkpoint|eval)\..*")
@@ -40,7 +41,7 @@ class Run:
     rollouts: dict[int, Path] = field(default_factory=dict)
     """By step: the file of responses."""
     notes: list[str] = field(default_factory=list)
-    """What could not be read."""
+    """The hints that the run was given, and what could not be read."""
 
     @property
     def algorithm(self) -> str:
@@ -80,7 +81,7 @@ def read_run(folder: Path) -> Run:
         raise ReportError(f"{path} cannot be read: {error}") from error
     if not isinstance(config, dict) or "name" not in (config.get("algo") or {}):
         raise ReportError(f"{path} is not the config.yaml of a run: it names no algorithm under algo.")
-    run = Run(folder, folder.resolve().name, config)
+    run = Run(folder, folder.resolve().name, config, notes=kept(folder))
     if (folder / "metrics.jsonl").is_file():
         lines = json_lines(folder / "metrics.jsonl", run.notes)
         rows = {row["step"]: row for row in lines if "step" in row}
@@ -139,7 +140,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Put runs together whose settings are the same but for the seed.
+    """Group runs whose settings differ only in the seed.
 
     A group is called by its algorithm, and where several share that, by what differs as well.
     """

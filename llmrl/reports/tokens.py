@@ -33,7 +33,7 @@ class TrustRegion(NamedTuple):
     gradient: Tensor
     """-d loss / d log pi, in units of the average weight: above 0 the token becomes likelier."""
     width: Tensor | None
-    """How far the ratio could go, where that differs between tokens."""
+    """Half the distance of the clip's bounds, where they differ between tokens."""
     segment: Tensor | None
     """int64, the segment of its response that a token belongs to, 0 the lowest entropy."""
 
@@ -69,7 +69,8 @@ def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
     batch = recipe.weigh(data.copy().set(keys.LOG_PROB, log_prob))
     with torch.random.fork_rng(devices=[]):  # a gate may draw; a report is the same every time
         torch.manual_seed(0)
-        found = PolicyLoss(recipe).examine(batch)
+        loss = PolicyLoss(recipe)
+        found = loss.examine(batch)
     (slope,) = torch.autograd.grad((found.weight * found.objective).sum(), log_prob)
     mask, clipped = found.batch.mask, found.clipped
     gated = torch.zeros_like(mask) if found.kept is None else ~found.kept
@@ -79,6 +80,8 @@ def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
     for bit, where in zip(bits, (clipped.low, clipped.high, gated, idle), strict=True):
         state += bit * (where & mask).to(torch.uint8)
     tokens = mask.sum()
+    bounds = loss.bounds(found.batch)
+    width = None if bounds is None else torch.as_tensor(bounds[1] - bounds[0]) / 2
 
     def only(x: Tensor) -> Tensor:
         return torch.where(mask, x.detach(), 0.0)
@@ -88,6 +91,6 @@ def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
         log_ratio=only(found.log_ratio),
         weight=only(found.weight * tokens),
         gradient=only(slope * tokens),
-        width=None if clipped.width is None else only(clipped.width),
+        width=None if width is None or not width.ndim else only(width),
         segment=batch.get(keys.SEGMENT, None),
     )

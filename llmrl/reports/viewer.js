@@ -259,7 +259,7 @@
       if (numbers) {
         rows.push([view.algorithm, ""]);
         rows.push(["ratio", shownRatio(at(numbers.log_ratio, i))]);
-        if (known(at(numbers.segment, i))) rows.push(["segment", at(numbers.part, i)]);
+        if (known(at(numbers.segment, i))) rows.push(["segment", at(numbers.segment, i)]);
         if (known(at(numbers.width, i))) rows.push(["clip width", shown(at(numbers.width, i))]);
         rows.push(["weight", shown(at(numbers.weight, i))], ["gradient", shown(at(numbers.gradient, i))]);
         const state = at(numbers.state, i);

@@ -85,6 +85,14 @@ class Batch:
         """The same rows with other entries; those of the layout must not change."""
         return replace(self, data=data)
 
+    def refreshed(self, names: Iterable[Key]) -> Batch:
+        """The same rows, those of the entries ``names`` [n, t] that there are as ``whole`` has them now."""
+        data, rows = self.data.copy(), self.rows.to(self.data[keys.MASK].device)
+        for name in names:
+            if data.get(name, None) is not None:
+                data[name] = self.whole[name][rows, self.begin : self.begin + data[name].shape[1]]
+        return self.having(data)
+
     def micro_batches(self, budget: int, forward_pass: ForwardPass = PADDED) -> Iterator[Batch]:
         """Parts of which a forward pass gives a model at most ``budget`` tokens, with their padding.
 

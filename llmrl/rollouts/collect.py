@@ -84,7 +84,7 @@ def collect(
     with world.together():
         if mine:
             env = environments.of_size(len(mine))
-            # For those that do not heed the seed of reset.
+            # For environments that ignore the seed of reset.
             environments.seed([seed_of(row, 0, f"{stream} environment") for row in mine])
             begin = env.reset(
                 seed=[problem_seed(seed, ids[row]) for row in mine], options={"problem_id": [ids[row] for row in mine]}

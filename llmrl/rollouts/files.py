@@ -18,7 +18,7 @@ from llmrl.errors import UserError
 from llmrl.policies.saving import write_tensors
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.records import Record
-from llmrl.text import json_line
+from llmrl.text import DamagedFile, json_line, read_json_lines
 
 _ABOUT = "rollouts"  # the entry of the tensors' file that is text
 
@@ -73,7 +73,7 @@ def find_rollouts(path: str | Path) -> Path:
         path = found[-1]
     elif path.suffix not in (".jsonl", ".safetensors"):
         raise RolloutsError(
-            f"{path} is no rollouts: expected a step_*.jsonl, a step_*.safetensors, or the folder of a "
+            f"{path} does not hold rollouts: expected a step_*.jsonl, a step_*.safetensors, or the folder of a "
             f"run{'.' if path.exists() else ', and there is nothing of that name.'}"
         )
     elif not path.is_file():
@@ -145,13 +145,10 @@ def _check_pair(text: Path, file: Path, records: list[Record], groups: list[int]
 
 
 def _records(text: Path) -> list[Record]:
-    records = []
-    for number, line in enumerate(text.read_text().splitlines(), 1):
-        try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            raise RolloutsError(f"{text} line {number} is not JSON: {error}") from error
-    return records
+    try:
+        return read_json_lines(text)
+    except DamagedFile as error:
+        raise RolloutsError(str(error)) from error
 
 
 def _steps(folder: Path) -> list[Path]:

@@ -6,7 +6,8 @@
 
 from llmrl.studies.api import study
 from llmrl.studies.exact.machine import Outcome, Rules
-from llmrl.studies.exact.tasks import EXACT, ExactTask, Settings, register_task
+from llmrl.studies.exact.task import ExactTask, Settings, register_task
+from llmrl.studies.exact.tasks import EXACT
 from llmrl.studies.results import Results, load
 
 __all__ = ["EXACT", "ExactTask", "Outcome", "Results", "Rules", "Settings", "load", "register_task", "study"]

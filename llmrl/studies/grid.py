@@ -21,7 +21,8 @@ import yaml
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.errors import ConfigError, UserError
 from llmrl.studies.exact.run import PROVIDED, as_dict, compared, run
-from llmrl.studies.exact.tasks import EXACT, TASKS, VERSION, ExactTask, Settings
+from llmrl.studies.exact.task import TASKS, ExactTask, Settings
+from llmrl.studies.exact.tasks import EXACT, VERSION
 
 _SPEC = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<options>.*)\])?")
 

@@ -13,18 +13,21 @@ from typing import Any
 import gymnasium
 
 from llmrl import keys
-from llmrl.algorithms import Algorithm, algorithm
+from llmrl.algorithms import Algorithm, algorithm, tis
+from llmrl.credit import smallest_group
 from llmrl.distributed.world import World
 from llmrl.envs.text import TextEnv
 from llmrl.envs.wrappers import reward_wrapper
 from llmrl.errors import ConfigError, UserError
+from llmrl.losses.correction import weighs
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.policies.prompts import json_or_text
 from llmrl.rollouts.environments import Environments
 from llmrl.training import checkpoint
-from llmrl.training.command_line import DATA_ENV, env_class
+from llmrl.training.command_line import DATA_ENV
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
+from llmrl.training.options import env_class
 from llmrl.training.trainer import Trainer
 
 
@@ -60,7 +63,7 @@ def build(
         )
     settings = dataclasses.replace(config.policy, device=world.local_device(config.policy.device))
     limit = (given.policy or config.policy).max_response_length
-    recipe = _resolved(given.algorithm or _algorithm(config.algo), limit)
+    recipe = _corrected(_resolved(given.algorithm or _algorithm(config.algo), limit), config.train)
     _check_group_size(config.train, recipe)
     _check_rescore(config.train, recipe)
     # Data that cannot be read should stop us before a model is loaded.
@@ -82,6 +85,8 @@ def build(
         critic.shard(world, policy)
     policy.shard(world)
     _attach_engine(settings, policy)
+    if config.train.ahead and policy.engine is None:
+        policy.sample_from_copy(world)
     return Trainer(config, policy, recipe, environments, critic, reference, world=world), held_out
 
 
@@ -98,6 +103,18 @@ def _resolved(recipe: Algorithm, limit: int) -> Algorithm:
         return recipe.resolve(limit)
     except ValueError as error:
         raise ConfigError(f"--policy.max-response-length {limit}, with {recipe.name}: {error}") from error
+
+
+def _corrected(recipe: Algorithm, train: TrainConfig) -> Algorithm:
+    """The recipe with a weight against responses of older weights, where sampling is ahead of training."""
+    if not (train.ahead and train.ahead_correction) or any(map(weighs, recipe.corrections)):
+        return recipe
+    if not train.rescore:
+        raise ConfigError(
+            "--train.ahead 1 weighs tokens by the gap between sampler and scorer, which --train.no-rescore leaves "
+            "unknown. Leave one out, or give --train.no-ahead-correction."
+        )
+    return tis(base=lambda: recipe)
 
 
 def _problems(config: Config, given: Given) -> tuple[Environments, Environments]:
@@ -145,9 +162,9 @@ def resolve(config: Config) -> None:
             setattr(config.env, name, resolved[name])
     if given.get("source") == "auto" and resolved["source"] == "generated" and config.policy.path != PolicyConfig.path:
         raise ConfigError(
-            f"--env {config.env.id}: MATH is neither in LLMRL_DATA nor to be had from the hub, so generated problems "
+            f"--env {config.env.id}: MATH is neither in LLMRL_DATA nor available from the hub, so generated problems "
             f"would be asked, and they are made for {PolicyConfig.path}. Give --env.source generated to train "
-            f"{config.policy.path} on them all the same, or --data with a data set of your own."
+            f"{config.policy.path} on them anyway, or --data with a data set of your own."
         )
 
 
@@ -230,7 +247,7 @@ def _attach_engine(settings: PolicyConfig, policy: Policy) -> None:
 
 
 def _check_group_size(train: TrainConfig, recipe: Algorithm) -> None:
-    needed = getattr(recipe.credit.advantage, "min_group_size", 1)
+    needed = smallest_group(recipe.credit.advantage)
     if train.group_size < needed:
         raise ConfigError(
             f"--train.group-size {train.group_size}: {recipe.name} compares the responses to one problem "

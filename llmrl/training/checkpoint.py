@@ -1,4 +1,4 @@
-"""Checkpoints: one folder per checkpoint, complete or absent; ``latest`` and ``best`` link to two of them.
+"""Checkpoints: one folder per checkpoint, complete or absent; ``latest``, ``best`` and ``good`` link to some.
 
 A folder is a Hugging Face model with tokenizer, plus ``trainer.pt`` with everything else that the run
 needs to go on, plus ``SHA256SUMS``, which ``sha256sum --check`` reads too.  It is written under another
@@ -94,13 +94,13 @@ def _put_in_place(aside: Path, target: Path, keep: int, score: Score | None) -> 
         _flush(path)
     replaced = set_aside(target) if target.exists() else None  # folders cannot be replaced
     aside.rename(target)
-    _link(folder, "latest", target)
+    link(folder, "latest", target)
     if score is not None:
         note_score(target, score)
     _flush(folder)
     if replaced is not None:
         shutil.rmtree(replaced)
-    stay = {path.resolve() for path in (folder / "best", target) if path.exists()}
+    stay = {path.resolve() for path in (folder / "best", folder / "good", target) if path.exists()}
     for old in list_checkpoints(folder)[: -max(keep, 1)]:
         if old.resolve() not in stay:
             shutil.rmtree(old)
@@ -122,7 +122,7 @@ def note_score(checkpoint: Path, score: Score) -> None:
     _flush(aside)
     # The record first: with a link to an older one, the next score merely writes both again.
     os.replace(aside, record)
-    _link(folder, "best", checkpoint)
+    link(folder, "best", checkpoint)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -150,7 +150,7 @@ def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
         found = list_checkpoints(output)
         if not found:
             raise FileNotFoundError(
-                f"--resume auto: there is no checkpoint in {output}. Leave --resume out to start anew."
+                f"--resume auto: there is no checkpoint in {output}. Leave out --resume to start a new run."
             )
         for path in reversed(found):
             wrong = damages(path)
@@ -158,7 +158,7 @@ def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
                 return path
             note(f"{path} is damaged ({'; '.join(wrong)}): going on from the one before.")
         raise DamagedCheckpoint(
-            f"--resume auto: every checkpoint in {output} is damaged: {_names(found)}. Start anew with "
+            f"--resume auto: every checkpoint in {output} is damaged: {_names(found)}. Start a new run with "
             "another --output, or give --policy one of them if its weights load."
         )
     path = Path(resume)
@@ -197,7 +197,7 @@ def damages(checkpoint: Path) -> list[str]:
 def set_aside_later(checkpoint: Path) -> list[Path]:
     """Rename the checkpoints of later steps than this one, which is about to be resumed.
 
-    They belong to a continuation that is being written anew; ``latest`` must not lead back to it.
+    They belong to a continuation that is being written again; ``latest`` must not lead back to it.
 
     Returns:
         Their new paths, ``aside-checkpoint-STEP``.
@@ -206,7 +206,7 @@ def set_aside_later(checkpoint: Path) -> list[Path]:
     later = [path for path in list_checkpoints(folder) if step_of(path) > step_of(checkpoint)]
     moved = [set_aside(path) for path in later]
     if moved:
-        _link(folder, "latest", checkpoint)
+        link(folder, "latest", checkpoint)
         if not (folder / "best").exists():
             (folder / "best").unlink(missing_ok=True)
             (folder / "best.json").unlink(missing_ok=True)
@@ -283,7 +283,8 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _link(folder: Path, name: str, target: Path) -> None:
+def link(folder: Path, name: str, target: Path) -> None:
+    """Let a name in the folder of a run lead to one of its checkpoints."""
     aside = folder / f".{name}"
     aside.unlink(missing_ok=True)
     aside.symlink_to(target.name)

@@ -27,25 +27,25 @@ class PolicyConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights."""
     device: str | None = None
-    """Where the model lives, such as cpu or cuda:0; by default a GPU if there is one."""
+    """Device of the model, such as cpu or cuda:0; by default a GPU if there is one."""
     temperature: float = 1.0
     """Sampling temperature; scores are taken at the same temperature."""
     max_prompt_length: int = 1024
     """Problems whose prompt has more tokens are dropped and counted, never cut."""
     max_response_length: int = 256
-    """A response is cut off here, and then counts as truncated; with several turns, all responses and
-    replies together."""
+    """Maximum number of tokens of a response; a longer one is cut off and counts as truncated. With several turns, the
+    limit of all responses and replies together."""
     chat_template: str | None = "auto"
     """auto: the tokenizer's own, if it has one; the name of one of its templates; the path of a Jinja file; None:
     prompt_template."""
     prompt_template: str = "{problem}"
     """What a prompt looks like without a chat template."""
     system_prompt: str | None = None
-    """The message in front of the problem; needs a chat template."""
+    """System message before the problem; needs a chat template."""
     instruction: str | None = None
-    """Written behind each problem, such as: Put the final answer in \\boxed{}."""
+    """Text after each problem, such as: Put the final answer in \\boxed{}."""
     template_arguments: dict[str, str] = field(default_factory=dict)
-    """Given to the chat template, such as enable_thinking=false; values are read as JSON where they are JSON."""
+    """Given to the chat template, such as enable_thinking=false; values are parsed as JSON where possible."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank instead of all weights (extra: llmrl[lora]); 0: all."""
     lora_alpha: float | None = None
@@ -56,7 +56,7 @@ class PolicyConfig:
     """Attention as in transformers: eager, sdpa, flash_attention_2 ...; by default its choice, and eager where a kernel
     drops what the model asks for."""
     fast_cpu: bool = True
-    """Sample on a CPU with repacked weights and an attention for one token at a time."""
+    """On a CPU, sample with repacked weights and attention specialised for one new token."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     engine: str = "transformers"
@@ -73,19 +73,20 @@ class TrainConfig:
     """Batch sizes and the optimiser."""
 
     steps: int = 100
-    """How many times to sample, then learn."""
+    """Number of steps; each samples responses and then learns from them."""
     prompts_per_step: int = 32
     """Problems per step; each is answered group_size times."""
     group_size: int = 8
     """Responses per problem; their mean reward is the baseline of group methods."""
     updates_per_step: int = 4
-    """Optimiser steps that share one step's responses; from the second on the ratio is not 1."""
+    """Mini-batches (optimiser steps) into which one step's responses are divided; from the second on the importance
+    ratio differs from 1."""
     epochs: int = 1
-    """Passes over one step's responses."""
+    """Number of passes over one step's responses."""
     learning_rate: float = 1e-6
     """Peak learning rate of AdamW."""
     critic_learning_rate: float = 1e-5
-    """The same for the critic, where the algorithm has one."""
+    """Peak learning rate of the critic, if the algorithm has one."""
     critic_warmup_steps: int = 0
     """Steps in which only the critic learns."""
     warmup_steps: int = 10
@@ -95,7 +96,7 @@ class TrainConfig:
     adam_betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay rates of the first and second moment."""
     max_grad_norm: float = 1.0
-    """Gradients longer than this are scaled down to it."""
+    """Gradients with a larger norm are scaled down to this norm."""
     micro_batch_tokens: int = 16_384
     """Tokens of a forward pass, padding included; affects memory and speed, not the result."""
     rescore: bool = True
@@ -103,6 +104,12 @@ class TrainConfig:
     sampler's own log-probabilities are the old ones, which saves a pass over all tokens; for algorithms that
     read neither old entropies nor the gap between the two. actor/entropy and rollout/mismatch_* then speak
     of the rows of a step's first update."""
+    ahead: int = 0
+    """1: gather the next step's responses while this one trains, with the weights from before its updates; for a
+    sampler that has a device of its own. 0: sample, then train."""
+    ahead_correction: bool = True
+    """With ahead: weigh each token by the truncated ratio of scorer and sampler (tis+ before the algorithm), where the
+    algorithm has no such weight of its own."""
     share_prompts: bool = True
     """Score and train on the responses to a prompt behind one reading of it, where the model can and that
     saves enough; the result is the same to rounding. Not together with packing or gradient checkpointing."""
@@ -111,6 +118,10 @@ class TrainConfig:
     is the same to rounding. Faster where lengths differ much; models that cannot do it are refused."""
     max_bad_steps: int = 5
     """Stop after this many updates in a row whose loss or gradient is not finite."""
+    max_mismatch: float | None = None
+    """Stop where the sampler's log-probabilities differ from the scorer's by more nats than this: one token before
+    the first step, the average token of a step afterwards. By default what the measured rounding of the model
+    explains; 0: never."""
     max_lost_steps: int = 3
     """Stop after this many steps in a row in which an environment raised an error in every group."""
     env_timeout: float = 600.0
@@ -119,7 +130,7 @@ class TrainConfig:
 
 @dataclass
 class EvalConfig:
-    """Measurement on held-out problems."""
+    """Evaluation on held-out problems."""
 
     env: str | None = None
     """Environment to evaluate on; by default the training environment's test split."""
@@ -128,13 +139,13 @@ class EvalConfig:
     problems: int = 512
     """How many problems, the same ones every time; 0: no evaluation."""
     samples: int = 4
-    """Sampled responses per problem, beside the greedy one."""
+    """Sampled responses per problem, in addition to the greedy one."""
     temperature: float | None = None
     """Sampling temperature of the evaluation; by default the policy's."""
     max_response_length: int | None = None
-    """A response of the evaluation is cut off here; by default where the policy's are."""
+    """Maximum number of tokens of a response in an evaluation; by default that of the policy."""
     every: int = 0
-    """Evaluate during training every so many steps, greedily; 0: before and after only."""
+    """Steps between greedy evaluations during training; 0: evaluate only before and after training."""
     batch: int = 512
     """Responses generated at once."""
 
@@ -146,21 +157,21 @@ class CurriculumConfig:
     threshold: float | None = None
     """Admit the next level when the mean pass rate on the newest one reaches this, such as 0.7."""
     window: int = 64
-    """The mean is over so many of the newest level's latest problems."""
+    """Number of the newest level's latest problems over which the mean pass rate is taken."""
     every: int | None = None
-    """Instead of by a threshold, admit the next level every so many steps."""
+    """Steps after which the next level is admitted, instead of a threshold."""
     start: int | None = None
-    """Highest level asked at the start; by default the lowest there is."""
+    """Highest level at the start; by default the lowest level of the problems."""
 
 
 @dataclass
 class FilterConfig:
-    """Pass over problems that have nothing to teach; for finite sets."""
+    """Skip problems without a learning signal; for finite sets."""
 
     visits: int = 0
-    """Skip problems whose pass rate was 0 or 1 in each of their last so many visits; 0: none."""
+    """Skip a problem if its pass rate was 0 or 1 in each of its last VISITS visits; 0: skip none."""
     revisit: float = 0.1
-    """Chance that such a problem is asked all the same."""
+    """Probability that such a problem is asked anyway."""
 
 
 @dataclass
@@ -168,9 +179,9 @@ class CheckpointConfig:
     """What is kept on disk."""
 
     every: int = 25
-    """Steps between checkpoints; the last step always makes one."""
+    """Steps between checkpoints; the last step always writes one."""
     keep: int = 2
-    """How many of the latest checkpoints stay."""
+    """Number of latest checkpoints that are kept."""
     keep_best: Literal["eval/greedy", "reward/accuracy"] | None = None
     """Also keep the checkpoint with the highest value: eval/greedy: held-out accuracy, with a checkpoint after
     every evaluation; reward/accuracy: of the step's own responses."""
@@ -178,19 +189,19 @@ class CheckpointConfig:
     """With several processes, whose checkpoints hold the weights in shards: steps between those that hold a Hugging
     Face model too; 0: the last and those that keep_best judges. One process always writes one."""
     rollouts_every: int = 10
-    """Steps between files of rollouts; the first and the last step always make one; 0: none."""
+    """Steps between files of rollouts; the first and the last step always write one; 0: none."""
 
 
 @dataclass
 class LogConfig:
-    """Where the metrics go, beside metrics.jsonl."""
+    """Where metrics are written, in addition to metrics.jsonl."""
 
     to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Experiment trackers, each an extra of the same name: --log.to tensorboard wandb."""
     names: Literal["llmrl", "trl"] = "llmrl"
-    """trl: the trackers get TRL's names where TRL has the metric (docs/metrics.md)."""
+    """trl: report metrics to trackers under TRL's names, where TRL has them (docs/metrics.md)."""
     project: str = "llmrl"
-    """What wandb and trackio file the run under."""
+    """Project name in wandb and trackio."""
 
 
 SECTIONS: dict[str, type] = {
@@ -227,16 +238,17 @@ class Config:
     output: Path | None = None
     """Folder of the run; by default runs/ALGORITHM-SEED, with a number where that exists."""
     resume: str | None = None
-    """auto: go on from the latest checkpoint in the output folder; or the path of a run or of a checkpoint. With
+    """auto: continue from the latest checkpoint in the output folder; or the path of a run or of a checkpoint. With
     another --output the checkpoint begins a new run there, and the old run stays as it is."""
     force: bool = False
-    """With resume: go on although settings have changed. Otherwise: set the run aside that is in the output folder."""
+    """With resume: continue although settings have changed. Otherwise: move aside a run that is in the
+    output folder."""
     seed: int = 0
-    """Seed of the problems, the sampling and the order of minibatches."""
+    """Seed of problems, sampling and the order of mini-batches."""
     threads: int | None = None
     """CPU threads of torch; by default all cores."""
     dry_run: bool = False
-    """Show everything that would be done, check it, and stop before the first step."""
+    """Check and show everything that the run would do, and stop before the first step."""
     origins: dict[str, str] = field(default_factory=dict)
     """For each option that is not at its default: where the value comes from."""
 
@@ -264,7 +276,7 @@ def _plain_value(value: Any) -> Any:
 
 
 def check(config: Config) -> None:
-    """Refuse what could only fail later."""
+    """Refuse settings that would fail later."""
     train, policy = config.train, config.policy
     positive = {
         "train.steps": train.steps,
@@ -282,8 +294,19 @@ def check(config: Config) -> None:
             raise ConfigError(f"--{name} must be greater than 0, got {value}.")
     if train.packing and policy.gradient_checkpointing:
         raise ConfigError("--train.packing and --policy.gradient-checkpointing do not go together. Leave one out.")
+    if train.ahead not in (0, 1):
+        raise ConfigError(
+            f"--train.ahead must be 0 or 1 (steps that sampling is ahead of training), got {train.ahead}."
+        )
+    if train.ahead and policy.engine_sleep:
+        raise ConfigError(
+            "--train.ahead 1 samples during the update, and --policy.engine-sleep frees the engine's memory then. "
+            "Leave one out."
+        )
     if train.env_timeout < 0:
         raise ConfigError(f"--train.env-timeout must be 0 or more seconds, got {train.env_timeout}.")
+    if train.max_mismatch is not None and not train.max_mismatch >= 0:
+        raise ConfigError(f"--train.max-mismatch must be 0 or more nats, got {train.max_mismatch}; 0 is no limit.")
     evaluation = config.eval
     if config.checkpoint.keep_best == "eval/greedy" and not (evaluation.every and evaluation.problems):
         raise ConfigError(
@@ -299,7 +322,7 @@ def check(config: Config) -> None:
         )
     if policy.temperature < 0.05:
         raise ConfigError(
-            f"--policy.temperature {policy.temperature} is as good as greedy: importance ratios at this temperature "
+            f"--policy.temperature {policy.temperature} is almost greedy: importance ratios at this temperature "
             "overflow. Sample at 0.05 or more."
         )
     _check_engine(policy)
@@ -325,11 +348,11 @@ def _check_selection(curriculum: CurriculumConfig, filtering: FilterConfig) -> N
     threshold, every = curriculum.threshold, curriculum.every
     if threshold is not None and every is not None:
         raise ConfigError(
-            "--curriculum.threshold and --curriculum.every are two ways to admit the next level. Give one."
+            "--curriculum.threshold and --curriculum.every are two ways to admit the next level. Give only one of them."
         )
     if curriculum.start is not None and threshold is None and every is None:
         raise ConfigError(
-            "--curriculum.start says where to begin. Say how to go on: --curriculum.threshold or --curriculum.every."
+            "--curriculum.start says where to begin. Also give --curriculum.threshold or --curriculum.every."
         )
     if threshold is not None and not 0 < threshold <= 1:
         raise ConfigError(f"--curriculum.threshold must be above 0 and at most 1, got {threshold}.")

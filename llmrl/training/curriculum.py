@@ -17,7 +17,7 @@ from llmrl.rollouts.stream import PassRates, Rule, problem_seed
 from llmrl.training.config import Config, CurriculumConfig, FilterConfig
 
 PROBED = 512
-"""Of problems without end, so many are looked at to see which levels there are."""
+"""How many of an unlimited set of problems are looked at to find its levels."""
 
 
 class Progress(NamedTuple):
@@ -40,7 +40,7 @@ class AboveAccuracy:
     threshold: float
     """Mean pass rate that is enough."""
     window: int
-    """Over so many of the latest problems."""
+    """How many of the latest problems the mean is over."""
 
     def __call__(self, progress: Progress) -> bool:
         """Whether the mean of the last ``window`` pass rates has reached the threshold."""
@@ -125,8 +125,8 @@ class PassRateFilter:
     now and then.  Whether it is depends on the seed and the position in the stream alone.
 
     Args:
-        visits: so many visits in a row.
-        revisit: chance that such a problem is asked all the same.
+        visits: number of consecutive visits.
+        revisit: chance that such a problem is asked anyway.
         seed: of that chance.
     """
 
@@ -141,7 +141,7 @@ class PassRateFilter:
     """Problems since the last call of :meth:`metrics`."""
 
     def __str__(self) -> str:
-        return f"skip after {self.visits} visits in a row with pass rate 0 or 1, but for {100 * self.revisit:g} %"
+        return f"skip after {self.visits} visits in a row with pass rate 0 or 1, except {100 * self.revisit:g} %"
 
     def admits(self, problem_id: int, position: int) -> bool:
         """Whether the problem may still give an advantage, or is asked again by chance."""
@@ -205,12 +205,14 @@ def _level_curriculum(settings: CurriculumConfig, environments: Environments) ->
     levels = sorted({level_of(i) for i in range(PROBED if size is None else size)} - {0})
     if not levels:
         raise ConfigError(
-            f"--curriculum: the problems of {environments.env_id} have no levels to begin with the lowest of."
+            f"--curriculum: the problems of {environments.env_id} have no levels. Leave out the options of "
+            "--curriculum, or give problems with levels."
         )
     start = levels[0] if settings.start is None else settings.start
     if start < levels[0]:
         raise ConfigError(
-            f"--curriculum.start {start}: {environments.env_id} has no problem so easy; its levels are {levels}."
+            f"--curriculum.start {start}: {environments.env_id} has no problems at or below this level; its "
+            f"levels are {levels}."
         )
     if settings.threshold is not None:
         schedule: Callable[[Progress], bool] = AboveAccuracy(settings.threshold, settings.window)

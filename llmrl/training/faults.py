@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tensordict import TensorDict
 
@@ -115,8 +114,9 @@ class Memory:
                 if self.world.size > 1:
                     raise TrainingError(
                         f"A micro-batch of {error.rows} rows of {error.length} tokens did not fit into memory, and "
-                        "several processes cannot do it again with a smaller one. Go on from the last checkpoint with "
-                        f"--train.micro-batch-tokens {less} --resume auto."
+                        "several processes cannot do it again with a smaller one. Give the same command with --output "
+                        f"(the folder of this run), --resume auto and --train.micro-batch-tokens {less}, which changes "
+                        "numbers by rounding at most."
                     ) from error
                 self.budget = less
             # Out here, where the error no longer holds the frames that hold the tensors.
@@ -139,7 +139,7 @@ def dump(folder: Path, step: int, data: TensorDict, records: Sequence[Record]) -
         records: one per row.
 
     Returns:
-        The first file; None if there are so many already that this one was left out.
+        The first file; None if the limit was reached and this one was left out.
 
     Raises:
         OSError: they could not be written.
@@ -152,10 +152,7 @@ def dump(folder: Path, step: int, data: TensorDict, records: Sequence[Record]) -
     same = len(list(folder.glob(f"{stem}*.safetensors")))
     path = folder / (f"{stem}.safetensors" if not same else f"{stem}_{same + 1}.safetensors")
     flat = data.flatten_keys(".")
-    try:
-        write_tensors({name: flat[name].contiguous().cpu() for name in flat.keys()}, path)  # noqa: SIM118
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
+    write_tensors({name: flat[name].contiguous().cpu() for name in flat.keys()}, path)  # noqa: SIM118
     write_records(path.with_suffix(".jsonl"), step, records)
     return path
 

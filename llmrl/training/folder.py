@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -19,6 +18,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,15 @@ from llmrl.errors import ConfigError
 from llmrl.text import read_json
 from llmrl.training import checkpoint
 from llmrl.training.config import Config
+from llmrl.training.data import Data
 
 MARKER = "run.json"
 LOCK = ".lock"
 HOLDER = ".holder.json"
 _REPLACED = re.compile(r"replaced-\d+$")
 PACKAGES = ("llmrl", "torch", "transformers", "tensordict", "torchrl", "gymnasium", "numpy", "vllm", "peft")
-FREE = {"train.steps", "threads", "policy.device"}
-"""Settings that a resumed run may change."""
+FREE = {"train.steps", "train.micro_batch_tokens", "threads", "policy.device"}
+"""Settings that a resumed run may change: its length, and what changes numbers by rounding at most."""
 
 
 def start_of(config: Config, note: Callable[[str], object]) -> Path | None:
@@ -98,7 +99,7 @@ def claimed(config: Config, start: Path | None, note: Callable[[str], object]) -
         if start is not None and _same(folder, start.parent):
             _still_newest(config, start)
         else:
-            # A run that broke off before its first checkpoint has nothing to go on from; it is kept all the same.
+            # A run that broke off before its first checkpoint has nothing to resume from; it is kept anyway.
             hopeless = config.resume == "auto" and not checkpoint.list_checkpoints(folder)
             _empty(folder, config.force or hopeless, note)
         try:
@@ -135,7 +136,7 @@ def _cannot_be_made(folder: Path, error: OSError) -> ConfigError:
 
 def _still_newest(config: Config, start: Path) -> None:
     """Raise if another process went on with the run since ``start`` was chosen."""
-    explicit = config.resume is not None and Path(config.resume).name == start.name
+    explicit = config.resume is not None and _same(Path(config.resume), start)  # by a link, perhaps
     later = [path for path in checkpoint.list_checkpoints(start.parent) if path.name > start.name]
     if not start.is_dir() or (not explicit and any(not checkpoint.damages(path) for path in later)):
         raise ConfigError(
@@ -188,7 +189,7 @@ def _empty(folder: Path, force: bool, note: Callable[[str], object]) -> None:
 
 
 def content_of(folder: Path) -> list[Path]:
-    """What is in a folder but for the lock and what was set aside before."""
+    """What is in a folder, except the lock and what was set aside before."""
     return [path for path in folder.iterdir() if path.name not in (LOCK, HOLDER) and not _REPLACED.match(path.name)]
 
 
@@ -214,12 +215,12 @@ def carry_over(start: Path, folder: Path, metrics_position: int) -> None:
         shutil.copyfile(path, folder / "eval" / path.name)
 
 
-def write_record(folder: Path, config: Config, start: Path | None, fingerprint: str | None) -> None:
+def write_record(folder: Path, config: Config, start: Path | None, data: Data) -> None:
     """``config.yaml`` with the settings that are used, ``environment.json`` with what they were used on."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     record = folder / "environment.json"
     before = read_json(record)["sessions"] if record.is_file() else []
-    now = {**environment(), "data": fingerprint, "resumed_from": None if start is None else str(start)}
+    now = {**environment(), "data": asdict(data), "resumed_from": None if start is None else str(start)}
     record.write_text(json.dumps({"sessions": [*before, now]}, indent=2) + "\n")
     if not (folder / MARKER).exists():
         (folder / MARKER).write_text(json.dumps({"format": 1, "started": now["date"]}) + "\n")
@@ -260,36 +261,11 @@ def _commit() -> str | None:
     return done.stdout.strip() or None
 
 
-def fingerprint_of(options: dict[str, Any]) -> str | None:
-    """A digest of the files that an environment's options name; None where they name none."""
-    digest, found = hashlib.sha256(), False
-    for name, value in sorted(options.items()):
-        path = (
-            Path(value) if isinstance(value, (str, Path)) and str(value).strip() else None
-        )  # "" is the current folder
-        if path is None or not _exists(path):
-            continue
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                found = True
-                digest.update(f"{name} {file.name} ".encode())
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16] if found else None
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or a null byte: no path
-        return False
-
-
-def refuse_changes(config: Config, state: dict[str, Any], start: Path, fingerprint: str | None) -> None:
+def refuse_changes(config: Config, state: dict[str, Any]) -> None:
     """A resumed run must be the run that was stopped, but for its length and its files.
 
     Raises:
-        ConfigError: settings or data have changed, and ``--force`` is not given.
+        ConfigError: settings have changed, and ``--force`` is not given.
     """
     old, new = json.loads(state["config"]), config.to_dict()
     changes = [
@@ -297,16 +273,34 @@ def refuse_changes(config: Config, state: dict[str, Any], start: Path, fingerpri
         for key, before, now in _differences(old, new)
         if key not in FREE and not key.startswith(("checkpoint.", "log.", "world."))
     ]
-    record = start.parent / "environment.json"
-    if record.is_file():
-        was = read_json(record)["sessions"][-1]["data"]
-        if was != fingerprint:
-            changes.append(f"  the data: their digest was {was}, is {fingerprint}")
     if changes and not config.force:
         raise ConfigError(
             "The settings are not those of the run that is resumed:\n"
             + "\n".join(changes)
             + "\nGive the same settings, or --force to go on with the new ones."
+        )
+
+
+def refuse_other_data(config: Config, start: Path, data: Data) -> None:
+    """A resumed run must ask the problems that it asked.
+
+    Raises:
+        ConfigError: the data are others, and ``--force`` is not given.
+    """
+    record = start.parent / "environment.json"
+    if config.force or not record.is_file():
+        return
+    try:
+        was = Data(**read_json(record)["sessions"][-1]["data"])
+    except (LookupError, TypeError) as error:
+        raise ConfigError(
+            f"{record} does not say which data the run had. Give --force to go on without comparing them."
+        ) from error
+    if was.digest != data.digest:
+        commits = "" if was.commits == data.commits else f" (commits on the hub: {was.commits}, now {data.commits})"
+        raise ConfigError(
+            f"The data are not those of the run that is resumed: their digest was {was.digest}, is {data.digest}"
+            f"{commits}. Give the same data, or --force to go on with the new ones."
         )
 
 

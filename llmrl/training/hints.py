@@ -10,10 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrl.text import one_line
 from llmrl.training.config import TrainConfig
 
 FILE = "hints.txt"
 """In the folder of a run; absent where there was nothing to say."""
+BEGINNING = "Nothing was learned"
+MOST = 20
+"""Hints of a run that are read."""
+LONGEST = 1000
+"""Characters of one."""
 PATIENCE = 3
 """Steps in a row without learning until something is said."""
 ALMOST_ALL = 0.95
@@ -40,12 +46,27 @@ class Hints:
         """
         warming = step <= self.options.critic_warmup_steps
         self.in_a_row = self.in_a_row + 1 if not warming and learned_nothing(metrics) else 0
-        path = self.folder / FILE
-        if self.in_a_row < PATIENCE or path.exists():
+        if self.in_a_row < PATIENCE or any(hint.startswith(BEGINNING) for hint in kept(self.folder)):
             return None
-        sentence = f"Nothing was learned in steps {step - PATIENCE + 1} to {step}: {cause(metrics, self.options)}"
-        path.write_text(sentence + "\n")
+        sentence = f"{BEGINNING} in steps {step - PATIENCE + 1} to {step}: {cause(metrics, self.options)}"
+        keep(self.folder, sentence)
         return sentence
+
+
+def keep(folder: Path, hint: str) -> None:
+    """Write a hint behind those of a run."""
+    with (folder / FILE).open("a") as file:
+        file.write(hint + "\n")
+
+
+def kept(folder: Path) -> list[str]:
+    """The hints of a run; its folder may be a stranger's, so there are few and they are short."""
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    with path.open(errors="replace") as file:
+        lines = file.read(MOST * LONGEST).splitlines()
+    return [one_line(line, LONGEST) for line in lines[:MOST] if line.strip()]
 
 
 def learned_nothing(metrics: Metrics) -> bool:
@@ -56,7 +77,7 @@ def learned_nothing(metrics: Metrics) -> bool:
     """
     if not metrics.get("actor/grad_norm") or not metrics.get("actor/learning_rate"):
         return True
-    # A KL term has a gradient all the same; so has a critic, which learns from equal rewards too.
+    # A KL term has a gradient anyway; so has a critic, which learns from equal rewards too.
     return metrics.get("groups/zero_std") == 1 and "critic/loss" not in metrics
 
 
@@ -100,6 +121,6 @@ def cause(metrics: Metrics, options: TrainConfig) -> str:
             "Look at the bounds of --algo, and give fewer --train.updates-per-step."
         )
     return (
-        "rewards differ within groups, and there is no gradient all the same. Look at the filters of --algo and at "
+        "rewards differ within groups, and still there is no gradient. Look at the filters of --algo and at "
         "the advantages in the rollouts."
     )

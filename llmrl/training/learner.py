@@ -7,7 +7,7 @@ which updates are skipped.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,12 @@ from llmrl.training.metrics import Sums
 
 JUDGED = ("actor/loss", "critic/loss", "actor/grad_norm", "critic/grad_norm")
 """An update in which one of these is not finite is skipped."""
+
+WEIGHTS = {keys.WEIGHT, keys.POLICY_WEIGHT, keys.POSITIVE_WEIGHT}
+"""What losses multiply their tokens with: where all are 0, so is the gradient."""
+
+OLD: dict[Key, Key] = {keys.LOG_PROB: keys.OLD_LOG_PROB, keys.ENTROPY: keys.OLD_ENTROPY}
+"""Scores, and what they are called where they are of the weights before the update."""
 
 
 @dataclass
@@ -73,20 +79,34 @@ class Learner:
         """Of the policy, in the latest update."""
         return self.optimizer.param_groups[0]["lr"]
 
-    def update(self, batch: Batch, step: int, notes: Mapping[Key, Key]) -> Sums:
+    def update(
+        self,
+        batch: Batch,
+        step: int,
+        notes: Mapping[Key, Key],
+        first: bool = False,
+        measure: Callable[[], Mapping[str, Tensor]] = dict,
+    ) -> Sums:
         """One optimiser step: the gradients of the micro-batches are summed, clipped and applied.
 
         Args:
             batch: a whole mini-batch with ``"weight"``; scores are put back to where it was cut from.
             step: of the run, counted from 0.
             notes: entries that are scored and put back, and their names there.
+            first: the weights are those before the update, and the old scores of the batch are not there yet: those
+                of each micro-batch's own pass are taken, so that the ratio is exactly 1, and put back too.
+            measure: what else to report, by metric; called when the scores are put back, and fetched with the rest.
 
         Returns:
             The metrics of this update; ``skipped`` where the loss or the gradient was not finite. Without a
             sampled token nothing is done.
         """
+        if first:
+            notes = {**notes, **{old: old for old in OLD.values()}}
         sums = self.memory.fit(lambda budget: self.accumulate(batch, step, notes, budget))
         if sums.tokens:
+            for name, value in measure().items():
+                sums.note(name, value)
             self.apply(sums, step)
         return sums
 
@@ -101,10 +121,17 @@ class Learner:
         with batch.put_together(self.world, notes.values()):
             for part, counts in batch.shared(self.world, budget, self.policy.forward_pass):
                 with sized(part, self.policy.forward_pass):
-                    scored = self.policy.score(part.data, entropy=keys.ENTROPY in notes, layout=part.layout)
+                    entropy = keys.ENTROPY in notes or keys.OLD_ENTROPY in notes
+                    scored = self.policy.score(part.data, entropy=entropy, layout=part.layout)
+                    for new, old in OLD.items():
+                        if old in notes:
+                            scored[old] = scored[new].detach()
                     part.put_back(scored, notes, counts)
+                    log_prob = scored[keys.LOG_PROB]
+                    log_prob.retain_grad()
                     if not counts:  # another rank does it: here its gradient is 0
-                        scored[keys.WEIGHT] = torch.zeros_like(scored[keys.WEIGHT])
+                        for name in WEIGHTS & set(scored.keys()):
+                            scored[name] = torch.zeros_like(scored[name])
                     scored = scored if self.critic is None else self.critic(scored, part.layout)
                     out = self._loss(scored, part, step)
                     loss = self._through_all(total_loss(out), scored)
@@ -112,6 +139,7 @@ class Learner:
                     if loss.requires_grad:
                         loss.backward()
                     self._add_to_masters()
+                    out.update(token_gradient(log_prob))
                 sums.add(out, part.tokens, counts)
         sums.reduce(self.world, batch.tokens)
         return sums
@@ -144,6 +172,9 @@ class Learner:
             norm = torch.nn.utils.clip_grad_norm_(self.critic_parameters, options.max_grad_norm)
             sums.note("critic/grad_norm", self.world.whole(norm))
         totals = sums.fetch()  # the only wait for the device in an update
+        whole = totals["actor/token_gradient"]
+        share = totals["actor/token_gradient_max"] / whole if whole else 0.0
+        sums.note("actor/token_gradient_share", torch.tensor(share))
         sums.skipped = not all(math.isfinite(totals[name]) for name in JUDGED if name in totals)
         if not sums.skipped:
             self.optimizer.step()
@@ -237,6 +268,15 @@ class Learner:
 def total_loss(out: TensorDictBase) -> Tensor:
     """The sum of all losses of a loss module's output."""
     return torch.stack([value for name, value in out.items() if str(name).startswith("loss_")]).sum()
+
+
+def token_gradient(log_prob: Tensor) -> dict[str, Tensor]:
+    """Sum and largest size of the gradient that a backward pass left at the log-probabilities [n, t].
+
+    It says how much of the direction of an update comes from single tokens.
+    """
+    size = torch.zeros_like(log_prob) if log_prob.grad is None else log_prob.grad.abs()
+    return {"token_gradient": size.sum(), "token_gradient_max": size.amax()}
 
 
 def _is_exact(parameter: Tensor) -> bool:

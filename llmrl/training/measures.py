@@ -78,7 +78,7 @@ def share(flags: list[bool]) -> float:
     return sum(flags) / max(len(flags), 1)
 
 
-def mismatch(data: TensorDict, log_prob: Tensor, entropy: Tensor) -> Measures:
+def mismatch(data: TensorDict, log_prob: Tensor, entropy: Tensor) -> dict[str, Tensor]:
     """What scores say of the weights that sampled: entropy, and how far off the sampler's probabilities are.
 
     Args:
@@ -91,6 +91,7 @@ def mismatch(data: TensorDict, log_prob: Tensor, entropy: Tensor) -> Measures:
     return {
         "actor/entropy": _mean(entropy, mask),
         "rollout/mismatch_kl": _mean(gap, mask),
+        "rollout/mismatch_mean": _mean(gap.abs(), mask),
         "rollout/mismatch_max": gap.abs().max(),
     }
 
@@ -101,8 +102,12 @@ def credited(data: TensorDict) -> Measures:
     found: Measures = {
         "advantage/mean": _mean(advantage, mask),
         "advantage/std": _variance(advantage, mask).sqrt(),
-        "groups/zero_std": Groups(data).uniform().float().mean(),
+        # By what responses are paid: a penalty on the divergence differs in every group, and teaches no answer.
+        "groups/zero_std": Groups(data.exclude(keys.TOKEN_REWARD)).uniform().float().mean(),
     }
+    if data.get(keys.TOKEN_REWARD, None) is not None:
+        found["reward/kl_penalty"] = data[keys.TOKEN_REWARD].sum(1).mean()
+        found["reward/kl_coefficient"] = data[keys.KL_COEFFICIENT][0]
     target = data.get(keys.VALUE_TARGET, None)
     if target is not None:
         left = _variance(target - data[keys.VALUE], mask) / _variance(target, mask).clamp_min(1e-12)

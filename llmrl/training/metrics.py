@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from llmrl.distributed.world import World
+from llmrl.text import read_json_lines
 
 
 class Reduce(Enum):
@@ -48,6 +49,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("reward/std", "reward", "standard deviation over the same responses", "reward_std"),
     Metric("reward/accuracy", "share", "responses that the verifier calls correct"),
     Metric("reward/shaped_mean", "reward", "mean after the algorithm's reward shaping"),
+    Metric("reward/kl_penalty", "reward", "mean over responses of what a KL penalty adds to the reward, 0 or less"),
+    Metric("reward/kl_coefficient", "reward/nat", "weight of the KL penalty, as adapted after the step"),
     Metric("verifier/no_answer", "share", "responses without a final answer"),
     Metric(
         "verifier/invalid",
@@ -104,6 +107,19 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("actor/entropy", "nats", "exact entropy per sampled token before the update", "entropy"),
     Metric("actor/grad_norm", "", "length of the gradient before clipping", "grad_norm", reduce=Reduce.UPDATES),
+    Metric(
+        "actor/token_gradient",
+        "",
+        "sum over tokens of the size of the loss's derivative by their log-probability",
+        reduce=Reduce.UPDATES,
+    ),
+    Metric(
+        "actor/token_gradient_share",
+        "share",
+        "of that sum, the largest token's, in the update where it is largest; near 1: one token sets the direction",
+        reduce=Reduce.LARGEST,
+    ),
+    Metric("actor/token_gradient_max", "", "largest such derivative of one token", reduce=Reduce.LARGEST),
     Metric("actor/learning_rate", "", "of the last update of the step", "learning_rate"),
     Metric(
         "actor/clip_fraction_low",
@@ -150,9 +166,12 @@ METRICS: tuple[Metric, ...] = (
         "1 - var(return - value) / var(return), before the update",
     ),
     Metric("rollout/mismatch_kl", "nats", "mean of sampler minus scorer log-probability per token"),
+    Metric("rollout/mismatch_mean", "nats", "mean absolute difference per token; --train.max-mismatch bounds it"),
     Metric("rollout/mismatch_max", "nats", "largest absolute difference"),
+    Metric("rollout/staleness", "steps", "that have changed the weights since they sampled this batch"),
     Metric("eval/greedy", "share", "accuracy of greedy responses on held-out problems"),
     Metric("time/generate", "s", "sampling and grading"),
+    Metric("time/wait", "s", "for the next batch behind the update, with train.ahead"),
     Metric("time/score", "s", "log-probabilities before the update"),
     Metric("time/update", "s", "forward, backward and optimiser"),
     Metric("time/sync", "s", "handing the weights to the sampler"),
@@ -349,7 +368,7 @@ class MetricsFile:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_json_lines(path)
 
 
 def markdown_table() -> str:

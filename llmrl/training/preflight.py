@@ -12,6 +12,7 @@ from llmrl.rollouts.collect import Rollouts, collect
 from llmrl.rollouts.environments import Environments
 from llmrl.training import faults
 from llmrl.training.display import Display
+from llmrl.training.mismatch import check_start, limit_of
 from llmrl.training.trainer import Trainer
 
 
@@ -64,14 +65,7 @@ def introduce(trainer: Trainer, display: Display) -> None:
     mask = probe.data[keys.MASK]
     gap = float((scored[keys.LOG_PROB] - probe.data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
     display.note(f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens")
-    tolerance = policy.rounding.tolerance
-    if gap > tolerance:
-        raise ConfigError(
-            f"The sampler's log-probabilities differ from the scorer's by {gap:.3g} nats, and the model's "
-            f"rounding explains {tolerance:.2g}. "
-            "Importance ratios would be wrong from the start. Likely causes: a generation setting that truncates or "
-            "reshapes the distribution (top_p, top_k, repetition_penalty), dropout, or attention that reads padding."
-        )
+    check_start(gap, limit_of(policy, config.train))
 
 
 def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:

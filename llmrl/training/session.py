@@ -19,8 +19,10 @@ from llmrl.terminal import Terminal
 from llmrl.training import checkpoint, faults, folder, randomness
 from llmrl.training.build import Given, build, resolve
 from llmrl.training.config import Config
+from llmrl.training.data import Data
+from llmrl.training.departures import GOOD, Range, forget
 from llmrl.training.display import Display
-from llmrl.training.hints import FILE, Hints
+from llmrl.training.hints import FILE, Hints, keep
 from llmrl.training.metrics import MetricsFile, read_metrics, writing
 from llmrl.training.preflight import introduce
 from llmrl.training.process import borrowed
@@ -98,15 +100,16 @@ def train(
             lambda: None if config.dry_run else stack.enter_context(folder.claimed(config, start, display.note))
         )
         randomness.seed_all(config.seed)
-        data = folder.fingerprint_of(vars(config.env))
         state = None if start is None else checkpoint.load_state(start)
         if state is not None and start is not None:
-            folder.refuse_changes(config, state, start, data)
+            folder.refuse_changes(config, state)
         trainer, held_out = build(config, start, given, world)
         trainer.note = display.note
         for close in (trainer.environments.close, held_out.close, trainer.policy.close):
             stack.callback(close)
+        data = Data.of(trainer.environments)
         if state is not None and start is not None:
+            folder.refuse_other_data(config, start, data)
             trainer.load(state, start)
         introduce(trainer, display)
         if where is None:
@@ -119,6 +122,7 @@ def train(
                 if start is not None:
                     folder.carry_over(start, where, position)
                     if start.parent.resolve() == where.resolve():
+                        forget(where, start)
                         for path in checkpoint.set_aside_later(start):
                             step = checkpoint.step_of(path)
                             display.note(f"{path} is what was checkpoint {step}, later than this one.")
@@ -132,7 +136,8 @@ def train(
         stop = Stop()
         if signals:
             stack.enter_context(stop.watched(display.note))
-        session = _Session(trainer, held_out, where, files, display, callbacks, stop)
+        past = read_metrics(where / "metrics.jsonl") if world.main and start is not None else []
+        session = _Session(trainer, held_out, where, files, display, callbacks, stop, past)
         before = session.evaluate("before", reuse=True)
         if state is not None:
             # What has been checked and evaluated since may have drawn from them.
@@ -171,6 +176,8 @@ class _Session:
     display: Display
     callbacks: Sequence[Callback]
     stop: Stop
+    past: Sequence[dict[str, float]]
+    """The metrics of the steps before, where the run goes on."""
 
     def stopping(self) -> bool:
         """Whether a signal has asked any rank to stop."""
@@ -241,8 +248,15 @@ class _Session:
         stopping = False
         move = display.bar(f"{trainer.algorithm.name}", total, counters.step)
         hints = Hints(self.folder, config.train)
+        in_range = Range(self.folder, config.train.prompts_per_step, self.past)
         while counters.step < total and not stopping:
-            metrics, rollouts = trainer.step()
+            try:
+                metrics, rollouts = trainer.step()
+            except faults.TrainingError as error:
+                good = self.folder / GOOD
+                if not good.exists():
+                    raise
+                raise faults.TrainingError(f"{error} {good} was written before the run left its range.") from error
             step, last = counters.step, counters.step == total
             if config.eval.every and step % config.eval.every == 0 and not last:
                 result = self.evaluate(f"step_{step:06d}", samples=0)
@@ -260,9 +274,11 @@ class _Session:
             display.step(step, total, metrics)
             if world.main:
                 with writing(self.folder / FILE):
-                    hint = hints.watch(step, metrics)
-                if hint is not None:
-                    display.note(hint)
+                    hint, departure = hints.watch(step, metrics), in_range.watch(step, metrics)
+                    if departure is not None:
+                        keep(self.folder, departure)
+                for said in filter(None, (hint, departure)):
+                    display.note(said)
             move(step)
             best = config.checkpoint.keep_best
             score = checkpoint.Score(best, metrics[best]) if best in metrics else None

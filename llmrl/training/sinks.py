@@ -165,8 +165,7 @@ class Trackers:
             except Exception as error:
                 self.close()
                 raise ConfigError(
-                    f"--log.to {name}: it could not begin ({type(error).__name__}: {error}). Mend that, or "
-                    "leave it out."
+                    f"--log.to {name}: it could not begin ({type(error).__name__}: {error}). Fix that, or leave it out."
                 ) from error
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -39,8 +39,8 @@ class Stop:
             note(f"{self.asked}: stopping after this step, with a checkpoint. Once more to leave at once.")
 
         # Who ignores a signal, as nohup does for its command, is not to be stopped by it.
-        heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, on_signal) for number in heeded}
+        handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, on_signal) for number in handled}
         try:
             yield
         finally:

@@ -5,11 +5,13 @@ Owns the order of things and the state that a checkpoint holds. The learner owns
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,17 +28,19 @@ from llmrl.keys import Key
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
-from llmrl.rollouts.collect import Rollouts, collect, concatenate
+from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record
-from llmrl.rollouts.stream import NoProblemLeft, ProblemStream
+from llmrl.rollouts.stream import ProblemStream
 from llmrl.training import checkpoint, faults, randomness
 from llmrl.training.config import Config
-from llmrl.training.curriculum import pass_rates, rules_of
+from llmrl.training.curriculum import rules_of
 from llmrl.training.faults import Memory, TrainingError, sized
-from llmrl.training.learner import Learner
-from llmrl.training.measures import Measures, credited, describe, fetch, first_advantage, mismatch
+from llmrl.training.gathering import Gathered, Gatherer
+from llmrl.training.learner import OLD, Learner
+from llmrl.training.measures import Measures, credited, fetch, first_advantage, mismatch
 from llmrl.training.metrics import MetricsFile, Sums
+from llmrl.training.mismatch import check_step, limit_of
 from llmrl.training.past_rewards import PastRewards
 
 
@@ -86,9 +90,13 @@ class Trainer:
     shuffling: torch.Generator = field(init=False)
     """The order of rows."""
     past_rewards: PastRewards = field(init=False, default_factory=PastRewards)
+    kl_coefficient: float | None = field(init=False, default=None)
+    """Of a KL penalty that adapts its weight; None before the first step."""
     records: list[Record] = field(init=False, default_factory=list)
     """Of the step's rows, for reports of bad updates."""
-    last_fault: str | None = field(init=False, default=None)
+    gatherer: Gatherer = field(init=False)
+    pending: Gathered | None = field(init=False, default=None)
+    """The next step's batch, where ``train.ahead`` has had it gathered."""
     seconds: dict[str, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,6 +117,15 @@ class Trainer:
             self.environments.num_problems(),
             rules=rules_of(self.config, self.environments),
         )
+        self.gatherer = Gatherer(
+            self.policy,
+            self.environments,
+            self.problems,
+            self.algorithm.credit,
+            train,
+            self.config.seed,
+            self.world.beside() if train.ahead else self.world,
+        )
 
     # The step, in the order of docs/architecture.md.
 
@@ -122,18 +139,19 @@ class Trainer:
         self.seconds = {}
         self.policy.eval()
         rollouts, metrics = self.gather()
-        if len(rollouts):
-            self.update(self.before_update(rollouts, metrics), metrics)
+        with self.meanwhile():
+            if len(rollouts):
+                self.update(self.before_update(rollouts, metrics), metrics)
         with self.timed("sync"):
             self.policy.sync()
         self.counters.step += 1
+        check_step(metrics, limit_of(self.policy, self.config.train), self.counters.step)
         elapsed = time.perf_counter() - began
         metrics |= {f"time/{name}": seconds for name, seconds in self.seconds.items()}
         metrics |= {
             "time/step": elapsed,
             "perf/tokens_per_second": metrics.pop("sampled_tokens") / elapsed,
             "progress/tokens": float(self.counters.tokens),
-            "progress/problems": float(self.problems.position),
             "actor/skipped_updates": float(self.counters.skipped_updates),
             "groups/lost": float(self.counters.lost_groups),
             "perf/micro_batch_tokens": float(self.memory.budget),
@@ -141,86 +159,77 @@ class Trainer:
         return metrics, rollouts
 
     def gather(self) -> tuple[Rollouts, dict[str, float]]:
-        """Groups to train on: sampled, shaped, filtered, and refilled while the recipe allows."""
-        train, credit = self.config.train, self.algorithm.credit
-        self.last_fault = None
-        sampled: list[Rollouts] = []
-        kept: list[Rollouts] = []
-        missing, rounds = train.prompts_per_step, 0
-        with self.timed("generate"):
-            while missing > 0 and rounds <= credit.max_refills:
-                rollouts = collect(
-                    self.policy,
-                    self.environments,
-                    self.next_problems(missing),
-                    seed=self.config.seed,
-                    group_size=train.group_size,
-                    first_group=self.counters.groups,
-                    world=self.world,
-                )
-                rounds += 1
-                self.counters.groups += missing
-                rollouts = self.without_faults(rollouts)
-                sampled.append(rollouts)
-                self.problems.observe(self.counters.step, pass_rates(rollouts.records))
-                rollouts.data[keys.SHAPED_REWARD] = rollouts.data[keys.REWARD]
-                if not len(rollouts):
-                    continue  # every prompt was too long
-                keep = credit.keep(rollouts.data)  # by what the verifier said, before any shaping
-                for shape in credit.shape:
-                    rollouts.data[keys.SHAPED_REWARD] = shape(rollouts.data)
-                if keep.any():
-                    kept.append(rollouts.select(keep))
-                    missing -= int(rollouts.data[keys.GROUP][keep].unique().numel())
-        everything = concatenate(sampled)
-        self.stop_if_nothing_is_graded(everything.records)
-        self.counters.tokens += int(everything.data[keys.MASK].sum())
-        metrics = fetch(describe(everything))
-        for rule in self.problems.rules:
-            metrics |= rule.metrics()
-        metrics["dynamic_sampling/rounds"] = float(rounds)
-        groups = sum(part.data[keys.GROUP].unique().numel() for part in sampled)
-        metrics["dynamic_sampling/acceptance"] = (train.prompts_per_step - missing) / max(groups, 1)
-        return (concatenate(kept) if kept else Rollouts(everything.data[:0], [])), metrics
+        """The batch to train on: the one that was gathered during the step before, or a new one."""
+        if self.pending is None:
+            self.pending = self.counted(self.gatherer.gather(self.counters.step, self.counters.groups))
+        gathered, self.pending = self.pending, None
+        self.report_faults(gathered.broken)
+        self.stop_if_nothing_is_graded(gathered)
+        self.counters.tokens += gathered.tokens
+        return gathered.rollouts, {
+            **gathered.metrics,
+            "rollout/staleness": float(self.policy.version - gathered.version),
+        }
 
-    def without_faults(self, rollouts: Rollouts) -> Rollouts:
-        """The groups in which no environment raised; the others are counted and written down."""
-        whole, broken = faults.split_faults(rollouts)
-        if broken:
-            step, counters = self.counters.step + 1, self.counters
-            lost = len({record["group"] for record in broken})
-            counters.lost_groups += lost
-            first = broken[0]
-            where = ""
-            if self.faults is not None:
-                path = self.faults / f"step_{step:06d}_environment.jsonl"
-                with self.unless_disk_is_full():
-                    faults.write_records(path, step, broken)
-                    where = f" Tracebacks: {path}."
-            self.note(
-                f"Step {step}: {lost} groups left out, because their environment raised an error, first "
-                f"{faults.last_line(first['fault'])!r} at problem {first['problem_id']}.{where}"
-            )
-            self.last_fault = first["fault"]
-        return whole
+    @contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """A block during which the next step's batch is gathered, where ``train.ahead`` asks for that.
 
-    def stop_if_nothing_is_graded(self, records: Sequence[Record]) -> None:
+        The sampler has weights of its own, which nobody changes before the block has ended: so the batch is the one
+        that would be gathered before the block or behind it.
+        """
+        step = self.counters.step + 1
+        if not self.config.train.ahead or step >= self.config.train.steps:
+            yield
+            return
+        with ThreadPoolExecutor(1, "llmrl-ahead") as thread:  # left only when nothing runs there any more
+            asked = thread.submit(self.gatherer.gather, step, self.counters.groups)
+            yield
+            with self.timed("wait"):
+                gathered = asked.result()
+        self.pending = self.counted(gathered)
+
+    def counted(self, gathered: Gathered) -> Gathered:
+        """The same; its groups will not be asked again."""
+        self.counters.groups += gathered.groups
+        return gathered
+
+    def report_faults(self, broken: Sequence[Record]) -> None:
+        """Count the groups that were left out since their environment raised, and write them down."""
+        if not broken:
+            return
+        step, counters = self.counters.step + 1, self.counters
+        lost = len({record["group"] for record in broken})
+        counters.lost_groups += lost
+        first = broken[0]
+        where = ""
+        if self.faults is not None:
+            path = self.faults / f"step_{step:06d}_environment.jsonl"
+            with self.unless_disk_is_full():
+                faults.write_records(path, step, broken)
+                where = f" Tracebacks: {path}."
+        self.note(
+            f"Step {step}: {lost} groups left out, because their environment raised an error, first "
+            f"{faults.last_line(first['fault'])!r} at problem {first['problem_id']}.{where}"
+        )
+
+    def stop_if_nothing_is_graded(self, gathered: Gathered) -> None:
         """Count the steps in a row without a single verdict, and stop after too many.
 
         Raises:
             TrainingError: there is nothing to learn from.
         """
         counters, env_id = self.counters, self.environments.env_id
-        asked = len(records) > 0 or self.last_fault is not None
+        records, broken = gathered.records, gathered.broken
         graded = any(record.get("valid", True) for record in records)
-        counters.lost_in_a_row = counters.lost_in_a_row + 1 if asked and not graded else 0
+        counters.lost_in_a_row = counters.lost_in_a_row + 1 if (records or broken) and not graded else 0
         if counters.lost_in_a_row < self.config.train.max_lost_steps:
             return
         steps = f"{counters.lost_in_a_row} steps in a row (up to step {counters.step + 1})"
-        if self.last_fault is not None:
+        if broken:
             raise TrainingError(
                 f"The environment {env_id} raised an error in every group of {steps}, so there is nothing to learn "
-                f"from. The last error:\n{self.last_fault}"
+                f"from. The last error:\n{broken[-1]['fault']}"
             )
         reasons = Counter(str(record.get("verdict", "none")) for record in records)
         raise TrainingError(
@@ -237,17 +246,6 @@ class Trainer:
         except OSError as error:
             self.note(f"Could not be written, going on without: {error}")
 
-    def next_problems(self, count: int) -> list[int]:
-        """Problem ids from the stream.
-
-        Raises:
-            TrainingError: curriculum and filter leave none.
-        """
-        try:
-            return self.problems.take(count)
-        except NoProblemLeft as error:
-            raise TrainingError(f"{error} Give --filter.revisit above 0, or other problems.") from error
-
     def before_update(self, rollouts: Rollouts, metrics: dict[str, float]) -> Batch:
         """Everything that is fixed during the update: old scores, values, advantages."""
         batch = Batch.of(rollouts.data)
@@ -255,14 +253,9 @@ class Trainer:
         measures: Measures = {}
         with self.timed("score"), torch.no_grad():
             if self.config.train.rescore:
-                old: dict[Key, Key] = {
-                    keys.LOG_PROB: keys.OLD_LOG_PROB,
-                    keys.ENTROPY: keys.OLD_ENTROPY,
-                    keys.MAX_ENTROPY: keys.MAX_ENTROPY,
-                }
-                # The entropy costs little here and is the first thing that anyone looks at.
-                self.score(batch, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), old)
-                measures |= mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
+                self.score_old(batch)
+                if not self.first_scores_itself:
+                    measures |= mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
             else:
                 data[keys.OLD_LOG_PROB] = data[keys.SAMPLER_LOG_PROB]
             if self.reference is not None:
@@ -275,8 +268,15 @@ class Trainer:
         if keys.PAST_REWARDS in self.algorithm.in_keys:
             ids = [record["problem_id"] for record in rollouts.records]
             data[keys.PAST_REWARDS] = self.past_rewards.recall(ids, data)
+        if self.kl_coefficient is not None:
+            coefficient = torch.full((len(data), 1), self.kl_coefficient, dtype=torch.float64)
+            data[keys.KL_COEFFICIENT] = coefficient.to(data[keys.MASK].device)
         data = self.algorithm.credit.advantage(data)
+        for old in OLD.values() if self.first_scores_itself else ():  # nobody scores what a filter has emptied
+            data[old] = torch.where(data[keys.MASK], data[old], data[old].nan_to_num(0.0))
         metrics |= fetch({**measures, **credited(data)})
+        if keys.KL_COEFFICIENT in self.algorithm.in_keys:
+            self.kl_coefficient = metrics["reward/kl_coefficient"]
         for record, advantage in zip(rollouts.records, first_advantage(data), strict=True):
             record["advantage"] = advantage
         self.records = rollouts.records
@@ -284,6 +284,39 @@ class Trainer:
         batch = Batch.of(data, batch.layout.copy().set(keys.MASK, data[keys.MASK].to("cpu")))
         rollouts.data = batch.whole
         return batch
+
+    @property
+    def first_scores_itself(self) -> bool:
+        """Whether the first update's own pass gives the old scores of its rows."""
+        return self.config.train.rescore and not self.algorithm.scores_first
+
+    def score_old(self, batch: Batch) -> None:
+        """Scores of the weights before the update; where the first update gives its own, NaN holds their place."""
+        old: dict[Key, Key] = {**OLD, keys.MAX_ENTROPY: keys.MAX_ENTROPY}
+        if self.first_scores_itself:
+            first = set(self.mini_batches(len(batch), peek=True)[0].tolist())
+            mask = batch.data[keys.MASK]
+            kind = torch.promote_types(self.policy.dtype, torch.float32)
+            for name in OLD.values():
+                batch.whole[name] = torch.where(
+                    mask, torch.nan, torch.zeros(mask.shape, dtype=kind, device=mask.device)
+                )
+            batch = batch.take(torch.tensor([row for row in range(len(batch)) if row not in first], dtype=torch.long))
+        # The entropy costs little here and is the first thing that anyone looks at.
+        self.score(batch, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), old)
+
+    def mini_batches(self, count: int, *, peek: bool = False) -> tuple[torch.Tensor, ...]:
+        """Rows in a random order, in as many parts as there are updates.
+
+        Args:
+            count: of rows.
+            peek: leave the generator as it is: the next call gives the same.
+        """
+        state = self.shuffling.get_state()
+        order = torch.randperm(count, generator=self.shuffling)
+        if peek:
+            self.shuffling.set_state(state)
+        return order.tensor_split(self.config.train.updates_per_step)
 
     def score(
         self, batch: Batch, scorer: Callable[[TensorDict, TensorDict], TensorDictBase], names: Mapping[Key, Key]
@@ -305,7 +338,7 @@ class Trainer:
 
     def update(self, batch: Batch, metrics: dict[str, float]) -> None:
         """Optimiser steps on mini-batches of the rows, each in micro-batches."""
-        train, wanted = self.config.train, self.loss_keys()
+        train, wanted, step = self.config.train, self.loss_keys(), self.counters.step
         self.policy.pause()
         notes: dict[Key, Key] = {name: name for name in self.noted_scores()}
         for name in notes:
@@ -314,30 +347,42 @@ class Trainer:
         with self.timed("update"):
             self.policy.train()
             for _ in range(train.epochs):
-                order = torch.randperm(len(batch), generator=self.shuffling)
-                for rows in order.tensor_split(train.updates_per_step):
+                for rows in self.mini_batches(len(batch)):
                     part = batch.take(rows)
                     part = part.having(self.algorithm.weigh(part.data.select(*wanted, strict=False)))
-                    sums = self.learner.update(part, self.counters.step, notes)
-                    self.note_update(sums, part)
                     if done is None:
-                        done = sums
-                        if not train.rescore:  # these rows were scored with the weights that sampled
-                            scored = batch.whole[rows.to(batch.whole[keys.MASK].device)]
-                            metrics |= fetch(mismatch(scored, scored[keys.LOG_PROB], scored[keys.ENTROPY]))
+                        measure = functools.partial(self.entropy_and_mismatch, batch, rows)
+                        done = sums = self.learner.update(part, step, notes, self.first_scores_itself, measure)
                     else:
+                        sums = self.learner.update(part, step, notes)
                         done.join(sums)
+                    self.note_update(sums, part)
             self.policy.eval()
         if done is not None:
             metrics |= done.result()
         metrics["actor/learning_rate"] = self.learner.learning_rate
+
+    def entropy_and_mismatch(self, batch: Batch, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What the scores of the weights before the update say, where they are known in the first update alone.
+
+        Args:
+            batch: all rows.
+            rows: of that update; without rescoring it alone scores with these weights.
+        """
+        if self.first_scores_itself:
+            data = batch.whole
+            return mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
+        if self.config.train.rescore:
+            return {}
+        data = batch.whole[rows.to(batch.whole[keys.MASK].device)]
+        return mismatch(data, data[keys.LOG_PROB], data[keys.ENTROPY])
 
     def loss_keys(self) -> set[Key]:
         """The entries that an update reads."""
         return {keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, *self.algorithm.in_keys}
 
     def keeps_rollouts(self, step: int) -> bool:
-        """Whether the rollouts of a step (1, 2, ...) are written down: the first, the last, every so many."""
+        """Whether the rollouts of a step (1, 2, ...) are written: the first, the last, each ``rollouts_every``."""
         every = self.config.checkpoint.rollouts_every
         return every > 0 and (step % every == 0 or step in (1, self.config.train.steps))
 
@@ -370,7 +415,7 @@ class Trainer:
         if self.faults is not None:
             with self.unless_disk_is_full():
                 records = [self.records[row] for row in batch.rows.tolist()]
-                path = faults.dump(self.faults, step, batch.data, records)
+                path = faults.dump(self.faults, step, batch.refreshed(OLD.values()).data, records)
                 where = f" Its batch: {path}." if path else ""
         self.note(f"Step {step}: an update was left out, because its loss or gradient was not finite.{where}")
         if counters.bad_in_a_row >= self.config.train.max_bad_steps:
@@ -397,6 +442,8 @@ class Trainer:
             "counters": vars(self.counters).copy(),
             "problems": self.problems.state(),
             "past_rewards": self.past_rewards.of_problem.copy(),
+            "pending": None if self.pending is None else self.pending.state(),
+            "kl_coefficient": self.kl_coefficient,
             "learner": self.learner.state() if self.world.size == 1 else None,  # else in shards
             "shuffling": self.shuffling.get_state(),
             "random": self.world.gather([randomness.state(self.environments)]),
@@ -421,6 +468,9 @@ class Trainer:
                 f"{error} Resume with the --curriculum and --filter options of the run, or begin a new run."
             ) from error
         self.past_rewards.of_problem = dict(state["past_rewards"])
+        pending = state.get("pending")  # checkpoints of before have none
+        self.pending = None if pending is None else Gathered.load(pending, self.policy.device)
+        self.kl_coefficient = state["kl_coefficient"]
         if state["learner"] is not None:
             self.learner.load(state["learner"])
         else:
@@ -430,7 +480,9 @@ class Trainer:
             self.learner.adopt_masters()
         self.shuffling.set_state(state["shuffling"])
         self.load_random(state)
-        self.memory.budget = state["micro_batch_tokens"]
+        train = self.config.train
+        if json.loads(state["config"])["train"]["micro_batch_tokens"] == train.micro_batch_tokens:
+            self.memory.budget = state["micro_batch_tokens"]  # less than the setting where memory had run out
         self.policy.sync(state["policy_version"])
 
     def load_random(self, state: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from llmrl import keys
 from llmrl.algorithms import ALGORITHMS, Algorithm, algorithm, find_algorithm, register_algorithm
 from llmrl.algorithms.algorithm import term
 from llmrl.algorithms.options import ESTIMATORS
-from llmrl.credit import SoftOverlong
+from llmrl.credit import AdaptiveKL, KLPenalty, SoftOverlong
 from llmrl.losses import (
     CovarianceGate,
     DualClip,
@@ -65,7 +66,7 @@ def test_options_of_both_reach_their_own_half() -> None:
     recipe = algorithm("erc+gppo", low=0.5, clip_low=0.1, dual_clip=5.0)
     assert recipe.gates[0].low == 0.5
     assert recipe.clip.bound == 5.0
-    assert recipe.clip.base.low == 0.1
+    assert recipe.clip.base.base.low == 0.1
 
 
 @pytest.mark.parametrize(
@@ -233,6 +234,45 @@ def test_every_recipe_takes_a_kl_term_and_its_estimator(name: str) -> None:
         ]
     with pytest.raises(ValueError, match=r"No KL estimator is called 'k4'. Did you mean 'k"):
         algorithm(name, kl_estimator="k4")
+
+
+@pytest.mark.parametrize("name", [*sorted(set(BASES) - {"dcpo"}), "erc", "tis+gspo"])
+def test_every_recipe_takes_the_divergence_in_its_reward(name: str) -> None:
+    plain = algorithm(name, kl=0.0)
+    for estimator in ("k1", "k2", "k3", "abs"):
+        made = algorithm(name, kl=0.3, kl_estimator=estimator, kl_in_reward=True)
+        penalty = made.credit.advantage
+        assert penalty == KLPenalty(base=plain.credit.advantage, coefficient=0.3, estimator=ESTIMATORS[estimator])
+        assert made.terms == plain.terms
+        assert keys.REF_LOG_PROB in made.in_keys
+        assert keys.KL_COEFFICIENT not in made.in_keys
+    made = algorithm(name, kl=0.3, kl_in_reward=True, kl_target=0.02)
+    assert made.credit.advantage == KLPenalty(
+        base=plain.credit.advantage, coefficient=0.3, estimator=ESTIMATORS["k1"], controller=AdaptiveKL(target=0.02)
+    )
+    assert keys.KL_COEFFICIENT in made.in_keys
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"kl_in_reward": True}, "kl_in_reward needs a weight: give kl above 0"),
+        ({"kl": 0.1, "kl_target": 0.1}, "kl_target adapts the penalty in the reward: give kl_in_reward too"),
+        ({"kl": 0.1, "kl_in_reward": True, "kl_estimator": "off_policy_k3"}, "which a reward does not have"),
+        ({"kl": 0.1, "kl_in_reward": True, "kl_estimator": "k3_straight_through"}, "which a reward does not have"),
+        ({"kl": 0.1, "kl_in_reward": True, "kl_target": 0.0}, "target must be above 0 nats per token"),
+        ({"kl": -0.1}, "kl must be 0 or more and finite, got -0.1"),
+        ({"kl": float("nan")}, "kl must be 0 or more and finite, got nan"),
+    ],
+)
+def test_divergences_that_make_no_sense_are_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        algorithm("ppo", **options)
+
+
+def test_dcpo_has_no_penalty_in_the_reward() -> None:
+    with pytest.raises(ValueError, match="SmoothGroupAdvantage compares with the rewards of earlier steps"):
+        algorithm("dcpo", kl=0.1, kl_in_reward=True)
 
 
 def test_a_kl_estimator_is_an_option_of_the_command_line() -> None:

@@ -19,9 +19,10 @@ from llmrl.algorithms import Algorithm, algorithm
 from llmrl.algorithms.algorithm import term
 from llmrl.losses import (
     EntropyBonus,
-    GradientPreservingClip,
+    GradientPreserving,
     KLToReference,
     PositiveNLL,
+    PPOClip,
     SequenceMIS,
     TokenTIS,
     ValueLoss,
@@ -197,7 +198,7 @@ def test_clip_cov_draws_among_tokens_within_its_band_that_are_not_clipped() -> N
     assert all(c > high for c in cov[8:12])
     recipe = algorithm("clip_cov", fraction=0.9, cov_low=low, cov_high=high, clip_low=0.2, clip_high=0.2)
     # A clip that keeps its gradient shows that the gate left the clipped tokens alone.
-    recipe = replace(recipe, clip=GradientPreservingClip(low=0.2, high=0.2))
+    recipe = replace(recipe, clip=GradientPreserving(base=PPOClip(low=0.2, high=0.2)))
     grad = evaluate(recipe, batch).grad[0]
     dropped = (grad == 0).tolist()
     assert dropped[:4] == [False] * 4

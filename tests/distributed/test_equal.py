@@ -1,6 +1,6 @@
 """Whole training steps on several ranks are those of one process: weights, responses, metrics, evaluations.
 
-Set LLMRL_EVERY_CASE=1 for every algorithm on 2 and on 3 ranks; by default a few on each.
+Set LLMRL_EVERY_CASE=1 for every case on 2 and on 3 ranks; by default every algorithm on 2, and a few cases on each.
 """
 
 import json
@@ -23,10 +23,12 @@ WAYS = [
     {"algo": "grpo", "prompts": 1},  # more ranks than groups
     {"algo": "grpo", "dtype": "float32"},
     {"algo": "dapo", "more": ["--train.no-rescore"]},
+    {"algo": "ppo", "more": ["--algo.kl", "0.1", "--algo.kl-in-reward", "--algo.kl-target", "0.01"]},
+    {"algo": "dapo", "more": ["--train.ahead", "1"]},
 ]
 FEW = {
-    2: [{"algo": "ppo"}, {"algo": "clip_cov"}, *WAYS[:4]],
-    3: [{"algo": "grpo"}, *WAYS[4:]],
+    2: [*({"algo": name} for name in ALGORITHMS), *WAYS[:4], WAYS[-1]],
+    3: [{"algo": "grpo"}, {"algo": "tis"}, *WAYS[4:-1]],
 }
 
 
@@ -41,10 +43,11 @@ def test_results_do_not_depend_on_the_number_of_ranks(ranks):
     output = launch(CASES, json.dumps(cases), ranks=ranks, limit=100 + 40 * len(cases)).stdout
     found = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT "))[7:])
     for case, report in zip(cases, found, strict=True):
+        print(f"| {ranks} | {' '.join(map(str, case.values()))} | {report['weights']:.1e} | {report['metrics']:.1e} |")
+    for case, report in zip(cases, found, strict=True):
         single = case.get("dtype") == "float32"
         # Where gradients are tiny, Adam magnifies rounding.
         bound = 1e-5 if single else (1e-10 if case["algo"] == "dr_grpo" else 1e-12)
-        print(ranks, case, report)
         assert report["count"] > 0, case
         assert report["names"], case
         assert report["weights"] < bound, (case, report)

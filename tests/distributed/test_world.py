@@ -32,7 +32,7 @@ def test_ranks_do_together_what_one_process_does_alone(ranks, shard):
     assert out["from_main"] == "zero"
     for name in [name for name in out if name.startswith("gradient")]:
         gap, same = out[name]
-        assert gap < (1e-14 if "float64" in name else 1e-5), name
+        assert gap < (1e-13 if "float64" in name else 1e-5), name
         assert same, name
     assert out["agreed"][1] == "ValueError: no disk"
     assert out["agreed"][0] == f"LostRank: Rank 1 of {ranks} stopped, and so do all. ValueError: no disk"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -138,6 +139,56 @@ def test_a_data_set_by_its_name(tmp_path, hub):
         found = client(tmp_path, hub.url, name="openai/gsm8k", split=split)
         assert found[0][0] == size
         assert found[0][2] == "openai/gsm8k"
+
+
+def cached(home):
+    """The files of the hub's cache that belong to the snapshot."""
+    return sorted((home / "hub" / "datasets--openai--gsm8k" / "snapshots" / Answer.commit).rglob("*.jsonl"))
+
+
+TWO = {"main/test-0.jsonl": 3, "main/test-1.jsonl": 4, "main/train-0.jsonl": 5}
+HALVES = {
+    "one file is missing": lambda home: cached(home)[1].unlink(),
+    "its content is missing": lambda home: cached(home)[1].resolve().unlink(),
+    "fetched by another program": lambda home: shutil.rmtree(home / "hub" / "datasets--openai--gsm8k" / "llmrl"),
+    "the note is damaged": lambda home: next(home.rglob("llmrl/*.json")).write_text('["main/te'),
+    "another program, one file": lambda home: (
+        shutil.rmtree(home / "hub" / "datasets--openai--gsm8k" / "llmrl"),
+        cached(home)[1].unlink(),
+    ),
+}
+
+
+@pytest.mark.parametrize("half", HALVES.values(), ids=HALVES)
+def test_a_data_set_that_is_partly_there_is_completed(half, tmp_path, hub, monkeypatch):
+    monkeypatch.setattr(Hub, "files", TWO)
+    assert client(tmp_path, hub.url)[0][0] == 7
+    half(tmp_path)
+    assert client(tmp_path, hub.url)[0][0] == 7
+    count = len(hub.asked)
+    assert client(tmp_path, hub.url)[0][0] == 7
+    assert len(hub.asked) == count
+
+
+def test_without_the_hub_what_another_program_left_is_taken_and_that_is_said(tmp_path, hub, monkeypatch):
+    monkeypatch.setattr(Hub, "files", TWO)
+    client(tmp_path, hub.url)
+    for folder in (tmp_path / "hub" / "datasets--openai--gsm8k").iterdir():
+        if folder.name not in ("refs", "blobs", "snapshots"):
+            shutil.rmtree(folder)
+    cached(tmp_path)[1].unlink()
+    answer, log = client(tmp_path, "http://127.0.0.1:9")
+    assert answer[0] == 3
+    assert "cannot be asked whether these are all files of openai/gsm8k" in log
+    assert "test-0.jsonl" in log
+
+
+def test_the_commit_of_a_data_set_is_known_without_the_hub(tmp_path, hub):
+    client(tmp_path, hub.url)
+    code = "from llmrl.envs.hub import commit_of; print(commit_of('openai/gsm8k'), commit_of('a/b'), commit_of('x y'))"
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == [Answer.commit, "None", "None"], done.stderr
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path):

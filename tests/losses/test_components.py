@@ -15,14 +15,10 @@ from llmrl import keys
 from llmrl.losses.aggregate import FixedLength, SegmentMean, SequenceMean, TokenMean
 from llmrl.losses.batch import TokenBatch
 from llmrl.losses.clip import (
-    DetachedWeight,
     DualClip,
     EntropyAdaptiveClip,
-    GeometricMeanClip,
-    GradientPreservingClip,
-    LiteralGradientPreservingClip,
+    GradientPreserving,
     PPOClip,
-    SigmoidClip,
     segment_entropy,
     token_entropy,
     token_entropy_per_segment,
@@ -36,6 +32,7 @@ from llmrl.losses.correction import (
     TokenTIS,
 )
 from llmrl.losses.gate import EntropyRatioGate
+from llmrl.losses.other_clips import DetachedWeight, GeometricMeanClip, SigmoidClip
 from llmrl.losses.partition import (
     BatchEntropySegments,
     EntropySegments,
@@ -263,13 +260,16 @@ def test_the_readings_of_the_clip_width() -> None:
         token_entropy_per_size: [0.1 / 3, 0.2 / 3, 0.1, 0.6],
     }
     for reading, widths in expected.items():
-        got = EntropyAdaptiveClip(alpha=0.5, entropy=reading).width(step)
-        torch.testing.assert_close(got, f64([widths]) * 0.5)
+        low, high = EntropyAdaptiveClip(alpha=0.5, entropy=reading).bounds(step)
+        torch.testing.assert_close(1 - low, f64([widths]) * 0.5)
+        torch.testing.assert_close(high - 1, f64([widths]) * 0.5)
 
 
 def test_a_vocabulary_of_one_word_divides_nothing_by_0() -> None:
     batch = make_batch([[0.1]], [1.0], old_entropy=0.0, max_entropy=0.0)
-    assert EntropyAdaptiveClip().width(espo_step(batch, torch.tensor([[0]]))).isfinite().all()
+    low, high = EntropyAdaptiveClip().bounds(espo_step(batch, torch.tensor([[0]])))
+    assert low.isfinite().all()
+    assert high.isfinite().all()
 
 
 # What parts refuse
@@ -284,9 +284,8 @@ def test_a_vocabulary_of_one_word_divides_nothing_by_0() -> None:
         (lambda: PPOClip(low=NAN), r"low must be between 0 and 1, got nan"),
         (lambda: PPOClip(high=NAN), r"high must be 0 or more, got nan"),
         (lambda: DetachedWeight(low=2.0), r"low must be between 0 and 1"),
-        (lambda: GradientPreservingClip(beta_low=-1.0), r"beta_low must be 0 or more, got -1.0"),
-        (lambda: GradientPreservingClip(beta_high=NAN), r"beta_high must be 0 or more, got nan"),
-        (lambda: GradientPreservingClip(low=-1.0), r"low must be between 0 and 1"),
+        (lambda: GradientPreserving(beta_low=-1.0), r"beta_low must be 0 or more, got -1.0"),
+        (lambda: GradientPreserving(beta_high=NAN), r"beta_high must be 0 or more, got nan"),
         (lambda: DualClip(bound=1.0), r"bound must be above 1, got 1.0"),
         (lambda: EntropyAdaptiveClip(alpha=-0.1), r"alpha must be 0 or more, got -0.1"),
         (
@@ -320,8 +319,9 @@ def test_literal_betas_scale_the_value_of_clipped_tokens() -> None:
         old_log_prob=batch.old_log_prob,
         advantage=batch.advantage,
     )
-    kept = GradientPreservingClip(beta_low=0.5, beta_high=0.25)(step.log_ratio, step)
-    literal = LiteralGradientPreservingClip(beta_low=0.5, beta_high=0.25)(step.log_ratio, step)
+    betas = {"beta_low": 0.5, "beta_high": 0.25}
+    kept = GradientPreserving(**betas)(step.log_ratio, step)
+    literal = GradientPreserving(**betas, scale_value=True)(step.log_ratio, step)
     scale = torch.ones(2, 3).double()
     scale[0, 0], scale[1, 1] = 0.25, 0.5
     torch.testing.assert_close(literal.objective, kept.objective * scale)

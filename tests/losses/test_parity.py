@@ -66,6 +66,19 @@ def test_public_libraries(found: dict[tuple[str, str], Comparison], fixture: str
             assert result.gradient_off < TOLERANCE, result
 
 
+SUITES = json.loads((PUBLISHED / "loss_suites.json").read_text())
+
+
+@pytest.mark.parametrize("case", SUITES, ids=lambda case: f"{case['project']}: {case['name']}")
+def test_values_that_the_test_suites_of_other_projects_assert(case: dict[str, Any]) -> None:
+    result = loss_parity.suite(case)
+    assert result.value_off < case["allowed"]
+    assert result.gradient_off < TOLERANCE
+    assert case["source"].startswith(
+        ("NVIDIA-NeMo/RL 4e6a3f2", "NovaSky-AI/SkyRL 03d74ca", "google-deepmind/rlax 461b4cf")
+    )
+
+
 def test_every_published_result_is_compared(found: dict[tuple[str, str], Comparison]) -> None:
     peers = json.loads((PUBLISHED / "loss_parity_peers.json").read_text())["results"]
     assert set(peers) == set(RECIPES)
@@ -75,6 +88,8 @@ def test_every_published_result_is_compared(found: dict[tuple[str, str], Compari
     for case in json.loads((PUBLISHED / "loss_vectors.json").read_text()):
         assert set(case["outputs"]) == set(VECTORS)
     assert set(DEVIATIONS) <= set(found)
+    assert [case["project"] for case in SUITES].count("NeMo-RL") == 11
+    assert {(f"suite: {case['name']}", case["project"]) for case in SUITES} <= set(found)
 
 
 @pytest.mark.parametrize("name", ["ce_gppo", "ce_gppo_75"])

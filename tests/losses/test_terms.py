@@ -19,6 +19,7 @@ from llmrl.losses import (
     PositiveNLL,
     TokenMean,
     ValueLoss,
+    absolute,
     k1,
     k2,
     k3,
@@ -103,7 +104,7 @@ def test_off_policy_corrected_it_is_the_kl_and_its_gradient_on_samples_of_the_ol
 def test_estimators_are_their_formulas(new: float, ref: float) -> None:
     batch = make_batch([[0.0]], [1.0], old_log_prob=new)
     td = weighed(batch, REF_LOG_PROB=f64([[ref]]))
-    for name, estimator in (("k1", k1), ("k2", k2), ("k3", k3), ("k3", k3_straight_through)):
+    for name, estimator in (("k1", k1), ("k2", k2), ("k3", k3), ("k3", k3_straight_through), ("abs", absolute)):
         out = KLToReference(estimator=estimator, coefficient=0.5)(td)
         expected = oracles.kl_terms(new, ref)[name]
         assert float(out["loss_kl"]) == pytest.approx(0.5 * expected, rel=1e-9, abs=1e-12)
@@ -111,7 +112,7 @@ def test_estimators_are_their_formulas(new: float, ref: float) -> None:
 
 
 @given(batch=batches(at_bounds=True, garbage=True), value=st.sampled_from([-1.0, -50.0, -INF]))
-@pytest.mark.parametrize("estimator", [k1, k2, k3, k3_straight_through, OffPolicy(k3)])
+@pytest.mark.parametrize("estimator", [k1, k2, k3, absolute, k3_straight_through, OffPolicy(k3)])
 def test_kl_is_finite_for_every_batch(estimator, batch: Batch, value: float) -> None:
     new = batch.log_prob.clone().requires_grad_()
     td = weighed(batch, LOG_PROB=new, REF_LOG_PROB=torch.full_like(new, value))

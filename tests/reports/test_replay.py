@@ -166,11 +166,14 @@ def test_widths_are_those_of_the_entropy_groups_or_the_clips_own(policy):
     assert clip_width(gated, gated.weigh(gated.credit.advantage(data))) == got
 
     def fixed(width: float) -> Width:
-        return Width(mean=width, min=width, max=width)
+        near = pytest.approx(width)  # a bound is 1 + width
+        return Width(mean=near, min=near, max=near)
 
     for name, sides in {
         "dapo": {"low": fixed(0.2), "high": fixed(0.28)},
         "gspo": {"low": fixed(3e-4), "high": fixed(4e-4)},
+        "cispo": {"low": fixed(1.0), "high": fixed(0.28)},
+        "gmpo": {"low": fixed(1 - math.exp(-0.4)), "high": fixed(math.exp(0.4) - 1)},
         "sapo": {},
     }.items():
         recipe = algorithm(name)
@@ -269,7 +272,7 @@ def test_the_command_shows_and_writes_the_newest_step_under_the_newest_policy(ru
     numbers = json.loads((run / "replay" / "step_000002.json").read_text())
     assert numbers["rows"] == 12
     assert list(numbers["algorithms"]) == ["dapo", "gspo", "erc+gppo"]
-    assert numbers["algorithms"]["dapo"]["clip_width"]["high"]["mean"] == 0.28
+    assert numbers["algorithms"]["dapo"]["clip_width"]["high"]["mean"] == pytest.approx(0.28)
     assert numbers["algorithms"]["dapo"]["ratio_max"] > 1.001
     assert numbers["cosine"]["dapo"]["dapo"] == pytest.approx(1)
     assert (run / "replay" / "step_000002.png").stat().st_size > 5000

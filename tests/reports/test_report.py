@@ -19,6 +19,7 @@ from llmrl.reports.page import write_page
 from llmrl.reports.plots import smooth
 from llmrl.reports.rollouts import AS_TRAINED, Choice, Shown, choose_rows, read_rows, token_text
 from llmrl.reports.runs import ReportError, differences, group_runs, read_run, read_runs
+from llmrl.training.hints import FILE
 
 TEXTS = ["Add: $8 + 13 = 21$. The answer is $\\boxed{8}$.", "I guess $\\boxed{11}$."]
 
@@ -85,6 +86,19 @@ def test_seeds_share_a_group_and_settings_do_not(tmp_path):
         ("dapo", ["c"]),
         ("espo train.learning_rate=0.1", ["d"]),
     ]
+
+
+def test_the_hints_of_a_run_are_on_its_page_once_and_as_text(run, tmp_path, capsys):
+    hint = "Nothing was learned in steps 1 to 3: the learning rate is 0. Give --train.learning-rate."
+    (run / FILE).write_bytes(f"{hint}\n<img src=x onerror=alert(1)>\x1b[2J\n".encode() + b"\xff" * 10_000)
+    page = page_of([run], tmp_path)
+    assert page.text.count(hint) == 1
+    assert all(attributes.get("src") != "x" for _, attributes in page.tags)
+    assert len(page.text) < 100_000
+    assert main(["report", str(run), "--output", str(tmp_path / "page.html")]) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("--train.learning-rate") == 1
+    assert "\x1b" not in shown
 
 
 def test_settings_that_differ(tmp_path):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +15,7 @@ from tensordict import TensorDict
 from llmrl import keys
 from llmrl.keys import MissingEntry
 from llmrl.losses.policy import PolicyLoss
+from llmrl.reports import tokens
 from llmrl.reports.tokens import CLIPPED_HIGH, CLIPPED_LOW, GATED, NO_GRADIENT, trust_region
 
 QUIET = [row for row in ROWS if row.name != "clip_cov"]  # it draws
@@ -25,14 +29,14 @@ def test_it_is_what_the_loss_does(row: Row, batch):
     out = PolicyLoss(recipe)(td)
     (grad,) = torch.autograd.grad(out["loss_objective"], new)
     found = trust_region(recipe, batch.td())
-    tokens = max(int(batch.mask.sum()), 1)
+    count = max(int(batch.mask.sum()), 1)
     torch.testing.assert_close(found.gradient, -grad * batch.mask.sum())
-    torch.testing.assert_close(found.weight.sum() / tokens, td["weight"].sum())
+    torch.testing.assert_close(found.weight.sum() / count, td["weight"].sum())
     for bit, name in ((CLIPPED_LOW, "clip_fraction_low"), (CLIPPED_HIGH, "clip_fraction_high")):
-        assert float((found.state & bit > 0).sum() / tokens) == pytest.approx(float(out[name]))
+        assert float((found.state & bit > 0).sum() / count) == pytest.approx(float(out[name]))
     if batch.mask.any():
         shut = 1 - float(out["gate_fraction"])
-        assert float((found.state & GATED > 0).sum() / tokens) == pytest.approx(shut, abs=1e-6)
+        assert float((found.state & GATED > 0).sum() / count) == pytest.approx(shut, abs=1e-6)
         live = found.log_ratio[batch.mask]
         assert float(live.exp().max()) == pytest.approx(float(out["ratio_max"]))
     idle = (grad == 0) & batch.mask & (batch.advantage != 0)
@@ -67,3 +71,9 @@ def _row(n: int) -> TensorDict:
         keys.ADVANTAGE: zeros + 1,
     }
     return TensorDict(names, batch_size=[1])
+
+
+def test_the_viewer_reads_only_what_is_written_of_a_token():
+    viewer = (Path(tokens.__file__).parent / "viewer.js").read_text()
+    read = set(re.findall(r"\bnumbers\.(\w+)", viewer))
+    assert {"segment", "width", "state"} <= read <= set(tokens.TrustRegion._fields)

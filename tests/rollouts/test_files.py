@@ -191,7 +191,7 @@ def test_a_step_without_rows_is_kept(tmp_path):
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(RolloutsError, match=r"holds no rollouts .*Give the folder of a run"):
         read_rollouts(tmp_path)
-    with pytest.raises(RolloutsError, match=r"runs.espo is no rollouts: .*nothing of that name"):
+    with pytest.raises(RolloutsError, match=r"runs.espo does not hold rollouts: .*nothing of that name"):
         read_rollouts("runs/espo")
     path = write_rollouts(tmp_path, 3, small())
     with pytest.raises(RolloutsError, match=r"no file .*step_000004.jsonl. In .*: step_000003.jsonl"):
@@ -217,7 +217,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
     with pytest.raises(RolloutsError, match=r"line 3 is of step 3 and group 8, .* group 9"):
         read_rollouts(path)
     path.write_text("\n".join([*lines[:2], "{"]))
-    with pytest.raises(RolloutsError, match=r"step_000003.jsonl line 3 is not JSON"):
+    with pytest.raises(RolloutsError, match=r"step_000003.jsonl, line 3 cannot be read as JSON"):
         read_rollouts(path)
     write_rollouts(tmp_path, 4, small())
     shutil.copy(tmp_path / "step_000004.jsonl", path)

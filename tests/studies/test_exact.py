@@ -14,7 +14,8 @@ from llmrl.credit.groups import KeepAll
 from llmrl.studies.exact import start
 from llmrl.studies.exact.machine import Machine, divergence
 from llmrl.studies.exact.run import CURVE, PROVIDED, _Run, compared, run
-from llmrl.studies.exact.tasks import EXACT, ExactTask, mean_success
+from llmrl.studies.exact.task import ExactTask, mean_success
+from llmrl.studies.exact.tasks import EXACT
 
 SHORT = 2
 GOLDEN = {  # score of the start point, and of dapo with seed 0 after two rollouts

@@ -9,7 +9,8 @@ import pytest
 from llmrl.errors import ConfigError, UserError
 from llmrl.studies import running
 from llmrl.studies.api import duration, shipped_rows, study
-from llmrl.studies.exact.tasks import EXACT, Settings
+from llmrl.studies.exact.task import Settings
+from llmrl.studies.exact.tasks import EXACT
 from llmrl.studies.grid import Cell, Row, Store, make_grid, parse_algorithm, read_rows, run_cell
 from llmrl.studies.running import estimate_seconds, run_cells
 from llmrl.studies.statistics import MIN_SEEDS

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from llmrl.errors import ConfigError
-from llmrl.studies.exact.tasks import Settings
+from llmrl.studies.exact.task import Settings
 from llmrl.studies.grid import Cell, Row
 from llmrl.studies.page import write_page
 from llmrl.studies.results import Results

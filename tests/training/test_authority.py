@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from llmrl.errors import ConfigError
-from llmrl.training.command_line import SUGGESTIONS, parse
+from llmrl.training.command_line import parse
+from llmrl.training.files import SUGGESTIONS
 
 ATTACKS = {
     "output": "elsewhere",

@@ -56,7 +56,7 @@ def test_an_unknown_key_in_a_file_names_the_file_and_the_nearest(tmp_path):
     [
         (["--train.steps", "0"], "--train.steps must be greater than 0, got 0"),
         (["--policy.temperature", "0"], "--policy.temperature must be greater than 0"),
-        (["--policy.temperature", "0.01"], "as good as greedy"),
+        (["--policy.temperature", "0.01"], "almost greedy"),
         (
             ["--train.prompts-per-step", "1", "--train.group-size", "2", "--train.updates-per-step", "4"],
             "cannot share the 2 responses",

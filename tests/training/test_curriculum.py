@@ -185,7 +185,7 @@ def test_the_start_up_report_names_the_rules(tiny, tmp_path, capsys):
     trained(parse(arguments(tiny, tmp_path / "run", *BOTH, "--dry-run")))
     shown = capsys.readouterr().out
     assert "choice     levels [1, 2, 3], up to 1 at first; next by AboveAccuracy(threshold=0.9, window=4)" in shown
-    assert "choice     skip after 1 visits in a row with pass rate 0 or 1, but for 50 %" in shown
+    assert "choice     skip after 1 visits in a row with pass rate 0 or 1, except 50 %" in shown
 
 
 def test_prompts_that_are_too_long_are_counted_and_never_cut(tiny, tmp_path):
@@ -219,13 +219,16 @@ def test_a_run_stops_when_the_filter_leaves_nothing(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--curriculum.threshold", "0.5", "--curriculum.every", "3"], "two ways .* Give one"),
-        (["--curriculum.start", "2"], "Say how to go on: --curriculum.threshold or --curriculum.every"),
+        (["--curriculum.threshold", "0.5", "--curriculum.every", "3"], "two ways .* Give only one"),
+        (["--curriculum.start", "2"], "Also give --curriculum.threshold or --curriculum.every"),
         (["--curriculum.threshold", "1.5"], r"above 0 and at most 1, got 1.5"),
         (["--curriculum.every", "0"], r"--curriculum.every must be 1 or more, got 0"),
         (["--filter.visits", "-1"], r"--filter.visits must be 0 or more"),
         (["--filter.revisit", "2"], r"--filter.revisit must be from 0 to 1, got 2"),
-        (["--curriculum.every", "1", "--curriculum.start", "0"], r"no problem so easy; its levels are \[1, 2, 3\]"),
+        (
+            ["--curriculum.every", "1", "--curriculum.start", "0"],
+            r"no problems at or below this level; its levels are \[1, 2, 3\]",
+        ),
         (["--curriculum.every", "1", "--env", "tests/SayA-v0"], r"tests/SayA-v0 have no levels"),
         (
             ["--filter.visits", "1", "--env", "llmrl/MATH-v0", "--env.source", "generated"],
@@ -243,5 +246,5 @@ def test_levels_of_generated_problems_are_found():
     trainer, _ = build(config)
     (rule,) = trainer.problems.rules
     assert (rule.levels, rule.top) == ([1, 2, 4], 2)
-    asked = trainer.next_problems(20)
+    asked = trainer.gatherer.next_problems(20)
     assert {rule.level_of(i) for i in asked} == {1, 2}

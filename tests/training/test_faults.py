@@ -9,9 +9,11 @@ import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
+from safetensors.torch import load_file
 from small_run import EASY, same_tensors, small_run
 
 from llmrl import keys
+from llmrl.distributed.world import World
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.errors import ConfigError
 from llmrl.rollouts.collect import collect
@@ -193,6 +195,35 @@ def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
     assert len(notes) == 1, "the smaller size is kept, and said once"
 
 
+def test_a_run_may_go_on_with_other_micro_batches(tiny, tmp_path):
+    def run(folder, *more):
+        size = ["--train.steps", "3", "--train.micro-batch-tokens", "100000", "--checkpoint.every", "1"]
+        return trained(parse([*arguments(tiny, *size, "--output", str(folder)), *more]))
+
+    whole = load_file(run(tmp_path / "whole") / "latest" / "model.safetensors")
+    folder = run(tmp_path / "run", "--train.steps", "2")
+    run(folder, "--train.micro-batch-tokens", str(3 * LENGTH), "--resume", "auto")
+    rows = read_metrics(folder / "metrics.jsonl")
+    assert [row["perf/micro_batch_tokens"] for row in rows] == [100_000, 100_000, 3 * LENGTH]
+    gone_on = load_file(folder / "latest" / "model.safetensors")
+    for name in whole:
+        torch.testing.assert_close(gone_on[name], whole[name], rtol=1e-3, atol=1e-5)
+
+
+def test_several_processes_are_told_a_command_that_goes_on():
+    memory = Memory(64, lambda text: None, Several())
+    with pytest.raises(TrainingError, match=r"--resume auto and --train\.micro-batch-tokens 8,"):
+        memory.fit(raise_too_large)
+
+
+class Several(World):
+    size = 2
+
+
+def raise_too_large(budget):
+    raise TooLarge(rows=4, length=4)
+
+
 def test_a_single_row_that_does_not_fit_is_an_error_that_says_what_to_do(tiny):
     trainer, _ = make(tiny)
     limit_memory(trainer, 0, OUT["gpu"], half_way=False)
@@ -272,7 +303,7 @@ def test_a_verifier_that_never_answers_stops_the_run_after_some_steps(tiny, monk
             record |= {"valid": False, "verdict": "timeout"}
         return rollouts
 
-    monkeypatch.setattr("llmrl.training.trainer.collect", silent)
+    monkeypatch.setattr("llmrl.training.gathering.collect", silent)
     trainer, _ = make(tiny, "--train.max-lost-steps", "2")
     trainer.step()
     with pytest.raises(TrainingError, match=r"No response of 2 steps in a row .*: timeout 12\. Try the verifier"):

@@ -13,8 +13,10 @@ from command import train, trained
 from trivial import SAY_A, SMALL
 
 from llmrl.errors import ConfigError
+from llmrl.rollouts.environments import Environments
 from llmrl.training import folder as module
 from llmrl.training.command_line import parse
+from llmrl.training.data import Data
 from llmrl.training.trainer import Trainer
 
 
@@ -145,22 +147,49 @@ def test_the_record_says_what_was_done(tiny, tmp_path):
     assert {"date", "command", "commit", "platform", "cpus", "gpus", "data"} <= sessions[0].keys()
 
 
-def test_data_that_changed_is_not_resumed(tmp_path):
-    data = tmp_path / "data.jsonl"
-    data.write_text("one")
-    first = module.fingerprint_of({"source": str(data), "levels": (1, 2)})
-    assert first == module.fingerprint_of({"source": data, "levels": (3,)})
-    data.write_text("two")
-    assert module.fingerprint_of({"source": str(data)}) != first
-    assert module.fingerprint_of({"source": "generated"}) is None
+def rows(*pairs):
+    return "".join(json.dumps({"question": q, "hint": h, "answer": a}) + "\n" for q, h, a in pairs)
 
 
-def test_a_changed_fingerprint_is_refused(tiny, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "options"),
+    {
+        "nothing": (rows(("1+1", "x", "2"), ("2+2", "x", "4")), {}),
+        "a problem": (rows(("1+2", "x", "3"), ("2+2", "x", "4")), {}),
+        "an answer": (rows(("1+1", "x", "2"), ("2+2", "x", "5")), {}),
+        "one row more": (rows(("1+1", "x", "2"), ("2+2", "x", "4"), ("3+3", "x", "6")), {}),
+        "the order": (rows(("2+2", "x", "4"), ("1+1", "x", "2")), {}),
+        "another column": (None, {"problem_column": "hint"}),
+    }.values(),
+)
+def test_what_is_asked_has_a_digest(change, options, tmp_path):
+    file = tmp_path / "data.jsonl"
+    file.write_text(before := rows(("1+1", "x", "2"), ("2+2", "x", "4")))
+
+    def digest(**options):
+        return Data.of(Environments("llmrl/Data-v0", {"source": str(file), "test_share": 0.0, **options})).digest
+
+    first = digest()
+    file.write_text(before if change is None else change)
+    assert (digest(**options) == first) is (change == before)
+
+
+def test_rows_in_memory_have_a_digest_and_generated_problems_have_none():
+    one, other = ([{"problem": f"{n}+1", "answer": str(n + 1)} for n in range(k, k + 5)] for k in (0, 1))
+    digests = {Data.of(Environments("llmrl/Data-v0", {"source": source})).digest for source in (one, other, one)}
+    assert len(digests) == 2
+    assert Data.of(Environments("llmrl/MATH-v0", {"source": "generated"})).digest is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"digest": "0123456789abcdef", "commits": {}}, "an older record", {"other": 1}, None]
+)
+def test_a_changed_fingerprint_is_refused(wrong, tiny, tmp_path):
     run = trained(settings(tiny, tmp_path / "run"))
     record = json.loads((run / "environment.json").read_text())
-    record["sessions"][-1]["data"] = "0123456789abcdef"
+    record["sessions"][-1]["data"] = wrong
     (run / "environment.json").write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match="the data: their digest was 0123456789abcdef"):
+    with pytest.raises(ConfigError, match=r"their digest was 0123456789abcdef|does not say which data"):
         trained(settings(tiny, run, "--resume", "auto", steps=2))
     trained(settings(tiny, run, "--resume", "auto", "--force", steps=2))
 

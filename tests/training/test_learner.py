@@ -7,9 +7,13 @@ from tiny import tiny_folder
 from llmrl import keys
 from llmrl.rollouts.batch import Batch
 from llmrl.training.command_line import parse
+from llmrl.training.learner import OLD
 from llmrl.training.metrics import Sums
 from llmrl.training.session import build
 from llmrl.training.trainer import Trainer
+
+FIRST = {old: old for old in OLD.values()}
+"""What the first update of a step puts back."""
 
 
 def trainer_of(folder, *more: str, algo: str = "grpo") -> Trainer:
@@ -29,7 +33,7 @@ def weighed(trainer: Trainer) -> Batch:
 
 
 def gradient(trainer: Trainer, batch: Batch, budget: int) -> torch.Tensor:
-    trainer.learner.accumulate(batch, 0, {}, budget)
+    trainer.learner.accumulate(batch, 0, FIRST, budget)
     return torch.cat([m.grad.flatten() for m in trainer.learner.masters if m.grad is not None])
 
 
@@ -43,6 +47,27 @@ def test_gradients_of_bfloat16_weights_are_summed_in_float32(tmp_path):
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, total, rtol=1e-5, atol=1e-9)
     assert all(p.grad is None for p in trainer.learner.parameters)
+
+
+@pytest.mark.parametrize("budget", [1, 100_000])
+def test_the_share_of_the_largest_token_is_that_of_the_gradient_by_log_probabilities(tmp_path, budget):
+    trainer = trainer_of(tiny_folder(tmp_path))
+    batch = weighed(trainer)
+    mask = batch.data[keys.MASK]
+    row, column = mask.nonzero()[0].tolist()
+    batch.data[keys.ADVANTAGE][row] = -1.0
+    batch.data[keys.OLD_LOG_PROB][row, column] -= 19.0  # log r = 19 and A < 0: no clip bounds it
+    scored = trainer.policy.score(batch.data)
+    leaf = scored[keys.LOG_PROB].detach().requires_grad_()
+    scored[keys.LOG_PROB] = leaf
+    trainer.learner.loss(scored)["loss_objective"].backward()
+    size = leaf.grad.abs()
+    trainer.memory.budget = budget
+    metrics = trainer.learner.update(batch, 0, {}).result()
+    assert metrics["actor/token_gradient"] == pytest.approx(float(size.sum()), rel=1e-3)
+    assert metrics["actor/token_gradient_max"] == pytest.approx(float(size.max()), rel=1e-3)
+    assert metrics["actor/token_gradient_share"] == pytest.approx(float(size.max() / size.sum()), rel=1e-3)
+    assert metrics["actor/token_gradient_share"] > 0.999
 
 
 def test_an_update_without_a_sampled_token_changes_nothing(tmp_path):

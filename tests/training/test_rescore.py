@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 from small_run import small_run
+from tensordict import TensorDict
 from tiny import tiny_folder
 
 from llmrl import keys
+from llmrl.algorithms import ALGORITHMS, algorithm
 from llmrl.errors import ConfigError
 from llmrl.policies.episode import pack
 from llmrl.training.build import build
@@ -68,7 +70,7 @@ def step(tiny: Path, *more: str) -> tuple[dict[str, float], Any, Trainer, list[i
 def test_a_step_is_the_rescored_step_to_rounding(name, tiny):
     one, first, rescored, before = step(tiny, "--algo", name)
     two, second, straight, none = step(tiny, "--algo", name, "--train.no-rescore")
-    assert sum(before) == 8
+    assert sum(before) == 4  # the rows of the first of two updates are scored by its own pass
     assert none == []
     assert [r["response"] for r in first.records] == [r["response"] for r in second.records]
     assert torch.equal(second.data[keys.OLD_LOG_PROB], second.data[keys.SAMPLER_LOG_PROB])
@@ -81,6 +83,59 @@ def test_a_step_is_the_rescored_step_to_rounding(name, tiny):
         [(a - b).abs().flatten() for a, b in zip(rescored.learner.masters, straight.learner.masters, strict=True)]
     )
     assert float((off > 1e-5).float().mean()) < 0.01
+
+
+OLD = (keys.OLD_LOG_PROB, keys.OLD_ENTROPY)
+
+
+@pytest.mark.parametrize("epochs", ["1", "2"])
+@pytest.mark.parametrize("updates", ["1", "2", "3"])
+def test_the_old_scores_of_the_first_update_are_those_of_its_own_pass(updates, epochs, tiny):
+    more = ("--train.updates-per-step", updates, "--train.epochs", epochs)
+    metrics, rollouts, _, scored = step(tiny, "--algo", "grpo", *more)
+    assert sum(scored) == 8 - len(torch.arange(8).tensor_split(int(updates))[0])
+    torch.manual_seed(0)
+    fresh = make(tiny, "--algo", "grpo")
+    with torch.no_grad():
+        expected = fresh.policy.score(rollouts.data, entropy=True)
+    mask = rollouts.data[keys.MASK]
+    for old, new in zip(OLD, (keys.LOG_PROB, keys.ENTROPY), strict=True):
+        torch.testing.assert_close(rollouts.data[old], expected[new] * mask, rtol=1e-4, atol=1e-5)
+    mean = float(expected[keys.ENTROPY][mask].mean())
+    assert metrics["actor/entropy"] == pytest.approx(mean, rel=1e-4)
+    assert 0 < metrics["rollout/mismatch_max"] < 1e-4
+
+
+def test_the_ratio_of_the_first_update_is_exactly_1(tiny):
+    metrics, _, _, _ = step(tiny, "--algo", "grpo", "--train.updates-per-step", "1")
+    assert metrics["actor/ratio_min"] == metrics["actor/ratio_max"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["espo", "erc+grpo", "tis+grpo", "kl_cov"])
+def test_all_rows_are_scored_first_where_weights_are_made_of_the_scores(name, tiny):
+    _, _, trainer, scored = step(tiny, "--algo", name)
+    assert trainer.algorithm.scores_first == (name in ("espo", "tis+grpo"))
+    assert sum(scored) == (8 if trainer.algorithm.scores_first else 4)
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_no_recipe_makes_weights_of_scores_that_are_not_there_yet(name):
+    recipe = algorithm(name).resolve(6)
+    torch.manual_seed(0)
+    mask = torch.ones(4, 6, dtype=torch.bool)
+    rows = TensorDict({keys.MASK: mask}, [4])
+    for key in recipe.in_keys:
+        if key not in (keys.TOKENS, keys.ATTENTION, keys.MASK):
+            rows[key] = torch.rand(4, 6)
+    rows[keys.GROUP] = torch.arange(4) // 2
+    other = rows.copy()
+    for old in OLD:
+        if rows.get(old, None) is not None:
+            other[old] = torch.full((4, 6), torch.nan)
+    one, two = recipe.weigh(rows), recipe.weigh(other)
+    made = [key for key in one.keys(True, True) if key not in rows.keys(True, True)]
+    same = all(torch.equal(one[key], two[key]) for key in made)
+    assert same == (not recipe.scores_first)
 
 
 def test_entropy_and_mismatch_are_those_of_the_first_updates_rows(tiny):
@@ -99,7 +154,7 @@ def test_entropy_and_mismatch_are_those_of_the_first_updates_rows(tiny):
 
 
 def test_a_sampler_that_is_off_shows_in_the_mismatch(tiny, monkeypatch):
-    trainer = make(tiny, "--algo", "grpo", "--train.no-rescore")
+    trainer = make(tiny, "--algo", "grpo", "--train.no-rescore", "--train.max-mismatch", "0")
 
     def off(episodes: Any, pad_id: int) -> Any:
         data = pack(episodes, pad_id)
@@ -109,6 +164,7 @@ def test_a_sampler_that_is_off_shows_in_the_mismatch(tiny, monkeypatch):
     monkeypatch.setattr("llmrl.rollouts.collect.pack", off)
     metrics = trainer.step()[0]
     assert metrics["rollout/mismatch_kl"] == pytest.approx(-0.25, abs=1e-4)
+    assert metrics["rollout/mismatch_mean"] == pytest.approx(0.25, abs=1e-4)
     assert metrics["rollout/mismatch_max"] == pytest.approx(0.25, abs=1e-4)
 
 

@@ -120,7 +120,7 @@ def program(*args: str) -> subprocess.CompletedProcess[str]:
 KILLED_IN = {
     "a step": ("llmrl.training.learner:total_loss", 8),
     "the writing of a checkpoint": ("llmrl.training.checkpoint:_write_sums", 3),
-    "the moment before latest": ("llmrl.training.checkpoint:_link", 3),
+    "the moment before latest": ("llmrl.training.checkpoint:link", 3),
 }
 
 

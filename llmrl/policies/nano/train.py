@@ -167,7 +167,7 @@ def run_stage(
             for optimizer in optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = stage.learning_rate * scale
-            # bfloat16 products are a third faster on processors that have them, and do no harm here.
+            # bfloat16 products are a third faster on CPUs that have them, and do no harm here.
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
                 target = labels[:, 1:]

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,6 +66,8 @@ class Host:
         self.engine: Any = None
         self.settings: Start | None = None
         self.weights: Weights | None = None
+        self.progress = 0
+        """Rounds of tokens that have been sampled; read from other threads."""
         self._shapes: dict[str, tuple[str, list[int]]] | None = None
         self._asleep = False
 
@@ -151,7 +153,7 @@ class Host:
         folder = tempfile.mkdtemp(prefix="llmrl-config-")
         try:
             Path(folder, "config.json").write_text(json.dumps(settings.config))
-            return vllm.LLM(
+            llm = vllm.LLM(
                 model=folder,
                 load_format="dummy",
                 skip_tokenizer_init=True,
@@ -165,11 +167,23 @@ class Host:
                 logprobs_mode="processed_logprobs",  # after the temperature: what was sampled from
                 **options,
             )
+            llm.llm_engine.step = self._counted(llm.llm_engine.step)
+            return llm
         except Exception as error:  # vLLM has no common base for what it raises here
             traceback.print_exc()
             raise Refused("input", f"vLLM cannot serve this model: {reason(error)}.") from error
         finally:
             shutil.rmtree(folder)
+
+    def _counted(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        """A round of vLLM's own loop, which has no other way to tell that it goes on."""
+
+        def counted() -> Any:
+            done = step()
+            self.progress += 1
+            return done
+
+        return counted
 
     def _take(self, settings: Start, files: list[Path]) -> None:
         llm = self.engine

@@ -202,7 +202,7 @@ class Service:
         return self._done()
 
     def _done(self) -> wire.Done:
-        return wire.Done(weights=self.host.weights)
+        return wire.Done(weights=self.host.weights, progress=self.host.progress)
 
     async def _in_turn(self, work: Callable[[], Result]) -> Result:
         """Do something with the engine, after all that was asked before."""

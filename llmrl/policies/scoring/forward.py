@@ -1,9 +1,8 @@
-"""Reading many token sequences at once: each in a row of its own, or several to a row without padding.
+"""Forward passes over many token sequences: each in a row of its own, or several in a row without padding.
 
-Owns what a model is given to read.  :mod:`llmrl.policies.scoring.sharing` has a third way,
-:mod:`llmrl.policies.scoring.probing`
-finds out which ways a model can be read.  What is made of the hidden states is the policy's and the critic's
-business.
+Owns the input of a model. :mod:`llmrl.policies.scoring.sharing` has a third way of a forward pass, and
+:mod:`llmrl.policies.scoring.probing` finds out which ways a model supports. The policy and the critic use the hidden
+states.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ class ForwardPass(Protocol):
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
         """Numbers of sequences, parts of which a model reads at most ``budget`` tokens with their padding.
 
-        A sequence that is longer than the budget is read all the same.
+        A sequence that is longer than the budget is computed anyway.
         """
 
     def extent(self, sequences: Sequences) -> tuple[int, int]:
@@ -186,7 +185,7 @@ class Padded:
 
 
 class Packed:
-    """Several sequences to a row, without padding but for what is left of the rows.
+    """Several sequences in a row, with padding only at the end of the rows.
 
     They are told apart by their positions, which begin at 0 with each: transformers then masks attention between
     them, if the model hands it the positions.

@@ -2,7 +2,7 @@
 
 The output matrix is walked through in blocks of the vocabulary and blocks of tokens; the backward
 pass is written by hand and computes each block again.  Peak memory does not depend on the product of
-tokens and vocabulary.  Which tokens are scored, and their hidden states, is the policy's business.
+tokens and vocabulary.  The policy decides which tokens are scored and computes their hidden states.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 TILE_VOCABULARY = 8192
-TILE_ELEMENTS = 1 << 21  # of float32: 8 MiB, what a processor's cache can hold
+TILE_ELEMENTS = 1 << 21  # of float32: 8 MiB, what a CPU's cache can hold
 TILE_TOKENS = 512  # of a small vocabulary: temporary blocks of 1 MiB, which the allocator keeps
 KEEP_ELEMENTS = 1 << 24  # a problem of at most 64 MiB keeps its logits for the backward pass
 

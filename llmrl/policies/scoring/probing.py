@@ -21,7 +21,7 @@ PROBE_LENGTH = 48
 """Tokens of the longest made-up sequence."""
 
 PROBE_VOCABULARY = 256
-"""They consist of the first so many tokens of the vocabulary."""
+"""They consist of this many first tokens of the vocabulary."""
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 0.1}
 """How far, relative to their length, hidden states and gradients may be from those of sequences read alone."""

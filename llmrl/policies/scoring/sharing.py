@@ -1,6 +1,6 @@
-"""Reading sequences that begin alike behind one reading of their beginning.
+"""Forward passes over sequences with a common beginning, which is computed once.
 
-The responses to a prompt differ, their prompt does not.  Owns what is read apart, and when that is worth it; see
+The responses to a prompt differ, their prompt does not. Owns what is computed once, and when that is worth it; see
 :mod:`llmrl.policies.scoring.forward` for the other ways.
 """
 

@@ -24,7 +24,7 @@ from llmrl.credit.groups import KeepAll
 from llmrl.keys import Key
 from llmrl.studies.exact.machine import divergence, entropies
 from llmrl.studies.exact.start import start_policy
-from llmrl.studies.exact.tasks import ExactTask, Settings, mean_success
+from llmrl.studies.exact.task import ExactTask, Settings, mean_success
 from llmrl.training.past_rewards import PastRewards
 
 BAND = (0.95, 1.05)

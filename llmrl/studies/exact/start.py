@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from llmrl.errors import UserError
 from llmrl.studies.exact.machine import Machine
-from llmrl.studies.exact.tasks import EXACT, ExactTask, mean_success
+from llmrl.studies.exact.task import ExactTask, mean_success
+from llmrl.studies.exact.tasks import EXACT
 
 FILE = "starts-v1.safetensors"
 DIGEST = "ea92b3d0490c39971bf8dd5e9a09206accb617290b465e6e5fe48fa050a0e852"

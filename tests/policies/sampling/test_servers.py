@@ -494,6 +494,78 @@ def test_one_whose_answers_are_wrong_is_left_out(fleet, caplog):
     policy.close()
 
 
+class Hanging(Keyed):
+    """Answers every sign of life, and samples no further until it is let go."""
+
+    def __init__(self, moves: float = 0.0) -> None:
+        super().__init__()
+        self.hangs, self.let_go = False, threading.Event()
+        self.moves = moves  # seconds for which it goes on all the same
+        self.asked = 0
+
+    def _sample(self, request, settings):
+        began = time.monotonic()
+        self.asked += 1
+        while self.hangs and not self.let_go.wait(0.1):
+            if time.monotonic() - began < self.moves:
+                self.progress += 1
+            elif self.moves:
+                break
+        self.progress += 1
+        return super()._sample(request, settings)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(wire, "BEAT", 0.2)
+    monkeypatch.setattr(wire, "STALLED", 1.0)
+
+
+def test_one_that_answers_and_hangs_is_named(fleet, impatient):
+    host = Hanging()
+    policy = tiny_policy()
+    policy.engine = engine_for(fleet(host))
+    host.hangs = True
+    with pytest.raises(
+        EngineError, match=r"^The engine at http\S+ failed: it answers, and has sampled no token for 1 s"
+    ):
+        sampled(policy)
+    host.let_go.set()
+    policy.close()
+
+
+def test_one_that_hangs_is_left_out_until_it_moves(fleet, impatient, caplog):
+    host = Hanging()
+    policy = tiny_policy()
+    policy.engine = engine_for(fleet(Keyed(), host))
+    want = sampled(policy)
+    host.hangs = True
+    assert sampled(policy) == want
+    assert "it hangs" in caplog.text
+    asked = host.asked
+    assert sampled(policy) == want
+    assert host.asked == asked  # it is not asked again while it hangs
+    host.let_go.set()
+    for _ in range(100):
+        assert sampled(policy) == want
+        if host.asked > asked:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("it was not taken back")
+    policy.close()
+
+
+def test_one_that_is_slow_is_waited_for(fleet, impatient):
+    host = Hanging(moves=2.5)
+    policy = tiny_policy()
+    policy.engine = engine_for(fleet(host))
+    asked, host.hangs = host.asked, True
+    assert sampled(policy)
+    assert host.asked == asked + 1
+    policy.close()
+
+
 def test_when_none_is_left_the_sentence_names_them_all(fleet, monkeypatch):
     made = fleet(Keyed(), Keyed())
     policy = tiny_policy()

@@ -1,0 +1,1 @@
+"""llmrl's losses, advantages and verifiers inside other trainers, one module each."""

@@ -1,0 +1,118 @@
+"""Settings in YAML files: read without running anything, flattened, and what a model's folder may suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from llmrl.errors import ConfigError
+from llmrl.registry import suggest
+
+DEFAULT_ENV = "llmrl/MATH-v0"
+NAME_FLAGS = {"algo.name": "algo", "env.id": "env", "policy.path": "policy"}
+FLAG_NAMES = {flag: name for name, flag in NAME_FLAGS.items()}
+SUGGESTIONS = frozenset(
+    f"{section}.{name}"
+    for section, names in {
+        "policy": "temperature max_prompt_length max_response_length",
+        "train": "steps prompts_per_step group_size updates_per_step epochs learning_rate critic_learning_rate "
+        "critic_warmup_steps warmup_steps weight_decay adam_betas max_grad_norm micro_batch_tokens",
+        "env": "levels subjects",
+        "eval": "problems samples every batch",
+    }.items()
+    for name in names.split()
+)
+"""What ``training.yaml`` in a model's folder may set: sizes, lengths, rates.
+
+A folder that was downloaded suggests; it does not command. It names no code, no address, no file and no output."""
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The settings in a YAML file, nested.
+
+    Raises:
+        ConfigError: there is no such file, or it does not hold settings.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration file {str(path)!r}.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{path} must hold settings such as 'train: {{steps: 10}}', got {str(tree)[:80]!r}.")
+    return dict(tree)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases: a few lines of them can stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases such as *{self.peek_event().anchor} are not read; write the value out")
+        return super().compose_node(parent, index)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their dotted names; ``algo: dapo`` is ``algo: {name: dapo}``, as on the command line."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if not prefix and key in FLAG_NAMES and isinstance(value, str):
+            flat[FLAG_NAMES[key]] = value
+        elif isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def as_arguments(flat: Mapping[str, Any]) -> list[str]:
+    """Settings of a file as the command line that says the same."""
+    arguments: list[str] = []
+    for key, value in flat.items():
+        flag = NAME_FLAGS.get(key, key).replace("_", "-")
+        if isinstance(value, bool):
+            head, _, tail = flag.rpartition(".")
+            arguments.append(f"--{head}{'.' if head else ''}{'' if value else 'no-'}{tail}")
+        elif isinstance(value, (list, tuple)):
+            arguments += [f"--{flag}", *map(str, value)]
+        else:
+            arguments += [f"--{flag}", str(value)]
+    return arguments
+
+
+def refuse_unknown(source: str, flat: Mapping[str, Any], known: set[str]) -> None:
+    for key in flat:
+        if key not in known:
+            raise ConfigError(f"{source}: there is no option {key!r}. {suggest(key, known)}")
+
+
+def suggested_by(folder: Path | None, policy: str, env_id: str) -> tuple[str, dict[str, Any]] | None:
+    """What the policy's folder suggests, and where it stands.
+
+    The package's own models may set anything. Options of the environment are for the one that it names.
+
+    Raises:
+        ConfigError: another model's folder wants to set more than :data:`SUGGESTIONS`.
+    """
+    file = None if folder is None else folder / "training.yaml"
+    if folder is None or file is None or not file.is_file():
+        return None
+    flat = flatten(read_tree(file))
+    source = f"{policy}/training.yaml"
+    if not folder.resolve().is_relative_to(Path(__file__).resolve().parents[1]):
+        for key, value in flat.items():
+            if key not in SUGGESTIONS:
+                raise ConfigError(
+                    f"{source} sets {key} to {str(value)[:80]!r}, which the folder of a model may not: it may suggest "
+                    f"sizes, lengths and rates. Delete that line; if you want it, give --{key.replace('_', '-')} "
+                    "yourself."
+                )
+    if env_id != flat.pop("env.id", DEFAULT_ENV):
+        flat = {key: value for key, value in flat.items() if not key.startswith("env.")}
+    return source, flat
