@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 
 _NOT = r"(?:not|never|no\s+longer|hardly|n['’]t|cannot)"
-_DEGREE = r"(?:(?:also|clearly|obviously|actually|probably|completely|all|simply|only|just|merely|still|therefore)\s+){0,2}"
+_DEGREE = (
+    r"(?:(?:also|clearly|obviously|actually|probably|completely|all|simply|only|just|merely|still|therefore)"
+    r"\s+){0,2}"
+)
 _FAULT = (
     r"(?:wrong|incorrect|false|mistaken|invalid|erroneous|flawed|bogus|nonsense|nonsensical|absurd|inconsistent"
     r"|contradictory|extraneous|spurious|inadmissible|unacceptable|untrue|untenable|rejected|discarded|refuted|disproved"
@@ -27,7 +30,10 @@ _FAILS = (
     r"|dismissed|revised|corrected|replaced|ruled)|is\s+to\s+be\s+(?:rejected|discarded))"
 )
 """What an answer does that is none."""
-_COPULA = r"(?:(?:is|was|are|were|seems?|looks?|turned\s+out|turns\s+out|appears?)(?:\s+to\s+be)?|(?:must|may|might)\s+be|['’]s)"
+_COPULA = (
+    r"(?:(?:is|was|are|were|seems?|looks?|turned\s+out|turns\s+out|appears?)(?:\s+to\s+be)?"
+    r"|(?:must|may|might)\s+be|['’]s)"
+)
 _THIS = (
     r"(?:this|that|it|(?:the|my|that|this)\s+(?:\w+\s+)?"
     r"(?:answer|result|value|box|number|solution|estimate|guess|attempt|choice|total|figure|calculation))"
@@ -40,7 +46,10 @@ _CLAUSE = re.compile(
     r"|,\s*(?:and|we|it|the|which|i|our|this|that)\b(?!\s+\w+\s+would)|—",
     re.IGNORECASE,
 )
-_ABOUT = r"(?:\s+(?:that|it|out|the|an?|answer|value|result|possibility|of|equals?|equal|to|is|be|root|solution|candidate|choice|number|exactly|simply|just|really|it['’]s)){0,6}"
+_ABOUT = (
+    r"(?:\s+(?:that|it|out|the|an?|answer|value|result|possibility|of|equals?|equal|to|is|be|root|solution|candidate"
+    r"|choice|number|exactly|simply|just|really|it['’]s)){0,6}"
+)
 _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|rather\s+than|instead\s+of|neither|nor|hardly|far\s+from"
     r"|(?:anything|everything|all)\s+but|no\s+way|(?:can(?:not|['’]t)|could(?:\s+not|n['’]t))\s+(?:possibly\s+)?(?:be|equal)"
@@ -106,7 +115,9 @@ _STOPS = re.compile(
     re.IGNORECASE,
 )
 """A question mark, or a second thought, right behind the answer."""
-_CONDITIONAL = re.compile(r"[^.!?\n]{0,120}\b(?:otherwise|under\s+(?:a|an|the)?\s*(?:different|other|another))", re.IGNORECASE)
+_CONDITIONAL = re.compile(
+    r"[^.!?\n]{0,120}\b(?:otherwise|under\s+(?:a|an|the)?\s*(?:different|other|another))", re.IGNORECASE
+)
 _CONFIRMED = re.compile(
     r"(?<!not\s)\b(?:yes|confirmed|confirms|checks\s+out|consistent|verified|stands|(?:is|was)\s+(?:indeed\s+)?(?:right|correct)|all\s+good)\b",
     re.IGNORECASE,
