@@ -6,7 +6,7 @@ ALGO ?= espo
 ARGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-vllm test-trl check wheel nano docs clean
+.PHONY: help run test test-vllm test-trl check wheel nano docs site clean
 
 help:
 	@echo "make run [ALGO=espo] [ARGS='--train.steps 20']   train; see '$(BIN)/llmrl train --help'"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-trl   the tests of the integration into TRL, in an environment of their own"
 	@echo "make nano     train the embedded policy anew (about an hour on two cores)"
 	@echo "make docs     write the generated parts of docs/"
+	@echo "make site     build the documentation as a site into build/site"
 	@echo "make clean    remove the environment and what was built"
 
 $(BIN)/.base: pyproject.toml constraints.txt
@@ -68,6 +69,14 @@ nano: $(BIN)/.base
 
 docs: $(BIN)/.base
 	$(BIN)/python docs/generate.py
+
+$(BIN)/.docs: $(BIN)/.base
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	@touch $@
+
+site: $(BIN)/.docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs build/site
+	@echo "open build/site/index.html"
 
 clean:
 	rm -rf $(VENV) $(VENV)-vllm $(VENV)-trl build dist *.egg-info

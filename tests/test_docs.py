@@ -1,0 +1,67 @@
+"""Links of the documentation lead somewhere, and every page can be reached on the site."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+TOP = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "llmrl/policies/nano/CARD.md",
+)
+PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in TOP)])
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
+TOCTREE = re.compile(r"```\{toctree\}\n(.*?)```", re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of a page may say behind #."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(page: Path, text: str) -> list[str]:
+    """Links of a text that lead to no file, or to no heading of a Markdown file."""
+    code = re.compile(r"```(?!\{).*?```|`[^`\n]*`", re.DOTALL)
+    wrong = []
+    for link in LINK.findall(code.sub("", text)):
+        target, _, anchor = link.partition("#")
+        there = (page.parent / target).resolve() if target else page
+        if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
+            wrong.append(link)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    assert broken(page, page.read_text()) == []
+
+
+def test_a_broken_link_is_found():
+    page = DOCS / "index.md"
+    text = "[a](nowhere.md) [b](glossary.md#nothing) [c](glossary.md) `[d](e.md)`"
+    assert broken(page, text) == ["nowhere.md", "glossary.md#nothing"]
+
+
+def reached(page: Path) -> set[Path]:
+    """A page and all below it in the lists of contents."""
+    found = {page}
+    for body in TOCTREE.findall(page.read_text()):
+        entries = [line for line in body.split("\n") if line and not line.startswith(":")]
+        for entry in entries:
+            for below in page.parent.glob(f"{entry}.md"):
+                if below != page:
+                    found |= reached(below)
+    return found
+
+
+def test_every_page_is_on_the_site():
+    assert set(DOCS.rglob("*.md")) - reached(DOCS / "index.md") == set()
