@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV ?= .venv
 ALGO ?= espo
 ARGS ?=
+WORKERS ?= 2
 BIN := $(VENV)/bin
 
 .PHONY: help run test test-vllm test-trl check wheel nano docs site clean
 
 help:
 	@echo "make run [ALGO=espo] [ARGS='--train.steps 20']   train; see '$(BIN)/llmrl train --help'"
-	@echo "make test     format, lint, types, tests, and the built wheel in an empty folder"
+	@echo "make test [WORKERS=2] [ARGS='-k clip']           format, lint, types, imports and tests"
 	@echo "make test-vllm  the tests of the real vLLM on this CPU, in an environment of their own"
 	@echo "make test-trl   the tests of the integration into TRL, in an environment of their own"
 	@echo "make nano     train the embedded policy anew (about an hour on two cores)"
@@ -32,7 +33,7 @@ run: $(BIN)/.base
 	$(BIN)/python -m llmrl.algorithms.run --algo $(ALGO) $(ARGS)
 
 test: $(BIN)/.dev check
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 # vLLM wants an older numpy; and torch's sister packages come as GPU builds, over which it would trip.
 $(VENV)-vllm/bin/.done: pyproject.toml constraints.txt

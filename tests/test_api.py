@@ -23,6 +23,7 @@ import llmrl
 from llmrl.algorithms import algorithm
 from llmrl.errors import ConfigError, UserError
 from llmrl.policies import Policy
+from llmrl.studies import load
 from llmrl.training.command_line import parse
 from llmrl.training.process import borrowed
 
@@ -186,6 +187,8 @@ def test_a_page_is_written_of_folders_and_of_outcomes(tiny, tmp_path):
 def test_a_study_is_run_and_read_again(tmp_path):
     results = llmrl.study(output=tmp_path, algorithms=["dapo", "gspo"], tasks=["hack"], seeds=2, rollouts=3)
     assert [line.algorithm for line in results.table()] == ["dapo", "gspo"]
+    again = load(str(tmp_path))
+    assert [line.runs for line in again.table()] == [line.runs for line in results.table()] == [2, 2]
     with pytest.raises(UserError, match="Did you mean 'gspo'"):
         llmrl.study(output=tmp_path, algorithms=["gspoo"])
 

@@ -79,6 +79,7 @@ class Results:
             raise ConfigError(f"The baseline {baseline!r} was not run. {suggest(self.baseline, self.algorithms)}")
         self._varied = _varied(rows)
         self.strata = list(dict.fromkeys(map(self.stratum, rows)))
+        self._lines: dict[tuple[str, tuple[str, ...]], Line] = {}
         self._found: dict[str, dict[str, dict[int, Row]]] = {}
         for row in rows:
             if not row.failed:
@@ -135,17 +136,22 @@ class Results:
         Raises:
             ConfigError: no run of it has numbers there.
         """
+        chosen = tuple(self.strata if strata is None else strata)
+        if (algorithm, chosen) not in self._lines:  # the bootstrap costs more than everything else here
+            self._lines[algorithm, chosen] = self._line(algorithm, chosen)
+        return self._lines[algorithm, chosen]
+
+    def _line(self, algorithm: str, strata: Sequence[str]) -> Line:
         finals = self.values(algorithm, "final", strata)
         if not finals:
             raise ConfigError(f"No run of {algorithm} has numbers: see the errors of its rows.")
-        chosen = self.strata if strata is None else strata
-        failed = sum(r.failed and r.cell.algorithm == algorithm and self.stratum(r) in chosen for r in self.rows)
+        failed = sum(r.failed and r.cell.algorithm == algorithm and self.stratum(r) in strata for r in self.rows)
         collapsed = np.concatenate(self.values(algorithm, "collapsed", strata))
         difference = better = None
         pairs = self.differences(self.baseline, algorithm, "final", strata)
         if algorithm != self.baseline and pairs:
             difference = estimate(pairs)
-            both = [s for s in chosen if self.seeds(self.baseline, s) and self.seeds(algorithm, s)]
+            both = [s for s in strata if self.seeds(self.baseline, s) and self.seeds(algorithm, s)]
             better = improvement(self.values(self.baseline, "final", both), self.values(algorithm, "final", both))
 
         def mean(number: str) -> float:
@@ -249,13 +255,13 @@ class Results:
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def load(folder: Path, baseline: str | None = None) -> Results:
+def load(folder: str | Path, baseline: str | None = None) -> Results:
     """The results of a study's folder.
 
     Raises:
         ConfigError: the folder holds no study.
     """
-    return Results(read_rows(folder), baseline)
+    return Results(read_rows(Path(folder)), baseline)
 
 
 def _settings() -> list[str]:

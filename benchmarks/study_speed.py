@@ -1,0 +1,69 @@
+"""How long a study takes: running the exact tier, and loading and plotting 2,000 finished runs.
+
+    python benchmarks/study_speed.py --jobs 2
+
+The 2,000 runs are copies of one real run per algorithm under other seeds; only their number matters here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+import llmrl
+from llmrl.studies import EXACT, load
+from llmrl.studies.grid import Store, make_grid, run_cell
+from llmrl.studies.page import write_page
+
+ALGORITHMS = ("dapo", "erc+dapo", "gppo", "erc+gppo", "gspo", "espo", "cispo", "grpo")
+
+
+@dataclass
+class Options:
+    """Time a study."""
+
+    jobs: int = 2
+    """Runs at a time."""
+    seeds: int = 5
+    """Seeds of the tier that is run: 8 tasks x 8 algorithms."""
+    runs: int = 2000
+    """Finished runs to load and plot."""
+
+
+def main(options: Options) -> None:
+    """Print both times."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        llmrl.study(
+            output=folder,
+            algorithms=ALGORITHMS,
+            tasks=list(EXACT)[:8],
+            seeds=options.seeds,
+            jobs=options.jobs,
+            use_shipped=False,
+        )
+        minutes = (time.perf_counter() - began) / 60
+        print(f"8 tasks x 8 algorithms x {options.seeds} seeds, {options.jobs} jobs: {minutes:.1f} minutes")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        rows = [run_cell(cell) for cell in make_grid(tasks=("hack",), algorithms=ALGORITHMS, seeds=(0,))]
+        for number in range(options.runs):
+            row = rows[number % len(rows)]
+            cell = dataclasses.replace(row.cell, seed=number // len(rows))
+            store.write(dataclasses.replace(row, cell=cell))
+        began = time.perf_counter()
+        results = load(folder)
+        loaded = time.perf_counter() - began
+        results.write(Path(folder))
+        write_page(results, Path(folder))
+        drawn = time.perf_counter() - began
+        print(f"{options.runs} runs: loaded in {loaded:.1f} s, with tables, figures and page in {drawn:.1f} s")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
