@@ -350,11 +350,12 @@ class Trainer:
                 for rows in self.mini_batches(len(batch)):
                     part = batch.take(rows)
                     part = part.having(self.algorithm.weigh(part.data.select(*wanted, strict=False)))
+                    first = done is None
+                    measure = functools.partial(self.entropy_and_mismatch, batch, rows) if first else dict
+                    sums = self.learner.update(part, step, notes, first and self.first_scores_itself, measure)
                     if done is None:
-                        measure = functools.partial(self.entropy_and_mismatch, batch, rows)
-                        done = sums = self.learner.update(part, step, notes, self.first_scores_itself, measure)
+                        done = sums
                     else:
-                        sums = self.learner.update(part, step, notes)
                         done.join(sums)
                     self.note_update(sums, part)
             self.policy.eval()

@@ -148,7 +148,12 @@ class Comparison:
         return bool(letters) and self.equal(self.do.replace(a, "u", letters), self.do.replace(b, "u", letters))
 
     def _bare(self, value: Value) -> Value:
-        """The value without the units that may be left out; other words are part of the answer."""
+        """The value without the units that may be left out; other words are part of the answer.
+
+        Of an amount in several units, such as 2 h 30 min, none may be left out.
+        """
+        if len({tuple(part for part in monomial if part[0][0] == "u") for monomial in value.num}) > 1:
+            return value
         names = {key for kind, key in value.atoms() if kind == "u"}
         return self.do.replace(value, "u", {name: number(1) for name in names if droppable(name)}) if names else value
 
@@ -209,8 +214,8 @@ class Comparison:
             (a, b), *rest = pairs
             return all(self.equal(self.do.product(a, d), self.do.product(b, c)) for c, d in rest)
         ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
-        if isinstance(ratio, Ratio) and ratio.half and len(ratio.items) == 1 and self.rules.units:
-            return self.same(ratio.items[0], other)
+        if isinstance(gold, Ratio) and gold.half and len(gold.items) == 1 and self.rules.units:
+            return self.same(gold.items[0], answer)
         if not isinstance(ratio, Ratio) or not isinstance(other, Scalar):
             return False
         if len(ratio.items) != 2 or ratio.half or ratio.clock:

@@ -32,6 +32,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from llmrl.verifiers.math import phrases
+from llmrl.verifiers.math.denials import denied_after, denied_before
 from llmrl.verifiers.math.plain import formula_around, is_result
 
 MAX_RESPONSE = 400_000
@@ -98,8 +99,11 @@ def find_answer(response: str) -> list[Found]:
         return [Found(escaped.group(1).strip(), "boxed")] if escaped else []
     if (bare := _last(phrases.BARE_BOX, text)) is not None:
         return [Found(bare.group(1), "boxed")]
-    found = _announced(text) or _chosen(text)
-    return found or ([] if phrases.GIVES_UP.search(text) or phrases.ANSWER_DENIED.search(text) else _loose(text))
+    announced = _announced(text)
+    found = announced or _chosen(text)
+    if found or announced is None or phrases.GIVES_UP.search(text) or phrases.ANSWER_DENIED.search(text):
+        return found
+    return _loose(_behind_doubted(text))
 
 
 def boxes(text: str) -> list[tuple[int, int, int]]:
@@ -146,7 +150,7 @@ def _boxed(text: str, found: list[tuple[int, int, int]]) -> list[Found]:
     before, after = text[max(0, found[-1][0] - 200) : found[-1][0]], text[found[-1][2] + 1 :][:20_000]
     if (announced := _last(phrases.CORRECTS, after) or _last(phrases.OTHERWISE, after)) is not None:
         return _readings(after[phrases.LEAD.match(after, announced.end()).end() :][:2_000], "answer is")  # type: ignore[union-attr]
-    if phrases.DENIES.search(before) or phrases.TAKES_BACK.match(after) or phrases.RETRACTS.search(after):
+    if denied_before(before) or denied_after(after):
         return []
     joined = [found[-1]]
     for earlier in reversed(found[:-1]):
@@ -181,30 +185,44 @@ def _unbox(content: str) -> str:
         start, end = inside
 
 
-def _announced(text: str) -> list[Found]:
-    """The last announcement that has something after it."""
+def _announced(text: str) -> list[Found] | None:
+    """The last announcement that has something after it; None if that is taken back."""
     places = [_after_phrase(text), _after_hashes(text), _in_answer_tag(text)]
     start, found = max(places, key=lambda place: place[0])
-    return [] if found and _taken_back(text[start:][:20_000], found) else found
+    if found and phrases.OTHERWISE.search(tail := text[start:][:20_000]):
+        return []
+    return None if found and _taken_back(tail, found) else found
 
 
 def _taken_back(tail: str, found: list[Found]) -> bool:
     """Whether the text behind an announced answer denies it: "Answer: 6 is wrong.", "The answer is 6? No."."""
-    if phrases.RETRACTS.search(tail) or phrases.OTHERWISE.search(tail) or phrases.UNSURE.match(tail):
+    if phrases.UNSURE.match(tail):
         return True
-    return any(phrases.TAKES_BACK.match(tail, len(reading.text)) for reading in found if tail.startswith(reading.text))
+    return any(denied_after(tail[len(reading.text) :]) for reading in found if tail.startswith(reading.text))
 
 
 def _after_phrase(text: str) -> tuple[int, list[Found]]:
     last = _last(phrases.PHRASE, text)
-    if last is None or phrases.NOT.match(text, last.end()):
-        return -1, []
-    before = text[max(0, last.start() - 200) : last.start()]
-    if phrases.SUPPOSED.search(before) or phrases.DOUBTED.search(before):
+    if last is None or phrases.NOT.match(text, last.end()) or _doubted(text, last):
         return -1, []
     start = phrases.LEAD.match(text, last.end()).end()  # type: ignore[union-attr]
     found = _readings(text[start : start + 2_000], "answer is")
     return (start, found) if found else (-1, [])
+
+
+def _doubted(text: str, announcement: re.Match[str]) -> bool:
+    """Whether the words before an announcement deny or only suppose it."""
+    before = text[max(0, announcement.start() - 200) : announcement.start()]
+    return any(pattern.search(before) for pattern in (phrases.SUPPOSED, phrases.DOUBTED)) or denied_before(before)
+
+
+def _behind_doubted(text: str) -> str:
+    """The text behind the sentence of an announcement that is doubted: "If it were 20, ...  So it is 18."."""
+    last = _last(phrases.PHRASE, text)
+    if last is None or not _doubted(text, last):
+        return text
+    end = phrases.SENTENCE_END.search(text, last.end())
+    return text[end.end() :] if end else ""
 
 
 def _chosen(text: str) -> list[Found]:
@@ -304,7 +322,7 @@ def _last_of(text: str) -> Iterator[Found]:
         content = text[start:end]
     if not is_result(text, start, end) or not is_result(text, *last.span()):
         return
-    if phrases.DENIES.search(text[max(0, start - 200) : start]):
+    if denied_before(text[max(0, start - 200) : start]) or denied_after(text[end:][:20_000]):
         return
     if not phrases.ALTERNATIVE.search(text[max(0, start - 20) : start]) and not _asked(text, last):
         if rule == "math" and phrases.CONCLUDES.search(text[max(0, start - 40) : start]):

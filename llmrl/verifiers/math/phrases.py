@@ -29,39 +29,6 @@ ANSWER_DENIED = re.compile(
 )
 ENDS_WITH_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}$")
 EMPTY = re.compile(r"(?:[\s$~{}]|\\(?:[,;:! \\]|quad))*")
-WRONG = (
-    r"(?:wrong|incorrect|false|mistaken|invalid|(?:a|an|my)\s+(?:mistake|error)"
-    r"|not\s+(?:\w+\s+){0,2}(?:right|correct|true|valid))"
-)
-MISTAKEN = r"(?:wrong|incorrect|mistaken|(?:a|an|my)\s+(?:mistake|error)|not\s+(?:\w+\s+)?(?:right|correct))"
-DENIES = re.compile(
-    r"(?:\b(?:not|never|cannot\s+be|rather\s+than|instead\s+of)|n['’]t(?:\s+be)?)"
-    r"(?:\s+(?:equal(?:\s+to)?|exactly|simply|just|be))?[\s:$*(\\\[]*$"
-    r"|\b(?:wrong|incorrect|false|mistake|not\s+true)\s+(?:to|that)\b[^.!?\n]*$"
-    r"|\b(?:suppose|assume|assuming|imagine)(?:\s+that)?(?:\s+\w+){0,4}[\s:$=(]*$"
-    r"|\bif\s+(?:the\s+|our\s+)?(?:\w+\s+)?answer\s+(?:is|were|was|had\s+been)[\s:$(]*$",
-    re.IGNORECASE,
-)
-"""What stands before an answer that is denied."""
-TAKES_BACK = re.compile(
-    rf"[\s$*.,;:)\]\\]*(?:\?\s*(?:no|not)\b|(?:(?:which|that|this|it)\s+)?"
-    rf"(?:(?:is|was|are|would\s+be|must\s+be|may\s+be|seems|looks)\s+(?:(?:also|clearly|obviously|actually|probably)\s+)?"
-    rf"(?:{WRONG}|too\s+(?:small|large|big|low|high|few|many|much)\b|(?:not|n['’]t)(?:\s+(?:the|my|a|an)\s+(?:\w+\s+)?(?:answers?|solutions?|value|result)\b|\s+(?:possible|it|so)\b"
-    r"|\s*[.,;!]|\s*$))|(?:isn|wasn)['’]t\s+(?:the\s+)?(?:\w+\s+)?(?:answer|right|correct)|(?:cannot|can['’]t)\s+be\b|fails\b))",
-    re.IGNORECASE,
-)
-"""What follows an answer and says that it is none: "is incorrect"."""
-RETRACTS = re.compile(
-    rf"\b(?:(?:that|this|it|answer|result|above|i)(?:\s+(?:is|was|am|were|must\s+be|seems)|['’](?:s|m))\s+"
-    rf"(?:(?:also|clearly|actually|completely|probably|all)\s+)?{MISTAKEN}\b"
-    r"|(?:this|that|it|the\s+above)(?:\s+is|['’]s)\s+not\s+the\s+(?:\w+\s+)?(?:answer|solution|value|result)\b"
-    r"|\b(?:that|this|the|my)\s+(?:guess|attempt|value|choice|answer)\s+(?:fails|failed|does\s+not\s+work|doesn['’]t\s+work)"
-    r"|(?:made|is|was|contains|be)\s+(?:a|an|some)\s+(?:\w+\s+)?(?:mistake|error|slip)"
-    r"|(?:scratch|ignore|disregard|forget)\s+(?:that\b(?!\s+\w)|this\b|the\s+(?:above|previous|last|box))|i\s+(?:take\s+(?:that|it)\s+back|misread|miscalculated)"
-    r"|(?:wait|oops|hmm|no|sorry)\W{1,4}(?:\w+\W+){0,4}?(?:wrong|incorrect|mistake|error|not\s+right))",
-    re.IGNORECASE,
-)
-"""What takes an earlier answer back without giving another."""
 CORRECTS = re.compile(
     r"(?:(?:^|[\n.!?:;,(])[\s*#>_]{0,6}(?:[A-Za-z]+[,:]?\s+){0,2}"
     r"(?:the\s+)?(?:(?:final|correct|right|actual|true|real)\s+){0,2}answers?\b[*\s]{0,4}"
@@ -82,7 +49,7 @@ GIVES_UP = re.compile(
     r"(?:\w+\s+)?(?:solve|answer|know|find|determine|continue|finish|understand|complete)|give\s+up|no\s+idea|unsolvable"
     r"|too\s+(?:hard|difficult)|out\s+of\s+time|hard\s+to\s+say"
     r"|(?:did\s+not|didn['’]t|not)\s+finish(?:ed)?|is\s+(?:just\s+|only\s+)?a\s+guess|answer\s+is\s+(?:unknown|unclear|undetermined)"
-    r"|not\s+sure|unsure)\b",
+    r"|not\s+sure|unsure|at\s+random|random\s+guess|time\s+is\s+up|by\s+guessing|just\s+guess(?:ing)?)\b",
     re.IGNORECASE,
 )
 CHOSEN = re.compile(
@@ -155,13 +122,13 @@ DENIED = re.compile(r"\s?\((?:and )?not\b[^()\n]{0,60}\)", re.IGNORECASE)
 SUPPOSITION = re.compile(r"\s*(?:suppose|assume|imagine)\b", re.IGNORECASE)
 RESULT = re.compile(r"[=:]|\b(?:get|gets|gives?|yields?|obtain|is|are|to|as)\W{0,4}$")
 COMPARED = re.compile(
-    r"\b(?:at\s+(?:least|most)|(?:more|less|fewer|greater|larger|smaller)\s+than|up\s+to|close\s+to|near|exceeds?"
+    r"\b(?:at\s+(?:least|most)|somewhere|anywhere|in\s+the\s+(?:neighbou?rhood|vicinity|region)|on\s+the\s+order|(?:more|less|fewer|greater|larger|smaller)\s+than|up\s+to|close\s+to|near|exceeds?"
     r"|between|half|twice|double|triple|times|plus|minus|roots?|squares?d?|cubes?d?|factorial|reciprocal|inverse|negative"
     r"|powers?|logarithm|sine|cosine|tangent|percent\s+of|multiples?|divided|over|modulo|mod)\b",
     re.IGNORECASE,
 )
 SUPPOSED = re.compile(
-    r"\b(?:if|suppose|assume|assuming|whether)\s+(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$",
+    r"\bguess(?:ing)?,?\s+(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$|\b(?:if|suppose|assume|assuming|whether)\s+(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$",
     re.IGNORECASE,
 )
 DOUBTED = re.compile(

@@ -14,7 +14,7 @@ _NAMES = (
 _PIECE = re.compile(
     rf"(?<=\d)(?::| : )(?=\d)|\s+|\\[A-Za-z]+|\\.|(?:{_NAMES})(?![A-Za-z])"
     r"|(?<![^\W\d_])(?<!['’])(?:[A-Za-z]|[A-Z]{2})(?![^\W\d_])"
-    r"|(?<=[\w)])['’](?![A-Za-z])|[,;.](?=\s*[-−+(\[{\d.π√])|[-−+*/^=<>≤≥≠≈±∓×·÷√π∞!⇒→°%|_$(){}\[\]\d½⅓⅔¼¾⅕⅛²³¹⁰⁴-⁹⁻⁺ⁿ∪∩∈]",
+    r"|(?<=[\w)])['’](?![A-Za-z])|[,;.](?=\s*[-−+(\[{\d.π√∛])|[-−+*/^=<>≤≥≠≈±∓×·÷√∛π∞!⇒→°%|_$(){}\[\]\d½⅓⅔¼¾⅕⅛²³¹⁰⁴-⁹⁻⁺ⁿ∪∩∈]",
 )
 _ARTICLES = re.compile(
     r"(?:[aAI]|is|as|if|of|to|in|on|at|by|an|so|be|no|do|we|it|or|us|am|he|my|me|up|go|Is|As|If|So|We|It|In|An|By)$"
@@ -24,7 +24,7 @@ _OPERATORS = "+-−*/^=<>≤≥≠≈±×·÷_"
 _LABEL = re.compile(
     r"\b(?:steps?|problems?|questions?|exercises?|lemma|theorem|cases?|part|section|figure|fig\.|equations?|eqs?\.|example"
     r"|chapter|page|line|proposition|corollary|note|method|claim|rule|property|table|no\.|item|attempt|version|day"
-    r"|round|test|task|hint|appendix|definition)\s*[#(\[:.]{0,2}\s*$|#\s*$",
+    r"|round|test|task|hint|appendix|definition|base)\s*[#(\[:.]{0,2}\s*$|#\s*$",
     re.IGNORECASE,
 )
 _CITED = re.compile(r"\b(?:by|from|in|using|see|with|via|and)\s*$", re.IGNORECASE)

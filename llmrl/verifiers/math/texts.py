@@ -11,7 +11,8 @@ from llmrl.verifiers.math.parsing.parser import parse
 from llmrl.verifiers.math.parsing.tree import Node, integer
 from llmrl.verifiers.math.parsing.vocabulary import STYLE
 
-_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d{2}(?!\d)\s*")
+_CURRENCY = r"(?:\\text\s?\{\s*)?(?:\\(?:euro|dollar|gbp|\$)|\$|EUR|USD|GBP|euros?|dollars?)\s*\}?"
+_DECIMAL_COMMA = re.compile(rf"\s*(?:\\text\s?\{{\s*)?[-+]?\d+,\d{{2}}(?!\d)\s*(?:{_CURRENCY})?\s*\}}?\s*")
 _DATE = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{4})/(\d{1,2})/(\d{1,2})|(\d{1,2})/(\d{1,2})/(\d{4})|(\d{1,2})\.(\d{1,2})\.(\d{4})"
 )

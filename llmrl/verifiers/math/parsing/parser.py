@@ -22,7 +22,7 @@ from llmrl.verifiers.math.parsing.limits import (
 )
 from llmrl.verifiers.math.parsing.numerals import numeral, recurring
 from llmrl.verifiers.math.parsing.tokens import Token, tokens
-from llmrl.verifiers.math.parsing.tree import Node, degrees, elements, letter
+from llmrl.verifiers.math.parsing.tree import Node, degrees, elements, ends_with_unit, letter
 from llmrl.verifiers.math.parsing.vocabulary import (
     DEGREES,
     HALVES,
@@ -207,6 +207,13 @@ class Parser(Cursor):
         return sign
 
     def product(self) -> Node:
+        """A product, or an amount in several units: ``2 h 30 min`` is their sum."""
+        terms = [self._factors()]
+        while self.peek().kind == "num" and ends_with_unit(terms[-1]):
+            terms.append(self._factors())
+        return Node("add", (tuple(terms),)) if len(terms) > 1 else terms[0]
+
+    def _factors(self) -> Node:
         """Factors with signs or nothing between, from left to right."""
         left = self.power()
         for _ in range(MAX_FACTORS):
@@ -223,6 +230,8 @@ class Parser(Cursor):
                 else:
                     right = self.power(after=left)
                 left = Node("mul" if operation == "*" else "div", (left, _signed(sign, right)))
+            elif token.kind == "num" and ends_with_unit(left):
+                return left
             elif self.starts_operand(token, left):
                 right = self.power(after=left)
                 named = left.kind == "sym" and right.kind == "tuple" and len(right.args[0]) > 1

@@ -111,6 +111,15 @@ def numeric(node: Node) -> bool:
     return False
 
 
+def ends_with_unit(node: Node) -> bool:
+    """Whether the last factor is a unit, so that a number behind it begins another amount.
+
+    >>> ends_with_unit(Node("mul", (integer(2), Node("unit", ("h",))))), ends_with_unit(integer(2))
+    (True, False)
+    """
+    return node.kind == "mul" and node.args[1].kind == "unit"
+
+
 def plain(node: Node) -> bool:
     """Whether it is made of numbers only."""
     if node.kind in ("sym", "word", "text"):

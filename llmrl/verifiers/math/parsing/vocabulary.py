@@ -16,7 +16,7 @@ WORD_FUNCTIONS = FUNCTIONS | {"sqrt", "cbrt", "root", "binomial", "binom", "fact
 GLUED = ("sqrt", "arcsin", "arccos", "arctan", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "pi")
 """What may stand before a letter or two without a blank: ``sinx``."""
 ROOTS = ("sqrt", "cbrt", "surd")
-FRACTIONS = ("frac", "dfrac", "tfrac", "cfrac")
+FRACTIONS = ("frac", "dfrac", "tfrac", "cfrac", "nicefrac", "sfrac")
 BINOMIALS = ("binom", "dbinom", "tbinom")
 CONSTANTS = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo", "oo": "oo"}
 MULTIPLES = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
