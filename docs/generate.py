@@ -1,4 +1,5 @@
-"""Write the parts of the documentation that are made from the code: packages, entries of a batch, docs/metrics.md.
+"""Write the parts of the documentation that are made from the code: packages, entries of a batch, docs/metrics.md,
+the pages of the algorithms.
 
 python docs/generate.py            writes
 python docs/generate.py --check    says what would change, and fails if anything would
@@ -7,9 +8,12 @@ python docs/generate.py --check    says what would change, and fails if anything
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 import sys
 from pathlib import Path
 
+from llmrl.algorithms import ALGORITHMS, algorithm
 from llmrl.keys import TABLE
 from llmrl.training.metrics import markdown_table
 
@@ -40,6 +44,91 @@ def between(text: str, name: str, body: str) -> str:
     return f"{head}{begin}\n{body}\n{end}{tail}"
 
 
+def code_blocks(text: str) -> str:
+    """Markdown of a docstring: what it indents, such as a formula, as a block of code."""
+    parts = [part.strip("\n") for part in text.split("\n\n")]
+    return "\n\n".join(f"```text\n{inspect.cleandoc(p)}\n```" if p.startswith("    ") else p for p in parts)
+
+
+def algorithm_page(name: str) -> str:
+    """Equation, what differs, defaults, evidence, command and citation, from docstrings and the recipe itself."""
+    recipe = algorithm(name)
+    function = ALGORITHMS[name]
+    module = inspect.getmodule(function)
+    assert module is not None
+    path = Path(module.__file__ or "").resolve().relative_to(ROOT)
+    options = inspect.getdoc(function) or ""
+    about, _, arguments = options.partition("Args:\n")
+    rows = [row for row in (ROOT / "docs" / "losses.md").read_text().split("\n") if re.match(rf"\| {name}[ +]", row)]
+    head = (
+        "| algorithm | project | results | equal | largest difference of loss, gradient | others |\n"
+        + "| --- " * 6
+        + "|"
+    )
+    parity = "\n".join([head, *rows]) if rows else "No published code was compared with it."
+    return f"""# {name}
+
+Made by `make docs` from [`{path}`](../../{path}).
+
+{code_blocks(inspect.getdoc(module) or "")}
+
+## This recipe
+
+{code_blocks(about.strip())}
+
+```text
+{recipe}
+```
+
+## Options
+
+```text
+{inspect.cleandoc(arguments)}
+```
+
+## Evidence
+
+Equal to published code ([losses](../losses.md)):
+
+{parity}
+
+What small exact tasks say of the papers' claims: [claims](../claims.md).
+
+## Command
+
+```sh
+llmrl train --algo {name} --train.steps 2
+```
+
+## Citation
+
+The recipe names: {recipe.paper}.
+"""
+
+
+def algorithm_pages() -> dict[Path, str]:
+    """A page for every registered algorithm, and the index of papers."""
+    folder = ROOT / "docs" / "algorithms"
+    names = sorted(ALGORITHMS)
+    papers = "\n".join(f"| [{name}]({name}.md) | {algorithm(name).paper} |" for name in names)
+    entries = "\n".join(names)
+    index = f"""# Algorithms and papers
+
+Made by `make docs`. `tis`, `mis` and `erc` change another recipe; alone they stand on DAPO, whose paper is named.
+
+| algorithm | paper |
+| --- | --- |
+{papers}
+
+```{{toctree}}
+:hidden:
+
+{entries}
+```
+"""
+    return {folder / "index.md": index, **{folder / f"{name}.md": algorithm_page(name) for name in names}}
+
+
 def pages() -> dict[Path, str]:
     """What each generated file should hold."""
     architecture = ROOT / "docs" / "architecture.md"
@@ -60,6 +149,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "metrics.md": "# Metrics\n\nMade from `llmrl/training/metrics.py` by `make docs`.\n\n"
         + markdown_table()
         + "\n",
+        **algorithm_pages(),
     }
 
 
@@ -71,6 +161,7 @@ def main() -> int:
             print(f"{path.relative_to(ROOT)} is not what `make docs` writes.")
         return int(bool(stale))
     for path in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(pages()[path])
         print(f"wrote {path.relative_to(ROOT)}")
     return 0

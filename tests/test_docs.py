@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,10 @@ def reached(page: Path) -> set[Path]:
 
 def test_every_page_is_on_the_site():
     assert set(DOCS.rglob("*.md")) - reached(DOCS / "index.md") == set()
+
+
+def test_pages_of_algorithms_are_what_the_code_says():
+    written = runpy.run_path(str(DOCS / "generate.py"))["algorithm_pages"]()
+    stale = [path.name for path, text in written.items() if not path.is_file() or path.read_text() != text]
+    assert stale == []
+    assert set(written) == set((DOCS / "algorithms").glob("*.md"))
