@@ -44,17 +44,7 @@ class Ranks(World):
         # Objects travel by CPU memory whatever carries the gradients.
         self.objects = dist.new_group(backend="gloo", timeout=_limit(options))
         self.tensors: Any = None  # the group of all ranks
-        # torchrun's own process serves it, so it outlives the ranks.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        self.store = dist.PrefixStore(
-            f"llmrl/{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{attempt}",
-            dist.TCPStore(
-                os.environ["MASTER_ADDR"],
-                int(os.environ["MASTER_PORT"]),
-                is_master=False,
-                timeout=timedelta(seconds=10),
-            ),
-        )
+        self.store = _own_store(timedelta(seconds=10))
 
     @classmethod
     def join(cls, options: WorldConfig, device: str | None) -> Ranks:
@@ -69,7 +59,7 @@ class Ranks(World):
         if backend == "nccl" and here.type != "cuda":
             raise ConfigError(f"--world.backend nccl needs GPUs, and the device is {here}. Give --world.backend gloo.")
         try:
-            dist.init_process_group(backend, timeout=_limit(options))
+            dist.init_process_group(backend, timeout=_limit(options), **_meeting_place(_limit(options)))
         except (dist.DistError, RuntimeError, ValueError) as error:
             raise LostRank(
                 f"Rank {os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')} did not meet the others at "
@@ -247,6 +237,31 @@ def _is_loss(error: BaseException) -> bool:
     if isinstance(error, (LostRank, dist.DistError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in BROKEN)
+
+
+def _own_store(timeout: timedelta) -> dist.PrefixStore:
+    """torchrun's store, which outlives the ranks, with keys of this start alone.
+
+    On one machine restarts are told apart. Several torchruns do not count restarts alike, so they share their keys.
+    """
+    alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else "0"
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.PrefixStore(
+        f"llmrl/{os.environ.get('TORCHELASTIC_RUN_ID', '')}/{attempt}",
+        dist.TCPStore(address, port, is_master=False, timeout=timeout),
+    )
+
+
+def _meeting_place(timeout: timedelta) -> dict[str, Any]:
+    """Where ranks find each other, for ``init_process_group``; nothing where no torchrun serves a store.
+
+    Without keys of their own, restarted ranks may find the addresses of those that died.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return {"store": _own_store(timeout), "rank": rank, "world_size": size}
 
 
 def _limit(options: WorldConfig) -> timedelta:
