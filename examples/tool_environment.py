@@ -64,16 +64,16 @@ class ShopEnv(TextEnv):
         self.calls = calls
         self.call_cost = call_cost
 
-    def ask(self, problem: Problem) -> str:
+    def prompt(self, problem: Problem) -> str:
         """The problem, and how to use the tool."""
         tool = "End your turn with <price>NAME</price> to see a price. Put the answer into \\boxed{}."
         return f"{problem.problem}\n{tool}"
 
-    def to_grade(self, response: str) -> str | None:
+    def answer_text(self, response: str) -> str | None:
         """Nothing yet if the tool is called and may be."""
         return None if CALL.search(response) and len(self.turns) < self.calls else response
 
-    def settle(self, response: str, verdict: Verdict | None) -> Turn:
+    def respond(self, response: str, verdict: Verdict | None) -> Turn:
         """The price, or the end."""
         if verdict is not None:
             return Turn("", {"answer": verdict.score}, terminated=True)

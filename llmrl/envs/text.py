@@ -1,7 +1,7 @@
 """The environment that asks a problem and grades the response.
 
 An episode asks one problem.  Here it ends with the first response; environments of several turns
-override :meth:`TextEnv.to_grade` and :meth:`TextEnv.settle`.  What is right, the verifier knows.
+override :meth:`TextEnv.answer_text` and :meth:`TextEnv.respond`.  What is right, the verifier knows.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class TextEnv(gymnasium.Env[str, str]):
         self._ahead = None
         self._info = {}
         self._show(self._render_problem)
-        return self.ask(self.problem), self._about()
+        return self.prompt(self.problem), self._about()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Take a response; see the class for ``info``."""
@@ -121,10 +121,10 @@ class TextEnv(gymnasium.Env[str, str]):
         if self._ahead is not None and self._ahead[0] == action:
             verdict = self._ahead[1]
         else:
-            text = self.to_grade(action)
+            text = self.answer_text(action)
             verdict = None if text is None else grade(self.verifier, [problem], [text])[0]
         self._ahead = None
-        turn = self.settle(action, verdict)
+        turn = self.respond(action, verdict)
         self.turns.append((action, turn.reply))
         self._running = not (turn.terminated or turn.truncated)
         self._info = {
@@ -140,20 +140,20 @@ class TextEnv(gymnasium.Env[str, str]):
         info = {**self._info, "reward_parts": dict(turn.reward_parts)}
         return turn.reply, reward, turn.terminated, turn.truncated, info
 
-    def ask(self, problem: Problem) -> str:
+    def prompt(self, problem: Problem) -> str:
         """The first observation; chat and prompt templates are the policy's."""
         return problem.problem
 
-    def to_grade(self, response: str) -> str | None:
+    def answer_text(self, response: str) -> str | None:
         """What of this turn the verifier shall grade; None: nothing yet."""
         return response
 
-    def settle(self, response: str, verdict: Verdict | None) -> Turn:
+    def respond(self, response: str, verdict: Verdict | None) -> Turn:
         """What follows from a response.
 
         Args:
             response: what the model said.
-            verdict: on :meth:`to_grade`'s text; None where that was None.
+            verdict: on :meth:`answer_text`'s text; None where that was None.
         """
         assert verdict is not None
         return Turn("", {"answer": verdict.score}, terminated=True)

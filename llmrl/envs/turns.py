@@ -72,15 +72,15 @@ class MathToolEnv(TextEnv):
         """``auto`` becomes ``local``, ``hub`` or ``generated``."""
         return resolve_math(options)
 
-    def ask(self, problem: Problem) -> str:
+    def prompt(self, problem: Problem) -> str:
         """The problem, and how to call the calculator."""
         return f"{problem.problem}\n\n{self.INSTRUCTION}"
 
-    def to_grade(self, response: str) -> str | None:
+    def answer_text(self, response: str) -> str | None:
         """Nothing yet when the calculator is called and may be."""
         return None if len(self.turns) < self.calls and CALL.search(response) else response
 
-    def settle(self, response: str, verdict: Verdict | None) -> Turn:
+    def respond(self, response: str, verdict: Verdict | None) -> Turn:
         """The calculator's result, or the end."""
         if verdict is not None:
             return Turn("", {"answer": verdict.score, "calls": 0.0}, terminated=True)
@@ -148,7 +148,7 @@ class MathRetryEnv(TextEnv):
         """``auto`` becomes ``local``, ``hub`` or ``generated``."""
         return resolve_math(options)
 
-    def settle(self, response: str, verdict: Verdict | None) -> Turn:
+    def respond(self, response: str, verdict: Verdict | None) -> Turn:
         """The end, or what was wrong.  A verifier without a verdict ends the episode."""
         assert verdict is not None
         left = self.attempts - len(self.turns) - 1

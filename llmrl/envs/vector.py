@@ -231,7 +231,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             if isinstance(base, TextEnv) and isinstance(action, str) and row not in self._faults:
                 base._check(action)
                 try:
-                    text = base.to_grade(action)
+                    text = base.answer_text(action)
                 except (Exception, SystemExit) as error:
                     self._note_fault(row, error)
                     continue
