@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -292,18 +293,19 @@ class Trainer:
 
     def score_old(self, batch: Batch) -> None:
         """Scores of the weights before the update; where the first update gives its own, NaN holds their place."""
-        old: dict[Key, Key] = {**OLD, keys.MAX_ENTROPY: keys.MAX_ENTROPY}
+        mask = batch.data[keys.MASK]
+        kind = torch.promote_types(self.policy.dtype, torch.float32)
+        most = math.log(self.policy.vocab_size)  # of every row, also of those that are not scored here
+        batch.whole[keys.MAX_ENTROPY] = torch.full((len(mask), 1), most, dtype=kind, device=mask.device)
         if self.first_scores_itself:
             first = set(self.mini_batches(len(batch), peek=True)[0].tolist())
-            mask = batch.data[keys.MASK]
-            kind = torch.promote_types(self.policy.dtype, torch.float32)
             for name in OLD.values():
                 batch.whole[name] = torch.where(
                     mask, torch.nan, torch.zeros(mask.shape, dtype=kind, device=mask.device)
                 )
             batch = batch.take(torch.tensor([row for row in range(len(batch)) if row not in first], dtype=torch.long))
         # The entropy costs little here and is the first thing that anyone looks at.
-        self.score(batch, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), old)
+        self.score(batch, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), OLD)
 
     def mini_batches(self, count: int, *, peek: bool = False) -> tuple[torch.Tensor, ...]:
         """Rows in a random order, in as many parts as there are updates.

@@ -69,7 +69,7 @@ def test_resume_auto_finds_the_newest_and_a_path_is_taken_as_it_is(tmp_path):
 
 
 def test_resuming_from_nothing_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* Leave --resume out"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* Leave out --resume"):
         checkpoint.find(tmp_path, "auto", print)
     with pytest.raises(FileNotFoundError, match=r"not a checkpoint .*trainer\.pt"):
         checkpoint.find(tmp_path, str(tmp_path), print)

@@ -101,6 +101,7 @@ def test_the_old_scores_of_the_first_update_are_those_of_its_own_pass(updates, e
     mask = rollouts.data[keys.MASK]
     for old, new in zip(OLD, (keys.LOG_PROB, keys.ENTROPY), strict=True):
         torch.testing.assert_close(rollouts.data[old], expected[new] * mask, rtol=1e-4, atol=1e-5)
+    assert torch.equal(rollouts.data[keys.MAX_ENTROPY], expected[keys.MAX_ENTROPY])
     mean = float(expected[keys.ENTROPY][mask].mean())
     assert metrics["actor/entropy"] == pytest.approx(mean, rel=1e-4)
     assert 0 < metrics["rollout/mismatch_max"] < 1e-4

@@ -126,7 +126,7 @@ def test_what_a_trainer_does(asked):
         assert sampled.weights.model_dump() == SAMPLE["weights"]
         assert torch.equal(asked.host.tensors["weight"], TENSORS["weight"])
         assert list(asked.folder.iterdir()) == []  # the files went when they were read
-        assert (await asked.post("/sleep", {"run": RUN})).json() == {"weights": None}
+        assert (await asked.post("/sleep", {"run": RUN})).json() == {"weights": None, "progress": 0}
         refused(await asked.post("/sample", SAMPLE), 409, "weights", "holds no weights")
         assert (await asked.client.get("/health")).json() == {"status": "ok"}
 
@@ -285,7 +285,7 @@ def test_one_run_at_a_time(asked, monkeypatch):
 
         # The one that is silent loses the engine, and its weights with it.
         monkeypatch.setattr(wire, "SILENCE", 0.0)
-        assert (await asked.post("/start", other)).json() == {"weights": None}
+        assert (await asked.post("/start", other)).json() == {"weights": None, "progress": 0}
         monkeypatch.setattr(wire, "SILENCE", 60.0)
         refused(await asked.post("/sample", SAMPLE), 409, "held", "works for run another")
         assert (await asked.post("/leave", {"run": "another"})).status_code == 200
