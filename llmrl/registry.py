@@ -67,7 +67,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "ground_truth": ("answer",),
     "completion": ("response",),
 }
-"""What other libraries and earlier versions call an option, and what it is called here; the first that exists counts."""
+"""What other libraries and earlier versions call an option, and its names here; the first that exists counts."""
 LISTED = 12
 """Of more names than this the nearest few are listed."""
 

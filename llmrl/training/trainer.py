@@ -26,6 +26,7 @@ from llmrl.algorithms import Algorithm
 from llmrl.distributed.world import World
 from llmrl.errors import ConfigError
 from llmrl.keys import Key
+from llmrl.losses import PolicyLoss
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
@@ -36,6 +37,7 @@ from llmrl.rollouts.stream import ProblemStream
 from llmrl.training import checkpoint, faults, randomness
 from llmrl.training.config import Config
 from llmrl.training.curriculum import rules_of
+from llmrl.training.drift import Drift
 from llmrl.training.faults import Memory, TrainingError, sized
 from llmrl.training.gathering import Gathered, Gatherer
 from llmrl.training.learner import OLD, Learner
@@ -98,6 +100,8 @@ class Trainer:
     gatherer: Gatherer = field(init=False)
     pending: Gathered | None = field(init=False, default=None)
     """The next step's batch, where ``train.ahead`` has had it gathered."""
+    drift: Drift | None = field(init=False)
+    """How far updates move the distributions, where ``train.drift`` asks for that."""
     seconds: dict[str, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -112,6 +116,7 @@ class Trainer:
             world=self.world,
             seed=self.config.seed,
         )
+        self.drift = Drift(self.policy, PolicyLoss(self.algorithm)) if train.drift else None
         self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
         self.problems = ProblemStream(
             self.config.seed,
@@ -347,6 +352,8 @@ class Trainer:
             batch.whole[name] = torch.zeros_like(batch.whole[keys.OLD_LOG_PROB])
         done: Sums | None = None
         with self.timed("update"):
+            if self.drift is not None:
+                self.drift.begin(batch)
             self.policy.train()
             for _ in range(train.epochs):
                 for rows in self.mini_batches(len(batch)):
@@ -360,9 +367,13 @@ class Trainer:
                     else:
                         done.join(sums)
                     self.note_update(sums, part)
+                    if self.drift is not None:
+                        self.drift.note(part)
             self.policy.eval()
         if done is not None:
             metrics |= done.result()
+            if self.drift is not None:
+                metrics |= fetch(self.drift.result())
         metrics["actor/learning_rate"] = self.learner.learning_rate
 
     def entropy_and_mismatch(self, batch: Batch, rows: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -398,6 +409,7 @@ class Trainer:
         entropy = (
             keys.ENTROPY in self.algorithm.in_keys
             or not self.config.train.rescore
+            or self.config.train.drift
             or self.keeps_rollouts(self.counters.step + 1)
         )
         return [keys.LOG_PROB, *([keys.ENTROPY] * entropy)]
