@@ -2,7 +2,8 @@
 
 What a block is, its first line says:
 
-- ``python`` is executed in the page's one namespace; if it begins with ``# NAME.py`` it is saved under that name.
+- ``python`` is executed in the page's one namespace; if it begins with ``# NAME.py`` it is saved under that
+  name, and with ``# NAME.py, continued`` put behind what is there.
 - ``sh`` are commands. ``llmrl`` runs in this process, everything else in one of its own.
 - ``sh not-run`` needs a GPU, a network or weights that are not here; its ``llmrl train`` commands must be understood.
 - ``text`` is what the block before it prints, exactly. ``text one-run`` is what one run printed: its times and
@@ -39,6 +40,11 @@ SHORTER = {
         ('"prompts_per_step": 4', '"prompts_per_step": 1'),
         ('"problems": 8', '"problems": 2'),
     ],
+    "objective": [
+        ("--tasks hack carry --seeds 5", "--tasks hack --seeds 1 --rollouts 2"),
+        ("--train.steps 30", "--train.steps 1 --train.prompts-per-step 1 --eval.problems 0"),
+    ],
+    "tool": [("--train.steps 3 --train.prompts-per-step 4", "--train.steps 1 --train.prompts-per-step 1")],
 }
 """For each page: what it shows, and what runs here in its place."""
 
@@ -86,8 +92,9 @@ def execute(language: str, body: str, names: dict[str, object]) -> None:
                 in_a_shell(words)
             else:
                 assert main(words[1:]) == 0, words
-    elif saved := re.match(r"# (\w+\.py)\n", body):
-        Path(saved[1]).write_text(body)
+    elif saved := re.match(r"# (\w+\.py)(, continued)?\n", body):
+        with Path(saved[1]).open("a" if saved[2] else "w") as file:
+            file.write(body)
     else:
         exec(compile(body, "<page>", "exec"), names)
 
