@@ -349,9 +349,7 @@ MUTANTS = [
     ),
     Mutant("algorithms/dapo.py", "clip_high: float = 0.28", "clip_high: float = 0.2", RECIPES),
     Mutant("algorithms/espo.py", "alpha: float = 0.02", "alpha: float = 0.03", RECIPES),
-    Mutant(
-        "algorithms/espo.py", "quantiles: tuple[float, ...] = (0.8,)", "quantiles: tuple[float, ...] = (0.7,)", RECIPES
-    ),
+    Mutant("algorithms/espo.py", "Partition | None = (0.8,)", "Partition | None = (0.7,)", RECIPES),
     Mutant(
         "algorithms/gppo.py",
         "beta_low=beta_low, beta_high=beta_high",
@@ -408,7 +406,7 @@ MUTANTS = [
         SHAPED,
     ),
     Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
-    Mutant(OTHER, "        _check_one_sign(batch)\n", "", SHAPED),
+    Mutant("algorithms/algorithm.py", "isinstance(self.clip, ChecksAdvantages)", "False", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
     # options that recipes share
     Mutant("algorithms/options.py", 'kind = ESTIMATORS[self.kl_estimator or "k3"]', "kind = k3", RECIPES),
