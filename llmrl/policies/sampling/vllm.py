@@ -480,11 +480,11 @@ class _Loop:
 class _Child:
     """A process of our own in which vLLM samples, behind a socket in a folder that only this account can enter."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.address = Address("http://engine", folder / "socket")
         self.token = secrets.token_hex(32)
         self._folder = folder
-        self._environment = environment
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
