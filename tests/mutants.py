@@ -350,9 +350,7 @@ MUTANTS = [
     ),
     Mutant("algorithms/dapo.py", "clip_high: float = 0.28", "clip_high: float = 0.2", RECIPES),
     Mutant("algorithms/espo.py", "alpha: float = 0.02", "alpha: float = 0.03", RECIPES),
-    Mutant(
-        "algorithms/espo.py", "quantiles: tuple[float, ...] = (0.8,)", "quantiles: tuple[float, ...] = (0.7,)", RECIPES
-    ),
+    Mutant("algorithms/espo.py", "Partition | None = (0.8,)", "Partition | None = (0.7,)", RECIPES),
     Mutant(
         "algorithms/gppo.py",
         "beta_low=beta_low, beta_high=beta_high",

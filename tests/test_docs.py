@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from llmrl.algorithms import ALGORITHMS, algorithm
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TOP = (
@@ -68,8 +70,30 @@ def test_every_page_is_on_the_site():
     assert set(DOCS.rglob("*.md")) - reached(DOCS / "index.md") == set()
 
 
-def test_pages_of_algorithms_are_what_the_code_says():
-    written = runpy.run_path(str(DOCS / "generate.py"))["algorithm_pages"]()
+@pytest.fixture(scope="module")
+def generate():
+    """What docs/generate.py defines; it imports its neighbours, as a script does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        yield runpy.run_path(str(DOCS / "generate.py"))
+
+
+def test_pages_of_algorithms_are_what_the_code_says(generate):
+    written = generate["algorithm_pages"]()
     stale = [path.name for path, text in written.items() if not path.is_file() or path.read_text() != text]
     assert stale == []
-    assert set(written) == set((DOCS / "algorithms").glob("*.md"))
+    assert set(written) == {path for path in (DOCS / "algorithms").rglob("*") if path.is_file()}
+
+
+def test_every_algorithm_says_how_it_differs_from_another(generate):
+    assert set(generate["NEIGHBOURS"]) == set(ALGORITHMS)
+    for name, neighbour in generate["NEIGHBOURS"].items():
+        table = generate["neighbour_table"](algorithm(name), algorithm(neighbour))
+        assert table.count("\n") >= 2, f"{name} and {neighbour} have the same components"
+
+
+def test_evidence_comes_from_the_table_of_published_code(generate):
+    assert "CE-GPPO" in generate["parity_table"]("gppo")
+    for name in ALGORITHMS:
+        rows = generate["parity_table"](name).split("\n")[2:]
+        assert all(re.fullmatch(r"\| \S+ \| [A-Za-z-]+ \| \d+ \| \d+ \|.*", row) for row in rows), name

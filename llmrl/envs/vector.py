@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import time
 import traceback
@@ -326,12 +327,17 @@ def _number(value: Any) -> Any:
 
 
 def vector_of(env_class: Callable[..., gymnasium.Env]) -> Callable[..., TextVectorEnv]:
-    """A ``vector_entry_point`` for an environment class."""
+    """A ``vector_entry_point`` for an environment class; it can be pickled if the class can."""
+    return functools.partial(_vector, env_class)
 
-    def make(num_envs: int = 1, max_episode_steps: int | None = None, **options: Any) -> TextVectorEnv:
-        envs: list[gymnasium.Env] = [env_class(**options) for _ in range(num_envs)]
-        if max_episode_steps is not None:
-            envs = [gymnasium.wrappers.TimeLimit(env, max_episode_steps) for env in envs]
-        return TextVectorEnv(envs)
 
-    return make
+def _vector(
+    env_class: Callable[..., gymnasium.Env],
+    num_envs: int = 1,
+    max_episode_steps: int | None = None,
+    **options: Any,
+) -> TextVectorEnv:
+    envs: list[gymnasium.Env] = [env_class(**options) for _ in range(num_envs)]
+    if max_episode_steps is not None:
+        envs = [gymnasium.wrappers.TimeLimit(env, max_episode_steps) for env in envs]
+    return TextVectorEnv(envs)

@@ -264,3 +264,7 @@ def _check_rescore(train: TrainConfig, recipe: Algorithm) -> None:
     for key, reason in reasons.items():
         if not train.rescore and key in recipe.in_keys:
             raise ConfigError(f"--train.no-rescore: {recipe.name} {reason}. Leave it out.")
+    if train.drift and not train.rescore:
+        raise ConfigError(
+            "--train.drift compares with old entropies, which only scoring tells. Leave out --train.no-rescore."
+        )

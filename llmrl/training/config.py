@@ -116,6 +116,10 @@ class TrainConfig:
     packing: bool = False
     """Score and train on several responses in one row instead of padding each to the longest; the result
     is the same to rounding. Faster where lengths differ much; models that cannot do it are refused."""
+    drift: bool = False
+    """Report how far each step moves the distributions: percentiles of the entropy ratio, KL(before, after) split
+    into sampled tokens and all others, and the share of tokens with a gradient by entropy and by update. Costs the
+    entropy in every update and two passes over a few rows."""
     max_bad_steps: int = 5
     """Stop after this many updates in a row whose loss or gradient is not finite."""
     max_mismatch: float | None = None

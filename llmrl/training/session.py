@@ -127,7 +127,7 @@ def train(
                             step = checkpoint.step_of(path)
                             display.note(f"{path} is what was checkpoint {step}, later than this one.")
                 folder.write_record(where, config, start, data)
-                trainer.faults = where / "faults"
+                trainer.incidents.folder = where / "faults"
                 metrics = MetricsFile(where / "metrics.jsonl", position)
                 stack.callback(metrics.close)
                 trackers = Trackers(Run(where, trainer.counters.step, config), display.note)

@@ -14,6 +14,8 @@ from llmrl.algorithms import ALGORITHMS
 
 CASES = Path(__file__).parents[1] / "helpers" / "equal_cases.py"
 EVERY = os.environ.get("LLMRL_EVERY_CASE") == "1"
+ADAPTIVE = ["--algo.kl", "0.1", "--algo.kl-in-reward", "--algo.kl-target", "0.01"]
+LEARNED = ["--curriculum.threshold", "0.1", "--curriculum.window", "2"]
 WAYS = [
     {"algo": "dapo", "packing": True},
     {"algo": "grpo", "checkpointing": True},
@@ -23,18 +25,29 @@ WAYS = [
     {"algo": "grpo", "prompts": 1},  # more ranks than groups
     {"algo": "grpo", "dtype": "float32"},
     {"algo": "dapo", "more": ["--train.no-rescore"]},
-    {"algo": "ppo", "more": ["--algo.kl", "0.1", "--algo.kl-in-reward", "--algo.kl-target", "0.01"]},
+    {"algo": "ppo", "more": ADAPTIVE},
     {"algo": "dapo", "more": ["--train.ahead", "1"]},
 ]
+LATER = [  # reward penalties, references, adapters, which problems are asked; several at once
+    {"algo": "espo", "more": ["--algo.kl", "0.1"]},
+    {"algo": "rloo", "more": ["--algo.kl", "0.1", "--algo.kl-in-reward"]},
+    {"algo": "erc", "more": [*ADAPTIVE, "--algo.kl-estimator", "abs"]},
+    {"algo": "ppo", "more": [*ADAPTIVE, "--train.ahead", "1"], "steps": 4},
+    {"algo": "gspo", "lora": True},
+    {"algo": "ppo", "lora": True, "more": [*ADAPTIVE, "--train.ahead", "1"]},
+    {"algo": "grpo", "env": "tests/Levels-v0", "more": ["--curriculum.every", "1"], "steps": 3},
+    {"algo": "gppo", "env": "tests/Levels-v0", "more": ["--filter.visits", "1", "--train.ahead", "1"], "steps": 4},
+    {"algo": "dcpo", "env": "tests/Levels-v0", "more": [*LEARNED, "--train.ahead", "1"], "steps": 3},
+]
 FEW = {
-    2: [*({"algo": name} for name in ALGORITHMS), *WAYS[:4], WAYS[-1]],
-    3: [{"algo": "grpo"}, {"algo": "tis"}, *WAYS[4:-1]],
+    2: [*({"algo": name} for name in ALGORITHMS), *WAYS[:4], LATER[3]],
+    3: [{"algo": "grpo"}, {"algo": "tis"}, *WAYS[4:-1], LATER[5], LATER[8]],
 }
 
 
 def all_cases(ranks):
     """What is compared."""
-    return [*({"algo": name} for name in ALGORITHMS), *WAYS] if EVERY else FEW[ranks]
+    return [*({"algo": name} for name in ALGORITHMS), *WAYS, *LATER] if EVERY else FEW[ranks]
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -49,6 +62,7 @@ def test_results_do_not_depend_on_the_number_of_ranks(ranks):
         # Where gradients are tiny, Adam magnifies rounding.
         bound = 1e-5 if single else (1e-10 if case["algo"] == "dr_grpo" else 1e-12)
         assert report["count"] > 0, case
+        assert report["moved"] > 1e-4, (case, report)  # else equal weights would say nothing
         assert report["names"], case
         assert report["weights"] < bound, (case, report)
         assert report["metrics"] < (1e-3 if single else 1e-6), (case, report)

@@ -12,13 +12,16 @@ from tiny import tiny_model, tiny_tokenizer
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from llmrl.distributed.world import World, WorldConfig, joined
-from llmrl.envs.text import FreeText
+from llmrl.envs.problems import Problem
+from llmrl.envs.spaces import FreeText
+from llmrl.envs.text import TextEnv
 from llmrl.evaluation import evaluate
 from llmrl.policies.adapters import LoraOptions, add_adapters
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling import trial
 from llmrl.training.build import Given, build
 from llmrl.training.command_line import parse
+from llmrl.verifiers import Verdict
 
 STEPS = 2
 
@@ -52,6 +55,33 @@ class Checksum(gymnasium.Env):
 gymnasium.register("tests/Checksum-v0", entry_point=Checksum)
 
 
+def odd(responses, golds):
+    """Grades that depend on every character of a response."""
+    return [Verdict(score, STATUS[score]) for score in (float(sum(map(ord, text)) % 3 == 0) for text in responses)]
+
+
+STATUS = {0.0: "wrong", 1.0: "correct"}
+
+
+class Nine:
+    """Problems of three levels."""
+
+    size = 9
+
+    def __getitem__(self, index):
+        return Problem(id=str(index), problem=f"count {index}", answer="a", level=1 + index % 3)
+
+
+class Levels(TextEnv):
+    """Problems that have levels and come again."""
+
+    def __init__(self, split="train"):
+        super().__init__(Nine(), odd)
+
+
+gymnasium.register("tests/Levels-v0", entry_point=Levels)
+
+
 def policy_of(case):
     """A policy as the case asks for, the same on every rank."""
     model = tiny_model(
@@ -71,26 +101,36 @@ def run(case, world):
     """Train and evaluate; what came of it."""
     config = parse(
         [
-            *("--algo", case["algo"], "--env", "tests/Checksum-v0", "--policy.max-response-length", "12"),
+            *(
+                "--algo",
+                case["algo"],
+                "--env",
+                case.get("env", "tests/Checksum-v0"),
+                "--policy.max-response-length",
+                "12",
+            ),
             *("--train.prompts-per-step", str(case.get("prompts", 5)), "--train.group-size", "4"),
-            *("--train.updates-per-step", str(case.get("updates", 2)), "--train.steps", str(STEPS)),
+            *("--train.updates-per-step", str(case.get("updates", 2)), "--train.steps", str(case.get("steps", STEPS))),
             *("--train.learning-rate", "1e-3", "--train.critic-learning-rate", "1e-3", "--train.warmup-steps", "1"),
             *("--train.micro-batch-tokens", str(case.get("budget", 150)), "--train.epochs", str(case.get("epochs", 1))),
             *case.get("more", ()),
         ]
     )
     trainer, held_out = build(config, given=Given(policy=policy_of(case)), world=world)
+    before = {name: value.double().clone() for name, value in world.weights(trainer.policy.model)}
     metrics, responses = [], []
-    for _ in range(STEPS):
+    for _ in range(config.train.steps):
         measured, rollouts = trainer.step()
         metrics.append({k: v for k, v in measured.items() if not k.startswith(("time/", "perf/tokens"))})
         responses += [(record["response"], record["reward"]) for record in rollouts.records]
     found = evaluate(trainer.policy, held_out, 5, samples=2, world=world)
     weights = {name: value.double() for name, value in world.weights(trainer.policy.model)}
+    moved = max(float((value - before[name]).abs().max()) for name, value in weights.items())
     if trainer.critic is not None:
         weights |= {f"critic.{name}": value.double() for name, value in world.weights(trainer.critic)}
     return {
         "weights": weights,
+        "moved": moved,
         "metrics": metrics,
         "responses": responses,
         "evaluation": [(record["response"], record["reward"]) for record in found.records],
@@ -100,7 +140,6 @@ def run(case, world):
 def compare(one, many):
     """How far apart they are."""
     gaps = [float((one["weights"][name] - value).abs().max()) for name, value in many["weights"].items()]
-    start = [float(value.abs().sum()) for value in many["weights"].values()]
     off = {}
     for a, b in zip(one["metrics"], many["metrics"], strict=True):
         for name in {**a, **b}:
@@ -109,7 +148,7 @@ def compare(one, many):
     worst = max(off, key=off.get)
     return {
         "weights": max(gaps),
-        "size": sum(start),
+        "moved": one["moved"],
         "names": sorted(one["weights"]) == sorted(many["weights"]),
         "metrics": off[worst],
         "metric": worst,
