@@ -3,6 +3,7 @@
 Prints one JSON line: for each case how far weights and metrics are from those of one process, and what differs.
 """
 
+import copy
 import json
 import sys
 
@@ -97,8 +98,12 @@ def policy_of(case):
     return Policy(model, tiny_tokenizer(), max_response_length=12, max_prompt_length=64, **options)
 
 
-def run(case, world):
-    """Train and evaluate; what came of it."""
+def run(case, world, batches=None):
+    """Train and evaluate; what came of it.
+
+    Args:
+        batches: trained on in place of new ones. In bfloat16 a response may depend on how many are sampled together.
+    """
     config = parse(
         [
             *(
@@ -117,24 +122,36 @@ def run(case, world):
         ]
     )
     trainer, held_out = build(config, given=Given(policy=policy_of(case)), world=world)
-    before = {name: value.double().clone() for name, value in world.weights(trainer.policy.model)}
+    gather, gathered = trainer.gatherer.gather, []
+
+    def recorded(*args):
+        gathered.append(gather(*args) if batches is None else copy.deepcopy(batches[len(gathered)]))
+        return copy.deepcopy(gathered[-1])
+
+    trainer.gatherer.gather = recorded
+    before = weights_of(trainer, world)
     metrics, responses = [], []
     for _ in range(config.train.steps):
         measured, rollouts = trainer.step()
         metrics.append({k: v for k, v in measured.items() if not k.startswith(("time/", "perf/tokens"))})
         responses += [(record["response"], record["reward"]) for record in rollouts.records]
     found = evaluate(trainer.policy, held_out, 5, samples=2, world=world)
-    weights = {name: value.double() for name, value in world.weights(trainer.policy.model)}
+    weights = weights_of(trainer, world)
     moved = max(float((value - before[name]).abs().max()) for name, value in weights.items())
-    if trainer.critic is not None:
-        weights |= {f"critic.{name}": value.double() for name, value in world.weights(trainer.critic)}
     return {
         "weights": weights,
         "moved": moved,
+        "batches": gathered,
         "metrics": metrics,
         "responses": responses,
         "evaluation": [(record["response"], record["reward"]) for record in found.records],
     }
+
+
+def weights_of(trainer, world):
+    """What is trained, in the type that the optimizer changes, as whole tensors."""
+    tensors = trainer.learner.tensors().items()
+    return {name: world.whole(t).double().clone() for name, t in tensors if not name.startswith("optimizer.")}
 
 
 def compare(one, many):
@@ -160,13 +177,16 @@ def compare(one, many):
 
 
 def main():
-    """All cases; what one process does is shared out over the ranks too."""
+    """``CASES [SHARD]``: all cases; what one process does is shared out over the ranks too."""
     cases = json.loads(sys.argv[1])
-    with joined(WorldConfig(timeout_minutes=4), "cpu") as world:
-        alone = {number: run(cases[number], World()) for number in world.mine(len(cases))}
+    shard = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    with joined(WorldConfig(timeout_minutes=4, shard=shard), "cpu") as world:
+        mine = [n for n, case in enumerate(cases) if "dtype" in case or n in world.mine(len(cases))]
+        alone = {number: run(cases[number], World()) for number in mine}
         found = []
         for number, case in enumerate(cases):
-            many = run(case, world)
+            half = case.get("dtype") == "bfloat16"
+            many = run(case, world, alone[number]["batches"] if half else None)
             mine = compare(alone.pop(number), many) if number in alone else None
             found.append(next(report for report in world.gather([mine]) if report is not None))
         if world.main:
