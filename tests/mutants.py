@@ -407,7 +407,7 @@ MUTANTS = [
         SHAPED,
     ),
     Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
-    Mutant(OTHER, "        _check_one_sign(batch)\n", "", SHAPED),
+    Mutant("algorithms/algorithm.py", "isinstance(self.clip, ChecksAdvantages)", "False", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
     # options that recipes share
     Mutant("algorithms/options.py", 'kind = ESTIMATORS[self.kl_estimator or "k3"]', "kind = k3", RECIPES),

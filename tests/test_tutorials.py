@@ -44,6 +44,15 @@ SHORTER = {
         ("--tasks hack carry --seeds 5", "--tasks hack --seeds 1 --rollouts 2"),
         ("--train.steps 30", "--train.steps 1 --train.prompts-per-step 1 --eval.problems 0"),
     ],
+    "own_data": [
+        ("--eval.problems 40", "--eval.problems 2"),
+        ("--train.steps 6 --train.prompts-per-step 8", "--train.steps 1 --train.prompts-per-step 1"),
+        ("--problems 40 --samples 8", "--problems 2 --samples 1"),
+    ],
+    "processes": [
+        ("--train.steps 2 --train.prompts-per-step 4", "--train.steps 1 --train.prompts-per-step 2"),
+        ("--train.steps 3 --train.prompts-per-step 4", "--train.steps 2 --train.prompts-per-step 2"),
+    ],
     "tool": [("--train.steps 3 --train.prompts-per-step 4", "--train.steps 1 --train.prompts-per-step 1")],
 }
 """For each page: what it shows, and what runs here in its place."""

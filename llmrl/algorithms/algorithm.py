@@ -23,7 +23,7 @@ from llmrl import keys
 from llmrl.credit import Credit
 from llmrl.keys import Key, check_entry, check_mask, missing, reads
 from llmrl.losses.aggregate import Aggregate, TokenMean
-from llmrl.losses.clip import Clip, PPOClip
+from llmrl.losses.clip import ChecksAdvantages, Clip, PPOClip
 from llmrl.losses.correction import Correction, weighs
 from llmrl.losses.gate import Gate
 from llmrl.losses.limits import resolved
@@ -153,6 +153,8 @@ class Algorithm:
         check_mask(mask)
         old = _given(td, keys.OLD_LOG_PROB)
         check_entry(old, mask, keys.OLD_LOG_PROB)
+        if isinstance(self.clip, ChecksAdvantages):
+            self.clip.check_advantages(_given(td, keys.ADVANTAGE), mask)
         out = td.copy()
         segment = td.get(keys.SEGMENT, None)
         if self.partition is not None:
