@@ -18,7 +18,7 @@ from llmrl.envs.problems import SPLITS, Problem, split_of
 from llmrl.envs.text import TextEnv, Turn
 from llmrl.envs.vector import vector_of
 from llmrl.registry import suggest
-from llmrl.verifiers.verdict import Verdict
+from llmrl.verifiers.verdict import Status, Verdict
 
 MAX_DRAWS = 1000
 
@@ -91,7 +91,7 @@ def check_text(responses: list[str], golds: list[str]) -> list[Verdict]:
     for response, gold in zip(responses, golds, strict=True):
         said = response.strip()
         right = said == gold
-        status = "correct" if right else "wrong" if said else "no_answer"
+        status: Status = "correct" if right else "wrong" if said else "no_answer"
         verdicts.append(Verdict(float(right), status, extracted=said or None, rule="text"))
     return verdicts
 
@@ -106,7 +106,7 @@ class Sums:
     Task(text='68+76=', answer='351')
     """
 
-    name = "carry"
+    name: ClassVar[str] = "carry"
 
     def __init__(self, digits: int) -> None:
         if not 1 <= digits <= 12:
@@ -161,7 +161,7 @@ class Targets:
     Task(text='755=30', answer='7*5-5')
     """
 
-    name = "countdown"
+    name: ClassVar[str] = "countdown"
 
     def __init__(self, numbers: int, largest: int = 9, target: int = 30) -> None:
         if not 2 <= numbers <= 4:
@@ -267,7 +267,7 @@ class Hidden:
     Task(text='66 56 84', answer='66')
     """
 
-    name = "guess"
+    name: ClassVar[str] = "guess"
 
     def draw(self, rng: np.random.Generator) -> Task:
         """The numbers, and the one that is meant."""
