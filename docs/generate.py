@@ -1,5 +1,5 @@
 """Write the parts of the documentation that are made from the code: packages, entries of a batch, docs/metrics.md,
-the pages of the algorithms.
+the pages of the algorithms and their figures, the numbers of the explorer.
 
 python docs/generate.py            writes
 python docs/generate.py --check    says what would change, and fails if anything would
@@ -13,7 +13,11 @@ import re
 import sys
 from pathlib import Path
 
-from llmrl.algorithms import ALGORITHMS, algorithm
+import explorer
+import figures
+import recipes
+
+from llmrl.algorithms import ALGORITHMS, Algorithm, algorithm
 from llmrl.keys import TABLE
 from llmrl.training.metrics import markdown_table
 
@@ -50,22 +54,79 @@ def code_blocks(text: str) -> str:
     return "\n\n".join(f"```text\n{inspect.cleandoc(p)}\n```" if p.startswith("    ") else p for p in parts)
 
 
+NEIGHBOURS = {
+    "aspo": "grpo",
+    "ce_gppo": "gppo",
+    "cispo": "dapo",
+    "clip_cov": "dapo",
+    "dapo": "grpo",
+    "dcpo": "grpo",
+    "dr_grpo": "grpo",
+    "erc": "dapo",
+    "espo": "gspo",
+    "gmpo": "gspo",
+    "gppo": "dapo",
+    "grpo": "ppo",
+    "gspo": "grpo",
+    "kl_cov": "clip_cov",
+    "mis": "dapo",
+    "ppo": "grpo",
+    "rloo": "dr_grpo",
+    "sapo": "grpo",
+    "tis": "dapo",
+}
+"""The algorithm that each one is best compared with: what its paper starts from, or its nearest relative here."""
+
+
+def neighbour_table(recipe: Algorithm, neighbour: Algorithm) -> str:
+    """The components in which two recipes differ, with their numbers."""
+    pairs = zip(str(recipe).split("\n")[1:], str(neighbour).split("\n")[1:], strict=True)
+    rows = [(own.split(maxsplit=1), other.split(maxsplit=1)) for own, other in pairs if own != other]
+    table = "\n".join(f"| {own[0]} | `{own[1]}` | `{other[1]}` |" for own, other in rows)
+    return f"| | {recipe.name} | {neighbour.name} |\n| --- | --- | --- |\n{table}"
+
+
+def parity_table(name: str) -> str:
+    """The rows of an algorithm, and of compositions that begin with it, in the table of docs/losses.md."""
+    text = (ROOT / "docs" / "losses.md").read_text()
+    section = text.partition("## Equal to published code\n")[2].partition("\n## ")[0]
+    head, ruler, *rows = [line for line in section.split("\n") if line.startswith("|")]
+    own = [row for row in rows if re.match(rf"\| {name}[ +]", row)]
+    return "\n".join([head, ruler, *own]) if own else "No published code was compared with it."
+
+
+def claims_about(name: str) -> str:
+    """Where docs/claims.md says something of an algorithm."""
+    text = (ROOT / "docs" / "claims.md").read_text()
+    if re.search(rf"\b{name}\b", text):
+        return f"[Claims](../claims.md) tests on small exact tasks what is said of {name}."
+    return f"[Claims](../claims.md) does not test {name}."
+
+
+def figure(recipe: Algorithm) -> str:
+    """The figure with what it shows, or why there is none."""
+    if figures.needs_a_batch(recipe):
+        return (
+            "There is no figure for one token: the gate compares tokens of a batch with each other. Without the gate "
+            "the objective is PPO's with the bounds above."
+        )
+    name = recipe.name
+    left_out = figures.left_out(recipe)
+    missing = f" Not drawn: {' and '.join(left_out)}." if left_out else ""
+    return f"""![{name}: value and gradient of a token over its importance ratio, both signs of A](figures/{name}.svg)
+
+One token, A = +1 and A = -1: the value of its term, and the derivative of the term by the token's log-probability.
+The response has this one token. The loss module computed every point.{missing}"""
+
+
 def algorithm_page(name: str) -> str:
-    """Equation, what differs, defaults, evidence, command and citation, from docstrings and the recipe itself."""
+    """Equation, figure, what differs, defaults, evidence, command and citation, from docstrings and the recipe."""
     recipe = algorithm(name)
     function = ALGORITHMS[name]
     module = inspect.getmodule(function)
     assert module is not None
     path = Path(module.__file__ or "").resolve().relative_to(ROOT)
-    options = inspect.getdoc(function) or ""
-    about, _, arguments = options.partition("Args:\n")
-    rows = [row for row in (ROOT / "docs" / "losses.md").read_text().split("\n") if re.match(rf"\| {name}[ +]", row)]
-    head = (
-        "| algorithm | project | results | equal | largest difference of loss, gradient | others |\n"
-        + "| --- " * 6
-        + "|"
-    )
-    parity = "\n".join([head, *rows]) if rows else "No published code was compared with it."
+    neighbour = NEIGHBOURS[name]
     return f"""# {name}
 
 Made by `make docs` from [`{path}`](../../{path}).
@@ -74,25 +135,33 @@ Made by `make docs` from [`{path}`](../../{path}).
 
 ## This recipe
 
-{code_blocks(about.strip())}
+{code_blocks(recipes.about(name))}
 
 ```text
 {recipe}
 ```
 
+## Value and gradient
+
+{figure(recipe)}
+
+## What differs from {neighbour}
+
+{neighbour_table(recipe, algorithm(neighbour))}
+
+Everything else is as in [{neighbour}]({neighbour}.md).
+
 ## Options
 
-```text
-{inspect.cleandoc(arguments)}
-```
+{recipes.table(name)}
 
 ## Evidence
 
-Equal to published code ([losses](../losses.md)):
+Equal to published code ([losses](../losses.md#equal-to-published-code)):
 
-{parity}
+{parity_table(name)}
 
-What small exact tasks say of the papers' claims: [claims](../claims.md).
+{claims_about(name)}
 
 ## Command
 
@@ -107,7 +176,7 @@ The recipe names: {recipe.paper}.
 
 
 def algorithm_pages() -> dict[Path, str]:
-    """A page for every registered algorithm, and the index of papers."""
+    """A page for every registered algorithm with its figure, and the index of papers."""
     folder = ROOT / "docs" / "algorithms"
     names = sorted(ALGORITHMS)
     papers = "\n".join(f"| [{name}]({name}.md) | {algorithm(name).paper} |" for name in names)
@@ -126,7 +195,12 @@ Made by `make docs`. `tis`, `mis` and `erc` change another recipe; alone they st
 {entries}
 ```
 """
-    return {folder / "index.md": index, **{folder / f"{name}.md": algorithm_page(name) for name in names}}
+    drawn = [recipe for recipe in map(algorithm, names) if not figures.needs_a_batch(recipe)]
+    return {
+        folder / "index.md": index,
+        **{folder / f"{name}.md": algorithm_page(name) for name in names},
+        **{folder / "figures" / f"{recipe.name}.svg": figures.svg(recipe) for recipe in drawn},
+    }
 
 
 def pages() -> dict[Path, str]:
@@ -149,20 +223,22 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "metrics.md": "# Metrics\n\nMade from `llmrl/training/metrics.py` by `make docs`.\n\n"
         + markdown_table()
         + "\n",
+        ROOT / "docs" / "_static" / "explorer_data.js": explorer.script(),
         **algorithm_pages(),
     }
 
 
 def main() -> int:
     """Write, or check."""
-    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text() != text]
+    written = pages()
+    stale = [path for path, text in written.items() if not path.is_file() or path.read_text() != text]
     if "--check" in sys.argv:
         for path in stale:
             print(f"{path.relative_to(ROOT)} is not what `make docs` writes.")
         return int(bool(stale))
     for path in stale:
         path.parent.mkdir(exist_ok=True)
-        path.write_text(pages()[path])
+        path.write_text(written[path])
         print(f"wrote {path.relative_to(ROOT)}")
     return 0
 

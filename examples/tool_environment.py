@@ -3,7 +3,7 @@
 Play an episode:                 python examples/tool_environment.py
 Train on it, in this folder:     llmrl train --env tool_environment:mine/Shop-v0
 
-`docs/turns.md` goes through it step by step.
+`docs/tutorials/tool.md` goes through it step by step.
 """
 
 from __future__ import annotations

@@ -58,12 +58,16 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "save_steps": ("checkpoint.every", "every"),
     "eval_steps": ("eval.every", "every"),
     "report_to": ("log.to", "to"),
+    "quantiles": ("partition",),
+    "thresholds": ("partition",),
+    "whole_batch": ("partition",),
+    "given_partition": ("partition",),
     "question": ("problem",),
     "prompt": ("problem",),
     "ground_truth": ("answer",),
     "completion": ("response",),
 }
-"""What other libraries call an option, and what it may be called here; the first that there is counts."""
+"""What other libraries and earlier versions call an option, and its names here; the first that exists counts."""
 LISTED = 12
 """Of more names than this the nearest few are listed."""
 

@@ -48,6 +48,7 @@ REWARDED = ("tests/rollouts/test_rewards.py",)
 PENALTIES = ("tests/credit/test_penalty.py",)
 HISTORY = ("tests/credit/test_history.py",)
 LEARNER = ("tests/training/test_learner.py",)
+UNCHANGED = ("tests/training/test_unchanged_weights.py",)
 
 
 class Mutant(NamedTuple):
@@ -349,9 +350,7 @@ MUTANTS = [
     ),
     Mutant("algorithms/dapo.py", "clip_high: float = 0.28", "clip_high: float = 0.2", RECIPES),
     Mutant("algorithms/espo.py", "alpha: float = 0.02", "alpha: float = 0.03", RECIPES),
-    Mutant(
-        "algorithms/espo.py", "quantiles: tuple[float, ...] = (0.8,)", "quantiles: tuple[float, ...] = (0.7,)", RECIPES
-    ),
+    Mutant("algorithms/espo.py", "Partition | None = (0.8,)", "Partition | None = (0.7,)", RECIPES),
     Mutant(
         "algorithms/gppo.py",
         "beta_low=beta_low, beta_high=beta_high",
@@ -408,7 +407,7 @@ MUTANTS = [
         SHAPED,
     ),
     Mutant(RECALL, "seen.add(group)", "seen.update(range(99))", SHAPED),
-    Mutant(OTHER, "        _check_one_sign(batch)\n", "", SHAPED),
+    Mutant("algorithms/algorithm.py", "isinstance(self.clip, ChecksAdvantages)", "False", SHAPED),
     Mutant("algorithms/grpo.py", "aggregate=FixedLength(length=1)", "aggregate=SequenceMean()", (TABLE,)),
     # options that recipes share
     Mutant("algorithms/options.py", 'kind = ESTIMATORS[self.kl_estimator or "k3"]', "kind = k3", RECIPES),
@@ -440,6 +439,21 @@ MUTANTS = [
     # rows without a trained token
     Mutant("training/learner.py", "if loss.requires_grad:", "if True:", LEARNER),
     Mutant("training/trainer.py", 'set(keys.MASK, data[keys.MASK].to("cpu"))', "copy()", LEARNER),
+    Mutant(
+        "training/trainer.py",
+        "            for part in parts:\n                part.score(",
+        "            for part in parts[:1]:\n                part.of(part.whole).score(",
+        UNCHANGED,
+    ),
+    Mutant(
+        "training/trainer.py",
+        "epoch == 0 else self.shuffled(mini_batches)",
+        "epoch == 0 else self.mini_batches(len(batch))",
+        UNCHANGED,
+    ),
+    Mutant(
+        "training/trainer.py", "self.mini_batches(len(batch), peek=True)", "self.mini_batches(len(batch))", UNCHANGED
+    ),
     # earlier steps
     Mutant(
         PAST,

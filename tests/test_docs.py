@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from llmrl.algorithms import ALGORITHMS, algorithm
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TOP = (
@@ -19,7 +21,7 @@ TOP = (
     "llmrl/policies/nano/CARD.md",
 )
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in TOP)])
-LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)|\bsrc=\"(?!https?:)([^\"]+)\"")  # Markdown's and HTML's
 TOCTREE = re.compile(r"```\{toctree\}\n(.*?)```", re.DOTALL)
 
 
@@ -33,7 +35,7 @@ def broken(page: Path, text: str) -> list[str]:
     """Links of a text that lead to no file, or to no heading of a Markdown file."""
     code = re.compile(r"```(?!\{).*?```|`[^`\n]*`", re.DOTALL)
     wrong = []
-    for link in LINK.findall(code.sub("", text)):
+    for link in map("".join, LINK.findall(code.sub("", text))):
         target, _, anchor = link.partition("#")
         there = (page.parent / target).resolve() if target else page
         if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
@@ -48,8 +50,17 @@ def test_links_lead_somewhere(page):
 
 def test_a_broken_link_is_found():
     page = DOCS / "index.md"
-    text = "[a](nowhere.md) [b](glossary.md#nothing) [c](glossary.md) `[d](e.md)`"
-    assert broken(page, text) == ["nowhere.md", "glossary.md#nothing"]
+    text = "[a](nowhere.md) [b](glossary.md#nothing) [c](glossary.md) `[d](e.md)` ![f](gone.svg)"
+    html = '```{raw} html\n<script src="gone.js"></script><script src="_static/explorer.js"></script>\n```'
+    assert broken(page, text + html) == ["nowhere.md", "glossary.md#nothing", "gone.svg", "gone.js"]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_pages_of_the_site_link_to_pages_of_the_site(page):
+    """Sphinx refuses a link to a Markdown file outside docs; docs/about stands for the few that the site shows."""
+    targets = [link.partition("#")[0] for link in map("".join, LINK.findall(page.read_text()))]
+    outside = [t for t in targets if t.endswith(".md") and not (page.parent / t).resolve().is_relative_to(DOCS)]
+    assert outside == [] or page.parent.name == "about"
 
 
 def reached(page: Path) -> set[Path]:
@@ -68,8 +79,30 @@ def test_every_page_is_on_the_site():
     assert set(DOCS.rglob("*.md")) - reached(DOCS / "index.md") == set()
 
 
-def test_pages_of_algorithms_are_what_the_code_says():
-    written = runpy.run_path(str(DOCS / "generate.py"))["algorithm_pages"]()
+@pytest.fixture(scope="module")
+def generate():
+    """What docs/generate.py defines; it imports its neighbours, as a script does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        yield runpy.run_path(str(DOCS / "generate.py"))
+
+
+def test_pages_of_algorithms_are_what_the_code_says(generate):
+    written = generate["algorithm_pages"]()
     stale = [path.name for path, text in written.items() if not path.is_file() or path.read_text() != text]
     assert stale == []
-    assert set(written) == set((DOCS / "algorithms").glob("*.md"))
+    assert set(written) == {path for path in (DOCS / "algorithms").rglob("*") if path.is_file()}
+
+
+def test_every_algorithm_says_how_it_differs_from_another(generate):
+    assert set(generate["NEIGHBOURS"]) == set(ALGORITHMS)
+    for name, neighbour in generate["NEIGHBOURS"].items():
+        table = generate["neighbour_table"](algorithm(name), algorithm(neighbour))
+        assert table.count("\n") >= 2, f"{name} and {neighbour} have the same components"
+
+
+def test_evidence_comes_from_the_table_of_published_code(generate):
+    assert "CE-GPPO" in generate["parity_table"]("gppo")
+    for name in ALGORITHMS:
+        rows = generate["parity_table"](name).split("\n")[2:]
+        assert all(re.fullmatch(r"\| \S+ \| [A-Za-z-]+ \| \d+ \| \d+ \|.*", row) for row in rows), name

@@ -23,7 +23,7 @@ from llmrl import keys
 from llmrl.credit import Credit
 from llmrl.keys import Key, check_entry, check_mask, missing, reads
 from llmrl.losses.aggregate import Aggregate, TokenMean
-from llmrl.losses.clip import Clip, PPOClip
+from llmrl.losses.clip import ChecksAdvantages, Clip, PPOClip
 from llmrl.losses.correction import Correction, weighs
 from llmrl.losses.gate import Gate
 from llmrl.losses.limits import resolved
@@ -153,6 +153,8 @@ class Algorithm:
         check_mask(mask)
         old = _given(td, keys.OLD_LOG_PROB)
         check_entry(old, mask, keys.OLD_LOG_PROB)
+        if isinstance(self.clip, ChecksAdvantages):
+            self.clip.check_advantages(_given(td, keys.ADVANTAGE), mask)
         out = td.copy()
         segment = td.get(keys.SEGMENT, None)
         if self.partition is not None:
@@ -234,7 +236,7 @@ def _shown(component: object) -> str:
     if dataclasses.is_dataclass(component) and not isinstance(component, type):
         options = ", ".join(f"{f.name}={_shown(getattr(component, f.name))}" for f in dataclasses.fields(component))
         return f"{type(component).__name__}({options})"
-    return getattr(component, "__name__", None) or repr(component)
+    return component.__name__ if inspect.isroutine(component) or inspect.isclass(component) else repr(component)
 
 
 class JointLoss(BatchLoss):

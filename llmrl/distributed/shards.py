@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def read(tensors: dict[str, Tensor], folder: Path, world: World) -> None:
         OSError: a file cannot be read, or a name is missing.
     """
     try:
-        dcp.load(tensors, checkpoint_id=folder, process_group=_group(world), no_dist=world.size == 1)
+        with warnings.catch_warnings():
+            # Said of every read by one process, which is meant.
+            warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+            dcp.load(tensors, checkpoint_id=folder, process_group=_group(world), no_dist=world.size == 1)
     except CheckpointException as error:
         raise OSError(f"The weights in {folder} cannot be read: {_reason(error)}") from error
 

@@ -55,6 +55,14 @@ class BoundedClip(Protocol):
         """[N, T]."""
 
 
+@runtime_checkable
+class ChecksAdvantages(Protocol):
+    """A clip that does not fit all advantages. ``Algorithm.weigh`` asks it, once per optimiser batch."""
+
+    def check_advantages(self, advantage: Tensor, mask: Tensor) -> None:
+        """Raise ValueError where the advantages [N, T] do not fit; the mask [N, T] says which of them count."""
+
+
 def check_widths(owner: object, low: float, high: float) -> None:
     """Raise unless ``1 - low`` and ``1 + high`` bound a ratio."""
     name = type(owner).__name__
@@ -261,6 +269,11 @@ class DualClip:
     def in_keys(self) -> tuple[Key, ...]:
         """What the base reads."""
         return reads(self.base)
+
+    def check_advantages(self, advantage: Tensor, mask: Tensor) -> None:
+        """What the base checks."""
+        if isinstance(self.base, ChecksAdvantages):
+            self.base.check_advantages(advantage, mask)
 
     def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""

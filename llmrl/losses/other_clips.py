@@ -69,18 +69,6 @@ class SigmoidClip:
         return Clipped(value * batch.advantage, never, never)
 
 
-def _check_one_sign(batch: TokenBatch) -> None:
-    """Raise if a response has advantages of both signs; not while compiling, where values are unknown."""
-    if torch.compiler.is_compiling():
-        return
-    mixed = (batch.advantage > 0).any(1) & (batch.advantage < 0).any(1)
-    if bool(mixed.any()):
-        raise ValueError(
-            f"GeometricMeanClip clips a response on the side of its advantage, and {int(mixed.sum())} responses have "
-            "tokens with advantages of both signs. Use one advantage per response, such as GroupAdvantage()."
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class GeometricMeanClip:
     """exp(mean over the response of clipped log-ratios) A.  GMPO, arXiv:2507.20673.
@@ -100,9 +88,17 @@ class GeometricMeanClip:
             if not width >= 0:
                 raise ValueError(f"GeometricMeanClip: {name} must be 0 or more, got {width}: it bounds log r.")
 
+    def check_advantages(self, advantage: Tensor, mask: Tensor) -> None:
+        """Raise if a response has advantages of both signs."""
+        mixed = ((advantage > 0) & mask).any(1) & ((advantage < 0) & mask).any(1)
+        if bool(mixed.any()):
+            raise ValueError(
+                f"GeometricMeanClip clips a response on the side of its advantage, and {int(mixed.sum())} responses "
+                "have tokens with advantages of both signs. Use one advantage per response, such as GroupAdvantage()."
+            )
+
     def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
         """[N, T]."""
-        _check_one_sign(batch)
         low = (log_ratio.detach() < -self.low) & (batch.advantage < 0)
         high = (log_ratio.detach() > self.high) & (batch.advantage > 0)
         inside = torch.where(low, -self.low, torch.where(high, self.high, log_ratio))

@@ -62,6 +62,8 @@ def rank_segments(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) -> 
 
 
 def _check_rising(owner: object, name: str, edges: Sequence[float], low: float, high: float) -> None:
+    if not isinstance(edges, Sequence):
+        raise TypeError(f"{type(owner).__name__}: {name} must be a list of numbers such as (0.8,), got {edges!r}.")
     bounds = [low, *edges, high]
     if not edges or not all(a < b for a, b in pairwise(bounds)):
         raise ValueError(

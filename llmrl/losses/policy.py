@@ -95,6 +95,17 @@ class Examined(NamedTuple):
     kept: Tensor | None
     """bool: tokens that keep their gradient under every gate; None without gates."""
 
+    @property
+    def zero_grad(self) -> Tensor:
+        """bool: sampled tokens that have an advantage and get no gradient."""
+        batch, clipped = self.batch, self.clipped
+        zero = clipped.low | clipped.high if clipped.lost is None else clipped.lost
+        if clipped.through_ratio:
+            zero = zero | batch.beyond
+        if self.kept is not None:
+            zero = zero | ~self.kept
+        return zero & batch.mask & (batch.advantage != 0)
+
 
 class PolicyLoss(BatchLoss):
     """The clipped policy gradient of a recipe.
@@ -192,28 +203,20 @@ class PolicyLoss(BatchLoss):
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDict:
         """Loss and metrics of one micro-batch; see the class."""
-        batch, weight, log_ratio, clipped, objective, kept = self.examine(tensordict)
-        loss = -(weight * objective).sum()
+        found = self.examine(tensordict)
+        loss = -(found.weight * found.objective).sum()
         with torch.no_grad():
-            metrics = self._metrics(batch, log_ratio, clipped, kept)
+            metrics = self._metrics(found)
         return TensorDict({"loss_objective": loss, **metrics}, batch_size=[])
 
-    def _metrics(
-        self, batch: TokenBatch, log_ratio: Tensor, clipped: Clipped, kept: Tensor | None
-    ) -> dict[str, Tensor]:
+    def _metrics(self, found: Examined) -> dict[str, Tensor]:
+        batch, log_ratio, clipped, kept = found.batch, found.log_ratio, found.clipped, found.kept
         mask, own = batch.mask, batch.log_ratio
         live = mask.to(own.dtype)  # products are several times faster than where; all is finite here
         beyond = (1 - live) * (2 * LOG_RATIO_LIMIT)
         tokens = mask.sum()
         count = tokens.clamp_min(1).to(own.dtype)
         low, high = clipped.low & mask, clipped.high & mask
-        zero = low | high if clipped.lost is None else clipped.lost & mask
-        if clipped.through_ratio:
-            zero = zero | batch.beyond
-        if kept is not None:
-            kept = kept & mask
-            zero = zero | (mask & ~kept)
-        zero = zero & (batch.advantage != 0)
         # without tokens: what the minimum and maximum over micro-batches ignore
         lowest = (log_ratio + beyond).amin() if mask.numel() else own.sum() + LOG_RATIO_LIMIT
         highest = (log_ratio - beyond).amax() if mask.numel() else own.sum() - LOG_RATIO_LIMIT
@@ -223,8 +226,8 @@ class PolicyLoss(BatchLoss):
             "tokens": tokens,
             "clip_fraction_low": low.sum() / count,
             "clip_fraction_high": high.sum() / count,
-            "zero_grad_fraction": zero.sum() / count,
-            "gate_fraction": (tokens if kept is None else kept.sum()) / count,
+            "zero_grad_fraction": found.zero_grad.sum() / count,
+            "gate_fraction": (tokens if kept is None else (kept & mask).sum()) / count,
             "kl_approx_k1": -own.sum() / count,  # own is 0 outside the mask
             "kl_approx_k3": (excess - own).sum() / count,
             "ratio_mean": _total(ratio, live) / count,

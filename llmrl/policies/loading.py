@@ -17,6 +17,7 @@ from urllib.parse import urlparse
 import torch
 from safetensors import SafetensorError
 
+from llmrl.envs.hub import NAME
 from llmrl.errors import PolicyError
 from llmrl.policies.adapters import LoraOptions, add_adapters, base_of, has_adapters, load_adapters
 from llmrl.policies.scoring.head import Head
@@ -55,6 +56,15 @@ def local_folder(name: str) -> Path | None:
         return None
     newest = path / "latest"
     return newest if (newest / "config.json").is_file() and not (path / "config.json").exists() else path
+
+
+def on_hub(name: str) -> bool:
+    """Whether a policy's name is an id of the Hugging Face hub.
+
+    >>> on_hub("Qwen/Qwen2.5-0.5B-Instruct"), on_hub("llmrl/nano"), on_hub("/models/base")
+    (True, False, False)
+    """
+    return NAME.fullmatch(name) is not None and local_folder(name) is None
 
 
 def locate(name: str) -> tuple[str, bool]:

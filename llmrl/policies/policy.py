@@ -386,6 +386,32 @@ class Policy(TensorDictModuleBase):
             return logits
         return sampled.spread(Head.of(self.model).logits(sampled.hidden) / self.temperature, logits)
 
+    @torch.no_grad()
+    def distributions(self, layout: TensorDictBase) -> Tensor:
+        """Log-probabilities of the whole vocabulary in front of each sampled token, tempered, without gradient.
+
+        Args:
+            layout: tokens, attention and mask [N, T], with M sampled tokens.
+
+        Returns:
+            [M, V] float32, or float64 where the weights are, row by row.
+
+        >>> policy = Policy.from_pretrained("llmrl/nano")
+        >>> rollout = policy.generate(["What is 2 + 2?"])
+        >>> policy.distributions(rollout).exp().sum(-1).round().unique().tolist()
+        [1.0]
+        """
+
+        def work() -> Tensor:
+            sampled = sampled_tokens(self.model.get_decoder(), self.forward_pass, layout, self.device)
+            hidden = sampled.hidden
+            if hidden is None:
+                return torch.zeros((0, self.vocab_size), device=self.device)
+            order = (sampled.row * layout[keys.TOKENS].shape[1] + sampled.column).argsort()
+            return (Head.of(self.model).logits(hidden[order]) / self.temperature).log_softmax(-1)
+
+        return self.with_weights(work)
+
     # Weights
 
     def shard(self, world: World, *, sample: bool = True) -> None:

@@ -55,8 +55,8 @@ class Environments:
     def __str__(self) -> str:
         """The title, and what a list of problems says of itself."""
         env = self.of_size(1).envs[0].unwrapped
-        if not isinstance(env, TextEnv):
-            return self.title
+        if not isinstance(env, TextEnv) or type(env.problems).__str__ is object.__str__:
+            return self.title  # Python's own text for an object is an address
         count = str(env.problems)
         return count if self.title in count else f"{self.title}, {count}"
 

@@ -19,8 +19,18 @@ from typing import Any
 import tyro
 
 from llmrl.errors import ConfigError
+from llmrl.registry import suggest
 from llmrl.training.config import Config, PolicyConfig, check
-from llmrl.training.files import DEFAULT_ENV, NAME_FLAGS, as_arguments, flatten, read_tree, refuse_unknown, suggested_by
+from llmrl.training.files import (
+    DEFAULT_ENV,
+    FLAG_NAMES,
+    NAME_FLAGS,
+    as_arguments,
+    flatten,
+    read_tree,
+    refuse_unknown,
+    suggested_by,
+)
 from llmrl.training.options import env_class, lists_of, options_of, paths_of, schema_of
 
 DATA_ENV = "llmrl/Data-v0"
@@ -82,6 +92,24 @@ def _normal(arguments: Sequence[str], lists: Set[str]) -> list[str]:
     return result
 
 
+def _refuse_unknown_flags(arguments: Sequence[str], known: Set[str]) -> None:
+    """Raise for an option that there is not, with the nearest that there is.
+
+    Args:
+        arguments: the command line.
+        known: dotted names of options.
+    """
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag = argument[2:].split("=")[0]
+            key = flag.replace("-", "_")
+            head, dot, last = key.rpartition(".")
+            names = {key, FLAG_NAMES.get(key, key), f"{head}{dot}{last.removeprefix('no_')}"}
+            if names.isdisjoint(known):
+                spelt = {f"--{name.replace('_', '-')}" for name in known}
+                raise ConfigError(f"There is no option --{flag}. {suggest(f'--{flag}', spelt)}")
+
+
 def parse(
     arguments: Sequence[str] | None = None, prog: str = "llmrl train", settings: Mapping[str, Any] | None = None
 ) -> Config:
@@ -131,6 +159,7 @@ def parse(
     every = [a for _, flat in layers for a in as_arguments(flat)]
     from_files: Any = tyro.cli(schema, args=every, prog=prog)
     spoken = _normal(arguments, lists_of(schema))
+    _refuse_unknown_flags(spoken, known | {"config", "help"})
     # The help then shows the values that will be used.
     about = _DESCRIPTION.format(used=_used(from_files, spoken))
     parsed: Any = tyro.cli(schema, args=spoken, default=from_files, prog=prog, description=about)

@@ -116,6 +116,10 @@ class TrainConfig:
     packing: bool = False
     """Score and train on several responses in one row instead of padding each to the longest; the result
     is the same to rounding. Faster where lengths differ much; models that cannot do it are refused."""
+    drift: bool = False
+    """Report how far each step moves the distributions: percentiles of the entropy ratio, KL(before, after) split
+    into sampled tokens and all others, and the share of tokens with a gradient by entropy and by update. Costs the
+    entropy in every update and two passes over a few rows."""
     max_bad_steps: int = 5
     """Stop after this many updates in a row whose loss or gradient is not finite."""
     max_mismatch: float | None = None
@@ -260,18 +264,19 @@ class Config:
             if f.name not in ("origins", "resume", "force", "dry_run", "output")
         }
         return {
-            key: _plain_value(
+            key: plain_value(
                 dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
             )
             for key, value in plain.items()
         }
 
 
-def _plain_value(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A value as a YAML file holds it: lists for tuples, texts for paths."""
     if isinstance(value, Mapping):
-        return {key: _plain_value(item) for key, item in value.items()}
+        return {key: plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain_value(item) for item in value]
+        return [plain_value(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -151,6 +151,25 @@ METRICS: tuple[Metric, ...] = (
     Metric("actor/segment*_clip_fraction", "share", "of the tokens of that segment, clipped", reduce=Reduce.TOKENS),
     Metric("actor/segment*_entropy", "nats", "mean old entropy of that segment's tokens", reduce=Reduce.TOKENS),
     Metric("actor/segment*_clip_width", "", "mean width of the clip in that segment", reduce=Reduce.TOKENS),
+    Metric("actor/entropy_ratio_p*", "", "percentile * of new over old entropy, over all updates; train.drift"),
+    Metric(
+        "actor/trained_decile*",
+        "share",
+        "of the tokens with an advantage in decile * of the old entropy (1: the lowest), those with a gradient; "
+        "train.drift",
+    ),
+    Metric(
+        "actor/trained_update*",
+        "share",
+        "of the tokens with an advantage in update * of the step, those with a gradient; train.drift",
+    ),
+    Metric(
+        "actor/kl_step",
+        "nats",
+        "KL(before, after the step) over the whole vocabulary, the mean over up to 256 sampled tokens; train.drift",
+    ),
+    Metric("actor/kl_step_sampled", "nats", "the part of actor/kl_step from the sampled tokens; train.drift"),
+    Metric("actor/kl_step_unsampled", "nats", "the part of actor/kl_step from all other tokens; train.drift"),
     Metric(
         "actor/skipped_updates",
         "updates",
@@ -190,7 +209,7 @@ def find_metric(name: str) -> Metric | None:
     >>> find_metric("actor/segment1_share").unit
     'share'
     """
-    return KNOWN.get(re.sub(r"segment\d+_", "segment*_", name))
+    return KNOWN.get(name) or KNOWN.get(re.sub(r"(segment|decile|update|ratio_p)\d+", r"\1*", name))
 
 
 def metric_name(output: str) -> str:

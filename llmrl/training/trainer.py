@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from llmrl.algorithms import Algorithm
 from llmrl.distributed.world import World
 from llmrl.errors import ConfigError
 from llmrl.keys import Key
+from llmrl.losses import PolicyLoss
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
@@ -33,29 +33,18 @@ from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record
 from llmrl.rollouts.stream import ProblemStream
-from llmrl.training import checkpoint, faults, randomness
+from llmrl.training import checkpoint, randomness
 from llmrl.training.config import Config
 from llmrl.training.curriculum import rules_of
-from llmrl.training.faults import Memory, TrainingError, sized
+from llmrl.training.drift import Drift
+from llmrl.training.faults import Memory, sized
 from llmrl.training.gathering import Gathered, Gatherer
+from llmrl.training.incidents import Counters, Incidents
 from llmrl.training.learner import OLD, Learner
 from llmrl.training.measures import Measures, credited, fetch, first_advantage, mismatch
 from llmrl.training.metrics import MetricsFile, Sums
 from llmrl.training.mismatch import check_step, limit_of
 from llmrl.training.past_rewards import PastRewards
-
-
-@dataclass
-class Counters:
-    """What has happened so far; part of every checkpoint."""
-
-    step: int = 0
-    tokens: int = 0
-    groups: int = 0
-    skipped_updates: int = 0
-    bad_in_a_row: int = 0
-    lost_groups: int = 0
-    lost_in_a_row: int = 0
 
 
 @dataclass
@@ -70,7 +59,6 @@ class Trainer:
         critic: for algorithms that read ``"value"``.
         reference: for algorithms that read ``"ref_log_prob"``.
         note: is told, in words, of what went wrong and did not end the training.
-        faults: folder for batches and tracebacks to look into; None: they are not kept.
         world: the ranks that train together; every one of them makes every step.
     """
 
@@ -82,9 +70,9 @@ class Trainer:
     reference: Policy | None = None
     counters: Counters = field(default_factory=Counters)
     note: Callable[[str], object] = logging.getLogger(__name__).warning
-    faults: Path | None = None
     world: World = field(default_factory=World)
 
+    incidents: Incidents = field(init=False)
     learner: Learner = field(init=False)
     memory: Memory = field(init=False)
     problems: ProblemStream = field(init=False)
@@ -98,10 +86,13 @@ class Trainer:
     gatherer: Gatherer = field(init=False)
     pending: Gathered | None = field(init=False, default=None)
     """The next step's batch, where ``train.ahead`` has had it gathered."""
+    drift: Drift | None = field(init=False)
+    """How far updates move the distributions, where ``train.drift`` asks for that."""
     seconds: dict[str, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         train = self.config.train
+        self.incidents = Incidents(self.counters, train, self.environments.env_id, note=lambda text: self.note(text))
         self.memory = Memory(train.micro_batch_tokens, lambda text: self.note(text), self.world)
         self.learner = Learner(
             self.policy,
@@ -112,6 +103,7 @@ class Trainer:
             world=self.world,
             seed=self.config.seed,
         )
+        self.drift = Drift(self.policy, PolicyLoss(self.algorithm)) if train.drift else None
         self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
         self.problems = ProblemStream(
             self.config.seed,
@@ -164,8 +156,7 @@ class Trainer:
         if self.pending is None:
             self.pending = self.counted(self.gatherer.gather(self.counters.step, self.counters.groups))
         gathered, self.pending = self.pending, None
-        self.report_faults(gathered.broken)
-        self.stop_if_nothing_is_graded(gathered)
+        self.incidents.of_gathering(gathered)
         self.counters.tokens += gathered.tokens
         return gathered.rollouts, {
             **gathered.metrics,
@@ -195,66 +186,15 @@ class Trainer:
         self.counters.groups += gathered.groups
         return gathered
 
-    def report_faults(self, broken: Sequence[Record]) -> None:
-        """Count the groups that were left out since their environment raised, and write them down."""
-        if not broken:
-            return
-        step, counters = self.counters.step + 1, self.counters
-        lost = len({record["group"] for record in broken})
-        counters.lost_groups += lost
-        first = broken[0]
-        where = ""
-        if self.faults is not None:
-            path = self.faults / f"step_{step:06d}_environment.jsonl"
-            with self.unless_disk_is_full():
-                faults.write_records(path, step, broken)
-                where = f" Tracebacks: {path}."
-        self.note(
-            f"Step {step}: {lost} groups left out, because their environment raised an error, first "
-            f"{faults.last_line(first['fault'])!r} at problem {first['problem_id']}.{where}"
-        )
-
-    def stop_if_nothing_is_graded(self, gathered: Gathered) -> None:
-        """Count the steps in a row without a single verdict, and stop after too many.
-
-        Raises:
-            TrainingError: there is nothing to learn from.
-        """
-        counters, env_id = self.counters, self.environments.env_id
-        records, broken = gathered.records, gathered.broken
-        graded = any(record.get("valid", True) for record in records)
-        counters.lost_in_a_row = counters.lost_in_a_row + 1 if (records or broken) and not graded else 0
-        if counters.lost_in_a_row < self.config.train.max_lost_steps:
-            return
-        steps = f"{counters.lost_in_a_row} steps in a row (up to step {counters.step + 1})"
-        if broken:
-            raise TrainingError(
-                f"The environment {env_id} raised an error in every group of {steps}, so there is nothing to learn "
-                f"from. The last error:\n{broken[-1]['fault']}"
-            )
-        reasons = Counter(str(record.get("verdict", "none")) for record in records)
-        raise TrainingError(
-            f"No response of {steps} got a verdict from the verifier of {env_id}, so there is nothing to learn from. "
-            f"In the last step: {', '.join(f'{name} {count}' for name, count in reasons.most_common())}. Try the "
-            "verifier on a response of your own with llmrl verify, and give it more time where it timed out."
-        )
-
-    @contextmanager
-    def unless_disk_is_full(self) -> Iterator[None]:
-        """Write something that training can do without."""
-        try:
-            yield
-        except OSError as error:
-            self.note(f"Could not be written, going on without: {error}")
-
     def before_update(self, rollouts: Rollouts, metrics: dict[str, float]) -> Batch:
         """Everything that is fixed during the update: old scores, values, advantages."""
         batch = Batch.of(rollouts.data)
         data = batch.whole
+        parts = [batch.take(rows) for rows in self.mini_batches(len(batch), peek=True)]
         measures: Measures = {}
         with self.timed("score"), torch.no_grad():
             if self.config.train.rescore:
-                self.score_old(batch)
+                self.score_old(data, parts)
                 if not self.first_scores_itself:
                     measures |= mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
             else:
@@ -262,9 +202,9 @@ class Trainer:
             if self.reference is not None:
                 reference = self.reference
                 ref: dict[Key, Key] = {keys.LOG_PROB: keys.REF_LOG_PROB}
-                self.score(batch, lambda part, layout: reference.score(part, layout=layout), ref)
+                self.score(parts, lambda part, layout: reference.score(part, layout=layout), ref)
             if self.critic is not None:
-                self.score(batch, self.critic, {keys.VALUE: keys.VALUE})
+                self.score(parts, self.critic, {keys.VALUE: keys.VALUE})
                 data[keys.OLD_VALUE] = data[keys.VALUE]
         if keys.PAST_REWARDS in self.algorithm.in_keys:
             ids = [record["problem_id"] for record in rollouts.records]
@@ -291,24 +231,26 @@ class Trainer:
         """Whether the first update's own pass gives the old scores of its rows."""
         return self.config.train.rescore and not self.algorithm.scores_first
 
-    def score_old(self, batch: Batch) -> None:
-        """Scores of the weights before the update; where the first update gives its own, NaN holds their place."""
-        mask = batch.data[keys.MASK]
+    def score_old(self, data: TensorDict, parts: Sequence[Batch]) -> None:
+        """Scores of the weights before the update; where the first update gives its own, NaN holds their place.
+
+        Args:
+            data: all rows; the scores are written here.
+            parts: its mini-batches.
+        """
+        mask = data[keys.MASK]
         kind = torch.promote_types(self.policy.dtype, torch.float32)
         most = math.log(self.policy.vocab_size)  # of every row, also of those that are not scored here
-        batch.whole[keys.MAX_ENTROPY] = torch.full((len(mask), 1), most, dtype=kind, device=mask.device)
+        data[keys.MAX_ENTROPY] = torch.full((len(mask), 1), most, dtype=kind, device=mask.device)
         if self.first_scores_itself:
-            first = set(self.mini_batches(len(batch), peek=True)[0].tolist())
             for name in OLD.values():
-                batch.whole[name] = torch.where(
-                    mask, torch.nan, torch.zeros(mask.shape, dtype=kind, device=mask.device)
-                )
-            batch = batch.take(torch.tensor([row for row in range(len(batch)) if row not in first], dtype=torch.long))
+                data[name] = torch.where(mask, torch.nan, torch.zeros(mask.shape, dtype=kind, device=mask.device))
+            parts = parts[1:]
         # The entropy costs little here and is the first thing that anyone looks at.
-        self.score(batch, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), OLD)
+        self.score(parts, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), OLD)
 
     def mini_batches(self, count: int, *, peek: bool = False) -> tuple[torch.Tensor, ...]:
-        """Rows in a random order, in as many parts as there are updates.
+        """Rows in a random order, in as many parts as there are updates in an epoch.
 
         Args:
             count: of rows.
@@ -321,12 +263,18 @@ class Trainer:
         return order.tensor_split(self.config.train.updates_per_step)
 
     def score(
-        self, batch: Batch, scorer: Callable[[TensorDict, TensorDict], TensorDictBase], names: Mapping[Key, Key]
+        self,
+        parts: Sequence[Batch],
+        scorer: Callable[[TensorDict, TensorDict], TensorDictBase],
+        names: Mapping[Key, Key],
     ) -> None:
-        """Score a batch in micro-batches that fit into memory.
+        """Score mini-batches, each in the very micro-batches that its update will make of it.
+
+        In low precision the scores of a row depend on what is computed beside it. In the same micro-batches they are
+        the same to the last bit, so that a ratio of unchanged weights is 1.
 
         Args:
-            batch: what is scored.
+            parts: the mini-batches.
             scorer: is given the entries of a micro-batch and its layout.
             names: of the scores and of their entries.
         """
@@ -336,7 +284,11 @@ class Trainer:
             with sized(part, forward_pass):
                 return scorer(part.data, part.layout)
 
-        self.memory.fit(lambda budget: batch.score(measured, names, budget, forward_pass, self.world))
+        def work(budget: int) -> None:
+            for part in parts:
+                part.score(measured, names, budget, forward_pass, self.world)
+
+        self.memory.fit(work)
 
     def update(self, batch: Batch, metrics: dict[str, float]) -> None:
         """Optimiser steps on mini-batches of the rows, each in micro-batches."""
@@ -347,9 +299,12 @@ class Trainer:
             batch.whole[name] = torch.zeros_like(batch.whole[keys.OLD_LOG_PROB])
         done: Sums | None = None
         with self.timed("update"):
+            if self.drift is not None:
+                self.drift.begin(batch)
             self.policy.train()
-            for _ in range(train.epochs):
-                for rows in self.mini_batches(len(batch)):
+            mini_batches = self.mini_batches(len(batch))
+            for epoch in range(train.epochs):
+                for rows in mini_batches if epoch == 0 else self.shuffled(mini_batches):
                     part = batch.take(rows)
                     part = part.having(self.algorithm.weigh(part.data.select(*wanted, strict=False)))
                     first = done is None
@@ -359,11 +314,19 @@ class Trainer:
                         done = sums
                     else:
                         done.join(sums)
-                    self.note_update(sums, part)
+                    self.incidents.of_update(sums, part, self.records)
+                    if self.drift is not None:
+                        self.drift.note(part)
             self.policy.eval()
         if done is not None:
             metrics |= done.result()
+            if self.drift is not None:
+                metrics |= fetch(self.drift.result())
         metrics["actor/learning_rate"] = self.learner.learning_rate
+
+    def shuffled(self, parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The same mini-batches in another order: in new ones the old scores would be those of other micro-batches."""
+        return [parts[i] for i in torch.randperm(len(parts), generator=self.shuffling).tolist()]
 
     def entropy_and_mismatch(self, batch: Batch, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the scores of the weights before the update say, where they are known in the first update alone.
@@ -398,35 +361,10 @@ class Trainer:
         entropy = (
             keys.ENTROPY in self.algorithm.in_keys
             or not self.config.train.rescore
+            or self.config.train.drift
             or self.keeps_rollouts(self.counters.step + 1)
         )
         return [keys.LOG_PROB, *([keys.ENTROPY] * entropy)]
-
-    def note_update(self, sums: Sums, batch: Batch) -> None:
-        """Count an update; report one that was skipped."""
-        if sums.skipped:
-            self.counters.skipped_updates += 1
-            self.counters.bad_in_a_row += 1
-            self.report_bad_update(batch)
-        elif sums.tokens:
-            self.counters.bad_in_a_row = 0
-
-    def report_bad_update(self, batch: Batch) -> None:
-        """Keep the batch of an update that was left out; stop after too many in a row."""
-        counters, step = self.counters, self.counters.step + 1
-        where = ""
-        if self.faults is not None:
-            with self.unless_disk_is_full():
-                records = [self.records[row] for row in batch.rows.tolist()]
-                path = faults.dump(self.faults, step, batch.refreshed(OLD.values()).data, records)
-                where = f" Its batch: {path}." if path else ""
-        self.note(f"Step {step}: an update was left out, because its loss or gradient was not finite.{where}")
-        if counters.bad_in_a_row >= self.config.train.max_bad_steps:
-            raise TrainingError(
-                f"The loss or the gradient was not finite in {counters.bad_in_a_row} updates in a row (step "
-                f"{step}). The weights are those of the last good update. Try a lower "
-                f"--train.learning-rate, or look at the batch.{where}"
-            )
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -463,7 +401,7 @@ class Trainer:
             state: of a checkpoint.
             start: its folder; where it holds a whole model, its weights are loaded by whoever made the policy.
         """
-        self.counters = Counters(**state["counters"])
+        self.counters = self.incidents.counters = Counters(**state["counters"])
         try:
             self.problems.load(state["problems"])
         except ValueError as error:

@@ -131,7 +131,7 @@ def test_entropies_and_references_are_asked_for_only_where_they_are_read() -> No
     assert keys.OLD_ENTROPY in algorithm("espo").in_keys
     assert keys.ENTROPY not in algorithm("espo").in_keys
     assert keys.SEGMENT not in algorithm("espo").in_keys
-    assert keys.SEGMENT in algorithm("espo", given_partition=True).in_keys
+    assert keys.SEGMENT in algorithm("espo", partition=None).in_keys
     assert not {keys.ENTROPY, keys.OLD_ENTROPY} & set(algorithm("dapo").in_keys)
 
 
@@ -153,7 +153,7 @@ def test_weights_are_made_in_the_precision_of_the_log_probabilities() -> None:
 def test_a_segment_of_minus_1_is_not_trained() -> None:
     td = BATCH.td()
     td[keys.SEGMENT] = torch.tensor([[0, -1, 0], [-1, -1, -1]])
-    weight = algorithm("espo", given_partition=True).weigh(td)[keys.WEIGHT]
+    weight = algorithm("espo", partition=None).weigh(td)[keys.WEIGHT]
     assert weight.tolist() == [[0.5, 0, 0.5], [0, 0, 0]]
 
 

@@ -19,10 +19,16 @@ from table import Outcome, assert_same, evaluate, evaluate_split, factors, oracl
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
-from llmrl.losses import token_entropy
+from llmrl.losses import (
+    BatchEntropySegments,
+    EntropyAdaptiveClip,
+    EntropyThresholds,
+    SequenceMean,
+    token_entropy,
+)
 
 INF = float("inf")
-ONE = (1e9,)  # nats: all tokens are below, in one group
+ONE = EntropyThresholds(thresholds=(1e9,))  # nats: all tokens are below, in one segment
 signed = batches(advantage=nonzero_advantages)
 gentle = batches(advantage=nonzero_advantages, ratios=st.integers(-64, 64).map(lambda k: k / 2**12))
 FIVE = make_batch([[0.02, -0.01, 0.03, 0.01, -0.02]], [1.0], old_entropy=[[0.5, 3.0, 0.1, 0.2, 0.4]])
@@ -71,7 +77,7 @@ def with_entropy(batch: Batch, old_entropy: torch.Tensor) -> Batch:
 @given(batch=signed)
 @example(batch=FIVE)
 def test_one_group_with_fixed_widths_is_gspo(batch: Batch) -> None:
-    one = espo(thresholds=ONE, fixed_clip=(3e-4, 4e-4))
+    one = espo(partition=ONE, fixed_clip=(3e-4, 4e-4))
     assert_same(evaluate(one, batch), oracle_outcome(oracles.gspo, batch))
     assert_same(evaluate(one, batch), evaluate(algorithm("gspo"), batch))
 
@@ -87,7 +93,7 @@ def test_one_group_with_adaptive_width_is_gspo_of_alpha_times_mean_entropy_over_
             continue
         width = 0.02 * float(row.old_entropy[row.mask].mean()) / LN_V
         gspo = oracle_outcome(lambda b, lp, e=width: oracles.gspo(b, lp, low=e, high=e), row)
-        assert_same(evaluate(espo(thresholds=ONE, alpha=0.02), row), gspo)
+        assert_same(evaluate(espo(partition=ONE, alpha=0.02), row), gspo)
 
 
 # 2
@@ -99,7 +105,7 @@ def test_one_token_a_group_with_fixed_widths_is_the_token_clip_with_sequence_mea
 ) -> None:
     ids = torch.arange(batch.mask.shape[1]).expand_as(batch.mask)
     theirs = oracle_outcome(oracles.grpo, batch)
-    assert_same(evaluate_ids(espo(given_partition=True, fixed_clip=(0.2, 0.2)), batch, ids), theirs)
+    assert_same(evaluate_ids(espo(partition=None, fixed_clip=(0.2, 0.2)), batch, ids), theirs)
 
 
 def test_one_token_a_group_has_the_gradient_r_squared_under_the_literal_reading() -> None:
@@ -178,7 +184,7 @@ def test_on_policy_with_groups_of_equal_size_it_is_grpos_mean_of_sequence_means(
     even = batch.lengths % 2 == 0
     assume(bool((even & (batch.lengths > 0)).any()))
     batch = batch.rows(even.nonzero().squeeze(1))
-    assert_same(evaluate(espo(quantiles=(0.5,)), batch), oracle_outcome(oracles.grpo, batch))
+    assert_same(evaluate(espo(partition=(0.5,)), batch), oracle_outcome(oracles.grpo, batch))
 
 
 def test_a_split_of_20_to_80_weighs_uncertain_tokens_4_times_as_much() -> None:
@@ -294,7 +300,7 @@ def test_permuting_tokens_with_their_entropies_permutes_the_gradient(batch: Batc
 def test_relabelling_groups_changes_nothing(batch: Batch) -> None:
     recipe = espo()
     ids = partition(recipe, batch)
-    given_ids = espo(given_partition=True)
+    given_ids = espo(partition=None)
     a = evaluate_ids(given_ids, batch, ids)
     b = evaluate_ids(given_ids, batch, torch.where(ids >= 0, 1 - ids, ids))
     assert_same(a, b)
@@ -341,7 +347,7 @@ def test_quantiles_of_the_batch_are_not_exact_when_a_micro_batch_groups_for_itse
         [1.0, 1.0],
         old_entropy=[[0.0, 0.1, 0.2, 0.3, 0.4], [5.0, 6.0, 7.0, 8.0, 9.0]],
     )
-    recipe = espo(whole_batch=True)
+    recipe = espo(partition=BatchEntropySegments())
     whole = partition(recipe, batch)
     assert whole[0].tolist() == [0] * 5
     assert whole[1].tolist() == [0, 0, 0, 1, 1]
@@ -432,7 +438,7 @@ def test_equal_entropies_are_ordered_by_position() -> None:
 @given(batch=signed)
 def test_several_edges_make_several_groups(batch: Batch) -> None:
     edges = (0.2, 0.4, 0.6, 0.8)
-    ids = partition(espo(quantiles=edges), batch)
+    ids = partition(espo(partition=edges), batch)
     for i in range(len(ids)):
         n = int(batch.lengths[i])
         if n >= 5:
@@ -455,14 +461,14 @@ def test_training_the_uncertain_tokens_alone(batch: Batch) -> None:
 
 def test_absolute_thresholds_in_nats() -> None:
     batch = make_batch([[0.0] * 4, [0.0] * 2], [1.0, 1.0], old_entropy=[[0.1, 0.6, 2.0, 0.4], [0.1, 0.2]])
-    ids = partition(espo(thresholds=(0.5,)), batch)
+    ids = partition(espo(partition=EntropyThresholds(thresholds=(0.5,))), batch)
     assert ids.tolist() == [[0, 1, 1, 0], [0, 0, -1, -1]]
-    weight = espo(thresholds=(0.5,)).weigh(batch.td())[keys.WEIGHT]
+    weight = espo(partition=EntropyThresholds(thresholds=(0.5,))).weigh(batch.td())[keys.WEIGHT]
     same(weight.double(), f64([[0.125] * 4, [0.25, 0.25, 0, 0]]))
 
 
 def test_weights_by_token_ignore_the_sizes_of_groups() -> None:
-    recipe = espo(weigh_by_size=True)
+    recipe = replace(espo(), aggregate=SequenceMean())
     batch = make_batch([[0.0] * 10, [0.0] * 4], [1.0, 1.0])
     weight = recipe.weigh(batch.td())[keys.WEIGHT]
     same(weight[0].double(), torch.full((10,), 1 / 20, dtype=torch.float64))
@@ -470,8 +476,10 @@ def test_weights_by_token_ignore_the_sizes_of_groups() -> None:
 
 @given(batch=gentle)
 def test_a_width_per_token(batch: Batch) -> None:
+    recipe = replace(espo(), clip=EntropyAdaptiveClip(entropy=token_entropy))
+
     def per_token(b, lp):
         return oracles.espo(b, lp, per_token_eps=True)
 
     assume(not (batch.old_entropy[batch.mask] == 0).any())
-    assert_same(evaluate(espo(width=token_entropy), batch), oracle_outcome(per_token, batch))
+    assert_same(evaluate(recipe, batch), oracle_outcome(per_token, batch))

@@ -11,6 +11,7 @@ from table import assert_same, evaluate, oracle_outcome
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
+from llmrl.losses import EntropyThresholds
 
 INF = float("inf")
 rows = batches(advantage=nonzero_advantages)
@@ -74,13 +75,13 @@ def test_gspo_of_one_token_is_grpo(batch: Batch) -> None:
 
 @given(batch=rows)
 def test_gspo_is_espo_of_one_group_with_fixed_widths(batch: Batch) -> None:
-    espo = algorithm("espo", thresholds=(1e9,), fixed_clip=(3e-4, 4e-4))
+    espo = algorithm("espo", partition=EntropyThresholds(thresholds=(1e9,)), fixed_clip=(3e-4, 4e-4))
     assert_same(evaluate(espo, batch), evaluate(algorithm("gspo"), batch))
 
 
 @given(batch=batches(max_tokens=2, advantage=nonzero_advantages, holes=False))
 def test_espo_of_single_tokens_with_fixed_widths_is_grpo(batch: Batch) -> None:
-    espo = algorithm("espo", quantiles=(0.5,), fixed_clip=(0.2, 0.2))
+    espo = algorithm("espo", partition=(0.5,), fixed_clip=(0.2, 0.2))
     assert_same(evaluate(espo, batch), evaluate(algorithm("grpo", kl=0.0), batch))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from tensordict import TensorDict
@@ -9,6 +11,7 @@ from tensordict import TensorDict
 from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.credit import GroupAdvantage, MixedRewards
+from llmrl.losses.clip import DualClip
 from llmrl.losses.terms import PositiveNLL
 from llmrl.training.past_rewards import PastRewards
 
@@ -58,4 +61,9 @@ def test_gmpo_refuses_advantages_of_both_signs_in_a_response() -> None:
     td[keys.LOG_PROB] = td[keys.OLD_LOG_PROB] = torch.full((1, 2), -1.0)
     td[keys.ADVANTAGE] = torch.tensor([[1.0, -1.0]])
     with pytest.raises(ValueError, match="1 responses have tokens with advantages of both signs"):
-        recipe.loss()(recipe.weigh(td))
+        recipe.weigh(td)
+    wrapped = dataclasses.replace(recipe, clip=DualClip(base=recipe.clip))
+    with pytest.raises(ValueError, match="1 responses have tokens"):
+        wrapped.weigh(td)
+    td[keys.MASK] = torch.tensor([[True, False]])  # what lies outside the mask does not count
+    assert recipe.weigh(td)[keys.WEIGHT].sum() == 1

@@ -1,4 +1,4 @@
-"""The example of several turns with a tool, as docs/turns.md goes through it."""
+"""The example of several turns with a tool, as docs/tutorials/tool.md goes through it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
+
+from llmrl.rollouts.environments import Environments
+from llmrl.testing import check_environment
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -48,9 +51,18 @@ def test_one_call_too_many_is_graded(module):
 
 
 def test_the_page_shows_the_code_that_runs():
-    page = (EXAMPLES.parent / "docs" / "turns.md").read_text()
+    page = (EXAMPLES.parent / "docs" / "tutorials" / "tool.md").read_text()
     code = (EXAMPLES / "tool_environment.py").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        assert block.strip() in code
+    pieces = re.findall(r"```python\n# tool_environment\.py(?:, continued)?\n(.*?)```", page, re.DOTALL)
+    assert pieces
+    for piece in pieces:
+        assert piece.strip() in code
+
+
+def test_it_passes_its_checks(module):
+    check_environment("tool_environment:mine/Shop-v0", except_for=("vector",))
+
+
+def test_the_start_report_shows_no_address(module):
+    environments = Environments("mine/Shop-v0", {})
+    assert str(environments) == environments.title == "mine/Shop-v0 (shop)"

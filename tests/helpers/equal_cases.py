@@ -3,6 +3,7 @@
 Prints one JSON line: for each case how far weights and metrics are from those of one process, and what differs.
 """
 
+import copy
 import json
 import sys
 
@@ -12,13 +13,16 @@ from tiny import tiny_model, tiny_tokenizer
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from llmrl.distributed.world import World, WorldConfig, joined
-from llmrl.envs.text import FreeText
+from llmrl.envs.problems import Problem
+from llmrl.envs.spaces import FreeText
+from llmrl.envs.text import TextEnv
 from llmrl.evaluation import evaluate
 from llmrl.policies.adapters import LoraOptions, add_adapters
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling import trial
 from llmrl.training.build import Given, build
 from llmrl.training.command_line import parse
+from llmrl.verifiers import Verdict
 
 STEPS = 2
 
@@ -52,6 +56,33 @@ class Checksum(gymnasium.Env):
 gymnasium.register("tests/Checksum-v0", entry_point=Checksum)
 
 
+def odd(responses, golds):
+    """Grades that depend on every character of a response."""
+    return [Verdict(score, STATUS[score]) for score in (float(sum(map(ord, text)) % 3 == 0) for text in responses)]
+
+
+STATUS = {0.0: "wrong", 1.0: "correct"}
+
+
+class Nine:
+    """Problems of three levels."""
+
+    size = 9
+
+    def __getitem__(self, index):
+        return Problem(id=str(index), problem=f"count {index}", answer="a", level=1 + index % 3)
+
+
+class Levels(TextEnv):
+    """Problems that have levels and come again."""
+
+    def __init__(self, split="train"):
+        super().__init__(Nine(), odd)
+
+
+gymnasium.register("tests/Levels-v0", entry_point=Levels)
+
+
 def policy_of(case):
     """A policy as the case asks for, the same on every rank."""
     model = tiny_model(
@@ -67,40 +98,65 @@ def policy_of(case):
     return Policy(model, tiny_tokenizer(), max_response_length=12, max_prompt_length=64, **options)
 
 
-def run(case, world):
-    """Train and evaluate; what came of it."""
+def run(case, world, batches=None):
+    """Train and evaluate; what came of it.
+
+    Args:
+        batches: trained on in place of new ones. In bfloat16 a response may depend on how many are sampled together.
+    """
     config = parse(
         [
-            *("--algo", case["algo"], "--env", "tests/Checksum-v0", "--policy.max-response-length", "12"),
+            *(
+                "--algo",
+                case["algo"],
+                "--env",
+                case.get("env", "tests/Checksum-v0"),
+                "--policy.max-response-length",
+                "12",
+            ),
             *("--train.prompts-per-step", str(case.get("prompts", 5)), "--train.group-size", "4"),
-            *("--train.updates-per-step", str(case.get("updates", 2)), "--train.steps", str(STEPS)),
+            *("--train.updates-per-step", str(case.get("updates", 2)), "--train.steps", str(case.get("steps", STEPS))),
             *("--train.learning-rate", "1e-3", "--train.critic-learning-rate", "1e-3", "--train.warmup-steps", "1"),
             *("--train.micro-batch-tokens", str(case.get("budget", 150)), "--train.epochs", str(case.get("epochs", 1))),
             *case.get("more", ()),
         ]
     )
     trainer, held_out = build(config, given=Given(policy=policy_of(case)), world=world)
+    gather, gathered = trainer.gatherer.gather, []
+
+    def recorded(*args):
+        gathered.append(gather(*args) if batches is None else copy.deepcopy(batches[len(gathered)]))
+        return copy.deepcopy(gathered[-1])
+
+    trainer.gatherer.gather = recorded
+    before = weights_of(trainer, world)
     metrics, responses = [], []
-    for _ in range(STEPS):
+    for _ in range(config.train.steps):
         measured, rollouts = trainer.step()
         metrics.append({k: v for k, v in measured.items() if not k.startswith(("time/", "perf/tokens"))})
         responses += [(record["response"], record["reward"]) for record in rollouts.records]
     found = evaluate(trainer.policy, held_out, 5, samples=2, world=world)
-    weights = {name: value.double() for name, value in world.weights(trainer.policy.model)}
-    if trainer.critic is not None:
-        weights |= {f"critic.{name}": value.double() for name, value in world.weights(trainer.critic)}
+    weights = weights_of(trainer, world)
+    moved = max(float((value - before[name]).abs().max()) for name, value in weights.items())
     return {
         "weights": weights,
+        "moved": moved,
+        "batches": gathered,
         "metrics": metrics,
         "responses": responses,
         "evaluation": [(record["response"], record["reward"]) for record in found.records],
     }
 
 
+def weights_of(trainer, world):
+    """What is trained, in the type that the optimizer changes, as whole tensors."""
+    tensors = trainer.learner.tensors().items()
+    return {name: world.whole(t).double().clone() for name, t in tensors if not name.startswith("optimizer.")}
+
+
 def compare(one, many):
     """How far apart they are."""
     gaps = [float((one["weights"][name] - value).abs().max()) for name, value in many["weights"].items()]
-    start = [float(value.abs().sum()) for value in many["weights"].values()]
     off = {}
     for a, b in zip(one["metrics"], many["metrics"], strict=True):
         for name in {**a, **b}:
@@ -109,7 +165,7 @@ def compare(one, many):
     worst = max(off, key=off.get)
     return {
         "weights": max(gaps),
-        "size": sum(start),
+        "moved": one["moved"],
         "names": sorted(one["weights"]) == sorted(many["weights"]),
         "metrics": off[worst],
         "metric": worst,
@@ -121,13 +177,16 @@ def compare(one, many):
 
 
 def main():
-    """All cases; what one process does is shared out over the ranks too."""
+    """``CASES [SHARD]``: all cases; what one process does is shared out over the ranks too."""
     cases = json.loads(sys.argv[1])
-    with joined(WorldConfig(timeout_minutes=4), "cpu") as world:
-        alone = {number: run(cases[number], World()) for number in world.mine(len(cases))}
+    shard = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    with joined(WorldConfig(timeout_minutes=4, shard=shard), "cpu") as world:
+        mine = [n for n, case in enumerate(cases) if "dtype" in case or n in world.mine(len(cases))]
+        alone = {number: run(cases[number], World()) for number in mine}
         found = []
         for number, case in enumerate(cases):
-            many = run(case, world)
+            half = case.get("dtype") == "bfloat16"
+            many = run(case, world, alone[number]["batches"] if half else None)
             mine = compare(alone.pop(number), many) if number in alone else None
             found.append(next(report for report in world.gather([mine]) if report is not None))
         if world.main:

@@ -34,7 +34,9 @@ class TestNames:
             ("dapo[clip_low=-2]", "clip"),
             ("gspo+dapo", "does not change another algorithm"),
             ("objectives:nothing", "has no 'nothing'"),
-            ("espo[given_partition=true]", "exact tasks do not have"),
+            ("espo[partition=0.5]", "must be a list of numbers"),
+            ("espo[quantiles=[0.5]]", "Did you mean 'partition'"),
+            ("espo[partition=null]", "exact tasks do not have"),
         ],
     )
     def test_a_wrong_algorithm_is_named_with_what_to_do(self, spec, message):

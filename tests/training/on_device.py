@@ -117,7 +117,9 @@ def test_an_evaluation_equals_that_of_the_cpu(tiny):
     assert found.records == expected.records
 
 
-@pytest.mark.parametrize(("name", "limit"), [("ppo", "1"), ("espo", "1"), ("dapo", "100"), ("kl_cov", "16384")])
+@pytest.mark.parametrize(
+    ("name", "limit"), [("ppo", "1"), ("espo", "1"), ("gmpo", "1"), ("dapo", "100"), ("kl_cov", "16384")]
+)
 def test_an_update_waits_at_most_twice_beside_what_transformers_does(name, limit, tiny, monkeypatch):
     passes = []
 

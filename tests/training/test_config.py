@@ -171,3 +171,24 @@ def test_case_and_other_libraries_names_are_understood(tmp_path):
 def test_packing_with_gradient_checkpointing_is_refused():
     with pytest.raises(ConfigError, match="do not go together"):
         parse(["--train.packing", "--policy.gradient-checkpointing"])
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--train.lr", "--train.learning-rate"),
+        ("--lr=1", "--train.learning-rate"),
+        ("--train.stepz", "--train.steps"),
+        ("--algo.quantiles", "--algo.partition"),
+        ("--algo.whole-batch", "--algo.partition"),
+        ("--no-forse", "--force"),
+    ],
+)
+def test_an_unknown_flag_is_refused_in_a_sentence_that_names_the_nearest(flag, meant) -> None:
+    with pytest.raises(ConfigError, match=rf"There is no option {flag.split('=')[0]}\. Did you mean '{meant}'\?"):
+        parse([flag, "1"])
+
+
+@pytest.mark.parametrize("flag", ["--train.no-rescore", "--no-force", "--train.group_size=4", "--algo.name=dapo"])
+def test_every_spelling_of_an_option_is_known(flag) -> None:
+    assert parse(["--algo", "dapo", flag]).algo.name == "dapo"

@@ -23,7 +23,7 @@ from llmrl.training.curriculum import (
     PassRateFilter,
     pass_rates,
 )
-from llmrl.training.trainer import TrainingError
+from llmrl.training.faults import TrainingError
 from llmrl.verifiers import Verdict
 
 

@@ -32,7 +32,7 @@ def fresh():
 def make(tiny: Path, *more: str, env: str = "tests/SayA-v0", folder: Path | None = None):
     config = parse(arguments(tiny, *more, env=env))
     trainer, _ = build(config)
-    trainer.faults = folder
+    trainer.incidents.folder = folder
     notes: list[str] = []
     trainer.note = notes.append
     return trainer, notes

@@ -19,9 +19,10 @@ from llmrl.policies.sampling.copy import CopyEngine
 from llmrl.training import checkpoint
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
+from llmrl.training.faults import TrainingError
 from llmrl.training.mismatch import check_step, limit_of
 from llmrl.training.session import Callback, train
-from llmrl.training.trainer import Trainer, TrainingError
+from llmrl.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,9 @@ from llmrl.errors import ConfigError, UserError
 from llmrl.training import checkpoint
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
+from llmrl.training.faults import TrainingError
 from llmrl.training.metrics import MetricsFile, read_metrics
-from llmrl.training.trainer import Trainer, TrainingError
+from llmrl.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from llmrl.errors import ConfigError
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
+from llmrl.training.faults import TrainingError
 from llmrl.training.metrics import read_metrics
-from llmrl.training.trainer import TrainingError
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
