@@ -1,4 +1,4 @@
-"""Every mutant still finds the one place that it changes; whether tests notice the change, ``mutants.py`` itself says."""
+"""Every mutant still finds the one place that it changes; ``mutants.py`` itself says whether tests notice."""
 
 import pytest
 from mutants import MUTANTS, ROOT
