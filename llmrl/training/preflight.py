@@ -66,6 +66,11 @@ def introduce(trainer: Trainer, display: Display) -> None:
     gap = float((scored[keys.LOG_PROB] - probe.data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
     display.note(f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens")
     check_start(gap, limit_of(policy, config.train))
+    if config.train.ahead:
+        display.note(
+            "check      later steps are not checked so (--train.ahead 1): their responses are of older weights, whose "
+            "change rollout/mismatch_mean holds too"
+        )
 
 
 def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:
