@@ -39,8 +39,7 @@ def slow_writer(monkeypatch):
 
     def stepped(self):
         done = step(self)
-        if self.counters.step == STEPS:
-            moved.set()
+        (moved.set if self.counters.step == STEPS else moved.clear)()
         return done
 
     def written(save_model, folder):
