@@ -30,6 +30,7 @@ _HOME = {
     "algorithm": "llmrl.algorithms",
     "evaluate": "llmrl.api",
     "find_algorithm": "llmrl.algorithms",
+    "push": "llmrl.training.push",
     "register_algorithm": "llmrl.algorithms",
     "report": "llmrl.reports.api",
     "study": "llmrl.studies.api",

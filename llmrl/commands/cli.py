@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("llmrl.commands.serve", "run vLLM as a server for a trainer on another machine"),
     "study": Command("llmrl.commands.study", "compare algorithms on small exact tasks, with intervals"),
     "report": Command("llmrl.commands.report", "write one HTML page of runs: curves, results, rollouts token by token"),
+    "push": Command("llmrl.commands.push", "upload a checkpoint with its card to the Hugging Face hub"),
     "replay": Command("llmrl.commands.replay", "score saved rollouts under several algorithms, side by side"),
     "verify": Command("llmrl.commands.verify", "grade a file of responses, audit a grader, check gold answers"),
     "algos": Command("llmrl.commands.algos", "show algorithms as compositions of their components"),

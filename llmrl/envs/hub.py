@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llmrl.envs.tables import is_data
 from llmrl.errors import UserError
@@ -82,15 +82,15 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
     return files
 
 
-def commit_of(repo: str) -> str | None:
-    """The commit of a data set's files on this machine; None where it has none of that name."""
+def commit_of(repo: str, kind: Literal["dataset", "model"] = "dataset") -> str | None:
+    """The commit of a data set's or a model's files on this machine; None where it has none of that name."""
     if not NAME.fullmatch(repo):
         return None
     from huggingface_hub import snapshot_download
 
     try:
         # With no file asked for, it does not matter which of them are here.
-        return Path(snapshot_download(repo, repo_type="dataset", local_files_only=True, allow_patterns=[""])).name
+        return Path(snapshot_download(repo, repo_type=kind, local_files_only=True, allow_patterns=[""])).name
     except OSError:
         return None
 

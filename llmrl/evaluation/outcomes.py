@@ -105,6 +105,14 @@ class Evaluation:
                 table[f"maj@{k}"] = {i: _majority(group, k) for i, group in groups.items()}
         return table
 
+    def estimates(self, ks: Sequence[int] | None = None) -> dict[str, Estimate]:
+        """Every measure with its interval: ``{"greedy": ..., "avg@4": ..., "pass@4": ...}``.
+
+        Args:
+            ks: as in :meth:`values`.
+        """
+        return {name: _estimate(per_problem) for name, per_problem in self.values(ks).items()}
+
     def by(self, *fields: str) -> dict[tuple[Any, ...], Estimate]:
         """Greedy accuracy for each value of the fields, such as ``by("subject", "level")``."""
         cells: dict[tuple[Any, ...], list[float]] = {}
@@ -133,10 +141,17 @@ class Evaluation:
             "by_level": self._cells("level", table),
         }
 
-    def write(self, folder: Path, name: str) -> None:
-        """``NAME.json`` with the summary and ``NAME.jsonl`` with every response."""
+    def write(self, folder: Path, name: str, step: int | None = None) -> None:
+        """``NAME.json`` with the summary and ``NAME.jsonl`` with every response.
+
+        Args:
+            folder: where to; made if it is missing.
+            name: of both files.
+            step: of training, after which the policy was this one; noted in the summary.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.json").write_text(json.dumps(self.summary(), indent=2) + "\n")
+        summary = {**({} if step is None else {"step": step}), **self.summary()}
+        (folder / f"{name}.json").write_text(json.dumps(summary, indent=2) + "\n")
         with (folder / f"{name}.jsonl").open("w") as file:
             for record in self.records:
                 file.write(json_line(record))
@@ -144,8 +159,8 @@ class Evaluation:
     def _repr_html_(self) -> str:
         """The measures as a table, for a notebook."""
         rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(_estimate(values)))}</td></tr>"
-            for name, values in self.values().items()
+            f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
+            for name, value in self.estimates().items()
         )
         return f"<table><caption>{len(self.scores(True))} problems, 95 % intervals</caption>{rows}</table>"
 

@@ -197,15 +197,29 @@ def damages(checkpoint: Path) -> list[str]:
     if not listing.is_file():
         return [f"no {SUMS} in it"]
     wrong = []
-    entries = [line.split("  ", 1) for line in listing.read_text(errors="replace").splitlines()]
+    entries = _sums(checkpoint)
     if not entries or entries[-1][-1] != STATE:
         wrong.append(f"{SUMS} is cut off")
-    for digest, name in (entry for entry in entries if len(entry) == 2):
+    for digest, name in entries:
         if not (checkpoint / name).is_file():
             wrong.append(f"{name} is missing")
         elif _digest(checkpoint / name) != digest:
             wrong.append(f"{name} differs from what was written")
     return wrong
+
+
+def listed(checkpoint: Path) -> list[str]:
+    """The files that a checkpoint was written with, by their paths in it."""
+    return [name for _, name in _sums(checkpoint)]
+
+
+def is_state(name: str) -> bool:
+    """Whether a file of a checkpoint is the trainer's, and no part of the model.
+
+    >>> is_state(STATE), is_state("shards/rank_0.pt"), is_state("model.safetensors")
+    (True, True, False)
+    """
+    return name == STATE or name.startswith(f"{SHARDS}/")
 
 
 def set_aside_later(checkpoint: Path) -> list[Path]:
@@ -290,6 +304,12 @@ def _write_sums(folder: Path) -> None:
     files.sort(key=lambda path: (path.name == STATE, path))  # last: a list without it is cut off
     lines = [f"{_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines))
+
+
+def _sums(checkpoint: Path) -> list[tuple[str, str]]:
+    """The lines of a checkpoint's list of sums: digest and name."""
+    lines = (checkpoint / SUMS).read_text(errors="replace").splitlines()
+    return [(digest, name) for digest, gap, name in (line.partition("  ") for line in lines) if gap]
 
 
 def _digest(path: Path) -> str:

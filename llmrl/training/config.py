@@ -267,18 +267,19 @@ class Config:
             if f.name not in ("origins", "resume", "force", "dry_run", "output")
         }
         return {
-            key: _plain_value(
+            key: plain_value(
                 dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
             )
             for key, value in plain.items()
         }
 
 
-def _plain_value(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A value as a YAML file holds it: lists for tuples, texts for paths."""
     if isinstance(value, Mapping):
-        return {key: _plain_value(item) for key, item in value.items()}
+        return {key: plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain_value(item) for item in value]
+        return [plain_value(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

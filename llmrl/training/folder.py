@@ -26,7 +26,9 @@ import filelock
 import torch
 import yaml
 
+from llmrl.envs.hub import commit_of
 from llmrl.errors import ConfigError
+from llmrl.policies.loading import on_hub
 from llmrl.text import read_json
 from llmrl.training import checkpoint
 from llmrl.training.config import Config
@@ -215,12 +217,30 @@ def carry_over(start: Path, folder: Path, metrics_position: int) -> None:
         shutil.copyfile(path, folder / "eval" / path.name)
 
 
-def write_record(folder: Path, config: Config, start: Path | None, data: Data) -> None:
-    """``config.yaml`` with the settings that are used, ``environment.json`` with what they were used on."""
+def write_record(folder: Path, config: Config, start: Path | None, data: Data, algorithm: str) -> None:
+    """``config.yaml`` with the settings that are used, ``environment.json`` with what they were used on.
+
+    Args:
+        folder: of the run.
+        config: the resolved settings.
+        start: the checkpoint that the run goes on from.
+        data: what is asked.
+        algorithm: as it prints itself: what the names in the settings mean in this version.
+    """
     (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     record = folder / "environment.json"
     before = read_json(record)["sessions"] if record.is_file() else []
-    now = {**environment(), "data": asdict(data), "resumed_from": None if start is None else str(start)}
+    name = config.policy.path
+    now = {
+        **environment(),
+        "algorithm": algorithm,
+        "base": {
+            "hub": on_hub(name),
+            "commit": commit_of(name, "model") if on_hub(name) else None,
+        },
+        "data": asdict(data),
+        "resumed_from": None if start is None else str(start),
+    }
     record.write_text(json.dumps({"sessions": [*before, now]}, indent=2) + "\n")
     if not (folder / MARKER).exists():
         (folder / MARKER).write_text(json.dumps({"format": 1, "started": now["date"]}) + "\n")

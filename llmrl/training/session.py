@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from llmrl.distributed.world import joined
+from llmrl.distributed.world import World, joined
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
@@ -18,6 +18,7 @@ from llmrl.rollouts.files import write_rollouts
 from llmrl.terminal import Terminal
 from llmrl.training import checkpoint, faults, folder, randomness
 from llmrl.training.build import Given, build, resolve
+from llmrl.training.card import write_card
 from llmrl.training.config import Config
 from llmrl.training.data import Data
 from llmrl.training.departures import GOOD, Range, forget
@@ -126,7 +127,7 @@ def train(
                         for path in checkpoint.set_aside_later(start):
                             step = checkpoint.step_of(path)
                             display.note(f"{path} is what was checkpoint {step}, later than this one.")
-                folder.write_record(where, config, start, data)
+                folder.write_record(where, config, start, data, str(trainer.algorithm))
                 trainer.incidents.folder = where / "faults"
                 metrics = MetricsFile(where / "metrics.jsonl", position)
                 stack.callback(metrics.close)
@@ -144,6 +145,7 @@ def train(
             trainer.load_random(state)
         finished = not session.stopping() and session.loop()
         if not finished:
+            _leave_card(world, where)
             display.note(f"Stopped. Go on with the same command and: --output {where} --resume auto")
             return Outcome(where, trainer.policy, finished, before, None, world.rank)
         after = session.evaluate("after")
@@ -154,7 +156,16 @@ def train(
                 display.note(f"No paired gain. {error}")
         if after is not None and config.checkpoint.keep_best == GREEDY and world.main:
             checkpoint.note_score((where / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean))
+        _leave_card(world, where)
         return Outcome(where, trainer.policy, finished, before, after, world.rank)
+
+
+def _leave_card(world: World, where: Path) -> None:
+    """The card of the newest checkpoint, if there is one with a model to load."""
+    with world.together():
+        latest = where / "latest"
+        if world.main and (latest / "config.json").is_file():
+            write_card(where, latest.resolve())
 
 
 class _Files(NamedTuple):
@@ -226,7 +237,9 @@ class _Session:
         move(settings.problems * (1 + samples))
         with world.together():
             if world.main:
-                result.write(self.folder / "eval", name)
+                result.write(self.folder / "eval", name, self.trainer.counters.step)
+                if self.files is not None and name in ("before", "after"):  # others come with the metrics of their step
+                    self.files.trackers.evaluation(self.trainer.counters.step, result)
         averages = f", avg@{samples} {result.average}" if samples else ""
         display.note(f"evaluation {name} on {self.held_out}: greedy {result.greedy}{averages}")
         if (size := self.held_out.num_problems()) is not None and size < settings.problems:

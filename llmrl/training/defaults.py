@@ -1,0 +1,48 @@
+"""Which settings of a run differ from the defaults: what its page and its card show first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from llmrl.algorithms import find_algorithm
+from llmrl.errors import UserError
+from llmrl.training.config import SECTIONS, Config, plain_value
+from llmrl.training.files import flatten
+from llmrl.training.options import env_class, options_of
+
+
+def changed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run's ``config.yaml`` that are not at their defaults, by dotted names, in its order.
+
+    Names are always among them. Options of an algorithm or environment that is code of its own (``module:name``) or is
+    not known here have no default that could be looked up, so all of them are.
+
+    Args:
+        config: nested, as :meth:`~llmrl.training.config.Config.to_dict` gives it.
+
+    >>> changed({"algo": {"name": "dapo", "kl": 0.0}, "env": {"id": "llmrl/MATH-v0", "levels": [1]},
+    ...          "train": {"steps": 100, "group_size": 4}, "seed": 0})
+    {'algo.name': 'dapo', 'env.id': 'llmrl/MATH-v0', 'env.levels': [1], 'train.group_size': 4}
+    """
+    usual = _defaults(config)
+    absent = object()
+    return {name: value for name, value in flatten(config).items() if usual.get(name, absent) != value}
+
+
+def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of everything but names."""
+    tree: dict[str, Any] = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
+    del tree["policy"]["path"]
+    tree |= {f.name: f.default for f in dataclasses.fields(Config) if f.default is not dataclasses.MISSING}
+    algo, env = (str((config.get(section) or {}).get(key)) for section, key in (("algo", "name"), ("env", "id")))
+    for section, name, key, find in (("algo", algo, "name", find_algorithm), ("env", env, "id", env_class)):
+        if ":" in name:  # looking would import it
+            continue
+        try:
+            tree[section] = dataclasses.asdict(options_of(section, find(name), name)())
+        except UserError:
+            continue
+        del tree[section][key]
+    return {name: plain_value(value) for name, value in flatten(tree).items()}

@@ -1,0 +1,136 @@
+"""Upload a checkpoint to the Hugging Face hub: weights, tokenizer and card, never the state of the trainer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub.errors import HFValidationError, HTTPError
+from huggingface_hub.utils import validate_repo_id
+
+from llmrl.errors import ConfigError, UserError
+from llmrl.policies import adapters
+from llmrl.policies.loading import on_hub
+from llmrl.text import one_line
+from llmrl.training import card, checkpoint
+from llmrl.training.folder import MARKER
+
+
+class PushError(UserError, OSError):
+    """The hub did not take the files; the message says why."""
+
+    exit_status = 1
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What was uploaded, or would be."""
+
+    url: str
+    """Of the repository."""
+    checkpoint: Path
+    files: dict[str, int]
+    """By name, with their bytes."""
+    card: str
+    """``README.md``."""
+
+
+def push(source: str | Path, repo_id: str, *, private: bool = False, dry_run: bool = False) -> Pushed:
+    """Upload a checkpoint of a run as a model of the hub, in one commit.
+
+    The files are those that the checkpoint's list of sums names, without the trainer's, and a new card. The token is
+    that of ``hf auth login`` or of the environment variable HF_TOKEN.
+
+    Args:
+        source: a checkpoint, or a run, whose newest checkpoint is meant.
+        repo_id: ``OWNER/NAME``; made if it is missing.
+        private: make the repository private.
+        dry_run: say what would be uploaded, and do nothing.
+
+    Raises:
+        ConfigError: there is no such checkpoint, it holds no model, the name cannot be one, or there is no token.
+        DamagedCheckpoint: its files are not those that were written.
+        PushError: the hub refuses, or does not answer.
+
+    >>> push("runs/none", "me/model")
+    Traceback (most recent call last):
+    llmrl.errors.ConfigError: runs/none is no run and no checkpoint. Give a folder such as runs/espo-0.
+    """
+    saved = _checkpoint(Path(source))
+    _check_name(repo_id)
+    if wrong := checkpoint.damages(saved):
+        raise checkpoint.DamagedCheckpoint(f"{saved} is damaged ({'; '.join(wrong)}) and is not uploaded.")
+    text = card.model_card(saved.parent, saved, repo_id)
+    contents: dict[str, bytes | Path] = {name: _content(saved / name) for name in sorted(_names(saved))}
+    contents[card.FILE] = text.encode()
+    sizes = {name: c.stat().st_size if isinstance(c, Path) else len(c) for name, c in contents.items()}
+    api = HfApi()
+    done = Pushed(f"{api.endpoint}/{repo_id}", saved, sizes, text)
+    if dry_run:
+        return done
+    if get_token() is None:
+        raise ConfigError(
+            "There is no token for the Hugging Face hub. Log in by 'hf auth login', or set HF_TOKEN; or give --dry-run."
+        )
+    try:
+        api.create_repo(repo_id, private=private or None, exist_ok=True)
+        if private and not api.model_info(repo_id).private:
+            raise ConfigError(f"{repo_id} exists and is public, and --private is given. Give another name.")
+        added = [CommitOperationAdd(name, content) for name, content in contents.items()]
+        api.create_commit(repo_id, added, commit_message=f"{saved.name} of {saved.parent.name}, by llmrl")
+    except (HTTPError, OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise PushError(f"The hub did not take {repo_id}: {one_line(str(error), 400)}") from error
+    return done
+
+
+def _checkpoint(source: Path) -> Path:
+    """The checkpoint that is meant, by the name it has in the folder of its run."""
+    saved = source / "latest" if (source / MARKER).is_file() else source
+    if saved == source / "latest" and not saved.exists():
+        raise ConfigError(f"{source} has no checkpoint yet.")
+    saved = saved.resolve()
+    if not (saved / checkpoint.SUMS).is_file() or not (saved.parent / "config.yaml").is_file():
+        raise ConfigError(f"{source} is no run and no checkpoint. Give a folder such as runs/espo-0.")
+    if not (saved / "config.json").is_file():
+        raise ConfigError(
+            f"{source} holds its weights in parts that only training reads. Train with --checkpoint.export-every, or "
+            "give the last checkpoint of the run."
+        )
+    return saved
+
+
+def _check_name(repo_id: str) -> None:
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ConfigError(f"{one_line(repo_id)!r} cannot name a model of the hub. Give OWNER/NAME.") from error
+    if repo_id.count("/") != 1:
+        raise ConfigError(f"{one_line(repo_id)!r} cannot name a model of the hub. Give OWNER/NAME.")
+
+
+def _names(saved: Path) -> list[str]:
+    """The files of the model among those of a checkpoint, which may come from anywhere.
+
+    Raises:
+        DamagedCheckpoint: a name leads out of it.
+    """
+    names = checkpoint.listed(saved)
+    for name in names:
+        if not (saved / name).resolve().is_relative_to(saved):
+            raise checkpoint.DamagedCheckpoint(f"{saved} names a file outside of it: {one_line(name)}. Not uploaded.")
+    return [name for name in names if name not in (card.FILE, checkpoint.SUMS) and not checkpoint.is_state(name)]
+
+
+def _content(file: Path) -> bytes | Path:
+    """A file as it is uploaded: the adapters' settings without a path of this machine."""
+    if file.parts[-2:] != (adapters.FOLDER, adapters.SETTINGS):
+        return file
+    settings: dict[str, Any] = json.loads(file.read_text())
+    base = str(settings.get("base_model_name_or_path") or "")
+    settings["base_model_name_or_path"] = base if on_hub(base) else None
+    return json.dumps(settings, indent=2).encode()
