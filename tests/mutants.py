@@ -458,6 +458,10 @@ MUTANTS = [
     Mutant(
         "training/trainer.py", "self.mini_batches(len(batch), peek=True)", "self.mini_batches(len(batch))", UNCHANGED
     ),
+    # rounded coefficients
+    Mutant("verifiers/math/scalars.py", "or answer.decimal:", "or False:", CASES),
+    Mutant("verifiers/math/scalars.py", "wanted.keys() != found.keys()", "False", CASES),
+    Mutant("verifiers/math/scalars.py", "// target.denominator)) < 3:", "// target.denominator)) < 1:", CASES),
     # answers that are taken back
     Mutant("verifiers/math/denials.py", " or _turned(after, answer)", "", CASES),
     Mutant("verifiers/math/denials.py", "(not named or (numbers and numbers <= named))", "True", CASES),
