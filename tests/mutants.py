@@ -48,6 +48,7 @@ REWARDED = ("tests/rollouts/test_rewards.py",)
 PENALTIES = ("tests/credit/test_penalty.py",)
 HISTORY = ("tests/credit/test_history.py",)
 LEARNER = ("tests/training/test_learner.py",)
+CASES = ("tests/verifiers/test_cases.py",)
 UNCHANGED = ("tests/training/test_unchanged_weights.py",)
 
 
@@ -454,6 +455,11 @@ MUTANTS = [
     Mutant(
         "training/trainer.py", "self.mini_batches(len(batch), peek=True)", "self.mini_batches(len(batch))", UNCHANGED
     ),
+    # answers that are taken back
+    Mutant("verifiers/math/denials.py", " or _turned(after, answer)", "", CASES),
+    Mutant("verifiers/math/denials.py", "(not named or (numbers and numbers <= named))", "True", CASES),
+    Mutant("verifiers/math/denials.py", "_WRONG_WAY.search(_CONTRAST.split(near)[-1])", "False", CASES),
+    Mutant("verifiers/math/extract.py", "(len(text) - len(rest), _readings", "(place, _readings", CASES),
     # earlier steps
     Mutant(
         PAST,
