@@ -60,6 +60,11 @@ def shown(algorithm: Algorithm) -> Shown:
     return found[0] if found else PLAIN
 
 
+def owner(algorithm: Algorithm) -> str:
+    """Whose importance ratio the algorithm reads, and its letter."""
+    return OWNERS.get(type(algorithm.ratio), "r of the token")
+
+
 def left_out(algorithm: Algorithm) -> list[str]:
     """What of the algorithm the figure does not show."""
     rows = (("added terms", algorithm.terms), ("corrections of the weight", algorithm.corrections))
@@ -100,6 +105,10 @@ def labels(numbers: list[float]) -> list[str]:
     raise ValueError(f"{numbers} are no round numbers.")
 
 
+def _fits(numbers: list[float]) -> bool:
+    return sum(9 * len(text) + 6 for text in labels(numbers)) < PANEL  # a digit takes about 8 pixels
+
+
 def _at(x: float) -> str:
     return f"{round(round(x, 6), 1):g}"  # twice: a number halfway between two pixels falls the same way everywhere
 
@@ -124,7 +133,8 @@ class Panel:
     def axes(self, name: str) -> list[str]:
         """Frame, ticks and name."""
         right, bottom = self.left + PANEL, self.top + TALL
-        across, up = ticks(*self.ratios, most=4), ticks(*self.heights, most=5)
+        up = ticks(*self.heights, most=5)
+        across = next(found for n in (5, 4, 3) if _fits(found := ticks(*self.ratios, most=n)))
         out = [f'<path class="a" d="M{self.left} {self.top}V{bottom}H{right}"/>']
         for tick, text in zip(across, labels(across), strict=True):
             out.append(f'<text x="{_at(self.x(tick))}" y="{bottom + 15}" text-anchor="middle">{text}</text>')
@@ -156,9 +166,9 @@ def svg(algorithm: Algorithm) -> str:
             out.append(panel.line(plain, 'class="p"'))
             for curve, dash in zip(curves, DASHES, strict=False):
                 out.append(panel.line(curve, f'class="c" stroke="{colour}"{dash}'))
-    owner = OWNERS.get(type(algorithm.ratio), "r of the token")
     bottom = TOPS[1] + TALL + 34
-    foot = [f'<text x="{WIDTH // 2}" y="{bottom}" text-anchor="middle">importance ratio {owner}; grey: r A</text>']
+    name = f"importance ratio {owner(algorithm)}; grey: r A"
+    foot = [f'<text x="{WIDTH // 2}" y="{bottom}" text-anchor="middle">{name}</text>']
     if about.names:
         text = "; ".join(map("".join, zip(_styles(about.names), about.names, strict=True)))
         foot.append(f'<text x="{WIDTH // 2}" y="{bottom + 20}" text-anchor="middle">{text}</text>')

@@ -1,5 +1,5 @@
 """Write the parts of the documentation that are made from the code: packages, entries of a batch, docs/metrics.md,
-the pages of the algorithms and their figures.
+the pages of the algorithms and their figures, the numbers of the explorer.
 
 python docs/generate.py            writes
 python docs/generate.py --check    says what would change, and fails if anything would
@@ -13,7 +13,9 @@ import re
 import sys
 from pathlib import Path
 
+import explorer
 import figures
+import recipes
 
 from llmrl.algorithms import ALGORITHMS, Algorithm, algorithm
 from llmrl.keys import TABLE
@@ -124,8 +126,6 @@ def algorithm_page(name: str) -> str:
     module = inspect.getmodule(function)
     assert module is not None
     path = Path(module.__file__ or "").resolve().relative_to(ROOT)
-    options = inspect.getdoc(function) or ""
-    about, _, arguments = options.partition("Args:\n")
     neighbour = NEIGHBOURS[name]
     return f"""# {name}
 
@@ -135,7 +135,7 @@ Made by `make docs` from [`{path}`](../../{path}).
 
 ## This recipe
 
-{code_blocks(about.strip())}
+{code_blocks(recipes.about(name))}
 
 ```text
 {recipe}
@@ -153,9 +153,7 @@ Everything else is as in [{neighbour}]({neighbour}.md).
 
 ## Options
 
-```text
-{inspect.cleandoc(arguments)}
-```
+{recipes.table(name)}
 
 ## Evidence
 
@@ -225,6 +223,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "metrics.md": "# Metrics\n\nMade from `llmrl/training/metrics.py` by `make docs`.\n\n"
         + markdown_table()
         + "\n",
+        ROOT / "docs" / "_static" / "explorer_data.js": explorer.script(),
         **algorithm_pages(),
     }
 

@@ -48,6 +48,7 @@ REWARDED = ("tests/rollouts/test_rewards.py",)
 PENALTIES = ("tests/credit/test_penalty.py",)
 HISTORY = ("tests/credit/test_history.py",)
 LEARNER = ("tests/training/test_learner.py",)
+UNCHANGED = ("tests/training/test_unchanged_weights.py",)
 
 
 class Mutant(NamedTuple):
@@ -438,6 +439,21 @@ MUTANTS = [
     # rows without a trained token
     Mutant("training/learner.py", "if loss.requires_grad:", "if True:", LEARNER),
     Mutant("training/trainer.py", 'set(keys.MASK, data[keys.MASK].to("cpu"))', "copy()", LEARNER),
+    Mutant(
+        "training/trainer.py",
+        "            for part in parts:\n                part.score(",
+        "            for part in parts[:1]:\n                part.of(part.whole).score(",
+        UNCHANGED,
+    ),
+    Mutant(
+        "training/trainer.py",
+        "epoch == 0 else self.shuffled(mini_batches)",
+        "epoch == 0 else self.mini_batches(len(batch))",
+        UNCHANGED,
+    ),
+    Mutant(
+        "training/trainer.py", "self.mini_batches(len(batch), peek=True)", "self.mini_batches(len(batch))", UNCHANGED
+    ),
     # earlier steps
     Mutant(
         PAST,

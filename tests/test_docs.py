@@ -21,7 +21,7 @@ TOP = (
     "llmrl/policies/nano/CARD.md",
 )
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in TOP)])
-LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
+LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)|\bsrc=\"(?!https?:)([^\"]+)\"")  # Markdown's and HTML's
 TOCTREE = re.compile(r"```\{toctree\}\n(.*?)```", re.DOTALL)
 
 
@@ -35,7 +35,7 @@ def broken(page: Path, text: str) -> list[str]:
     """Links of a text that lead to no file, or to no heading of a Markdown file."""
     code = re.compile(r"```(?!\{).*?```|`[^`\n]*`", re.DOTALL)
     wrong = []
-    for link in LINK.findall(code.sub("", text)):
+    for link in map("".join, LINK.findall(code.sub("", text))):
         target, _, anchor = link.partition("#")
         there = (page.parent / target).resolve() if target else page
         if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
@@ -50,8 +50,17 @@ def test_links_lead_somewhere(page):
 
 def test_a_broken_link_is_found():
     page = DOCS / "index.md"
-    text = "[a](nowhere.md) [b](glossary.md#nothing) [c](glossary.md) `[d](e.md)`"
-    assert broken(page, text) == ["nowhere.md", "glossary.md#nothing"]
+    text = "[a](nowhere.md) [b](glossary.md#nothing) [c](glossary.md) `[d](e.md)` ![f](gone.svg)"
+    html = '```{raw} html\n<script src="gone.js"></script><script src="_static/explorer.js"></script>\n```'
+    assert broken(page, text + html) == ["nowhere.md", "glossary.md#nothing", "gone.svg", "gone.js"]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_pages_of_the_site_link_to_pages_of_the_site(page):
+    """Sphinx refuses a link to a Markdown file outside docs; docs/about stands for the few that the site shows."""
+    targets = [link.partition("#")[0] for link in map("".join, LINK.findall(page.read_text()))]
+    outside = [t for t in targets if t.endswith(".md") and not (page.parent / t).resolve().is_relative_to(DOCS)]
+    assert outside == [] or page.parent.name == "about"
 
 
 def reached(page: Path) -> set[Path]:

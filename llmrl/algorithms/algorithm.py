@@ -238,7 +238,7 @@ def _shown(component: object) -> str:
     if dataclasses.is_dataclass(component) and not isinstance(component, type):
         options = ", ".join(f"{f.name}={_shown(getattr(component, f.name))}" for f in dataclasses.fields(component))
         return f"{type(component).__name__}({options})"
-    return getattr(component, "__name__", None) or repr(component)
+    return component.__name__ if inspect.isroutine(component) or inspect.isclass(component) else repr(component)
 
 
 class JointLoss(BatchLoss):

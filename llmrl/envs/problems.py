@@ -7,9 +7,9 @@ by ``size`` None.  Files and the hub are in their own modules.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from llmrl.errors import ConfigError
 
@@ -105,6 +105,7 @@ def _levels(given: Any) -> tuple[int, ...] | None:
     return tuple(levels) or None
 
 
+@runtime_checkable
 class Problems(Protocol):
     """A source of problems."""
 
@@ -114,6 +115,22 @@ class Problems(Protocol):
 
     def __getitem__(self, index: int) -> Problem:
         """Problem ``index``, always the same."""
+
+
+@runtime_checkable
+class AsksProblems(Protocol):
+    """An environment whose problems are numbered, such as :class:`~llmrl.envs.text.TextEnv`."""
+
+    problems: Problems
+    """Where they come from."""
+
+
+@runtime_checkable
+class NamesResetOptions(Protocol):
+    """An environment that says which options its ``reset`` understands."""
+
+    reset_options: Collection[str]
+    """Their names."""
 
 
 def digest(text: str) -> int:

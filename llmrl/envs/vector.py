@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from llmrl.envs.problems import AsksProblems, NamesResetOptions, Problems
 from llmrl.envs.text import TextEnv, grade
 from llmrl.envs.waiting import TookTooLong, at_most
 
@@ -96,8 +97,8 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
     @property
     def num_problems(self) -> int | None:
         """How many problems there are; None where they never end or nobody knows."""
-        problems = getattr(self.envs[0].unwrapped, "problems", None)
-        return getattr(problems, "size", None)
+        env: object = self.envs[0].unwrapped
+        return env.problems.size if isinstance(env, AsksProblems) and isinstance(env.problems, Problems) else None
 
     def reset(
         self,
@@ -126,8 +127,9 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         for row in np.flatnonzero(mask):
             env = self.envs[row]
             own = dict(options) if ids is None else {**options, "problem_id": ids[row]}
-            if not isinstance(env.unwrapped, TextEnv):
-                known = getattr(env.unwrapped, "reset_options", ())
+            bare: object = env.unwrapped
+            if not isinstance(bare, TextEnv):
+                known = bare.reset_options if isinstance(bare, NamesResetOptions) else ()
                 own = {key: value for key, value in own.items() if key in known}
             self._faults.pop(int(row), None)
             try:

@@ -87,7 +87,7 @@ def compare(first: Evaluation, second: Evaluation) -> Comparison:
 
 def _check_problems(first: Evaluation, second: Evaluation) -> None:
     asked = [
-        {r["problem_id"]: (r["problem"], r.get("answer")) for r in part.records if r["greedy"]}
+        {r["problem_id"]: (r.get("problem"), r.get("answer")) for r in part.records if r["greedy"]}
         for part in (first, second)
     ]
     only = [len(asked[0].keys() - asked[1].keys()), len(asked[1].keys() - asked[0].keys())]

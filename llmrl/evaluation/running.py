@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from llmrl.distributed.world import World
+from llmrl.envs.text import TextEnv
 from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import Evaluation, count_votes
 from llmrl.policies.policy import Policy
@@ -19,6 +20,7 @@ from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record
 from llmrl.rollouts.stream import ProblemStream
 from llmrl.text import json_line
+from llmrl.verifiers.verdict import ComparesAnswers
 
 PROBLEM_ORDER = 0
 """Seed of the choice among finitely many problems: the same for all policies and all seeds."""
@@ -162,8 +164,10 @@ def _add_votes(records: list[Record], same: Callable[[str, str], bool]) -> None:
 
 def _equality(environments: Environments) -> Callable[[str, str], bool]:
     """The verifier's own equality of answers, where it has one; else that of their texts."""
-    verifier: Any = getattr(environments.of_size(1).envs[0].unwrapped, "verifier", None)
-    return getattr(verifier, "same", _same_text)
+    env = environments.of_size(1).envs[0].unwrapped
+    if isinstance(env, TextEnv) and isinstance(env.verifier, ComparesAnswers):
+        return env.verifier.same
+    return _same_text
 
 
 def _same_text(first: str, second: str) -> bool:

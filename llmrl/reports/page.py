@@ -18,9 +18,12 @@ from typing import Any, TextIO
 
 from matplotlib.figure import Figure
 
+from llmrl.evaluation import DifferentProblems, Evaluation, compare
+from llmrl.evaluation.tables import difference_text
 from llmrl.reports.curves import accuracy_figure, change, curve_figures, inline_svg
 from llmrl.reports.rollouts import Choice, Shown, json_text, recipes_for, shown_rollouts
-from llmrl.reports.runs import Group, Run, differences, group_runs
+from llmrl.reports.runs import Group, Run, group_runs
+from llmrl.reports.settings import heading, html_table, settings_html
 
 _ROLLOUTS = "<!-- rollouts -->"
 _DPI = 110
@@ -135,8 +138,9 @@ def _frame(runs: Sequence[Run], groups: Sequence[Group], figures: dict[str, str]
         script=texts["viewer.js"],
         script_hash=base64.b64encode(digest).decode(),
         notes=f'<ul class="notes">{items}</ul>' if items else "",
-        results=_results(groups) + figures.pop("accuracy", ""),
-        settings=_settings(runs),
+        results=_results(groups, runs) + figures.pop("accuracy", ""),
+        settings_title=heading(runs),
+        settings=settings_html(runs),
         curves=f'<div class="figures">{"".join(figures.values())}</div>'
         if figures
         else "<p>No step is finished yet.</p>",
@@ -166,51 +170,46 @@ def _save(figure: Figure, plots: Path | None, name: str) -> None:
             figure.savefig(plots / f"{name.replace('/', '_')}.{kind}", dpi=_DPI)
 
 
-def _results(groups: Sequence[Group]) -> str:
-    """A row for each run, and one for each group of several."""
-    rows = []
+def _results(groups: Sequence[Group], runs: Sequence[Run]) -> str:
+    """A row for each run, and one for each group of several; of a single run every measure."""
+    rows: list[list[str]] = []
+    pooled = []
     for group in groups:
         for run in group.runs:
-            rows.append(_result_row(run.name, group.label, run.settings.get("seed"), [run], ""))
+            rows.append(_result_row(run.name, group.label, run.settings.get("seed"), [run]))
         if len(group.runs) > 1:
-            name = f"{len(group.runs)} runs together"
-            rows.append(_result_row(name, group.label, "", group.runs, ' class="pooled"'))
+            pooled.append(len(rows))
+            rows.append(_result_row(f"{len(group.runs)} runs together", group.label, "", group.runs))
     head = ("run", "algorithm", "seed", "steps", "problems", "before", "after", "change")
+    measures = _measures(runs[0]) if len(runs) == 1 else ""
     return (
-        _table(head, rows) + "<p>Greedy accuracy on held-out problems, with 95 % intervals over problems; change: of "
+        html_table(head, rows, numbers_from=4, pooled=pooled)
+        + measures
+        + "<p>Greedy accuracy on held-out problems, with 95 % intervals over problems; change: of "
         "the same problems. Runs together: a problem counts by its mean over the runs.</p>"
     )
 
 
-def _result_row(name: str, label: str, seed: Any, runs: Sequence[Run], mark: str) -> str:
+def _result_row(name: str, label: str, seed: Any, runs: Sequence[Run]) -> list[str]:
     steps = {str(run.metrics[-1]["step"]) if run.metrics else "0" for run in runs}
     entry = change(runs)
-    numbers: list[Any] = ["-", "-", "-", "-"]
+    numbers = ["-", "-", "-", "-"]
     if entry is not None:
-        gain = entry.change
-        points = f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] points"
-        numbers = [entry.problems, entry.before, entry.after, points]
-    cells = [name, label, seed, ", ".join(sorted(steps, key=int)), *numbers]
-    return (
-        f"<tr{mark}>"
-        + "".join(
-            f"<td{' class=number' if i > 3 else ''}>{html.escape(str(cell))}</td>" for i, cell in enumerate(cells)
-        )
-        + "</tr>"
-    )
+        points = f"{difference_text(entry.change)} points"
+        numbers = [str(entry.problems), str(entry.before), str(entry.after), points]
+    return [name, label, str(seed), ", ".join(sorted(steps, key=int)), *numbers]
 
 
-def _settings(runs: Sequence[Run]) -> str:
-    table = differences(runs)
-    if not table:
-        return "<p>None.</p>" if len(runs) > 1 else "<p>There is one run: see its config.yaml.</p>"
-    rows = []
-    for name, values in table.items():
-        cells = "".join(f"<td>{'' if v is None else html.escape(str(v))}</td>" for v in values)
-        rows.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
-    return _table(("setting", *(run.name for run in runs)), rows)
-
-
-def _table(head: Sequence[str], rows: Sequence[str]) -> str:
-    cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
-    return f'<div class="scroll"><table><tr>{cells}</tr>{"".join(rows)}</table></div>'
+def _measures(run: Run) -> str:
+    """Every measure of both evaluations; nothing where one of them is missing, or asked other problems."""
+    if set(run.evaluations) != {"before", "after"}:
+        return ""
+    try:
+        both = compare(Evaluation(run.evaluations["before"]), Evaluation(run.evaluations["after"]))
+    except DifferentProblems as error:
+        return f"<p>{html.escape(str(error))}</p>"
+    rows = [
+        [name, str(both.first[name]), str(both.second[name]), f"{difference_text(gain)} points"]
+        for name, gain in both.difference.items()
+    ]
+    return html_table(("measure", "before", "after", "change"), rows, numbers_from=1)

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from llmrl.errors import UserError
+from llmrl.text import DamagedFile, read_json
 from llmrl.training.hints import kept
 
 # What does not make two runs different experiments: their seed, their length, where and how they ran.
@@ -40,6 +41,8 @@ class Run:
     """``before`` and ``after``, as far as they are there: the records of ``eval/NAME.jsonl``."""
     rollouts: dict[int, Path] = field(default_factory=dict)
     """By step: the file of responses."""
+    record: dict[str, Any] = field(default_factory=dict)
+    """Of its last session in ``environment.json``: date, versions, hardware; empty where there is none."""
     notes: list[str] = field(default_factory=list)
     """The hints that the run was given, and what could not be read."""
 
@@ -91,10 +94,23 @@ def read_run(folder: Path) -> Run:
     for name in ("before", "after"):
         if (path := folder / "eval" / f"{name}.jsonl").is_file():
             run.evaluations[name] = list(json_lines(path, run.notes))
+    if (path := folder / "environment.json").is_file():
+        run.record = _last_session(path, run.notes)
     for path in sorted(folder.glob("rollouts/step_*.jsonl")):
         if match := _STEP.fullmatch(path.stem):
             run.rollouts[int(match[1])] = path
     return run
+
+
+def _last_session(path: Path, notes: list[str]) -> dict[str, Any]:
+    try:
+        session = read_json(path)["sessions"][-1]
+    except (DamagedFile, LookupError, TypeError):
+        session = None
+    if isinstance(session, dict):
+        return session
+    notes.append(f"{path.name} does not hold the record of a run")
+    return {}
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:

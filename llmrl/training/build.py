@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import inspect
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from llmrl.losses.correction import weighs
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.policies.prompts import json_or_text
+from llmrl.policies.sampling.beside import EngineOfRank
 from llmrl.rollouts.environments import Environments
 from llmrl.training import checkpoint
 from llmrl.training.command_line import DATA_ENV
@@ -56,11 +58,6 @@ def build(
         ConfigError: a part cannot be made, or does not fit the others.
     """
     given, world = given or Given(), world or World()
-    if world.size > 1 and config.policy.engine != "transformers":
-        raise ConfigError(
-            f"--policy.engine {config.policy.engine} samples for one process, and there are {world.size}. Leave it "
-            "out: each process then samples its share of the groups itself."
-        )
     settings = dataclasses.replace(config.policy, device=world.local_device(config.policy.device))
     limit = (given.policy or config.policy).max_response_length
     recipe = _corrected(_resolved(given.algorithm or _algorithm(config.algo), limit), config.train)
@@ -84,7 +81,7 @@ def build(
     if critic is not None:
         critic.shard(world, policy)
     policy.shard(world)
-    _attach_engine(settings, policy)
+    _attach_engine(settings, policy, world)
     if config.train.ahead and policy.engine is None:
         policy.sample_from_copy(world)
     return Trainer(config, policy, recipe, environments, critic, reference, world=world), held_out
@@ -227,7 +224,7 @@ def _adapters(settings: PolicyConfig) -> LoraOptions | None:
     return LoraOptions(rank=settings.lora_rank, alpha=alpha, targets=settings.lora_targets)
 
 
-def _attach_engine(settings: PolicyConfig, policy: Policy) -> None:
+def _attach_engine(settings: PolicyConfig, policy: Policy, world: World) -> None:
     if settings.engine == "transformers":
         return
     try:
@@ -236,14 +233,20 @@ def _attach_engine(settings: PolicyConfig, policy: Policy) -> None:
         advice = f"--policy.engine {settings.engine} needs {error.name}: pip install 'llmrl[serve]'"
         raise ConfigError(advice) from error
 
-    policy.engine = VLLM(
-        policy.model,
+    whole = policy.whole  # where the model itself is spread over the ranks
+    if whole is not None:
+        whole.model.to("cpu")  # nothing samples from it
+    engine = VLLM(
+        policy.model if whole is None else whole.model,
         max_length=policy.max_prompt_length + policy.max_response_length,
         url=None if settings.engine == "vllm" else settings.engine,
         cache_gib=settings.engine_cache,
         sleep=settings.engine_sleep,
         version=policy.version,
+        run=world.from_main(lambda: uuid.uuid4().hex),
+        share=(world.rank, world.size),
     )
+    policy.engine = engine if whole is None else EngineOfRank(whole, engine)
 
 
 def _check_group_size(train: TrainConfig, recipe: Algorithm) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+from llmrl.envs.problems import AsksProblems
 from llmrl.errors import ConfigError
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record, is_correct
@@ -196,7 +197,8 @@ def rules_of(config: Config, environments: Environments) -> list[Rule]:
 
 
 def _level_curriculum(settings: CurriculumConfig, environments: Environments) -> LevelCurriculum:
-    problems = getattr(environments.of_size(1).envs[0].unwrapped, "problems", None)
+    env: object = environments.of_size(1).envs[0].unwrapped
+    problems = env.problems if isinstance(env, AsksProblems) else None
 
     def level_of(problem_id: int) -> int:
         return 0 if problems is None else problems[problem_id].level or 0

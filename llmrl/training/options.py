@@ -36,8 +36,8 @@ def options_of(section: str, thing: Callable[..., Any], name: str, skip: Sequenc
     hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)
     texts = {
         entry.arg_name: entry.description or ""
-        for source in (thing, getattr(thing, "__init__", None))
-        for entry in docstring_parser.parse(getattr(source, "__doc__", None) or "").params
+        for source in ((thing, thing.__init__) if inspect.isclass(thing) else (thing,))
+        for entry in docstring_parser.parse(source.__doc__ or "").params
     }
     key = "id" if section == "env" else "name"
     about = {"env": "Environment to train on", "algo": "Algorithm to train with"}[section]
@@ -119,7 +119,7 @@ def env_class(env_id: str) -> Callable[..., Any]:
 def _is_of(module: str, env_id: str) -> bool:
     """Whether a module made an environment: it is registered under its name, or its class stands there."""
     entry = gymnasium.registry[env_id].entry_point
-    return (entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")) == module
+    return (entry.partition(":")[0] if isinstance(entry, str) else entry.__module__) == module
 
 
 def lists_of(schema: type) -> set[str]:

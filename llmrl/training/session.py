@@ -238,6 +238,8 @@ class _Session:
         with world.together():
             if world.main:
                 result.write(self.folder / "eval", name, self.trainer.counters.step)
+                if self.files is not None and name in ("before", "after"):  # others come with the metrics of their step
+                    self.files.trackers.evaluation(self.trainer.counters.step, result)
         averages = f", avg@{samples} {result.average}" if samples else ""
         display.note(f"evaluation {name} on {self.held_out}: greedy {result.greedy}{averages}")
         if (size := self.held_out.num_problems()) is not None and size < settings.problems:

@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from llmrl.errors import ConfigError
+from llmrl.evaluation import Evaluation
 from llmrl.training.config import Config
+from llmrl.training.files import flatten
 from llmrl.training.metrics import find_metric
+
+HEADLINES = ("eval/greedy", "reward/mean")
+"""The metrics beside the hyperparameters in TensorBoard's table of runs."""
 
 
 class Tracker(Protocol):
@@ -37,6 +42,14 @@ class Run(NamedTuple):
     config: Config
 
     @property
+    def plain_settings(self) -> dict[str, Any]:
+        """The settings by dotted names; what is no number, text or truth value as text."""
+        flat = flatten(self.config.to_dict())
+        return {
+            name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in flat.items()
+        }
+
+    @property
     def run_id(self) -> str:
         """The same after a resume: made when it is first asked for, and kept in ``run_id``."""
         path = self.folder / "run_id"
@@ -46,16 +59,20 @@ class Run(NamedTuple):
 
 
 class TensorBoard:
-    """Event files in the run's folder ``tensorboard``, by torch's writer."""
+    """Event files in the run's folder ``tensorboard``, by torch's writer, with the settings as hyperparameters."""
 
     module = "tensorboard"
 
     def __init__(self, run: Run) -> None:
         from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
 
         # What a run that was killed wrote after its checkpoint is hidden, since it is done again.
         purge = run.step + 1 if run.step else None
         self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)
+        # Not by add_hparams, which begins a second file: who reads along would then wait for more of that one alone.
+        for summary in hparams(run.plain_settings, dict.fromkeys(HEADLINES, 0.0)):
+            self.writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """One scalar for each."""
@@ -173,6 +190,13 @@ class Trackers:
         named = renamed(metrics, self._names)
         for name, tracker in list(self._open.items()):
             self._try(name, lambda tracker=tracker: tracker.log(step, named))  # type: ignore[misc]
+
+    def evaluation(self, step: int, evaluation: Evaluation) -> None:
+        """Give them an evaluation after ``step`` steps: every measure as ``eval/MEASURE``, with its interval."""
+        figures: dict[str, float] = {}
+        for name, value in evaluation.estimates().items():
+            figures |= {f"eval/{name}": value.mean, f"eval/{name}_low": value.low, f"eval/{name}_high": value.high}
+        self.log(step, figures)
 
     def close(self) -> None:
         """Close them; safe to call twice."""

@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -190,10 +190,11 @@ class Trainer:
         """Everything that is fixed during the update: old scores, values, advantages."""
         batch = Batch.of(rollouts.data)
         data = batch.whole
+        parts = [batch.take(rows) for rows in self.mini_batches(len(batch), peek=True)]
         measures: Measures = {}
         with self.timed("score"), torch.no_grad():
             if self.config.train.rescore:
-                self.score_old(batch)
+                self.score_old(data, parts)
                 if not self.first_scores_itself:
                     measures |= mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
             else:
@@ -201,9 +202,9 @@ class Trainer:
             if self.reference is not None:
                 reference = self.reference
                 ref: dict[Key, Key] = {keys.LOG_PROB: keys.REF_LOG_PROB}
-                self.score(batch, lambda part, layout: reference.score(part, layout=layout), ref)
+                self.score(parts, lambda part, layout: reference.score(part, layout=layout), ref)
             if self.critic is not None:
-                self.score(batch, self.critic, {keys.VALUE: keys.VALUE})
+                self.score(parts, self.critic, {keys.VALUE: keys.VALUE})
                 data[keys.OLD_VALUE] = data[keys.VALUE]
         if keys.PAST_REWARDS in self.algorithm.in_keys:
             ids = [record["problem_id"] for record in rollouts.records]
@@ -230,24 +231,26 @@ class Trainer:
         """Whether the first update's own pass gives the old scores of its rows."""
         return self.config.train.rescore and not self.algorithm.scores_first
 
-    def score_old(self, batch: Batch) -> None:
-        """Scores of the weights before the update; where the first update gives its own, NaN holds their place."""
-        mask = batch.data[keys.MASK]
+    def score_old(self, data: TensorDict, parts: Sequence[Batch]) -> None:
+        """Scores of the weights before the update; where the first update gives its own, NaN holds their place.
+
+        Args:
+            data: all rows; the scores are written here.
+            parts: its mini-batches.
+        """
+        mask = data[keys.MASK]
         kind = torch.promote_types(self.policy.dtype, torch.float32)
         most = math.log(self.policy.vocab_size)  # of every row, also of those that are not scored here
-        batch.whole[keys.MAX_ENTROPY] = torch.full((len(mask), 1), most, dtype=kind, device=mask.device)
+        data[keys.MAX_ENTROPY] = torch.full((len(mask), 1), most, dtype=kind, device=mask.device)
         if self.first_scores_itself:
-            first = set(self.mini_batches(len(batch), peek=True)[0].tolist())
             for name in OLD.values():
-                batch.whole[name] = torch.where(
-                    mask, torch.nan, torch.zeros(mask.shape, dtype=kind, device=mask.device)
-                )
-            batch = batch.take(torch.tensor([row for row in range(len(batch)) if row not in first], dtype=torch.long))
+                data[name] = torch.where(mask, torch.nan, torch.zeros(mask.shape, dtype=kind, device=mask.device))
+            parts = parts[1:]
         # The entropy costs little here and is the first thing that anyone looks at.
-        self.score(batch, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), OLD)
+        self.score(parts, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), OLD)
 
     def mini_batches(self, count: int, *, peek: bool = False) -> tuple[torch.Tensor, ...]:
-        """Rows in a random order, in as many parts as there are updates.
+        """Rows in a random order, in as many parts as there are updates in an epoch.
 
         Args:
             count: of rows.
@@ -260,12 +263,18 @@ class Trainer:
         return order.tensor_split(self.config.train.updates_per_step)
 
     def score(
-        self, batch: Batch, scorer: Callable[[TensorDict, TensorDict], TensorDictBase], names: Mapping[Key, Key]
+        self,
+        parts: Sequence[Batch],
+        scorer: Callable[[TensorDict, TensorDict], TensorDictBase],
+        names: Mapping[Key, Key],
     ) -> None:
-        """Score a batch in micro-batches that fit into memory.
+        """Score mini-batches, each in the very micro-batches that its update will make of it.
+
+        In low precision the scores of a row depend on what is computed beside it. In the same micro-batches they are
+        the same to the last bit, so that a ratio of unchanged weights is 1.
 
         Args:
-            batch: what is scored.
+            parts: the mini-batches.
             scorer: is given the entries of a micro-batch and its layout.
             names: of the scores and of their entries.
         """
@@ -275,7 +284,11 @@ class Trainer:
             with sized(part, forward_pass):
                 return scorer(part.data, part.layout)
 
-        self.memory.fit(lambda budget: batch.score(measured, names, budget, forward_pass, self.world))
+        def work(budget: int) -> None:
+            for part in parts:
+                part.score(measured, names, budget, forward_pass, self.world)
+
+        self.memory.fit(work)
 
     def update(self, batch: Batch, metrics: dict[str, float]) -> None:
         """Optimiser steps on mini-batches of the rows, each in micro-batches."""
@@ -289,8 +302,9 @@ class Trainer:
             if self.drift is not None:
                 self.drift.begin(batch)
             self.policy.train()
-            for _ in range(train.epochs):
-                for rows in self.mini_batches(len(batch)):
+            mini_batches = self.mini_batches(len(batch))
+            for epoch in range(train.epochs):
+                for rows in mini_batches if epoch == 0 else self.shuffled(mini_batches):
                     part = batch.take(rows)
                     part = part.having(self.algorithm.weigh(part.data.select(*wanted, strict=False)))
                     first = done is None
@@ -309,6 +323,10 @@ class Trainer:
             if self.drift is not None:
                 metrics |= fetch(self.drift.result())
         metrics["actor/learning_rate"] = self.learner.learning_rate
+
+    def shuffled(self, parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The same mini-batches in another order: in new ones the old scores would be those of other micro-batches."""
+        return [parts[i] for i in torch.randperm(len(parts), generator=self.shuffling).tolist()]
 
     def entropy_and_mismatch(self, batch: Batch, rows: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the scores of the weights before the update say, where they are known in the first update alone.

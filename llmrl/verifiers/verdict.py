@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 Status = Literal["correct", "wrong", "no_answer", "unparsable_gold", "timeout", "error"]
 STATUSES: tuple[str, ...] = get_args(Status)
@@ -50,3 +50,11 @@ class Verifier(Protocol):
 
     def __call__(self, responses: list[str], golds: list[str]) -> list[Verdict]:
         """Grade each response against the gold answer beside it."""
+
+
+@runtime_checkable
+class ComparesAnswers(Protocol):
+    """A verifier that knows which answers are equal, such as the mathematical one."""
+
+    def same(self, first: str, second: str) -> bool:
+        """Whether two answers are equal."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from llmrl.policies.sampling import serve, wire
 from llmrl.policies.sampling.host import Host
+from llmrl.policies.sampling.sampler import Sampler
 
 TOKEN = "the-token-of-the-tests"
 
@@ -54,6 +56,39 @@ class StandIn(Host):
         self.naps += 1
 
 
+class ModelHost(Host):
+    """Samples from the weights that it was handed, by llmrl's own loop in the place of vLLM."""
+
+    def __init__(self, watch: Callable[[int], None] = lambda count: None) -> None:
+        """``watch`` is told of each request for samples, the first one behind the trial being 1."""
+        super().__init__()
+        self.count = 0
+        self.watch = watch
+
+    def _build(self, settings):
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings.config)).eval()
+
+    def _take(self, settings, files):
+        self.engine.load_state_dict({name: tensor for file in files for name, tensor in load_file(file).items()})
+
+    def _sample(self, request, settings):
+        if request.contexts != [[0]]:
+            self.count += 1
+            self.watch(self.count)
+        samples = Sampler(self.engine, request.end_ids, 0).sample(
+            request.contexts,
+            max_new_tokens=request.limits,
+            temperature=request.temperature,
+            greedy=request.seeds is None,
+            seeds=request.seeds,
+        )
+        responses = [
+            wire.Response(tokens=s.tokens, log_probs=s.log_probs, finish=("end", "length")[s.finish_reason])
+            for s in samples
+        ]
+        return wire.Sampled(weights=request.weights, responses=responses, cached=[0] * len(responses))
+
+
 def response(context: list[int], limit: int, end_ids: list[int]) -> wire.Response:
     """The context again and again, up to the limit or an end token."""
     tokens = (context * (limit // len(context) + 1))[:limit]
@@ -87,6 +122,12 @@ class Running:
 
     def _end(self) -> None:
         self._server.should_exit = self._server.force_exit = True
+
+    def fall(self) -> None:
+        """End within a request, which then gets no answer."""
+        self._end()
+        self._thread.join(20)
+        raise ConnectionResetError
 
     def stop(self) -> None:
         self._end()

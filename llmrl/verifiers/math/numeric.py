@@ -20,16 +20,22 @@ MAX_MAGNITUDE = 10**5
 """Exponents and arguments beyond this are not worked out."""
 
 
-_LOCAL = threading.local()
+class _Local(threading.local):
+    """What each thread has of its own."""
+
+    context: Any = None
+
+
+_LOCAL = _Local()
 
 
 def _context(digits: int) -> Any:
     """This thread's own numbers, so that nothing else sees their precision; making them takes a millisecond."""
     from mpmath.ctx_mp import MPContext
 
-    context = getattr(_LOCAL, "context", None)
-    if context is None:
-        context = _LOCAL.context = MPContext()
+    if _LOCAL.context is None:
+        _LOCAL.context = MPContext()
+    context = _LOCAL.context
     context.dps = digits
     return context
 
@@ -96,7 +102,7 @@ def approximate(do: Algebra, value: Value) -> float | None:
     context = _context(40)
     try:
         number = Evaluation(do, context, {}).value(value)
-        real = context.isfinite(number) and not abs(getattr(number, "imag", 0))
+        real = context.isfinite(number) and not abs(number.imag)
         return float(number.real) if real else None
     except (ArithmeticError, ValueError, TypeError):
         return None
@@ -146,7 +152,7 @@ class Evaluation:
     def root(self, base: Any, exponent: Fraction) -> Any:
         """A power with a rational exponent; a cube root of a negative number is the real one."""
         power = self.context.mpf(exponent.numerator) / exponent.denominator
-        if exponent.denominator % 2 and exponent.denominator > 1 and not getattr(base, "imag", 0) and base.real < 0:
+        if exponent.denominator % 2 and exponent.denominator > 1 and not base.imag and base.real < 0:
             size = self.raised(-base, power)
             return -size if exponent.numerator % 2 else size
         return self.raised(base, power)
@@ -155,7 +161,7 @@ class Evaluation:
         """A power, if it is not too large."""
         if abs(exponent) > MAX_MAGNITUDE or not base or abs(self.context.log(abs(base)) * exponent) > MAX_MAGNITUDE:
             raise Unknown("a power too large")
-        if exponent != self.context.floor(exponent) and getattr(base, "real", base) < 0:
+        if exponent != self.context.floor(exponent) and base.real < 0:
             self.unreal = True
         return base**exponent
 

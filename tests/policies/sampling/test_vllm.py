@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 import time
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 import torch
 from command import train, trained
+from ranks import launch
 from small_run import untimed_rows
 from tiny import seeds_of, tiny_tokenizer
 from transformers import XGLMConfig, XGLMForCausalLM
 
+import llmrl
 from llmrl import keys
 from llmrl.policies.policy import Policy, PolicyError
 from llmrl.policies.sampling.engine import SamplingOptions
@@ -325,6 +328,24 @@ def test_two_servers_sample_from_the_weights_that_were_trained(server, second_se
     alone = policy.generate(PROBLEMS * 4, seeds=seeds_of(PROBLEMS * 4, 5))
     assert torch.equal(alone[keys.TOKENS], together[keys.TOKENS])
     policy.close()
+
+
+def test_two_ranks_and_two_servers(server, second_server, tmp_path):
+    """Greedy responses of the last evaluation are those of the weights that were trained, sampled without an engine."""
+    evaluation = ["--eval.problems", "8", "--eval.samples", "0", "--output", str(tmp_path / "run")]
+    launch(
+        Path(llmrl.__file__).parent / "__main__.py",
+        "train",
+        *arguments(f"{server},{second_server}", *evaluation),
+        limit=400,
+    )
+    records = [json.loads(line) for line in (tmp_path / "run" / "eval" / "after.jsonl").read_text().splitlines()]
+    assert len(records) == 8
+    policy = Policy.from_pretrained(tmp_path / "run" / "latest", max_response_length=LIMIT)
+    drawn = policy.generate([record["problem"] for record in records], SamplingOptions(greedy=True))
+    assert list(drawn["text", "response"]) == [record["response"] for record in records]
+    moved = nano().model.state_dict()
+    assert any(not torch.equal(moved[name], value) for name, value in policy.model.state_dict().items())
 
 
 async def nothing(server) -> None:

@@ -1,0 +1,61 @@
+"""The engine of one of several ranks: it takes the weights from this rank's copy, and the ranks go on together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from llmrl.policies.sampling.copy import CopyEngine
+from llmrl.policies.sampling.engine import Engine, Sample
+
+
+class EngineOfRank:
+    """See :class:`~llmrl.policies.sampling.engine.Engine`.
+
+    The copy holds the whole weights in the memory of the CPU, so that an engine that is started again can be told them
+    at any time, without the other ranks.
+
+    Args:
+        copy: of the sharded model.
+        engine: this rank's own, which holds the copy's weights.
+    """
+
+    def __init__(self, copy: CopyEngine, engine: Engine) -> None:
+        self.copy = copy
+        self.engine = engine
+
+    def sample(
+        self,
+        contexts: Sequence[Sequence[int]],
+        *,
+        end_ids: Iterable[int],
+        version: int,
+        max_new_tokens: int | Sequence[int],
+        temperature: float,
+        greedy: bool,
+        seeds: Sequence[int] | None,
+    ) -> list[Sample]:
+        """One response for each context."""
+        return self.engine.sample(
+            contexts,
+            end_ids=end_ids,
+            version=version,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            greedy=greedy,
+            seeds=seeds,
+        )
+
+    def push(self, model: Any, version: int) -> None:
+        """Gather the weights, a tensor at a time, and hand them over; every rank must do so."""
+        self.copy.push(model, version)
+        with self.copy.world.together():  # nobody samples before all servers have the weights
+            self.engine.push(self.copy.model, version)
+
+    def pause(self) -> None:
+        """Nothing is sampled until the next push."""
+        self.engine.pause()
+
+    def close(self) -> None:
+        """End this rank's engine."""
+        self.engine.close()
