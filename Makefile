@@ -7,7 +7,7 @@ ARGS ?=
 WORKERS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-vllm test-trl check wheel nano docs site clean
+.PHONY: help run test test-vllm test-trl check wheel nano nano-tasks docs site clean
 
 help:
 	@echo "make run [ALGO=espo] [ARGS='--train.steps 20']   train; see '$(BIN)/llmrl train --help'"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-vllm  the tests of the real vLLM on this CPU, in an environment of their own"
 	@echo "make test-trl   the tests of the integration into TRL, in an environment of their own"
 	@echo "make nano     train the embedded policy anew (about an hour on two cores)"
+	@echo "make nano-tasks  train the start policies of the nano tasks anew (minutes)"
 	@echo "make docs     write the generated parts of docs/"
 	@echo "make site     build the documentation as a site into build/site"
 	@echo "make clean    remove the environment and what was built"
@@ -64,6 +65,9 @@ check: $(BIN)/.dev
 
 wheel: $(BIN)/.dev
 	bash tests/wheel.sh $(BIN)/python
+
+nano-tasks: $(BIN)/.base
+	$(BIN)/python -m llmrl.studies.nano.starts --output runs/nano-tasks
 
 nano: $(BIN)/.base
 	$(BIN)/python -m llmrl.policies.nano.train --output runs/nano

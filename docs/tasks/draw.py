@@ -12,11 +12,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 
 from llmrl.studies import Results, load
 from llmrl.studies.grid import Row
 
-SHOWN = ("dapo", "erc+dapo", "gppo", "gspo", "espo", "cispo")
+SHOWN = ("dapo", "erc+dapo", "gppo", "gspo", "espo", "cispo", "erc[sides=outward]")
 
 
 def draw(results: Results, task: str, path: Path) -> None:
@@ -39,12 +40,14 @@ def draw(results: Results, task: str, path: Path) -> None:
 
 def _line(axis: plt.Axes, rows: list[Row], name: str, color: str, label: str) -> None:
     curves = [row.curves[name] for row in rows]
-    places = range(len(curves[0]))
-    axis.plot(places, [sum(c[i] for c in curves) / len(curves) for i in places], color=color, label=label)
+    # A score that costs time is not there for every rollout; its places are even.
+    places = np.linspace(0, rows[0].cell.settings.rollouts, len(curves[0]))
+    mean = np.mean(curves, axis=0)
+    axis.plot(places, mean, color=color, label=label)
     axis.fill_between(
         places,
-        [min(c[i] for c in curves) for i in places],
-        [max(c[i] for c in curves) for i in places],
+        np.min(curves, axis=0),
+        np.max(curves, axis=0),
         color=color,
         alpha=0.12,
         lw=0,

@@ -19,6 +19,7 @@ _ENTRIES: dict[str, tuple[str, dict[str, str]]] = {
     "llmrl/Countdown-v0": ("llmrl.envs.countdown:CountdownEnv", {}),
     "llmrl/MathRetry-v0": ("llmrl.envs.turns:MathRetryEnv", {}),
     "llmrl/MathTool-v0": ("llmrl.envs.turns:MathToolEnv", {}),
+    **{f"llmrl/Nano{name}-v0": (f"llmrl.envs.nano:Nano{name}Env", {}) for name in ("Carry", "Countdown", "Guess")},
     "llmrl/ReasoningGym-v0": ("llmrl.envs.reasoning_gym:ReasoningGymEnv", {}),
 }
 

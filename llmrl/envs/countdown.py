@@ -119,14 +119,24 @@ def check_countdown(responses: list[str], golds: list[str]) -> list[Verdict]:
 
 
 def _check(response: str, gold: str) -> Verdict:
+    tagged = re.findall(r"<answer>(.*?)</answer>", response, re.DOTALL)
+    boxed = last_box(response)
+    answer = boxed if boxed is not None else (tagged[-1].strip() if tagged else "")
+    return grade_expression(answer, gold, "boxed" if boxed is not None else "answer tag")
+
+
+def grade_expression(answer: str, gold: str, rule: str) -> Verdict:
+    """Whether an expression uses the numbers of the gold expression and reaches its value.
+
+    Args:
+        answer: the expression; ``= target`` may follow it.
+        gold: an expression that does.
+        rule: which rule found the answer in the response.
+    """
     try:
         expected = evaluate(gold)
     except BadExpression as error:
         return Verdict(0.0, "unparsable_gold", detail=f"{gold!r}: {error}")
-    tagged = re.findall(r"<answer>(.*?)</answer>", response, re.DOTALL)
-    boxed = last_box(response)
-    answer = boxed if boxed is not None else (tagged[-1].strip() if tagged else None)
-    rule = "boxed" if boxed is not None else "answer tag"
     if not answer:
         return Verdict(0.0, "no_answer")
     try:

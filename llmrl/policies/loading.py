@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NANO = "llmrl/nano"
+EMBEDDED: Mapping[str, Path] = {
+    NANO: Path(__file__).parent / "nano" / "checkpoint",
+    **{
+        f"llmrl/{name}": Path(__file__).parent / "nano" / "tasks" / name
+        for name in ("nano-carry", "nano-countdown", "nano-guess")
+    },
+}
+"""The policies that come with llmrl, by name."""
 log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -40,8 +49,8 @@ def local_folder(name: str) -> Path | None:
     >>> local_folder("Qwen/Qwen2.5-0.5B-Instruct") is None
     True
     """
-    if name == NANO:
-        return Path(__file__).parent / "nano" / "checkpoint"
+    if name in EMBEDDED:
+        return EMBEDDED[name]
     path = Path(name).expanduser()
     if not path.is_dir():
         return None
@@ -62,7 +71,7 @@ def locate(name: str) -> tuple[str, bool]:
     """Check that there is a causal language model under this name, before anything big is loaded.
 
     Args:
-        name: a folder, ``llmrl/nano``, or an id of the hub.
+        name: a folder, one that is embedded such as ``llmrl/nano``, or an id of the hub.
 
     Returns:
         What to give to ``from_pretrained``, and whether to look at local files only.
@@ -76,6 +85,8 @@ def locate(name: str) -> tuple[str, bool]:
     if folder is not None:
         _check_folder(name, folder)
         return str(folder), True
+    if name.startswith("llmrl/"):
+        raise PolicyError(f"No embedded policy is called {name!r}. {suggest(name, EMBEDDED)}")
     _refuse_missing_path(name)
     from transformers import AutoConfig
 
@@ -274,9 +285,9 @@ def _refuse_missing_path(name: str) -> None:
 def _check_folder(name: str, folder: Path) -> None:
     file = folder / "config.json"
     if not file.is_file():
-        if name == NANO:
+        if name in EMBEDDED:
             raise PolicyError(
-                f"The embedded policy {NANO} is not in this installation (no {file}). Install llmrl "
+                f"The embedded policy {name} is not in this installation (no {file}). Install llmrl "
                 "from its wheel, or give another --policy."
             )
         raise PolicyError(

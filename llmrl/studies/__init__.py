@@ -1,13 +1,26 @@
 """Studies: which objective is better, with intervals, on tasks that take a second.
 
 ``study`` is ``llmrl study`` from Python, ``load`` reads a study's folder, ``Results`` has tables and estimates, and
-``ExactTask`` is what a task of your own is made of.
+``ExactTask`` and ``NanoTask`` are what tasks of your own are made of.
 """
 
 from llmrl.studies.api import study
 from llmrl.studies.exact.machine import Outcome, Rules
 from llmrl.studies.exact.task import ExactTask, Settings, register_task
 from llmrl.studies.exact.tasks import EXACT
+from llmrl.studies.nano.task import NANO, NanoTask
 from llmrl.studies.results import Results, load
 
-__all__ = ["EXACT", "ExactTask", "Outcome", "Results", "Rules", "Settings", "load", "register_task", "study"]
+__all__ = [
+    "EXACT",
+    "NANO",
+    "ExactTask",
+    "NanoTask",
+    "Outcome",
+    "Results",
+    "Rules",
+    "Settings",
+    "load",
+    "register_task",
+    "study",
+]

@@ -20,9 +20,12 @@ import yaml
 
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.errors import ConfigError, UserError
-from llmrl.studies.exact.run import PROVIDED, as_dict, compared, run
+from llmrl.studies.exact.run import as_dict
 from llmrl.studies.exact.task import TASKS, ExactTask, Settings
 from llmrl.studies.exact.tasks import EXACT, VERSION
+from llmrl.studies.nano.task import NanoTask
+
+Task = ExactTask | NanoTask
 
 _SPEC = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<options>.*)\])?")
 
@@ -98,7 +101,7 @@ def parse_algorithm(spec: str) -> Algorithm:
     """An algorithm from its name and, in brackets, its options.
 
     Raises:
-        UserError: there is no such algorithm or option, or the exact tasks lack what it reads.
+        UserError: there is no such algorithm or option.
 
     >>> parse_algorithm("dapo[clip_high=0.5]").clip
     PPOClip(low=0.2, high=0.5)
@@ -115,26 +118,22 @@ def parse_algorithm(spec: str) -> Algorithm:
             raise ConfigError(f"{part!r} in {spec!r} is no option. Write name=value, such as low=0.9.")
         options[name.strip()] = yaml.safe_load(value)
     try:
-        made = algorithm(found["name"].strip(), **options)
+        return algorithm(found["name"].strip(), **options)
     except (TypeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise ConfigError(f"{spec}: {error}") from error
-    lacking = [key for key in compared(made).in_keys if key not in PROVIDED]
-    if lacking:
-        raise ConfigError(f"{spec} reads {lacking[0]!r}, which the exact tasks do not have. Study it with llmrl train.")
-    return made
 
 
-def find_task(name: str) -> ExactTask:
+def find_task(name: str) -> Task:
     """A task by its name, or ``module:name``.
 
     Raises:
         UserError: there is no such task.
     """
     task = TASKS[name]
-    if not isinstance(task, ExactTask):
-        raise ConfigError(f"{name} must be an llmrl.studies.ExactTask, got {type(task).__name__}.")
+    if not isinstance(task, Task):
+        raise ConfigError(f"{name} must be an llmrl.studies.ExactTask or NanoTask, got {type(task).__name__}.")
     return task
 
 
@@ -168,12 +167,12 @@ def make_grid(
             raise ConfigError(f"The {kind} {twice} is given twice. Give each once.")
     if not algorithms:
         raise ConfigError("No algorithm is given. Name at least one: --algos dapo erc+dapo.")
-    for spec in algorithms:
-        parse_algorithm(spec)
-    own = {name: find_task(name).settings for name in tasks or EXACT}
+    made = {spec: parse_algorithm(spec) for spec in algorithms}
+    found = {name: find_task(name) for name in tasks or EXACT}
     cells = []
     for seed in seeds:
-        for name, settings in own.items():
+        for name, task in found.items():
+            settings = task.settings
             for rate in learning_rates or (settings.learning_rate,):
                 for count in updates or (settings.updates,):
                     for lag in lags or (settings.lag,):
@@ -185,6 +184,8 @@ def make_grid(
                             rollouts=settings.rollouts if rollouts is None else rollouts,
                         )
                         check_settings(changed)
+                        for spec, recipe in made.items():
+                            task.check(recipe, spec, changed)
                         cells += [Cell(task=name, algorithm=a, settings=changed, seed=seed) for a in algorithms]
     return cells
 
@@ -205,7 +206,7 @@ def check_settings(settings: Settings) -> None:
 def run_cell(cell: Cell) -> Row:
     """Run one cell; whatever goes wrong in it becomes the row's error."""
     try:
-        result = run(find_task(cell.task), parse_algorithm(cell.algorithm), cell.seed, cell.settings)
+        result = find_task(cell.task).run(parse_algorithm(cell.algorithm), cell.seed, cell.settings)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"

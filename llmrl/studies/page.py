@@ -168,7 +168,7 @@ def write_page(results: Results, folder: Path) -> Path:
         plt.close(figure)
     body = [
         f"<h1>Study of {len(results.algorithms)} algorithms</h1>",
-        f"<p>Exact tasks, version {VERSION}. Scores are in [0, 1]; the optimum is 1. Brackets are 95 % intervals: a "
+        f"<p>Tasks of version {VERSION}. Scores are in [0, 1]; the optimum is 1. Brackets are 95 % intervals: a "
         "stratified bootstrap over seeds, and over sampling alone, since every run has the same start point.</p>",
         *(f"<p><b>Note.</b> {html.escape(note)}</p>" for note in results.notes()),
         _html_table(results, None),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import multiprocessing
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,22 +13,25 @@ from typing import Any
 import torch
 
 from llmrl.errors import ConfigError
-from llmrl.studies.grid import Cell, Row, run_cell
+from llmrl.studies.grid import Cell, Row, find_task, parse_algorithm, run_cell
 
 EXECUTORS = ("processes", "ray")
 
 
 def estimate_seconds(cells: Sequence[Cell], jobs: int) -> float:
-    """How long the cells take, from one short run of each task with the first algorithm that works."""
+    """How long the cells take, from a few rollouts of each task with the first algorithm that works."""
     per_update: dict[str, float] = {}
     for cell in cells:
         if cell.task not in per_update:
-            short = dataclasses.replace(cell.settings, rollouts=2)
-            began = time.perf_counter()
-            run_cell(dataclasses.replace(cell, settings=short))
-            per_update[cell.task] = (time.perf_counter() - began) / (short.rollouts * (short.updates + 4))
-    total = sum(per_update[c.task] * c.settings.rollouts * (c.settings.updates + 4) for c in cells)
-    return total / jobs
+            with contextlib.suppress(Exception):  # it becomes the error of that cell's row
+                seconds = find_task(cell.task).estimate(parse_algorithm(cell.algorithm), cell.settings)
+                per_update[cell.task] = seconds / _updates(cell)
+    return sum(per_update.get(c.task, 0.0) * _updates(c) for c in cells) / jobs
+
+
+def _updates(cell: Cell) -> int:
+    """Of a run; sampling and evaluating a rollout costs as much as about four."""
+    return cell.settings.rollouts * (cell.settings.updates + 4)
 
 
 def check_executor(name: str) -> None:

@@ -101,7 +101,7 @@ def _refuse_unknown_flags(arguments: Sequence[str], known: Set[str]) -> None:
         known: dotted names of options.
     """
     for argument in arguments:
-        if argument.startswith("--"):
+        if argument.startswith("--") and not argument.startswith("--tyro-"):  # those write shell completions
             flag = argument[2:].split("=")[0]
             key = flag.replace("-", "_")
             head, dot, last = key.rpartition(".")

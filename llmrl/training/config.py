@@ -192,6 +192,9 @@ class CheckpointConfig:
     export_every: int = 0
     """With several processes, whose checkpoints hold the weights in shards: steps between those that hold a Hugging
     Face model too; 0: the last and those that keep_best judges. One process always writes one."""
+    background: bool = False
+    """Write checkpoints in a thread while training goes on, from a copy of weights and optimizer, which takes memory.
+    The last one is waited for. What cannot be written ends the run at one of the next steps."""
     rollouts_every: int = 10
     """Steps between files of rollouts; the first and the last step always write one; 0: none."""
 

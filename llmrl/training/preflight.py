@@ -14,6 +14,7 @@ from llmrl.training import faults
 from llmrl.training.display import Display
 from llmrl.training.mismatch import check_start, limit_of
 from llmrl.training.trainer import Trainer
+from llmrl.training.writer import refuse_without_memory
 
 
 def introduce(trainer: Trainer, display: Display) -> None:
@@ -40,6 +41,9 @@ def introduce(trainer: Trainer, display: Display) -> None:
     for rule in trainer.problems.rules:
         display.note(f"choice     {rule}")
     policy.try_saving()
+    if config.checkpoint.background:
+        # Of a rank: its share of masters and two moments, in float32, and the model that it may export.
+        refuse_without_memory(12 * trained // trainer.world.size + sum(p.nbytes for p in policy.model.parameters()))
     for line in policy.describe():
         display.note(line)
     eight = range(min(8, problems or 8))
@@ -66,6 +70,11 @@ def introduce(trainer: Trainer, display: Display) -> None:
     gap = float((scored[keys.LOG_PROB] - probe.data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
     display.note(f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens")
     check_start(gap, limit_of(policy, config.train))
+    if config.train.ahead:
+        display.note(
+            "check      later steps are not checked so (--train.ahead 1): their responses are of older weights, whose "
+            "change rollout/mismatch_mean holds too"
+        )
 
 
 def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:

@@ -209,6 +209,7 @@ def test_every_id_is_registered_once():
         for name in (
             *("MATH", "MATH500", "GSM8K", "AIME24", "AIME25", "AMC23", "Minerva", "OlympiadBench"),
             *("HMMT25", "Data", "Countdown", "MathRetry", "MathTool", "ReasoningGym"),
+            *("NanoCarry", "NanoCountdown", "NanoGuess"),
         )
     }
     llmrl.envs._register()  # a second time changes nothing, and does not warn

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from llmrl import keys
 from llmrl.algorithms import Algorithm
 from llmrl.credit.groups import KeepAll
+from llmrl.errors import ConfigError
 from llmrl.keys import Key
 from llmrl.studies.exact.machine import divergence, entropies
 from llmrl.studies.exact.start import start_policy
@@ -94,6 +95,13 @@ def compared(algorithm: Algorithm) -> Algorithm:
     """The algorithm with equal responses and equal rewards: no refills, every group, no shaping."""
     credit = dataclasses.replace(algorithm.credit, shape=(), keep=KeepAll(), max_refills=0)
     return dataclasses.replace(algorithm, credit=credit)
+
+
+def check(algorithm: Algorithm, spec: str) -> None:
+    """Raise ConfigError if the algorithm, which ``spec`` names, reads what exact tasks do not have."""
+    lacking = [key for key in compared(algorithm).in_keys if key not in PROVIDED]
+    if lacking:
+        raise ConfigError(f"{spec} reads {lacking[0]!r}, which the exact tasks do not have. Study it with llmrl train.")
 
 
 @dataclass
@@ -287,6 +295,14 @@ def run(task: ExactTask, algorithm: Algorithm, seed: int, settings: Settings | N
     }
     detail["in_band_by_decile"] = (state.band_count[0] / state.band_count[1].clamp_min(1)).tolist()
     return RunResult(state.curves, summarise(state), detail, time.perf_counter() - began)
+
+
+def estimate(task: ExactTask, algorithm: Algorithm, settings: Settings) -> float:
+    """Seconds of a run, from a run of two rollouts."""
+    short = dataclasses.replace(settings, rollouts=2)
+    began = time.perf_counter()
+    run(task, algorithm, 0, short)
+    return (time.perf_counter() - began) / short.rollouts * settings.rollouts
 
 
 def summarise(state: _Run) -> dict[str, float]:

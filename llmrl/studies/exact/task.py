@@ -5,12 +5,28 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from llmrl.algorithms import Algorithm
 from llmrl.registry import Registry
 from llmrl.studies.exact.machine import Machine, Rules, build
+
+if TYPE_CHECKING:
+    from llmrl.studies.exact.run import RunResult
+
+
+class Named(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+
+
+T = TypeVar("T", bound=Named)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +93,31 @@ class ExactTask:
         """Its states."""
         return build(self.rules())
 
+    # How a study uses a task; run.py reads this module, so it is imported late.
 
-TASKS: Registry[ExactTask] = Registry("task", entry_point_group="llmrl.tasks")
+    def check(self, algorithm: Algorithm, spec: str, settings: Settings) -> None:
+        """Raise ConfigError if the algorithm, which ``spec`` names, reads what there is not."""
+        from llmrl.studies.exact.run import check
+
+        check(algorithm, spec)
+
+    def run(self, algorithm: Algorithm, seed: int, settings: Settings) -> RunResult:
+        """Train from the start point."""
+        from llmrl.studies.exact.run import run
+
+        return run(self, algorithm, seed, settings)
+
+    def estimate(self, algorithm: Algorithm, settings: Settings) -> float:
+        """Seconds of a run, from a short one."""
+        from llmrl.studies.exact.run import estimate
+
+        return estimate(self, algorithm, settings)
 
 
-def register_task(task: ExactTask) -> ExactTask:
+TASKS: Registry[Any] = Registry("task", entry_point_group="llmrl.tasks")
+
+
+def register_task(task: T) -> T:
     """Give a task its name in ``llmrl study --tasks``; ``module:name`` needs no registration."""
     TASKS.add(task.name, task)
     return task

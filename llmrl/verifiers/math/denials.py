@@ -8,6 +8,7 @@ the result, I.  All patterns are linear in the text: no part of a repetition can
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 _NOT = r"(?:not|never|no\s+longer|hardly|n['’]t|cannot)"
 _DEGREE = (
@@ -119,9 +120,75 @@ _CONDITIONAL = re.compile(
     r"[^.!?\n]{0,120}\b(?:otherwise|under\s+(?:a|an|the)?\s*(?:different|other|another))", re.IGNORECASE
 )
 _CONFIRMED = re.compile(
-    r"(?<!not\s)\b(?:yes|confirmed|confirms|checks\s+out|consistent|verified|stands|(?:is|was)\s+(?:indeed\s+)?(?:right|correct)|all\s+good)\b",
+    r"(?<!not\s)\b(?:yes|confirmed|confirms|checks\s+out|consistent|verified|stands|(?:is|was)\s+(?:indeed\s+)?(?:right|correct)|all\s+good)\b|[.!?]\s+correct\b",
     re.IGNORECASE,
 )
+
+
+_CONTRAST = re.compile(
+    r"[.!?;]\s|\n|\b(?:so|thus|hence|therefore|while|whereas|instead)\b|(?<!anything\s)(?<!all\s)\bbut\b|—",
+    re.IGNORECASE,
+)
+"""What ends a wrong way; its own results ("gives", "we get") do not."""
+_WRONG_WAY = re.compile(
+    r"\b(?:naive(?:ly)?\b|(?:wrong|false|incorrect|flawed|mistaken)\s+(?:way|method|approach|premise|assumption|reading"
+    r"|formula|idea|argument|reasoning|computation|calculation)\b|no\s+(?:way|reason|chance)\s+(?:to|that|of)\b"
+    r"|(?:must|should|can|could|do|may|ought)(?:\s*not|n['’]t)\s+(?:conclude|infer|claim|say|answer|believe|deduce)\b"
+    r"|(?:nobody|no\s+one|hardly\s+any(?:one|body))\b|\bmyth\b|\w+['’]s\s+(?:\w+\s+)?(?:answer|guess|solution|result|attempt)\b"
+    r"|(?:\w+\s+)?(?:calculator|computer|software|program|tutor|teacher|friend|forum|internet)\s+(?:\w+\s+)?(?:says?|said|claims?|claimed|gives?|gave|shows?)\b"
+    r"|(?:do|did|does|should|must)(?:\s+not|n['’]t)\s+(?:grade|count|trust|accept|mark)\b|(?:surprised|wary|suspicious|sceptical|skeptical)\b|if\s+(?:you|one|we)\s+(?:forget|overlook|misread)s?\b"
+    r"|(?:for|with|using)\s+the\s+(?:wrong|incorrect)\b|(?:do|must|should)(?:\s*not|n['’]t)\s+\w+[\s:$(]*$)"
+    r"[^.!?\n]*$",
+    re.IGNORECASE,
+)
+"""A sentence before the answer that says that its way is wrong, up to its end."""
+_TURNS = re.compile(
+    rf"\b(?:{_NOT}\s+(?:(?!hard\b|difficult\b|only\b)\w+\s+){{0,2}}?(?:right|correct|allowed|permitted|possible|what|hold)"
+    r"|do(?:\s+not|n['’]t)\s+(?:count|use|trust|grade|take|accept)\s+(?:this|that|it|the|my)|wrong|incorrect|invalid|fails?|failed"
+    r"|contradict(?:s|ion)|impossible|undefined|rul(?:es?|ed)\s+(?:it|this|that|them)?\s*out|excluded|eliminated|rejected|discarded"
+    r"|misprint|typo|premature(?:ly)?|kills|no\s+(?:clue|idea|solutions?)|none\s+of\s+(?:this|that|the\s+above|it)"
+    r"|can(?:not|['’]t)\s+be\s+(?:right|correct|true|what|so|it|the\s+answer|accepted)|(?:was|is|too)\s+(?:too\s+)?(?:early|soon|fast|quickly|hasty)|which\s+(?:double-?)?counts|what\s+(?:you|one|we)"
+    r"\s+gets?\s+(?:if|when|by)|was\s+(?:my|our)\s+\w+|(?:an?|my|the|sign|arithmetic|some)\s+(?:\w+\s+)?(?:errors?|mistakes?|slips?)\b"
+    r"(?!\s+(?:is\s+|would\s+be\s+)?(?:to|in|of)\b)|i\s+(?:thought|mixed|confused|used\s+the\s+wrong)|withdraw(?:ing|n)?"
+    r"|retract(?:ing|ed)?|so\s+no(?=\s*[.!])|scrap|scratch|disregard|blunder|decoy|refuted|faulty|i\s+have\s+to\s+correct|broke\s+off|only\s+the\s+first|nobody|no\s+one"
+    r"|i\s+(?:\w+\s+)?(?:(?:can|could|did|do)\s*(?:not|n['’]t)|can['’]t))\b"
+    r"|(?:^|[.!?)]\s)\s*(?:but|yet|however|unfortunately|alas|except)\b(?!\s+(?:\w+\s+)?(?:you|one|we)\s+(?:can|could|may))",
+    re.IGNORECASE,
+)
+"""What a sentence says that takes back the answer before it."""
+_NEGATED = re.compile(
+    r"\b(?:this|that|it|i|the\s+(?:answer|result|value|number|problem|equation|lemma|claim|proof|argument|formula))\b"
+    r"[^.!?\n]{0,60}?(?:\b(?:not|never|no\s+longer|cannot|false|broken|faulty|flawed)\b|n['’]t\b)"
+    r"(?!\s+(?:\w+\s+)?(?:extraneous|hard|difficult|easy|need|depend|matter|change|affect|afford|surpris\w+|necess\w+|clear|"
+    r"coinciden\w+|simplif\w*|expand|know|be\s+(?:simplified|factored|reduced|solved)|required|to\s+\w+)\b)",
+    re.IGNORECASE,
+)
+"""A later sentence that denies something of what its pronoun stands for, most likely the answer."""
+_BEGINS = re.compile(
+    r"(?:^|[.!?)\n])[\s(*$\\\])—–-]{0,20}(?:wait|hmm+|oops|ugh|sorry|edit\s*:|correction\s*:|on\s+(?:second\s+thoughts?|reflection)"
+    r"|just\s+kidding|scrap|scratch|(?:oh\s+|well,?\s+|actually,?\s+)?no\s*[,.:!]|the\s+(?:correct|right|true|real|actual)\s+"
+    r"(?:answer|value|result|number|one)\b(?!\s*\())",
+    re.IGNORECASE,
+)
+"""How a sentence begins that takes back the answer before it."""
+_ITS_OWN = re.compile(
+    r"[\s$*)\]\\.]{0,40}(?:[,;(!?\n—–-]|(?-i:[A-Z])|$|(?:is|was|are|were|can|could|cannot|can['’]t|given|but|which|has|fails|contradicts|would)\b)",
+    re.IGNORECASE,
+)
+"""What follows an answer in its own sentence and is about it; a noun is not: "8 boys do not like it"."""
+_HEDGES = re.compile(
+    r"[\s$*)\]\\.]{0,40}[,;(—–-]?\s*(?:(?:was|would|could|might|may|assuming|provided|unless)\b"
+    r"|(?:is|are)\s+(?:(?:only|merely|just)\s+(?:\w+\s+)?(?:\w+\s+)?(?:answer|result|step|part|half|first|bound|estimate|guess)"
+    r"|(?:the\s+)?(?:answer|solution|result)\s+(?:to|of|for)\s+an?(?:other)?\s+(?:different|other|wrong)|an?\s+(?:different|wrong)|another)\b)",
+    re.IGNORECASE,
+)
+"""How the sentence of an answer goes on that only reports, supposes or limits it."""
+_ENDS = re.compile(r"[.!?](?!\d)|\n")
+_OF_OTHERS = re.compile(
+    r"\b(?:others?|more|else|otherwise|larger|smaller|greater|bigger|fewer|lower|higher|rest|remaining|negative\s+\w+)\b",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 def denied_before(before: str) -> bool:
@@ -130,18 +197,51 @@ def denied_before(before: str) -> bool:
     >>> denied_before("One might be tempted to say "), denied_before("It is not 20 but "), denied_before("It is not ")
     (True, False, True)
     """
-    clause = _CLAUSE.split(before[-200:])[-1]
-    return _DENIED_BEFORE.search(clause) is not None
+    near = before[-200:]
+    if _WRONG_WAY.search(_CONTRAST.split(near)[-1]):
+        return True
+    return _DENIED_BEFORE.search(_CLAUSE.split(near)[-1]) is not None
 
 
-def denied_after(after: str) -> bool:
+def denied_after(after: str, answer: str) -> bool:
     """Whether the words behind an answer deny it, take it back, or ask whether it is right.
 
-    >>> denied_after(" is extraneous."), denied_after(", and no other value works."), denied_after("? No.")
-    (True, False, True)
+    Args:
+        after: the text behind it.
+        answer: itself; a sentence that denies other numbers alone says nothing of it.
+
+    >>> denied_after(" is extraneous.", "5"), denied_after(", and no other value works.", "5")
+    (True, False)
+    >>> denied_after(". But 4 does not work.", "5"), denied_after(". But 5 does not work.", "5")
+    (False, True)
     """
     if _PREDICATE.match(after) or _CONDITIONAL.match(after):
         return True
     if (stopped := _STOPS.match(after)) is not None and not _CONFIRMED.search(after, stopped.end()):
         return True
-    return _BACKED.search(after) is not None
+    return _BACKED.search(after) is not None or _turned(after, answer)
+
+
+def _turned(after: str, answer: str) -> bool:
+    """Whether a sentence behind an answer turns against it, and none confirms it afterwards."""
+    after = after[:2_000]
+    if _HEDGES.match(after):
+        return True
+    if not any(pattern.search(after) for pattern in (_BEGINS, _TURNS, _NEGATED)):
+        return False
+    numbers = set(_NUMBER.findall(answer))
+    ends = [match.end() for match in _ENDS.finditer(after)]
+    for begin, end in pairwise([0, *ends, len(after)]):
+        if _CONFIRMED.search(after, end):
+            return False
+        before = max(begin - 1, 0)  # the end of the sentence before, which some patterns begin with
+        if _BEGINS.match(after, before, end):
+            return True
+        aside = after[begin:end].lstrip().startswith("(") or _CONFIRMED.search(after, begin, end) is not None
+        negated = begin > 0 and not aside and _NEGATED.search(after, begin, end) is not None
+        if not (negated or _TURNS.search(after, before, end)) or _OF_OTHERS.search(after, begin, end):
+            continue
+        named = set(_NUMBER.findall(after, begin, end))
+        if (begin > 0 or _ITS_OWN.match(after)) and (not named or (numbers and numbers <= named)):
+            return True
+    return False

@@ -150,7 +150,7 @@ def _boxed(text: str, found: list[tuple[int, int, int]]) -> list[Found]:
     before, after = text[max(0, found[-1][0] - 200) : found[-1][0]], text[found[-1][2] + 1 :][:20_000]
     if (announced := _last(phrases.CORRECTS, after) or _last(phrases.OTHERWISE, after)) is not None:
         return _readings(after[phrases.LEAD.match(after, announced.end()).end() :][:2_000], "answer is")  # type: ignore[union-attr]
-    if denied_before(before) or denied_after(after):
+    if denied_before(before) or denied_after(after, text[found[-1][1] : found[-1][2]]):
         return []
     joined = [found[-1]]
     for earlier in reversed(found[:-1]):
@@ -198,7 +198,8 @@ def _taken_back(tail: str, found: list[Found]) -> bool:
     """Whether the text behind an announced answer denies it: "Answer: 6 is wrong.", "The answer is 6? No."."""
     if phrases.UNSURE.match(tail):
         return True
-    return any(denied_after(tail[len(reading.text) :]) for reading in found if tail.startswith(reading.text))
+    readings = [reading.text for reading in found if tail.startswith(reading.text)]
+    return any(denied_after(tail[len(reading) :], reading) for reading in readings)
 
 
 def _after_phrase(text: str) -> tuple[int, list[Found]]:
@@ -238,8 +239,9 @@ def _after_hashes(text: str) -> tuple[int, list[Found]]:
     place = text.rfind("####")
     if place < 0:
         return -1, []
-    line = text[place:].lstrip("#").split("\n", 1)[0].strip()
-    return (place, _readings(line, "####")) if line else (-1, [])
+    rest = text[place:].lstrip("# \t")
+    line = rest.split("\n", 1)[0].strip()
+    return (len(text) - len(rest), _readings(line, "####")) if line else (-1, [])
 
 
 def _in_answer_tag(text: str) -> tuple[int, list[Found]]:
@@ -322,7 +324,7 @@ def _last_of(text: str) -> Iterator[Found]:
         content = text[start:end]
     if not is_result(text, start, end) or not is_result(text, *last.span()):
         return
-    if denied_before(text[max(0, start - 200) : start]) or denied_after(text[end:][:20_000]):
+    if denied_before(text[max(0, start - 200) : start]) or denied_after(text[end:][:20_000], content):
         return
     if not phrases.ALTERNATIVE.search(text[max(0, start - 20) : start]) and not _asked(text, last):
         if rule == "math" and phrases.CONCLUDES.search(text[max(0, start - 40) : start]):

@@ -1,0 +1,242 @@
+"""The start policies of the nano tasks: ``python -m llmrl.studies.nano.starts --output FOLDER``.
+
+Each is a tiny transformer over single characters. Supervised steps end when its sampled success on fixed test problems
+of the task is about 10 %: reinforcement learning has the rest to find. The same seed gives the same policy on the same
+machine.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from llmrl.envs.nano import Hidden, Rules, Sums, Targets, hint
+from llmrl.envs.problems import split_of
+from llmrl.policies.nano.train import CHAT_TEMPLATE, END, PAD, PROBLEM, SOLUTION
+from llmrl.policies.policy import Policy
+from llmrl.rollouts.environments import Environments
+from llmrl.studies.nano.run import success
+from llmrl.studies.nano.task import NANO
+
+BATCH = 64
+CHARACTERS = "0123456789+-*()= <>?"
+Dialogue = list[tuple[str, str]]
+"""What is said to the policy and what it answers, a pair per turn."""
+Draw = Callable[[np.random.Generator], Dialogue]
+
+
+def training(rules: Rules) -> Draw:
+    """Problems of the training split, with their right answers."""
+
+    def draw(rng: np.random.Generator) -> Dialogue:
+        while split_of((task := rules.draw(rng)).text) != "train":
+            pass
+        return [(task.text, task.answer)]
+
+    return draw
+
+
+def mixed(shares: Mapping[Draw, float]) -> Draw:
+    """Draws of several kinds, each with its probability."""
+    draws, probabilities = list(shares), np.array(list(shares.values()))
+
+    def draw(rng: np.random.Generator) -> Dialogue:
+        return draws[rng.choice(len(draws), p=probabilities / probabilities.sum())](rng)
+
+    return draw
+
+
+def misread(rng: np.random.Generator, number: str, share: float) -> str:
+    """A number, one of whose digits is another one with probability ``share``."""
+    if rng.random() >= share:
+        return number
+    place, by = int(rng.integers(len(number))), int(rng.integers(1, 10))
+    return number[:place] + str((int(number[place]) + by) % 10) + number[place + 1 :]
+
+
+def hasty_guesses(rng: np.random.Generator, errors: float = 0.75) -> Dialogue:
+    """A game of a hasty player: guesses any number first, then any that fits the hint; often misreads either."""
+    while split_of((task := Hidden().draw(rng)).text) != "train":
+        pass
+    numbers = task.text.split()
+    first = misread(rng, numbers[rng.integers(3)], errors)
+    if first == task.answer:
+        return [(task.text, first)]
+    said = hint(first, task.answer)
+    left = [n for n in numbers if n != first and (int(n) < int(first)) == (said == "<")]
+    return [(task.text, first), (said, misread(rng, left[rng.integers(len(left))], errors))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stretch of supervised steps."""
+
+    draw: Draw
+    """What is learned."""
+    steps: int
+    """At most so many."""
+    learning_rate: float = 3e-3
+    """Peak; constant in a stage that ends at a success."""
+    until: float | None = None
+    """End at this sampled success on the task's test problems."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """How a start policy is made."""
+
+    stages: Sequence[Stage]
+    """One after the other."""
+    hidden: int = 64
+    """Width of the model."""
+    layers: int = 2
+    """Depth of the model."""
+
+
+STARTS: Mapping[str, Start] = {
+    "nano-carry": Start(
+        stages=(
+            Stage(draw=mixed({training(Sums(n)): 1.0 for n in (1, 2, 3)}), steps=600),
+            Stage(
+                draw=mixed({training(Sums(3)): 0.5, training(Sums(5)): 0.5}), steps=500, learning_rate=1e-3, until=0.08
+            ),
+        )
+    ),
+    "nano-countdown": Start(
+        stages=(Stage(draw=mixed({training(Targets(3)): 0.6, training(Targets(4)): 0.4}), steps=2500, until=0.1),)
+    ),
+    "nano-guess": Start(stages=(Stage(draw=hasty_guesses, steps=1500, until=0.12),)),
+}
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per character."""
+    names = [PAD, END, PROBLEM, SOLUTION, *CHARACTERS]
+    tokenizer = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[PROBLEM, SOLUTION],
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def make_model(start: Start, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A transformer with random weights."""
+    heads = start.hidden // 16
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=start.hidden,
+            intermediate_size=3 * start.hidden,
+            num_hidden_layers=start.layers,
+            num_attention_heads=heads,
+            num_key_value_heads=heads,
+            max_position_embeddings=64,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+
+
+def encode(dialogues: Sequence[Dialogue], tokenizer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids [B, T] and labels [B, T] as the chat template writes them; labels are -100 but on responses and their end."""
+    index = tokenizer.get_vocab()
+    rows = []
+    for dialogue in dialogues:
+        ids: list[int] = []
+        labels: list[int] = []
+        for said, response in dialogue:
+            head = [index[PROBLEM], *(index[c] for c in said), index[SOLUTION]]
+            tail = [*(index[c] for c in response), index[END]]
+            ids += head + tail
+            labels += [-100] * len(head) + tail
+        rows.append((ids, labels))
+    width = max(len(ids) for ids, _ in rows)
+    inputs = torch.full((len(rows), width), index[PAD])
+    targets = torch.full((len(rows), width), -100)
+    for place, (ids, labels) in enumerate(rows):
+        inputs[place, : len(ids)] = torch.tensor(ids)
+        targets[place, : len(ids)] = torch.tensor(labels)
+    return inputs, targets
+
+
+def run_stage(policy: Policy, stage: Stage, held_out: Environments, seed: int) -> float:
+    """Train a policy's model in place; returns its success."""
+    rng, model, tokenizer = np.random.default_rng(seed), policy.model, policy.tokenizer
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    optimizers = [
+        torch.optim.Muon(matrices, lr=stage.learning_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=stage.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    began, now = time.perf_counter(), 0.0
+    for step in range(1, stage.steps + 1):
+        done = step / stage.steps
+        scale = 1.0 if stage.until is not None else min(50 * done, 1) * 0.5 * (1.02 + math.cos(math.pi * done))
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = stage.learning_rate * scale
+        ids, labels = encode([stage.draw(rng) for _ in range(BATCH)], tokenizer)
+        hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
+        target = labels[:, 1:]
+        logits = model.lm_head(hidden[target != -100])
+        loss = torch.nn.functional.cross_entropy(logits, target[target != -100])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        if step % (200 if stage.until is None else 10) == 0 or step == stage.steps:
+            now = success(policy, held_out)
+            print(f"  step {step}: loss {loss:.3f}, success {now:.3f}, {time.perf_counter() - began:.0f} s", flush=True)
+            if stage.until is not None and now >= stage.until:
+                break
+    return now
+
+
+@dataclass
+class StartsConfig:
+    """Make the start policies of the nano tasks."""
+
+    output: Path
+    """Where their folders go."""
+    names: tuple[str, ...] = field(default_factory=lambda: tuple(STARTS))
+    """Which of them."""
+
+
+def main(config: StartsConfig) -> None:
+    """A Hugging Face checkpoint for each name."""
+    tokenizer = make_tokenizer()
+    for name in config.names:
+        task, start = NANO[name], STARTS[name]
+        torch.manual_seed(0)
+        policy = Policy(make_model(start, tokenizer), tokenizer, max_response_length=task.response_tokens)
+        held_out = Environments(task.env_id, {**task.env_options, "split": "test"})
+        print(f"{name}: {sum(p.numel() for p in policy.model.parameters()):,} weights")
+        for number, stage in enumerate(start.stages):
+            run_stage(policy, stage, held_out, seed=number)
+        held_out.close()
+        policy.save(config.output / name)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(StartsConfig))

@@ -1,0 +1,103 @@
+"""What a nano task is: an environment, a start policy, and how a run of the real trainer is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmrl.algorithms import Algorithm
+from llmrl.errors import ConfigError
+from llmrl.studies.exact.task import Settings, register_task
+
+if TYPE_CHECKING:
+    from llmrl.studies.exact.run import RunResult
+
+PROBLEMS = 256
+"""Test problems of an evaluation, the same ones every time, each answered once by sampling."""
+POINTS = 10
+"""Evaluations of a run at most, beside the one before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NanoTask:
+    """One task: an environment and a policy with room to learn."""
+
+    name: str
+    """What it is called."""
+    asks: str
+    """What it asks of an objective, in one line."""
+    policy: str
+    """The start policy: one that is embedded, or a folder."""
+    env_id: str
+    """The environment."""
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    """Its options."""
+    response_tokens: int
+    """Of a response; with several turns, of all responses and replies together."""
+    settings: Settings
+    """How a run trains unless it is told otherwise."""
+
+    def check(self, algorithm: Algorithm, spec: str, settings: Settings) -> None:
+        """Raise ConfigError for what the trainer has not; it has every entry that an algorithm reads."""
+        if settings.lag:
+            raise ConfigError(
+                f"{self.name} samples with the policy of the moment, got lag {settings.lag}. Study older rollouts "
+                "on exact tasks."
+            )
+
+    def run(self, algorithm: Algorithm, seed: int, settings: Settings) -> RunResult:
+        """Train from the start policy; see :func:`llmrl.studies.nano.run.run`."""
+        from llmrl.studies.nano.run import run  # transformers is loaded for nano tasks alone
+
+        return run(self, algorithm, seed, settings)
+
+    def estimate(self, algorithm: Algorithm, settings: Settings) -> float:
+        """Seconds of a run, from two of its rollouts."""
+        from llmrl.studies.nano.run import estimate
+
+        return estimate(self, algorithm, settings)
+
+
+def places(rollouts: int) -> list[int]:
+    """After how many rollouts a run is evaluated: evenly, before the first and after the last included.
+
+    >>> places(4), places(55)[:4], places(55)[-1]
+    ([0, 1, 2, 3, 4], [0, 6, 11, 16], 55)
+    """
+    count = min(rollouts, POINTS)
+    return [round(rollouts * i / count) for i in range(count + 1)]
+
+
+NANO: Mapping[str, NanoTask] = {
+    task.name: register_task(task)
+    for task in (
+        NanoTask(
+            name="nano-carry",
+            asks="Add longer numbers than those that supervised steps have taught.",
+            policy="llmrl/nano-carry",
+            env_id="llmrl/NanoCarry-v0",
+            env_options={"digits": 5},
+            response_tokens=10,
+            settings=Settings(learning_rate=1e-3, updates=4, rollouts=200),
+        ),
+        NanoTask(
+            name="nano-countdown",
+            asks="Reach targets with four numbers after learning with three.",
+            policy="llmrl/nano-countdown",
+            env_id="llmrl/NanoCountdown-v0",
+            env_options={"numbers": 4},
+            response_tokens=16,
+            settings=Settings(learning_rate=1e-3, updates=4, rollouts=200),
+        ),
+        NanoTask(
+            name="nano-guess",
+            asks="Ask first what tells most, then use the answer: two turns, one reward.",
+            policy="llmrl/nano-guess",
+            env_id="llmrl/NanoGuess-v0",
+            response_tokens=12,
+            settings=Settings(learning_rate=1e-3, updates=4, rollouts=200),
+        ),
+    )
+}
+"""Version 1."""
