@@ -78,6 +78,12 @@ NEIGHBOURS = {
 """The algorithm that each one is best compared with: what its paper starts from, or its nearest relative here."""
 
 
+def recipe_table(recipe: Algorithm) -> str:
+    """Every component of a recipe with its numbers."""
+    rows = [line.split(maxsplit=1) for line in str(recipe).split("\n")[1:]]
+    return "\n".join(["| component | here |", "| --- | --- |", *(f"| {name} | `{shown}` |" for name, shown in rows)])
+
+
 def neighbour_table(recipe: Algorithm, neighbour: Algorithm) -> str:
     """The components in which two recipes differ, with their numbers."""
     pairs = zip(str(recipe).split("\n")[1:], str(neighbour).split("\n")[1:], strict=True)
@@ -116,7 +122,8 @@ def figure(recipe: Algorithm) -> str:
     return f"""![{name}: value and gradient of a token over its importance ratio, both signs of A](figures/{name}.svg)
 
 One token, A = +1 and A = -1: the value of its term, and the derivative of the term by the token's log-probability.
-The response has this one token. The loss module computed every point.{missing}"""
+The response has this one token. The loss module computed every point.{missing} Other numbers, and another objective
+beside it: [the explorer](../explorer.md)."""
 
 
 def algorithm_page(name: str) -> str:
@@ -137,9 +144,7 @@ Made by `make docs` from [`{path}`](../../{path}).
 
 {code_blocks(recipes.about(name))}
 
-```text
-{recipe}
-```
+{recipe_table(recipe)}
 
 ## Value and gradient
 
@@ -179,15 +184,20 @@ def algorithm_pages() -> dict[Path, str]:
     """A page for every registered algorithm with its figure, and the index of papers."""
     folder = ROOT / "docs" / "algorithms"
     names = sorted(ALGORITHMS)
-    papers = "\n".join(f"| [{name}]({name}.md) | {algorithm(name).paper} |" for name in names)
+    papers = "\n".join(
+        f"| [{name}]({name}.md) | {algorithm(name).paper} | [{NEIGHBOURS[name]}]({NEIGHBOURS[name]}.md) |"
+        for name in names
+    )
     entries = "\n".join(names)
     index = f"""# Algorithms and papers
 
 Made by `make docs`. `tis`, `mis` and `erc` change another recipe; alone they stand on DAPO, whose paper is named.
 
-| algorithm | paper |
-| --- | --- |
+| algorithm | paper | its page compares it with |
+| --- | --- | --- |
 {papers}
+
+[The explorer](../explorer.md) shows value and gradient of any two of them.
 
 ```{{toctree}}
 :hidden:

@@ -63,6 +63,16 @@ def test_pages_of_the_site_link_to_pages_of_the_site(page):
     assert outside == [] or page.parent.name == "about"
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "{raw} html" in page.read_text()], ids=lambda page: page.name
+)
+def test_elements_of_a_page_have_names_of_their_own(page):
+    """The site names a section by its heading; an element of the same name would stand for the section."""
+    names = re.findall(r'\bid="([^"]+)"', page.read_text())
+    assert names
+    assert not set(names) & anchors(page)
+
+
 def reached(page: Path) -> set[Path]:
     """A page and all below it in the lists of contents."""
     found = {page}

@@ -3,7 +3,7 @@
 
 (() => {
   const { lines, objectives, token: tokenNames } = EXPLORER;
-  const root = document.getElementById("explorer");
+  const root = document.getElementById("explorer-root");
   const SIDES = ["first", "second"];
   const VIEWS = [[0.998, 1.002], [0.99, 1.01], [0.9, 1.1], [EXPLORER.lowest, 2.5], [EXPLORER.lowest, EXPLORER.highest]];
   const PANELS = ["value, A = +1", "value, A = −1", "gradient by log π, A = +1", "gradient by log π, A = −1"];

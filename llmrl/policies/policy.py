@@ -6,6 +6,7 @@ export are the modules beside; what counts as a good response is the environment
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -493,5 +494,18 @@ class Policy(TensorDictModuleBase):
         With adapters it is written as :func:`llmrl.policies.export.save` says; the folder of adapters can be loaded as
         a policy too. Of a sharded policy the weights of the latest :meth:`sync` are written; one rank is enough.
         """
-        model = self.model if self.whole is None else self.whole.model
-        return save(model, self.tokenizer, Path(folder))
+        return save(self._whole_model, self.tokenizer, Path(folder))
+
+    def snapshot(self) -> Callable[[str | Path], Path]:
+        """What :meth:`save` would write now, as a function that writes it later, in another thread too."""
+        model, tokenizer = copy.deepcopy(self._whole_model), self._tokenizer_for_threads
+        return lambda folder: save(model, tokenizer, Path(folder))
+
+    @property
+    def _whole_model(self) -> Any:
+        return self.model if self.whole is None else self.whole.model
+
+    @cached_property
+    def _tokenizer_for_threads(self) -> PreTrainedTokenizerBase:
+        """A tokenizer cannot be saved while another thread encodes with it."""
+        return copy.deepcopy(self.tokenizer)

@@ -13,6 +13,7 @@ import math
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -27,6 +28,8 @@ STATE = "trainer.pt"
 SHARDS = "shards"
 """Weights and optimizer as several ranks write them; the folder then holds a model only where that was asked for."""
 SUMS = "SHA256SUMS"
+ARRANGING = threading.Lock()
+"""Held while checkpoints of this process are named, linked or removed, which may happen in two threads."""
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -62,7 +65,7 @@ def save(
     Raises:
         OSError: the disk is full or not writable; earlier checkpoints and ``latest`` are untouched.
     """
-    target = folder / f"checkpoint-{step:06d}"
+    target = path_of(folder, step)
     aside = folder / f".writing-{target.name}"
     world = world or World()
     try:
@@ -88,10 +91,16 @@ def save(
 
 def _put_in_place(aside: Path, target: Path, keep: int, score: Score | None) -> None:
     """From all files written to a checkpoint under its name."""
-    folder = target.parent
     _write_sums(aside)
     for path in (*aside.rglob("*"), aside):
         _flush(path)
+    with ARRANGING:
+        _arrange(aside, target, keep, score)
+
+
+def _arrange(aside: Path, target: Path, keep: int, score: Score | None) -> None:
+    """Give a checkpoint its name and its links, and remove old ones."""
+    folder = target.parent
     replaced = set_aside(target) if target.exists() else None  # folders cannot be replaced
     aside.rename(target)
     link(folder, "latest", target)
@@ -123,6 +132,11 @@ def note_score(checkpoint: Path, score: Score) -> None:
     # The record first: with a link to an older one, the next score merely writes both again.
     os.replace(aside, record)
     link(folder, "best", checkpoint)
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, or will be."""
+    return folder / f"checkpoint-{step:06d}"
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -192,6 +192,9 @@ class CheckpointConfig:
     export_every: int = 0
     """With several processes, whose checkpoints hold the weights in shards: steps between those that hold a Hugging
     Face model too; 0: the last and those that keep_best judges. One process always writes one."""
+    background: bool = False
+    """Write checkpoints in a thread while training goes on, from a copy of weights and optimizer, which takes memory.
+    The last one is waited for. What cannot be written ends the run at one of the next steps."""
     rollouts_every: int = 10
     """Steps between files of rollouts; the first and the last step always write one; 0: none."""
 
@@ -293,10 +296,24 @@ def check(config: Config) -> None:
         "policy.max_response_length": policy.max_response_length,
         "policy.temperature": policy.temperature,
         "train.max_grad_norm": train.max_grad_norm,
+        "eval.batch": config.eval.batch,
+        **({} if config.threads is None else {"threads": config.threads}),
+    }
+    not_negative = {
+        "train.learning_rate": train.learning_rate,
+        "train.critic_learning_rate": train.critic_learning_rate,
+        "train.weight_decay": train.weight_decay,
+        "train.warmup_steps": train.warmup_steps,
+        "eval.problems": config.eval.problems,
+        "eval.samples": config.eval.samples,
+        "eval.every": config.eval.every,
     }
     for name, value in positive.items():
         if not value > 0:
-            raise ConfigError(f"--{name} must be greater than 0, got {value}.")
+            raise ConfigError(f"--{name.replace('_', '-')} must be greater than 0, got {value}.")
+    for name, value in not_negative.items():
+        if not value >= 0:
+            raise ConfigError(f"--{name.replace('_', '-')} must be 0 or more, got {value}.")
     if train.packing and policy.gradient_checkpointing:
         raise ConfigError("--train.packing and --policy.gradient-checkpointing do not go together. Leave one out.")
     if train.ahead not in (0, 1):
@@ -322,7 +339,7 @@ def check(config: Config) -> None:
     rows = train.prompts_per_step * train.group_size
     if train.updates_per_step > rows:
         raise ConfigError(
-            f"--train.updates_per_step {train.updates_per_step} cannot share the {rows} responses of a step "
+            f"--train.updates-per-step {train.updates_per_step} cannot share the {rows} responses of a step "
             f"({train.prompts_per_step} prompts x {train.group_size}). Give at most {rows}."
         )
     if policy.temperature < 0.05:

@@ -87,11 +87,13 @@ class Range:
         if departure is None:
             return None
         said = f"Step {step}: the run has left its range: {departure.reason}."
-        paths = checkpoint.list_checkpoints(self.folder)
-        earlier = [path for path in paths if checkpoint.step_of(path) <= departure.before]
+        with checkpoint.ARRANGING:
+            paths = checkpoint.list_checkpoints(self.folder)
+            earlier = [path for path in paths if checkpoint.step_of(path) <= departure.before]
+            if earlier:
+                checkpoint.link(self.folder, GOOD, earlier[-1])
         if not earlier:
             return f"{said} No checkpoint from before that is left: begin again {departure.advice}."
-        checkpoint.link(self.folder, GOOD, earlier[-1])
         return (
             f"{said} {earlier[-1]} was written before that and stays, as {link}. To go on from it: --resume {link} "
             f"--force, {departure.advice}."

@@ -106,7 +106,7 @@ def train(
             folder.refuse_changes(config, state)
         trainer, held_out = build(config, start, given, world)
         trainer.note = display.note
-        for close in (trainer.environments.close, held_out.close, trainer.policy.close):
+        for close in (trainer.environments.close, held_out.close, trainer.policy.close, trainer.writer.close):
             stack.callback(close)
         data = Data.of(trainer.environments)
         if state is not None and start is not None:
@@ -270,6 +270,7 @@ class _Session:
                 if not good.exists():
                     raise
                 raise faults.TrainingError(f"{error} {good} was written before the run left its range.") from error
+            trainer.writer.check()
             step, last = counters.step, counters.step == total
             if config.eval.every and step % config.eval.every == 0 and not last:
                 result = self.evaluate(f"step_{step:06d}", samples=0)
@@ -299,4 +300,6 @@ class _Session:
             stopping = self.stopping()
             if step % config.checkpoint.every == 0 or judged or last or stopping:
                 trainer.save(self.folder, None if self.files is None else self.files.metrics, score)
+            if last or stopping:
+                trainer.writer.wait()
         return counters.step >= total

@@ -5,6 +5,7 @@ Owns the order of things and the state that a checkpoint holds. The learner owns
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import logging
@@ -45,6 +46,7 @@ from llmrl.training.measures import Measures, credited, fetch, first_advantage, 
 from llmrl.training.metrics import MetricsFile, Sums
 from llmrl.training.mismatch import check_step, limit_of
 from llmrl.training.past_rewards import PastRewards
+from llmrl.training.writer import Writer
 
 
 @dataclass
@@ -83,6 +85,7 @@ class Trainer:
     """Of a KL penalty that adapts its weight; None before the first step."""
     records: list[Record] = field(init=False, default_factory=list)
     """Of the step's rows, for reports of bad updates."""
+    writer: Writer = field(init=False)
     gatherer: Gatherer = field(init=False)
     pending: Gathered | None = field(init=False, default=None)
     """The next step's batch, where ``train.ahead`` has had it gathered."""
@@ -110,6 +113,7 @@ class Trainer:
             self.environments.num_problems(),
             rules=rules_of(self.config, self.environments),
         )
+        self.writer = Writer(self.world, self.config.checkpoint.background)
         self.gatherer = Gatherer(
             self.policy,
             self.environments,
@@ -432,23 +436,36 @@ class Trainer:
         randomness.load(states[self.world.rank % len(states)], self.environments)
 
     def save(self, folder: Path, metrics: MetricsFile | None, score: checkpoint.Score | None = None) -> Path:
-        """Write a checkpoint; every rank takes part, and rank 0 gives the metrics' file."""
+        """Write a checkpoint; every rank takes part, and rank 0 gives the metrics' file.
+
+        With ``checkpoint.background`` it is still being written when this returns; ``writer.wait()`` waits for that.
+        """
         if metrics is not None:
             metrics.flush()
         step, options = self.counters.step, self.config.checkpoint
         whole = step == self.config.train.steps or score is not None
         whole |= options.export_every > 0 and step % options.export_every == 0
 
+        state = self.state(0 if metrics is None else metrics.position)
+        tensors = self.learner.tensors() if self.world.size > 1 else {}
+        export: Callable[[Path], Path] = self.policy.save
+        if self.writer.background:  # none of this may change while it is written
+            state = copy.deepcopy(state)
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+            if self.world.size == 1 or (whole and self.world.main):
+                export = self.policy.snapshot()
+        world = self.writer.world
+
         def save_model(aside: Path) -> None:
-            if self.world.size == 1:
-                self.policy.save(aside)
+            if world.size == 1:
+                export(aside)
                 return
             from llmrl.distributed import shards
 
-            shards.write(self.learner.tensors(), aside / checkpoint.SHARDS, self.world)
-            with self.world.together():
-                if whole and self.world.main:
-                    self.policy.save(aside)
+            shards.write(tensors, aside / checkpoint.SHARDS, world)
+            with world.together():
+                if whole and world.main:
+                    export(aside)
 
-        state = self.state(0 if metrics is None else metrics.position)
-        return checkpoint.save(folder, step, save_model, state, options.keep, score, self.world)
+        self.writer.write(lambda: checkpoint.save(folder, step, save_model, state, options.keep, score, world))
+        return checkpoint.path_of(folder, step)

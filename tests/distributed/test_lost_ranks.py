@@ -26,10 +26,10 @@ def whole(tiny, tmp_path_factory):
     return digest(output)
 
 
-def run(how, tiny, output, check=True, torchrun=(), agents=1):
+def run(how, tiny, output, *more, check=True, torchrun=(), agents=1):
     """Four steps, each with a batch gathered ahead; behind the third one rank 1 meets the fault."""
     size = "--train.learning-rate 1e-2 --train.steps 4 --train.ahead 1 --checkpoint.every 1 --algo grpo"
-    arguments = small_run(tiny, *size.split(), "--env.goal", EASY, "--output", str(output), "--resume", "auto")
+    arguments = small_run(tiny, *size.split(), "--env.goal", EASY, "--output", str(output), "--resume", "auto", *more)
     return launch(PROGRAM, how, "3", *arguments, limit=240, check=check, torchrun=torchrun, agents=agents)
 
 
@@ -42,6 +42,15 @@ def test_a_rank_that_is_killed_costs_no_more_than_the_way_from_the_last_checkpoi
     out = run("kill", tiny, tmp_path / "run", torchrun=("--max-restarts", "3")).stdout
     assert "exitcode: -9" in out
     assert digest(tmp_path / "run") == whole
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_while_it_writes_leaves_the_checkpoint_before(whole, tiny, tmp_path):
+    out = run("writing", tiny, tmp_path / "run", "--checkpoint.background", torchrun=("--max-restarts", "3")).stdout
+    assert "exitcode: -9" in out
+    assert [out.count(f" {step}/4 ") for step in (1, 2, 3, 4)] == [1, 1, 2, 1]  # the second start goes on behind step 2
+    assert digest(tmp_path / "run") == whole
+    assert not list((tmp_path / "run").glob(".writing-*"))
 
 
 @pytest.mark.slow

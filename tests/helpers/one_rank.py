@@ -1,7 +1,8 @@
 """Train on several ranks, of which one meets a fault: ``one_rank.py HOW STEP ARGUMENTS...`` of ``llmrl train``.
 
 ``kill``: rank 1 is killed behind a step, once; a restart is left alone. ``raise``, ``memory``: it raises there.
-``full``: from there on it cannot write. ``stop``: it alone is sent SIGTERM. ``none``: nothing.
+``full``: from there on it cannot write. ``writing``: it is killed while it writes that step's checkpoint, once.
+``stop``: it alone is sent SIGTERM. ``none``: nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def fault(how: str) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     if how == "full":
         shards.write = no_space
+    if how == "writing" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        shards.write = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     if how == "stop":
         os.kill(os.getpid(), signal.SIGTERM)
 
