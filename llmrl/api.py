@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium
 
 from llmrl.algorithms import Algorithm
-from llmrl.errors import ConfigError
+from llmrl.errors import ArgumentError, ConfigError
 from llmrl.evaluation.outcomes import Evaluation
 from llmrl.evaluation.running import evaluate as run_evaluation
 from llmrl.policies.policy import Policy
@@ -92,24 +92,28 @@ def train(
         raise ConfigError(f"train() has no argument {wrong[0]!r}. Sections are {known}.")
     settings: dict[str, Any] = {name: _plain(value, name) for name, value in sections.items()}
     settings |= {"seed": seed, "force": force}
+    policy_options = _options(policy_options, "policy_options", isinstance(policy, Policy), "A Policy")
+    env_options = _options(env_options, "env_options", isinstance(env, (gymnasium.Env, Environments)), "An environment")
+    algo_options = _options(algo_options, "algo_options", isinstance(algo, Algorithm), "An Algorithm")
+    callbacks = _callbacks(callbacks)
     for name, value in (("output", output), ("resume", resume), ("threads", threads)):
         if value is not None:
             settings[name] = str(value) if isinstance(value, Path) else value
-    settings["policy"] = dict(policy_options or {})
+    settings["policy"] = policy_options
     if isinstance(policy, Policy):
         if resume is not None:
             raise ConfigError(
                 "resume takes the weights of a checkpoint: give policy as a folder or a name, not a Policy."
             )
     else:
-        settings["policy"]["path"] = str(policy)
-    if not isinstance(algo, Algorithm):
-        settings["algo"] = {"name": algo, **(algo_options or {})}
-    elif algo_options:
-        raise ConfigError("algo_options are for an algorithm that is named; an Algorithm has its own.")
+        settings["policy"]["path"] = _named(policy)
+    if isinstance(algo, str):
+        settings["algo"] = {"name": algo, **algo_options}
+    elif not isinstance(algo, Algorithm):
+        raise ArgumentError(f"algo must be a name such as 'espo' or an Algorithm, got {_shown(algo)}.")
     environments = _environments(env, env_options, reward)
     if environments is None:
-        settings["env"] = {"id": env, **(env_options or {})}
+        settings["env"] = {"id": env, **env_options}
     held_out = None if eval_env is None else _environments(eval_env, None, reward)
     if isinstance(eval_env, str):
         settings.setdefault("eval", {})["env"] = eval_env
@@ -159,13 +163,55 @@ def evaluate(
     Raises:
         ConfigError: something that was given cannot be used.
     """
+    for name, value, least in (("problems", problems, 1), ("samples", samples, 0), ("batch", batch, 1)):
+        if name == "problems" and value is None:
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{name} must be a whole number from {least} on, got {_shown(value)}.")
+    env_options = _options(env_options, "env_options", isinstance(env, (gymnasium.Env, Environments)), "An environment")
     if not isinstance(policy, Policy):
-        policy = Policy.from_pretrained(str(policy))
-    environments = _environments(env, env_options, reward) or held_out_environments(env, dict(env_options or {}))
+        policy = Policy.from_pretrained(_named(policy))
+    environments = _environments(env, env_options, reward) or held_out_environments(env, env_options)
     try:
         return run_evaluation(policy, environments, problems, samples=samples, batch=batch, seed=seed)
     finally:
         environments.close()
+
+
+def _shown(value: Any) -> str:
+    """A value for a message, on one line: itself if it is plain, otherwise its type."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return repr(value) if value is None or isinstance(value, (str, int, float)) else type(value).__name__
+
+
+def _named(policy: Any) -> str:
+    if not isinstance(policy, (str, Path)):
+        raise ArgumentError(
+            f"policy must be a folder, an id of the hub or a Policy, got {_shown(policy)}. "
+            "A model becomes one by llmrl.Policy(model, tokenizer)."
+        )
+    return str(policy)
+
+
+def _options(given: Any, name: str, is_object: bool, what: str) -> dict[str, Any]:
+    """Options of something that is named; an object has its own."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ArgumentError(f"{name} must be a dict, got {_shown(given)}.")
+    if given and is_object:
+        raise ConfigError(f"{name} are for what is given by its name. {what} has its own; make it with them.")
+    return dict(given)
+
+
+def _callbacks(given: Any) -> list[Callback]:
+    if isinstance(given, Callback):
+        raise ArgumentError("callbacks must be a list of Callback objects, got a single one. Write callbacks=[it].")
+    for one in given:
+        if not isinstance(one, Callback):
+            raise ArgumentError(f"callbacks must be a list of Callback objects, got one with {_shown(one)}.")
+    return list(given)
 
 
 def _plain(section: Any, name: str) -> dict[str, Any]:
@@ -194,9 +240,7 @@ def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any) -> E
             raise ConfigError("reward is for data; an environment pays its own reward.")
         return CopiedEnvironments(env)
     if not isinstance(env, Iterable):
-        raise ConfigError(
-            f"env must be an id such as 'llmrl/MATH-v0', a gymnasium.Env, or data, got {type(env).__name__}."
-        )
+        raise ConfigError(f"env must be an id such as 'llmrl/MATH-v0', a gymnasium.Env, or data, got {_shown(env)}.")
     grade = "math" if reward is None else reward
     verifier = grade if isinstance(grade, (str, FunctionVerifier)) else FunctionVerifier(grade)
     environments = Environments("llmrl/Data-v0", {"source": env, "verifier": verifier, **(options or {})})

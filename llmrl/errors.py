@@ -26,3 +26,7 @@ class ConfigError(UserError, ValueError):
 
 class PolicyError(UserError, ValueError):
     """A policy cannot be made as asked; the message says why, and what to do."""
+
+
+class ArgumentError(ConfigError, TypeError):
+    """An argument is not of a kind that is taken, or there is none of its name."""

@@ -42,7 +42,7 @@ TOKENS = entry(
     "[N, T]",
     "int64",
     writer="rollouts",
-    reader="Policy.score",
+    reader="Policy.score, Critic.score",
     meaning="prompt, then responses and replies",
 )
 ATTENTION = entry(
@@ -50,7 +50,7 @@ ATTENTION = entry(
     "[N, T]",
     "bool",
     writer="rollouts",
-    reader="Policy.score",
+    reader="Policy.score, Critic.score",
     meaning="a real token, no padding",
 )
 MASK = entry(
@@ -58,7 +58,7 @@ MASK = entry(
     "[N, T]",
     "bool",
     writer="rollouts; OverlongFilter empties rows",
-    reader="every loss, credit",
+    reader="every loss, credit, Policy.score, Critic.score",
     meaning="exactly the tokens the policy sampled, the end token included",
 )
 SAMPLER_LOG_PROB = entry(
@@ -195,7 +195,7 @@ MAX_ENTROPY = entry(
     "max_entropy",
     "[N, 1]",
     "float32",
-    writer="Policy.score",
+    writer="Policy.score; trainer",
     reader="EntropyAdaptiveClip",
     meaning="log of the vocabulary size, the entropy of the uniform distribution",
 )

@@ -38,7 +38,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "total_training_steps": ("steps",),
     "num_train_epochs": ("epochs",),
     "ppo_epochs": ("epochs",),
-    "num_iterations": ("updates_per_step",),
+    "num_iterations": ("epochs",),
     "grad_clip": ("max_grad_norm",),
     "max_norm": ("max_grad_norm",),
     "beta": ("kl", "coefficient", "beta_low"),

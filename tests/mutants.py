@@ -262,23 +262,26 @@ MUTANTS = [
     ),
     Mutant(
         POLICY,
-        "        loss = -(weight * objective).sum()",
-        "        loss = -(weight * objective).mean()",
+        "        loss = -(found.weight * found.objective).sum()",
+        "        loss = -(found.weight * found.objective).mean()",
         (*PARITY, *METRICS, *GATES),
     ),
-    Mutant(POLICY, "zero = zero & (batch.advantage != 0)", "pass", (*PARITY, *METRICS, *GATES)),
-    Mutant(POLICY, "zero = zero | (mask & ~kept)", "pass", (*PARITY, *METRICS, *GATES)),
+    Mutant(POLICY, "batch.mask & (batch.advantage != 0)", "batch.mask", (*PARITY, *METRICS, *GATES)),
+    Mutant(POLICY, "zero = zero | ~self.kept", "pass", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "zero = zero | batch.beyond", "pass", METRICS),
     Mutant(BATCH, ".abs() > LOG_RATIO_LIMIT", ".abs() >= LOG_RATIO_LIMIT", METRICS),
     Mutant(OTHER, "through_ratio=False", "through_ratio=True", METRICS),
     Mutant(
         POLICY,
-        "(tokens if kept is None else kept.sum()) / count",
-        "(tokens if kept is None else (~kept).sum()) / count",
+        "(tokens if kept is None else (kept & mask).sum()) / count",
+        "(tokens if kept is None else (~kept & mask).sum()) / count",
         (*PARITY, *METRICS, *GATES),
     ),
     Mutant(
-        POLICY, "zero = low | high if clipped.lost is None", "zero = low | high if True", (*PARITY, *METRICS, *GATES)
+        POLICY,
+        "zero = clipped.low | clipped.high if clipped.lost is None",
+        "zero = clipped.low | clipped.high if True",
+        (*PARITY, *METRICS, *GATES),
     ),
     Mutant(POLICY, "kept = keep if kept is None else kept & keep", "kept = keep", (*PARITY, *METRICS, *GATES)),
     Mutant(POLICY, "beyond = (1 - live) * (2 * LOG_RATIO_LIMIT)", "beyond = 0 * live", (*PARITY, *METRICS, *GATES)),
@@ -455,6 +458,10 @@ MUTANTS = [
     Mutant(
         "training/trainer.py", "self.mini_batches(len(batch), peek=True)", "self.mini_batches(len(batch))", UNCHANGED
     ),
+    # rounded coefficients
+    Mutant("verifiers/math/scalars.py", "or answer.decimal:", "or False:", CASES),
+    Mutant("verifiers/math/scalars.py", "wanted.keys() != found.keys()", "False", CASES),
+    Mutant("verifiers/math/scalars.py", "// target.denominator)) < 3:", "// target.denominator)) < 1:", CASES),
     # answers that are taken back
     Mutant("verifiers/math/denials.py", " or _turned(after, answer)", "", CASES),
     Mutant("verifiers/math/denials.py", "(not named or (numbers and numbers <= named))", "True", CASES),

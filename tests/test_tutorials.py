@@ -1,4 +1,4 @@
-"""Every block of the tutorials runs in order, as a reader pastes it, and prints what the page shows.
+"""Every block of the tutorials and of the FAQ runs in order, as a reader pastes it, and prints what the page shows.
 
 What a block is, its first line says:
 
@@ -29,7 +29,7 @@ from llmrl.training.command_line import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "tutorials"
-PAGES = sorted(path.stem for path in FOLDER.glob("*.md") if path.stem != "index")
+PAGES = {path.stem: path for path in sorted([*FOLDER.glob("*.md"), FOLDER.parent / "faq.md"])}
 BLOCK = re.compile(r"^```(python|sh|text)( [\w-]+)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 SHORTER = {
@@ -125,7 +125,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_runs_as_it_is_pasted(page, folder, capsys):
-    text = (FOLDER / f"{page}.md").read_text()
+    text = PAGES[page].read_text()
     for shown, used in SHORTER.get(page, []):
         assert shown in text, f"the page no longer shows {shown!r}"
         text = text.replace(shown, used)
@@ -145,7 +145,8 @@ def test_a_page_runs_as_it_is_pasted(page, folder, capsys):
 
 
 def test_a_page_that_shows_something_else_is_found(folder, capsys, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "FOLDER", folder)
+    for name in ("wrong", "right"):
+        monkeypatch.setitem(PAGES, name, folder / f"{name}.md")
     (folder / "wrong.md").write_text("```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n")
     with pytest.raises(AssertionError):
         test_a_page_runs_as_it_is_pasted("wrong", folder, capsys)

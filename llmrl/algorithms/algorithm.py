@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import numbers
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.credit import Credit
+from llmrl.errors import ArgumentError, ConfigError, UserError
 from llmrl.keys import Key, check_entry, check_mask, missing, reads
 from llmrl.losses.aggregate import Aggregate, TokenMean
 from llmrl.losses.clip import ChecksAdvantages, Clip, PPOClip
@@ -300,12 +302,14 @@ def find_algorithm(name: str) -> Recipe:
     """
     outer_name, plus, rest = name.partition("+")
     outer = ALGORITHMS[outer_name]
+    if not callable(outer):
+        raise ArgumentError(f"{outer_name!r} must be a function that returns an Algorithm, got {outer!r:.80}.")
     base = inspect.signature(outer).parameters.get("base")
     if not plus:
         return outer if base is None or base.default is base.empty else _compose(name, outer, base.default)
     if base is None:
         changing = [n for n in ALGORITHMS if "base" in inspect.signature(ALGORITHMS[n]).parameters]
-        raise ValueError(
+        raise ConfigError(
             f"{outer_name!r} in {name!r} does not change another algorithm: it has no 'base'. "
             f"What can stand before the + is: {', '.join(changing)}."
         )
@@ -331,6 +335,32 @@ def _compose(name: str, outer: Recipe, base: Recipe) -> Recipe:
     return recipe
 
 
+_PLAIN: dict[str, tuple[str, type]] = {
+    "float": ("a number", numbers.Real),
+    "int": ("a whole number", numbers.Integral),
+    "bool": ("True or False", bool),
+    "str": ("a text", str),
+    "None": ("None", type(None)),
+}
+
+
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _wanted(value: Any, hint: Any) -> str | None:
+    """What a plain option should have been; None if the value will do, or its type is not a plain one.
+
+    >>> _wanted("wide", float), _wanted(1, "float | None"), _wanted(True, int)
+    ('a number', None, 'a whole number')
+    """
+    text = hint.__name__ if isinstance(hint, type) else str(hint)
+    names = [name.strip() for name in text.split("|")]
+    if any(name not in _PLAIN for name in names) or any(_is(value, _PLAIN[name][1]) for name in names):
+        return None
+    return " or ".join(_PLAIN[name][0] for name in names)
+
+
 def algorithm(name: str, **options: Any) -> Algorithm:
     """Make an algorithm by its name.
 
@@ -342,15 +372,28 @@ def algorithm(name: str, **options: Any) -> Algorithm:
     PPOClip(low=0.2, high=0.3)
     >>> algorithm("dapo", clip_hihg=0.3)
     Traceback (most recent call last):
-    TypeError: 'dapo' has no option 'clip_hihg'. Did you mean 'clip_high'? ...
+    llmrl.errors.ArgumentError: 'dapo' has no option 'clip_hihg'. Did you mean 'clip_high'? ...
+
+    Raises:
+        UserError: there is no such algorithm or option, or a value cannot be used.
     """
+    if not isinstance(name, str):
+        raise ArgumentError(f"An algorithm is made by its name, such as 'dapo', got {name!r:.80}.")
     recipe = find_algorithm(name)
     parameters = inspect.signature(recipe).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for option in options:
             if option not in parameters:
-                raise TypeError(f"{name!r} has no option {option!r}. {suggest(option, parameters)}")
-    made = recipe(**options)
+                raise ArgumentError(f"{name!r} has no option {option!r}. {suggest(option, parameters)}")
+    for option, value in options.items():
+        if option in parameters and (wanted := _wanted(value, parameters[option].annotation)) is not None:
+            raise ArgumentError(f"{name!r} takes {wanted} as {option!r}, got {value!r:.80}.")
+    try:
+        made = recipe(**options)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name!r} cannot be made: {error}") from error
     if not isinstance(made, Algorithm):
-        raise TypeError(f"{name!r} must return an llmrl.algorithms.Algorithm, got {type(made).__name__}.")
+        raise ArgumentError(f"{name!r} must return an llmrl.algorithms.Algorithm, got {type(made).__name__}.")
     return made

@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "verify": Command("llmrl.commands.verify", "grade a file of responses, audit a grader, check gold answers"),
     "algos": Command("llmrl.commands.algos", "show algorithms as compositions of their components"),
     "envs": Command("llmrl.commands.envs", "list the environments, or show one with its options"),
+    "completion": Command("llmrl.commands.completion", "print the script with which bash completes all this"),
 }
 
 

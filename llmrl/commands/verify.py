@@ -23,6 +23,7 @@ from llmrl.envs.tables import DataError, rows
 from llmrl.evaluation.estimators import wilson
 from llmrl.registry import suggest
 from llmrl.terminal import Terminal
+from llmrl.text import one_line
 from llmrl.verifiers import STATUSES, Verdict, Verifier, check_gold, verifier
 
 ID_COLUMNS = ("problem_id", "id", "unique_id", "problem_idx")
@@ -206,7 +207,7 @@ def _audit(
         shown.add_column("extracted")
     for row, one, other in differing[:SHOWN]:
         cells = (row.id, row.gold, *_cells(one), *_cells(other))
-        shown.add_row(*(Text(visible(cell)) for cell in cells))
+        shown.add_row(*(Text(one_line(cell, WIDTH)) for cell in cells))
     console.print(shown)
     more = f" The other {len(differing) - SHOWN} are there too." if len(differing) > SHOWN else ""
     console.say(f"They are in {options.disagreements}.{more}")
@@ -224,7 +225,7 @@ def _golds(options: VerifyOptions) -> int:
     if bad:
         table = Table("id", "gold answer", "why", title="gold answers that cannot be parsed")
         for cells in bad:
-            table.add_row(*(Text(visible(cell)) for cell in cells))
+            table.add_row(*(Text(one_line(cell, WIDTH)) for cell in cells))
         console.print(table)
     console.print(f"{len(bad)} of {total} gold answers cannot be parsed.", highlight=False)
     return int(bool(bad))
@@ -283,13 +284,3 @@ def _write(path: Path, lines: Iterator[dict[str, Any]]) -> None:
     with path.open("w") as file:
         for line in lines:
             file.write(json.dumps(line) + "\n")
-
-
-def visible(text: str) -> str:
-    r"""A text of unknown origin for a terminal: short, on one line, no control or invisible signs.
-
-    >>> visible("5\u202e\x1b[2J")
-    '5\\u202e\\x1b[2J'
-    """
-    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text[:WIDTH])
-    return shown + ("..." if len(text) > WIDTH else "")

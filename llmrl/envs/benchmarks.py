@@ -20,7 +20,8 @@ from llmrl.envs.problems import BadGold, BadRows, ProblemOptions
 from llmrl.envs.tables import SUFFIXES, DataError
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import vector_of
-from llmrl.registry import suggest
+from llmrl.errors import ConfigError
+from llmrl.registry import UnknownName, suggest
 
 PUBLIC = ("auto", "local", "hub")
 """Sources that are the set itself."""
@@ -182,7 +183,7 @@ def open_benchmark(dataset: str, options: ProblemOptions) -> ListedProblems:
         HubError: the hub does not give it.
     """
     if dataset not in BENCHMARKS:
-        raise LookupError(f"No benchmark is called {dataset!r}. {suggest(dataset, BENCHMARKS)}")
+        raise UnknownName(f"No benchmark is called {dataset!r}. {suggest(dataset, BENCHMARKS)}")
     benchmark = BENCHMARKS[dataset]
     split = _split(benchmark, options)
     path, files = _files(benchmark, split, options.source)
@@ -210,7 +211,7 @@ def _split(benchmark: Benchmark, options: ProblemOptions) -> str:
     split = next(iter(benchmark.splits)) if options.split is None else options.split
     if split not in benchmark.splits and (options.source in PUBLIC or split != "all"):
         one = len(benchmark.splits) == 1
-        raise ValueError(
+        raise ConfigError(
             f"{benchmark.title} has "
             + ("test problems alone" if one else "the splits " + ", ".join(benchmark.splits))
             + f", got split={split!r}. The split 'all' takes a file or folder as source."
@@ -223,7 +224,7 @@ def _files(benchmark: Benchmark, split: str, source: str) -> tuple[Path, list[Pa
     if source in PUBLIC:
         return _public_files(benchmark, benchmark.splits[split], source)
     if source == "generated":
-        raise ValueError(
+        raise ConfigError(
             f"{benchmark.title} has no generated problems. Give source='auto', 'local', 'hub', or the path of a "
             "file or folder."
         )
@@ -272,7 +273,7 @@ def _hint(benchmark: Benchmark, where: Split) -> str:
 def _path(source: str) -> Path:
     path = Path(source).expanduser()
     if not path.exists() and "/" not in source and "." not in source:
-        raise ValueError(
+        raise ConfigError(
             f"There is no source {source!r}. {suggest(source, ('auto', 'generated', 'local', 'hub'))} "
             "Or give the path of a file or folder."
         )

@@ -17,6 +17,7 @@ from llmrl.envs.columns import last_box
 from llmrl.envs.problems import SPLITS, Problem, split_of
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import vector_of
+from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 from llmrl.verifiers.verdict import Verdict
 
@@ -49,11 +50,11 @@ class CountdownProblems:
         seed: int = 0,
     ) -> None:
         if split not in SPLITS:
-            raise ValueError(f"There is no split {split!r}. {suggest(split, SPLITS)}")
+            raise ConfigError(f"There is no split {split!r}. {suggest(split, SPLITS)}")
         if not 2 <= numbers <= 8:
-            raise ValueError(f"numbers must be from 2 to 8, got {numbers}.")
+            raise ConfigError(f"numbers must be from 2 to 8, got {numbers}.")
         if largest < 10 or target < 10:
-            raise ValueError(
+            raise ConfigError(
                 f"largest and target must be 10 or more, got {largest} and {target}: below that "
                 "there are too few problems to divide into train and test."
             )

@@ -15,6 +15,7 @@ from pathlib import Path
 from llmrl.envs.columns import Columns, slug
 from llmrl.envs.problems import SPLITS, BadGold, BadRows, Problem, split_of
 from llmrl.envs.tables import COMPRESSED, FORMATS, SUFFIXES, DataError, Row, is_data, rows
+from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 
 ENDINGS = f"{', '.join(FORMATS)}, each also with {' or '.join(COMPRESSED)}"
@@ -230,7 +231,7 @@ def files_of_split(path: Path, split: str) -> tuple[list[Path], bool]:
         split: ``train``, ``test`` or ``all``.
     """
     if split not in (*SPLITS, "all"):
-        raise ValueError(f"There is no split {split!r}. {suggest(split, (*SPLITS, 'all'))}")
+        raise ConfigError(f"There is no split {split!r}. {suggest(split, (*SPLITS, 'all'))}")
     if path.is_dir():
         known = sorted(p for p in path.rglob("*") if is_data(p) and p.is_file())
         if not known:
@@ -284,12 +285,12 @@ def select(
         present = {p.subject for p in problems if p.subject}
         for subject in subjects:
             if slug(subject) not in present:
-                raise ValueError(f"{where} has no subject {subject!r}. {suggest(subject, present)}")
+                raise ConfigError(f"{where} has no subject {subject!r}. {suggest(subject, present)}")
         wanted = {slug(subject) for subject in subjects}
         problems = [p for p in problems if p.subject in wanted]
     if levels:
         there = sorted({p.level for p in problems if p.level is not None})
         problems = [p for p in problems if p.level in levels]
         if not problems:
-            raise ValueError(f"{where} has no problem of levels {list(levels)}, only {there}.")
+            raise ConfigError(f"{where} has no problem of levels {list(levels)}, only {there}.")
     return problems

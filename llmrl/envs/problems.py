@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from llmrl.errors import ConfigError
+
 SPLITS = ("train", "test")
 BadGold = Literal["keep", "drop", "error"]
 BadRows = Literal["error", "drop"]
@@ -77,7 +79,7 @@ class ProblemOptions:
             ("bad_rows", self.bad_rows, ("error", "drop")),
         ):
             if given not in known:
-                raise ValueError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, got {given!r}.")
+                raise ConfigError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, got {given!r}.")
 
 
 def _subjects(given: Any) -> tuple[str, ...] | None:
@@ -85,7 +87,7 @@ def _subjects(given: Any) -> tuple[str, ...] | None:
         return None
     items = given.split(",") if isinstance(given, str) else given
     if not isinstance(items, Sequence) or not all(isinstance(item, str) for item in items):
-        raise ValueError(f"subjects must be names such as ('algebra', 'geometry'), got {given!r}.")
+        raise ConfigError(f"subjects must be names such as ('algebra', 'geometry'), got {given!r}.")
     return tuple(item.strip() for item in items if item.strip()) or None
 
 
@@ -98,7 +100,7 @@ def _levels(given: Any) -> tuple[int, ...] | None:
     for item in items:
         whole = isinstance(item, int) and not isinstance(item, bool)
         if not whole and not (isinstance(item, str) and item.strip().isdecimal()):
-            raise ValueError(f"levels must be whole numbers such as (1, 2), got {given!r}.")
+            raise ConfigError(f"levels must be whole numbers such as (1, 2), got {given!r}.")
         levels.append(int(item))
     return tuple(levels) or None
 

@@ -14,7 +14,8 @@ from typing import Any
 from llmrl.envs.problems import SPLITS, Problem, digest, split_of
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import vector_of
-from llmrl.registry import suggest
+from llmrl.errors import ConfigError
+from llmrl.registry import UnknownName, suggest
 
 TRIES = 256
 """Items that are looked at for one problem of the right split."""
@@ -51,9 +52,9 @@ class ReasoningGymProblems:
                 "llmrl/ReasoningGym-v0 takes the package reasoning-gym: pip install 'llmrl[reasoning-gym]'."
             ) from error
         if task not in DATASETS:
-            raise LookupError(f"reasoning-gym has no task {task!r}. {suggest(task, DATASETS)}")
+            raise UnknownName(f"reasoning-gym has no task {task!r}. {suggest(task, DATASETS)}")
         if split not in SPLITS:
-            raise ValueError(f"There is no split {split!r}. {suggest(split, SPLITS)}")
+            raise ConfigError(f"There is no split {split!r}. {suggest(split, SPLITS)}")
         self.task = task
         self.split = split
         self._choice = (task, split, seed, config)
@@ -68,7 +69,7 @@ class ReasoningGymProblems:
 
         self._chunk = chunk
         if chunk(0)[0]["answer"] is None:
-            raise ValueError(
+            raise ConfigError(
                 f"The problems of {task!r} have no single right answer to compare with. Choose another task."
             )
 

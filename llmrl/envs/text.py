@@ -15,6 +15,7 @@ import gymnasium
 
 from llmrl.envs.problems import Problem, Problems
 from llmrl.envs.spaces import FreeText
+from llmrl.errors import ArgumentError, ConfigError, UserError
 from llmrl.registry import suggest
 from llmrl.text import visible
 from llmrl.verifiers.function import FunctionVerifier
@@ -22,6 +23,10 @@ from llmrl.verifiers.verdict import Verdict, Verifier
 
 RANDOM_PROBLEMS = 4096
 """How many problems a reset without a problem id draws from, if they are unlimited."""
+
+
+class UnknownProblem(UserError, IndexError):
+    """There is no problem with this number."""
 
 
 class Turn(NamedTuple):
@@ -65,7 +70,7 @@ class TextEnv(gymnasium.Env[str, str]):
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ValueError(f"render_mode must be 'human', 'ansi' or None, got {render_mode!r}.")
+            raise ConfigError(f"render_mode must be 'human', 'ansi' or None, got {render_mode!r}.")
         self.problems = problems
         self.verifier = find_verifier(verifier)
         self.render_mode = render_mode
@@ -100,7 +105,7 @@ class TextEnv(gymnasium.Env[str, str]):
         options = options or {}
         for key in options:
             if key not in self.reset_options:
-                raise ValueError(f"reset got the unknown option {key!r}. {suggest(str(key), self.reset_options)}")
+                raise ConfigError(f"reset got the unknown option {key!r}. {suggest(str(key), self.reset_options)}")
         size = self.problems.size
         if options.get("problem_id") is None:
             self._problem_id = int(self.np_random.integers(size or RANDOM_PROBLEMS))
@@ -180,9 +185,9 @@ class TextEnv(gymnasium.Env[str, str]):
                 else "No problem has been asked yet. Call reset() before step()."
             )
         if not isinstance(action, str):
-            raise TypeError(f"An action is the response as a str, got {type(action).__name__}: {action!r:.80}.")
+            raise ArgumentError(f"An action is the response as a str, got {type(action).__name__}: {action!r:.80}.")
         if action not in self.action_space:
-            raise ValueError(
+            raise ConfigError(
                 f"An action may have {self.action_space.max_length:,} characters, got {len(action):,}. Shorten it."
             )
         return self.problem
@@ -249,10 +254,10 @@ def _problem_id(given: Any, size: int | None) -> int:
     try:
         index = operator.index(given)
     except TypeError as error:
-        raise TypeError(f"problem_id must be an integer, got {given!r}.") from error
+        raise ArgumentError(f"problem_id must be an integer, got {given!r}.") from error
     if index < 0 or (size is not None and index >= size):
         end = "or more" if size is None else f"to {size - 1}"
-        raise IndexError(f"There is no problem {index}: problem_id must be 0 {end}.")
+        raise UnknownProblem(f"There is no problem {index}: problem_id must be 0 {end}.")
     return index
 
 

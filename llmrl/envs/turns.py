@@ -15,6 +15,7 @@ from llmrl.envs.math import math_problems, resolve_math
 from llmrl.envs.problems import Problem, ProblemOptions
 from llmrl.envs.text import TextEnv, Turn
 from llmrl.envs.vector import vector_of
+from llmrl.errors import ConfigError
 from llmrl.verifiers.verdict import Verdict
 
 CALL = re.compile(r"<calc>(.*?)</calc>\s*$", re.DOTALL)
@@ -57,7 +58,7 @@ class MathToolEnv(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         if calls < 1:
-            raise ValueError(f"calls must be 1 or more, got {calls}: else there is no calculator.")
+            raise ConfigError(f"calls must be 1 or more, got {calls}: else there is no calculator.")
         options = ProblemOptions(
             source=source, split=split, subjects=subjects, levels=levels, seed=seed, check=verifier == "math"
         )
@@ -131,9 +132,9 @@ class MathRetryEnv(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         if attempts < 1:
-            raise ValueError(f"attempts must be 1 or more, got {attempts}.")
+            raise ConfigError(f"attempts must be 1 or more, got {attempts}.")
         if not 0 <= decay <= 1:
-            raise ValueError(f"decay must be from 0 to 1, got {decay}: it multiplies the reward.")
+            raise ConfigError(f"decay must be from 0 to 1, got {decay}: it multiplies the reward.")
         options = ProblemOptions(
             source=source, split=split, subjects=subjects, levels=levels, seed=seed, check=verifier == "math"
         )

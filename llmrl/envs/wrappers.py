@@ -18,7 +18,7 @@ from typing import Any
 import gymnasium
 
 from llmrl.envs.text import TextEnv, find_verifier
-from llmrl.errors import UserError
+from llmrl.errors import ConfigError, UserError
 from llmrl.registry import load_object, suggest
 from llmrl.verifiers.verdict import Verifier
 
@@ -50,7 +50,7 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         parts = dict(info.get("reward_parts", {"answer": float(reward)}))
         if self.name in parts:
-            raise ValueError(f"The reward has a part {self.name!r} already. Give this wrapper another name.")
+            raise ConfigError(f"The reward has a part {self.name!r} already. Give this wrapper another name.")
         added = self.weight * float(self.part(action, info))
         parts[self.name] = added
         info = {**info, "reward_parts": parts}
@@ -79,7 +79,7 @@ class FormatReward(RewardPart):
         try:
             self.pattern = re.compile(pattern, re.DOTALL)
         except re.error as error:
-            raise ValueError(f"pattern {pattern!r} is no regular expression: {error}.") from error
+            raise ConfigError(f"pattern {pattern!r} is no regular expression: {error}.") from error
         super().__init__(env, name, lambda text, _: bool(self.pattern.search(text)), weight)
 
 
@@ -110,7 +110,7 @@ class SoftOverlong(RewardPart):
         name: str = "overlong",
     ) -> None:
         if not 0 < window <= limit:
-            raise ValueError(f"window must be from 1 to limit = {limit}, got {window}.")
+            raise ConfigError(f"window must be from 1 to limit = {limit}, got {window}.")
 
         def part(text: str, _: dict[str, Any]) -> float:
             return min(0.0, max(-1.0, (limit - window - length(text)) / window))
@@ -141,7 +141,7 @@ class LengthReward(RewardPart):
         name: str = "length",
     ) -> None:
         if scale < 1:
-            raise ValueError(f"scale must be 1 or more, got {scale}.")
+            raise ConfigError(f"scale must be 1 or more, got {scale}.")
 
         def part(text: str, info: dict[str, Any]) -> float:
             if only_correct and info.get("verdict") != "correct":
@@ -206,7 +206,7 @@ class FunctionReward(RewardPart):
             asked = base.problem.problem if isinstance(base, TextEnv) and base.problem is not None else ""
             value = float(function(asked, text, str(info.get("answer", ""))))
             if not math.isfinite(value):
-                raise ValueError(f"The reward function {name!r} gave {value}, no finite number.")
+                raise ConfigError(f"The reward function {name!r} gave {value}, no finite number.")
             return value
 
         super().__init__(env, name, part, weight)

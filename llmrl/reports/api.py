@@ -58,7 +58,14 @@ def report(
     for name, value, lowest in (("steps", steps, 1), ("rollouts", rollouts, 0), ("max_tokens", max_tokens, 1)):
         if value < lowest:
             raise ReportError(f"{name} must be {lowest} or more, got {value}.")
+    if isinstance(algorithms, str):
+        raise ReportError(f"algorithms must be a list of names, got {algorithms!r}.")
     page = Path(output)
+    if page.is_dir():
+        raise ReportError(f"output must be a file, and {page} is a folder. Give a name such as {page / 'report.html'}.")
+    for run in runs:
+        if not isinstance(run, (str, Path, Outcome)):
+            raise ReportError(f"A run is a folder, or what llmrl.train returned, got {type(run).__name__}.")
     choice = Choice(steps=steps if rollouts else 0, per_step=rollouts, max_tokens=max_tokens)
     figures = page.with_name(f"{page.stem}_plots") if plots else None
     folders = [run.folder if isinstance(run, Outcome) else Path(run) for run in runs]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import numbers
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 
-from llmrl.errors import ConfigError
+from llmrl.errors import ArgumentError, ConfigError
 from llmrl.studies.grid import Cell, Row, Store, make_grid, parse_algorithm
 from llmrl.studies.page import write_page
 from llmrl.studies.results import Results
-from llmrl.studies.running import estimate_seconds, run_cells
+from llmrl.studies.running import check_executor, estimate_seconds, run_cells
 
 SHIPPED = "baselines-v1.json.gz"
 
@@ -67,6 +68,17 @@ def study(
     Raises:
         UserError: a name or a number cannot be used, or the estimate is above ``allow_seconds``.
     """
+    for value, name, what in (
+        (algorithms, "algorithms", "names"),
+        (tasks, "tasks", "names"),
+        (learning_rates, "learning_rates", "numbers"),
+        (updates, "updates", "whole numbers"),
+        (lags, "lags", "whole numbers"),
+        (() if isinstance(seeds, int) else seeds, "seeds", "whole numbers"),
+    ):
+        _check_list(value, name, what)
+    if not isinstance(jobs, int):
+        raise ArgumentError(f"jobs must be a whole number, got {jobs!r:.80}.")
     for number, name in ((jobs, "jobs"), (seeds if isinstance(seeds, int) else len(seeds), "seeds")):
         if number < 1:
             raise ConfigError(f"{name} must be 1 or more, got {number}.")
@@ -83,7 +95,10 @@ def study(
     if baseline is not None and baseline not in algorithms:
         parse_algorithm(baseline)
         raise ConfigError(f"The baseline {baseline!r} is not among the algorithms. Add it to them.")
+    check_executor(executor)
     folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output must be a folder, and {folder} is a file. Give another name.")
     store = Store(folder)
     found = store.read(cells)
     if use_shipped:
@@ -110,6 +125,22 @@ def study(
         results.write(folder)
         write_page(results, folder)
     return results
+
+
+KINDS: dict[str, type] = {"names": str, "numbers": numbers.Real, "whole numbers": numbers.Integral}
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, (str, int, float)) else type(value).__name__
+
+
+def _check_list(given: object, name: str, what: str) -> None:
+    """Refuse what is no list of the kind that an argument of :func:`study` takes."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise ArgumentError(f"{name} must be a list of {what}, got {_shown(given)}.")
+    for one in given:
+        if not isinstance(one, KINDS[what]):
+            raise ArgumentError(f"{name} must be a list of {what}, got one with {_shown(one)}.")
 
 
 def duration(seconds: float) -> str:

@@ -34,6 +34,12 @@ def _updates(cell: Cell) -> int:
     return cell.settings.rollouts * (cell.settings.updates + 4)
 
 
+def check_executor(name: str) -> None:
+    """Raise ConfigError unless there is such an executor."""
+    if name not in EXECUTORS:
+        raise ConfigError(f"No executor is called {name!r}. Known: {', '.join(EXECUTORS)}.")
+
+
 def run_cells(cells: Sequence[Cell], *, jobs: int = 1, executor: str = "processes") -> Iterator[Row]:
     """The rows of the cells, as they are finished.
 
@@ -47,8 +53,7 @@ def run_cells(cells: Sequence[Cell], *, jobs: int = 1, executor: str = "processe
     """
     if executor == "ray":
         return _on_ray(cells, jobs)
-    if executor != "processes":
-        raise ConfigError(f"No executor is called {executor!r}. Known: {', '.join(EXECUTORS)}.")
+    check_executor(executor)
     return _in_this_process(cells) if jobs == 1 else _in_processes(cells, jobs)
 
 

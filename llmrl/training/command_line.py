@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import re
 import sys
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -100,7 +101,7 @@ def _refuse_unknown_flags(arguments: Sequence[str], known: Set[str]) -> None:
         known: dotted names of options.
     """
     for argument in arguments:
-        if argument.startswith("--"):
+        if argument.startswith("--") and not argument.startswith("--tyro-"):  # those write shell completions
             flag = argument[2:].split("=")[0]
             key = flag.replace("-", "_")
             head, dot, last = key.rpartition(".")
@@ -192,8 +193,24 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             return parse([], settings=settings)
     except SystemExit as error:
-        text = " ".join(said.getvalue().translate(dict.fromkeys(map(ord, "╭╮╰╯│─"), " ")).split())
-        raise ConfigError(text) from error
+        raise ConfigError(_in_one_sentence(said.getvalue())) from error
+
+
+def _in_one_sentence(box: str) -> str:
+    """What tyro says of a value that cannot be read, without its box and its title.
+
+    >>> _in_one_sentence("Value error ----- Error parsing --seed: invalid literal for int() with base 10: 'a' -----")
+    "--seed: expected a whole number, got 'a'."
+    """
+    flat = " ".join(box.translate(dict.fromkeys(map(ord, "╭╮╰╯│"), " ")).replace("─", "-").split())
+    parts = [part.strip() for part in re.split(r"-{4,}", flat) if part.strip()]
+    text = (parts[1] if len(parts) > 1 else flat).removeprefix("Error parsing ").rstrip(".")
+    text = re.sub(r"invalid literal for int\(\) with base 10: ", "expected a whole number, got ", text)
+    text = re.sub(r"could not convert string to float: ", "expected a number, got ", text)
+    about = next(
+        (part.removeprefix("Argument helptext: ") for part in parts if part.startswith("Argument helptext")), ""
+    )
+    return f"{text}. {about}".strip()
 
 
 def _used(settings: Any, spoken: Sequence[str]) -> str:

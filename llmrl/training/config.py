@@ -296,10 +296,24 @@ def check(config: Config) -> None:
         "policy.max_response_length": policy.max_response_length,
         "policy.temperature": policy.temperature,
         "train.max_grad_norm": train.max_grad_norm,
+        "eval.batch": config.eval.batch,
+        **({} if config.threads is None else {"threads": config.threads}),
+    }
+    not_negative = {
+        "train.learning_rate": train.learning_rate,
+        "train.critic_learning_rate": train.critic_learning_rate,
+        "train.weight_decay": train.weight_decay,
+        "train.warmup_steps": train.warmup_steps,
+        "eval.problems": config.eval.problems,
+        "eval.samples": config.eval.samples,
+        "eval.every": config.eval.every,
     }
     for name, value in positive.items():
         if not value > 0:
-            raise ConfigError(f"--{name} must be greater than 0, got {value}.")
+            raise ConfigError(f"--{name.replace('_', '-')} must be greater than 0, got {value}.")
+    for name, value in not_negative.items():
+        if not value >= 0:
+            raise ConfigError(f"--{name.replace('_', '-')} must be 0 or more, got {value}.")
     if train.packing and policy.gradient_checkpointing:
         raise ConfigError("--train.packing and --policy.gradient-checkpointing do not go together. Leave one out.")
     if train.ahead not in (0, 1):
@@ -325,7 +339,7 @@ def check(config: Config) -> None:
     rows = train.prompts_per_step * train.group_size
     if train.updates_per_step > rows:
         raise ConfigError(
-            f"--train.updates_per_step {train.updates_per_step} cannot share the {rows} responses of a step "
+            f"--train.updates-per-step {train.updates_per_step} cannot share the {rows} responses of a step "
             f"({train.prompts_per_step} prompts x {train.group_size}). Give at most {rows}."
         )
     if policy.temperature < 0.05:

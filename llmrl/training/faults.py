@@ -7,6 +7,7 @@ without it.  The trainer decides when to stop.
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,3 +196,13 @@ def last_line(fault: str) -> str:
     'ValueError: no'
     """
     return fault.splitlines()[-1]
+
+
+def place(fault: str) -> str:
+    """Where a traceback ends.
+
+    >>> place('Traceback (most recent call last):\\n  File "mine/shop.py", line 3, in step\\nValueError: no')
+    'shop.py, line 3'
+    """
+    found = re.findall(r'^ *File "([^"]*)", line (\d+)', fault, re.MULTILINE)
+    return f"{Path(found[-1][0]).name}, line {found[-1][1]}" if found else "no line is known"

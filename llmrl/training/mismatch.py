@@ -42,7 +42,9 @@ def check_step(metrics: Mapping[str, float], limit: float, step: int) -> None:
     """Stop where the tokens of a step are off by more than the limit on the average.
 
     The average, since of many tokens some are far off by rounding alone. Where the weights have changed since they
-    sampled (rollout/staleness), the gap is theirs as well, which the importance ratio corrects: nothing is said.
+    sampled (rollout/staleness, from the second step of ``train.ahead``), the gap is theirs as well, which the
+    importance ratio corrects. How much of it is theirs, only a further pass with the older weights would tell, so
+    nothing is said.
 
     Args:
         metrics: of the step.

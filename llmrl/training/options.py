@@ -18,6 +18,7 @@ import docstring_parser
 import gymnasium
 import tyro
 
+from llmrl.envs.tables import is_data
 from llmrl.errors import ConfigError
 from llmrl.registry import load_object, suggest
 from llmrl.training.config import SECTIONS, Config
@@ -108,7 +109,9 @@ def env_class(env_id: str) -> Callable[..., Any]:
         if module:
             known = [known for known in gymnasium.registry if known not in before or _is_of(module, known)]
             where = f" in {module}"
-        raise ConfigError(f"No environment{where} is called {name!r}. {suggest(name, known)}") from error
+        data = f"Data is given as --data {name}, or as the option source of llmrl/Data-v0."
+        advice = data if is_data(Path(name)) else suggest(name, known)
+        raise ConfigError(f"No environment{where} is called {name!r}. {advice}") from error
     entry = spec.entry_point
     return load_object(entry) if isinstance(entry, str) else entry  # type: ignore[return-value]
 

@@ -70,13 +70,21 @@ def introduce(trainer: Trainer, display: Display) -> None:
     gap = float((scored[keys.LOG_PROB] - probe.data[keys.SAMPLER_LOG_PROB])[mask].abs().max())
     display.note(f"check      sampler and scorer differ by at most {gap:.1e} nats on {int(mask.sum())} tokens")
     check_start(gap, limit_of(policy, config.train))
+    if config.train.ahead:
+        display.note(
+            "check      later steps are not checked so (--train.ahead 1): their responses are of older weights, whose "
+            "change rollout/mismatch_mean holds too"
+        )
 
 
 def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:
     """An environment that raises everywhere is not worth starting with; one that does so once may be."""
     faulty = [record["fault"] for record in probe.records if record.get("fault")]
     if len(faulty) == len(probe):
-        raise ConfigError(f"--env {env_id}: it raised an error at every one of the first problems:\n{faulty[0]}")
+        raise ConfigError(
+            f"--env {env_id}: it raised an error at every one of the first problems: {faults.last_line(faulty[0])} "
+            f"({faults.place(faulty[0])}). Try it alone: make it, reset it, and give it a step."
+        )
     if faulty:
         display.note(
             f"check      the environment raised an error at {len(faulty)} of {len(probe)} problems, first "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 
+from llmrl.errors import ArgumentError
 from llmrl.verifiers.verdict import Verdict
 
 RewardFunction = Callable[[str, str, str], float]
@@ -26,8 +28,9 @@ class FunctionVerifier:
     """
 
     def __init__(self, function: RewardFunction, *, threshold: float = 1.0) -> None:
-        if not callable(function):
-            raise TypeError(f"A reward function takes prompt, response and answer, got {function!r:.80}.")
+        if not callable(function) or not _takes_three(function):
+            given = f"a function of {inspect.signature(function)}" if callable(function) else repr(function)
+            raise ArgumentError(f"A reward function takes prompt, response and answer, got {given:.80}.")
         self.function = function
         self.threshold = threshold
 
@@ -47,3 +50,14 @@ class FunctionVerifier:
         if not math.isfinite(reward):
             return Verdict(0.0, "error", detail=f"the reward function gave {reward}, no finite number")
         return Verdict(reward, "correct" if reward >= self.threshold else "wrong")
+
+
+def _takes_three(function: Callable[..., object]) -> bool:
+    """Whether a function can be called with three arguments; one that does not say so may be."""
+    try:
+        inspect.signature(function).bind("", "", "")
+    except TypeError:
+        return False
+    except ValueError:  # written in C, without a signature
+        return True
+    return True

@@ -9,6 +9,7 @@ import pytest
 
 import llmrl
 from llmrl.commands.cli import COMMANDS, main
+from llmrl.commands.completion import script
 
 
 def test_without_a_command_it_lists_them(capsys):
@@ -58,3 +59,37 @@ def test_code_that_ends_the_process_is_told_of(monkeypatch, capsys):
     monkeypatch.setattr(algos, "run", lambda options: sys.exit(5))
     assert main(["algos"]) == 1
     assert "ended it by SystemExit(5)" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def completion(tmp_path_factory):
+    """The script of ``llmrl completion``, in a file."""
+    path = tmp_path_factory.mktemp("completion") / "llmrl.bash"
+    path.write_text(script())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("tr", {"train"}),
+        ("pu", {"push"}),
+        ("", set(COMMANDS)),
+        ("push runs/x me/y --dr", {"--dry-run"}),
+        ("train --train.learn", {"--train.learning-rate"}),
+        ("train --policy.dtype b", {"bfloat16"}),
+        ("eval --env-t", {"--env-timeout"}),
+        ("nothing --x", set()),
+    ],
+)
+def test_bash_completes_commands_and_their_options(completion, typed, offered):
+    words = " ".join(f"'{word}'" for word in ["llmrl", *typed.split(" ")])
+    code = (
+        f"source {completion}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _llmrl; complete -p llmrl"
+    )
+    done = subprocess.run(
+        ["bash", "-c", code + "; printf '%s\\n' \"${COMPREPLY[@]}\""], capture_output=True, text=True, check=True
+    )
+    registered, *found = done.stdout.split("\n")
+    assert registered == "complete -F _llmrl llmrl"
+    assert {word.strip() for word in found if word.strip()} == offered

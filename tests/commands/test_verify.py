@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from llmrl.commands.cli import main
-from llmrl.commands.verify import visible, wilson
+from llmrl.commands.verify import wilson
 
 ROWS = [
     {"id": "a", "answer": r"\frac12", "response": r"\boxed{0.5}"},
@@ -198,7 +198,9 @@ def test_hostile_text_reaches_the_terminal_and_the_files_harmlessly(folder, caps
     shown = capsys.readouterr().out
     assert not {"\x1b", "\u202e", "\ud800"} & set(shown)
     assert read(folder / "disagreements.jsonl")[0]["response"] == hostile
-    assert visible("x" * 100) == "x" * 48 + "..."
+    write(folder / "rows.jsonl", [{"answer": "5", "response": "\\boxed{" + "x" * 100 + "}"}])
+    main(["verify", "rows.jsonl", "--audit", "their_graders:says_yes"])
+    assert "x" * 49 not in capsys.readouterr().out
 
 
 def test_the_interval_of_a_share_is_wilsons():

@@ -31,7 +31,7 @@ class TestNames:
             ("dapo[clip_hihg=1]", "Did you mean 'clip_high'"),
             ("dapo[0.3]", "is no option"),
             ("dapo[clip_high=0.3", "is no algorithm"),
-            ("dapo[clip_low=-2]", "clip"),
+            ("dapo[clip_low=-2]", "low must be between 0 and 1, got -2"),
             ("gspo+dapo", "does not change another algorithm"),
             ("objectives:nothing", "has no 'nothing'"),
             ("espo[partition=0.5]", "must be a list of numbers"),

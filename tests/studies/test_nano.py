@@ -13,7 +13,7 @@ from llmrl.rollouts.environments import Environments
 from llmrl.studies import NANO, Settings, study
 from llmrl.studies.grid import make_grid, run_cell
 from llmrl.studies.nano.run import make, success
-from llmrl.studies.nano.starts import STARTS, encode, hasty_guesses, make_tokenizer, misread
+from llmrl.studies.nano.starts import STARTS, encode, hasty_guesses, make_tokenizer
 from llmrl.studies.nano.task import places
 from llmrl.studies.running import estimate_seconds
 
@@ -114,10 +114,10 @@ def test_supervised_rows_are_what_the_policy_reads_and_writes():
 def test_a_hasty_player_errs_as_often_as_it_is_told():
     rng = np.random.default_rng(0)
     games = [hasty_guesses(rng, errors=0.0) for _ in range(100)]
-    assert all(first[1] in first[0].split() for first, *_ in games)
-    assert all(len(game) == 1 or game[1][1] in game[0][0].split() for game in games)
-    assert all(misread(rng, "47", 1.0) != "47" for _ in range(50))
-    assert sum(misread(rng, "47", 0.5) != "47" for _ in range(400)) in range(160, 240)
+    assert all(response in game[0][0].split() for game in games for _, response in game)
+    assert all(len(game) == 1 or game[1][0] in ("<", ">") for game in games)
+    wrong = [hasty_guesses(rng, errors=1.0)[0] for _ in range(100)]
+    assert all(response[::-1] in said.split() for said, response in wrong)
 
 
 def test_the_places_of_evaluations_are_even():

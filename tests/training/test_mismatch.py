@@ -21,6 +21,7 @@ from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TrainingError
 from llmrl.training.mismatch import check_step, limit_of
+from llmrl.training.preflight import introduce
 from llmrl.training.session import Callback, train
 from llmrl.training.trainer import Trainer
 
@@ -124,3 +125,30 @@ def test_the_limit_is_the_measured_rounding_unless_it_is_given(tiny) -> None:
             check_step({"rollout/mismatch_mean": gap, "rollout/staleness": 0.0}, 0.1, 1)
     with pytest.raises(ConfigError, match=r"--train\.max-mismatch must be 0 or more nats, got -1"):
         parse(arguments(tiny, "--train.max-mismatch", "-1"))
+
+
+class Notes:
+    """A display that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def panel(self, title: str, text: str) -> None:
+        pass
+
+    def settings(self, config: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("ahead", ["0", "1"])
+def test_the_start_report_says_where_later_steps_are_not_checked(ahead, tiny) -> None:
+    trainer, _ = build(parse(arguments(tiny, "--train.ahead", ahead)))
+    notes = Notes()
+    introduce(trainer, notes)  # type: ignore[arg-type]
+    trainer.policy.close()
+    said = [note for note in notes.notes if "--train.ahead 1" in note]
+    assert len(said) == int(ahead)
+    assert any("sampler and scorer differ by at most" in note for note in notes.notes)

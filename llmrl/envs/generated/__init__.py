@@ -18,6 +18,7 @@ import numpy as np
 
 from llmrl.envs.generated.template import LEVELS, SUBJECTS, TEMPLATES, Draft, Template
 from llmrl.envs.problems import SPLITS, Problem, digest, split_of
+from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 
 for _module in pkgutil.iter_modules(__path__):
@@ -89,13 +90,13 @@ class GeneratedProblems:
         seed: int = 0,
     ) -> None:
         if split not in SPLITS:
-            raise ValueError(f"There is no split {split!r}. {suggest(split, SPLITS)}")
+            raise ConfigError(f"There is no split {split!r}. {suggest(split, SPLITS)}")
         for subject in subjects or ():
             if subject not in SUBJECTS:
-                raise ValueError(f"There is no subject {subject!r}. {suggest(subject, SUBJECTS)}")
+                raise ConfigError(f"There is no subject {subject!r}. {suggest(subject, SUBJECTS)}")
         for level in levels or ():
             if level not in LEVELS:
-                raise ValueError(f"levels must be among 1 to 5, got {level!r}.")
+                raise ConfigError(f"levels must be among 1 to 5, got {level!r}.")
         self.split = split
         self.seed = seed
         self._choice = (split, subjects, levels, seed)
@@ -112,7 +113,7 @@ class GeneratedProblems:
             if fitting:
                 self._streams.append([_Stream(template, own, place) for place, (template, own) in enumerate(fitting)])
         if not self._streams:
-            raise ValueError(f"No template makes {subjects} of levels {sorted(wanted)}.")
+            raise ConfigError(f"No template makes {subjects} of levels {sorted(wanted)}.")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy makes its problems again, which are the same."""

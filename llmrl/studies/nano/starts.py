@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+import yaml
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -26,7 +27,7 @@ from llmrl.policies.nano.train import CHAT_TEMPLATE, END, PAD, PROBLEM, SOLUTION
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.environments import Environments
 from llmrl.studies.nano.run import success
-from llmrl.studies.nano.task import NANO
+from llmrl.studies.nano.task import NANO, NanoTask
 
 BATCH = 64
 CHARACTERS = "0123456789+-*()= <>?"
@@ -56,25 +57,21 @@ def mixed(shares: Mapping[Draw, float]) -> Draw:
     return draw
 
 
-def misread(rng: np.random.Generator, number: str, share: float) -> str:
-    """A number, one of whose digits is another one with probability ``share``."""
-    if rng.random() >= share:
-        return number
-    place, by = int(rng.integers(len(number))), int(rng.integers(1, 10))
-    return number[:place] + str((int(number[place]) + by) % 10) + number[place + 1 :]
-
-
 def hasty_guesses(rng: np.random.Generator, errors: float = 0.75) -> Dialogue:
-    """A game of a hasty player: guesses any number first, then any that fits the hint; often misreads either."""
+    """A game of a hasty player: any number first, then any that fits the hint; often with its digits swapped."""
+
+    def write(number: str) -> str:
+        return number[::-1] if rng.random() < errors else number
+
     while split_of((task := Hidden().draw(rng)).text) != "train":
         pass
     numbers = task.text.split()
-    first = misread(rng, numbers[rng.integers(3)], errors)
+    first = write(numbers[rng.integers(3)])
     if first == task.answer:
         return [(task.text, first)]
     said = hint(first, task.answer)
     left = [n for n in numbers if n != first and (int(n) < int(first)) == (said == "<")]
-    return [(task.text, first), (said, misread(rng, left[rng.integers(len(left))], errors))]
+    return [(task.text, first), (said, write(left[rng.integers(len(left))]))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +210,26 @@ def run_stage(policy: Policy, stage: Stage, held_out: Environments, seed: int) -
     return now
 
 
+def suggestions(task: NanoTask) -> str:
+    """The policy's ``training.yaml``: settings with which ``llmrl train`` trains as a study does."""
+    settings = task.settings
+    content = {
+        "env": {"id": task.env_id, **task.env_options},
+        "policy": {"max_prompt_length": 32, "max_response_length": task.response_tokens},
+        "train": {
+            "steps": settings.rollouts,
+            "prompts_per_step": settings.prompts,
+            "group_size": settings.group_size,
+            "updates_per_step": settings.updates,
+            "learning_rate": settings.learning_rate,
+            "critic_learning_rate": settings.learning_rate,
+            "warmup_steps": 0,
+        },
+    }
+    head = "# Settings that suit this model; --config and the command line win over them.\n"
+    return head + yaml.safe_dump(content, sort_keys=False)
+
+
 @dataclass
 class StartsConfig:
     """Make the start policies of the nano tasks."""
@@ -236,6 +253,7 @@ def main(config: StartsConfig) -> None:
             run_stage(policy, stage, held_out, seed=number)
         held_out.close()
         policy.save(config.output / name)
+        (config.output / name / "training.yaml").write_text(suggestions(task))
 
 
 if __name__ == "__main__":

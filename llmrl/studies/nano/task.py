@@ -79,7 +79,7 @@ NANO: Mapping[str, NanoTask] = {
             env_id="llmrl/NanoCarry-v0",
             env_options={"digits": 5},
             response_tokens=10,
-            settings=Settings(learning_rate=1e-3, updates=4, rollouts=200),
+            settings=Settings(learning_rate=1e-4, updates=4, rollouts=60),
         ),
         NanoTask(
             name="nano-countdown",
@@ -88,7 +88,7 @@ NANO: Mapping[str, NanoTask] = {
             env_id="llmrl/NanoCountdown-v0",
             env_options={"numbers": 4},
             response_tokens=16,
-            settings=Settings(learning_rate=1e-3, updates=4, rollouts=200),
+            settings=Settings(learning_rate=2e-4, updates=4, rollouts=200),
         ),
         NanoTask(
             name="nano-guess",
@@ -96,7 +96,7 @@ NANO: Mapping[str, NanoTask] = {
             policy="llmrl/nano-guess",
             env_id="llmrl/NanoGuess-v0",
             response_tokens=12,
-            settings=Settings(learning_rate=1e-3, updates=4, rollouts=200),
+            settings=Settings(learning_rate=3e-4, updates=4, rollouts=200),
         ),
     )
 }

@@ -24,6 +24,8 @@ class Scalar:
     """The letters, if nothing else is there: ``ABC`` may be a product or a name."""
     reduced: bool = True
     """Whether no arithmetic between plain numbers is left to do."""
+    decimal: bool = False
+    """Whether a number with a point stands in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from collections.abc import Sequence as Items
 from fractions import Fraction
 
-from llmrl.verifiers.math import numeric
 from llmrl.verifiers.math.algebra import Algebra
 from llmrl.verifiers.math.answers import (
     Answer,
@@ -25,10 +24,10 @@ from llmrl.verifiers.math.answers import (
     Words,
 )
 from llmrl.verifiers.math.line import as_pieces
-from llmrl.verifiers.math.parsing.units import droppable
 from llmrl.verifiers.math.rules import GradingRules
+from llmrl.verifiers.math.scalars import Scalars, clash
 from llmrl.verifiers.math.texts import plain_words
-from llmrl.verifiers.math.values import PI, Exponent, Value, number, proportion, single
+from llmrl.verifiers.math.values import Value, number, proportion, single
 
 _BASES = (
     "zero",
@@ -65,6 +64,7 @@ class Comparison:
     def __init__(self, do: Algebra, rules: GradingRules) -> None:
         self.do = do
         self.rules = rules
+        self.scalars = Scalars(do, rules)
 
     def same(self, gold: Answer, answer: Answer) -> bool:
         """Whether the answer says what the gold answer says."""
@@ -104,81 +104,8 @@ class Comparison:
         if isinstance(gold, Inequality) and isinstance(answer, Inequality):
             return self._inequalities(gold, answer)
         if isinstance(gold, Scalar) and isinstance(answer, Scalar):
-            return self._scalars(gold, answer)
+            return self.scalars.same(gold, answer)
         return isinstance(gold, Dots) and isinstance(answer, Dots)
-
-    # Scalars
-
-    def equal(self, gold: Value, answer: Value) -> bool:
-        """Whether two values are equal."""
-        if self.do.equal(gold, answer):
-            return True
-        if not gold.opaque() and not answer.opaque():
-            return False
-        return numeric.agree(self.do, gold, answer)
-
-    def _scalars(self, gold: Scalar, answer: Scalar) -> bool:
-        if self.rules.case and gold.word in tuple("ABCDE") and answer.word == gold.word.lower():
-            return True  # a choice
-        if gold.word and answer.word and min(len(gold.word), len(answer.word)) > 1:
-            words = [plain_words(word, self.rules.case) for word in (gold.word, answer.word)]
-            if words[0] == words[1] or len(gold.word) > 2 or not (gold.word + answer.word).islower():
-                return words[0] == words[1]
-        if not self.rules.unreduced and not answer.reduced:
-            return False
-        a, b = gold.value, answer.value
-        if self.equal(a, b):
-            return True
-        if self.rules.units:
-            if self._letters_for_units(a, b):
-                return True
-            bare_a, bare_b = self._bare(a), self._bare(b)
-            if (bare_a is not a or bare_b is not b) and not _clash(a, b):
-                if self.equal(bare_a, bare_b) or self._percents(gold, answer, bare_a, bare_b):
-                    return True
-                half_turn = {"deg": single(PI, 1, Fraction(1, 180))}
-                if self.equal(self.do.replace(a, "u", half_turn), self.do.replace(b, "u", half_turn)):
-                    return True
-        return self._percents(gold, answer, a, b) or self._rounded(gold, answer)
-
-    def _letters_for_units(self, a: Value, b: Value) -> bool:
-        """``3 m`` may be three metres or a product: equal if one is read as the other is."""
-        names = {atom[1] for value in (a, b) for atom in value.atoms() if atom[0] == "u"}
-        letters = {name: single(("s", name)) for name in names if len(name) == 1}
-        return bool(letters) and self.equal(self.do.replace(a, "u", letters), self.do.replace(b, "u", letters))
-
-    def _bare(self, value: Value) -> Value:
-        """The value without the units that may be left out; other words are part of the answer.
-
-        Of an amount in several units, such as 2 h 30 min, none may be left out.
-        """
-        if len({tuple(part for part in monomial if part[0][0] == "u") for monomial in value.num}) > 1:
-            return value
-        names = {key for kind, key in value.atoms() if kind == "u"}
-        return self.do.replace(value, "u", {name: number(1) for name in names if droppable(name)}) if names else value
-
-    def _percents(self, gold: Scalar, answer: Scalar, a: Value, b: Value) -> bool:
-        if not self.rules.percent or gold.percent == answer.percent:
-            return False
-        hundred = number(100)
-        a = self.do.product(a, hundred) if gold.percent else a
-        b = self.do.product(b, hundred) if answer.percent else b
-        return self.equal(a, b)
-
-    def _rounded(self, gold: Scalar, answer: Scalar) -> bool:
-        """A gold answer that was itself rounded: ``1.732`` for an answer of exactly the root of 3."""
-        if not self.rules.rounded_gold or not gold.decimals or answer.decimals is not None:
-            return False
-        target = gold.value.rational()
-        if target is None or len(gold.digits.strip("-").replace(".", "").strip("0")) < 3:
-            return False
-        exact = answer.value.rational()
-        if exact is not None and _terminates(exact):
-            return False
-        distance = Fraction(1, 2 * 10**gold.decimals)
-        if exact is not None:
-            return abs(exact - target) <= distance
-        return numeric.within(self.do, answer.value, target, distance)
 
     # Words, bases, ratios
 
@@ -205,14 +132,14 @@ class Comparison:
             if gold.half or answer.half or gold.clock or answer.clock:
                 return self._times_of_day(gold, answer)
             pairs = [
-                (self._bare(a.value), self._bare(b.value))
+                (self.scalars.bare(a.value), self.scalars.bare(b.value))
                 for a, b in zip(gold.items, answer.items, strict=False)
-                if isinstance(a, Scalar) and isinstance(b, Scalar) and not _clash(a.value, b.value)
+                if isinstance(a, Scalar) and isinstance(b, Scalar) and not clash(a.value, b.value)
             ]
             if not len(pairs) == len(gold.items) == len(answer.items):
                 return False
             (a, b), *rest = pairs
-            return all(self.equal(self.do.product(a, d), self.do.product(b, c)) for c, d in rest)
+            return all(self.scalars.equal(self.do.product(a, d), self.do.product(b, c)) for c, d in rest)
         ratio, other = (gold, answer) if isinstance(gold, Ratio) else (answer, gold)
         if isinstance(gold, Ratio) and gold.half and len(gold.items) == 1 and self.rules.units:
             return self.same(gold.items[0], answer)
@@ -221,7 +148,9 @@ class Comparison:
         if len(ratio.items) != 2 or ratio.half or ratio.clock:
             return False
         a, b = (item.value if isinstance(item, Scalar) else None for item in ratio.items)  # type: ignore[assignment]
-        return a is not None and b is not None and bool(b.num) and self.equal(self.do.quotient(a, b), other.value)
+        return (
+            a is not None and b is not None and bool(b.num) and self.scalars.equal(self.do.quotient(a, b), other.value)
+        )
 
     def _times_of_day(self, gold: Ratio, answer: Ratio) -> bool:
         if gold.half != answer.half and ((gold.half and answer.half) or not self.rules.units):
@@ -290,8 +219,8 @@ class Comparison:
         return (
             gold.low_closed == answer.low_closed
             and gold.high_closed == answer.high_closed
-            and self.equal(gold.low, answer.low)
-            and self.equal(gold.high, answer.high)
+            and self.scalars.equal(gold.low, answer.low)
+            and self.scalars.equal(gold.high, answer.high)
         )
 
     def _inequalities(self, gold: Inequality, answer: Inequality) -> bool:
@@ -332,7 +261,7 @@ class Comparison:
             if not isinstance(side, Scalar) or len(letters) != 1 or side.value.opaque():
                 return False
             values.append(self.do.replace(side.value, "s", dict.fromkeys(letters, single(("s", "#1")))))
-        return self.equal(*values)
+        return self.scalars.equal(*values)
 
     def _assigned(self, equation: Equation, *, strict: bool) -> tuple[str, Answer] | None:
         """Name and value of ``x = 2 + 3 = 5``; None if the sides differ or nothing is named."""
@@ -413,27 +342,3 @@ def _as_words(answer: Answer) -> str | None:
 def _base(text: str) -> str:
     r"""The base as digits: ``\text{two}`` is 2."""
     return str(_BASES.index(text)) if text in _BASES else text
-
-
-def _clash(a: Value, b: Value) -> bool:
-    """Whether both have units, and not the same."""
-    units = [_dimension(value) for value in (a, b)]
-    return bool(units[0] and units[1]) and units[0] != units[1]
-
-
-def _dimension(value: Value) -> set[tuple[str, Exponent]]:
-    """The units of a value with their exponents."""
-    above = {(_singular(atom[1]), e) for monomial in value.num for atom, e in monomial if atom[0] == "u"}
-    return above | {(_singular(atom[1]), -e) for m in value.den for atom, e in m if atom[0] == "u"}
-
-
-def _singular(name: str) -> str:
-    return name[:-1] if name.startswith("?") and name.endswith("s") else name
-
-
-def _terminates(value: Fraction) -> bool:
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1

@@ -1,0 +1,50 @@
+"""llmrl's policy losses in prime-rl: the loss of one sequence, as its custom losses are. Needs nothing of prime-rl."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.algorithms import Algorithm
+from llmrl.errors import ConfigError
+from llmrl.integrations.tensors import entries, figures, policy_algorithm
+from llmrl.losses.aggregate import TokenMean
+
+
+class SequenceInputs(Protocol):
+    """What prime-rl's ``LossInputs`` holds of one sequence; every tensor is [T]."""
+
+    trainer_logprobs: Tensor
+    inference_logprobs: Tensor
+    advantages: Tensor
+    loss_mask: Tensor
+
+
+def sequence_loss(inputs: SequenceInputs, algorithm: str | Algorithm = "dapo") -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one sequence, summed over its tokens; prime-rl divides by the tokens of the batch.
+
+    So the algorithms that average over tokens are exact; others are refused.
+
+    Args:
+        inputs: prime-rl's.
+        algorithm: a name, or an algorithm; the ratio is to prime-rl's inference log-probabilities.
+
+    Returns:
+        The loss and figures to log; a custom loss of prime-rl wraps them in ``LossOutputs``.
+
+    Raises:
+        ConfigError: the algorithm reads more, or does not average over tokens.
+    """
+    recipe = policy_algorithm(algorithm, "prime-rl")
+    if not isinstance(recipe.aggregate, TokenMean):
+        raise ConfigError(
+            f"{recipe.name} averages by {type(recipe.aggregate).__name__}, and prime-rl over tokens. Take an algorithm "
+            "that averages over tokens, such as dapo, gppo or cispo."
+        )
+    rows = (inputs.trainer_logprobs, inputs.inference_logprobs, inputs.advantages, inputs.loss_mask)
+    td = entries(*(row[None] for row in rows))
+    td[keys.WEIGHT] = td[keys.MASK].to(td[keys.OLD_LOG_PROB].dtype)
+    out = recipe.loss()(td)
+    return out["loss_objective"], figures(out)

@@ -1,0 +1,67 @@
+"""An algorithm's policy loss on the tensors that every trainer has: log-probabilities, advantages and a mask."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from tensordict import TensorDict
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.algorithms import Algorithm, algorithm
+from llmrl.errors import ConfigError
+from llmrl.keys import Key
+
+HAD: frozenset[Key] = frozenset((keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT))
+
+
+def policy_algorithm(given: str | Algorithm, trainer: str) -> Algorithm:
+    """An algorithm without its terms, whose policy loss reads nothing but log-probabilities, advantages and a mask.
+
+    Args:
+        given: a name, or an algorithm.
+        trainer: what the message calls the trainer.
+
+    Raises:
+        ConfigError: it reads more.
+
+    >>> policy_algorithm("gppo", "verl").name
+    'gppo'
+    >>> policy_algorithm("erc", "X")
+    Traceback (most recent call last):
+    llmrl.errors.ConfigError: erc reads 'entropy', 'old_entropy', which X does not give a loss. Use llmrl's own trainer.
+    """
+    recipe = dataclasses.replace(algorithm(given) if isinstance(given, str) else given, terms=())
+    read: list[Key] = [key for key in recipe.loss().in_keys if key not in HAD]
+    if recipe.partition is not None:
+        read.insert(0, keys.OLD_ENTROPY)
+    if recipe.corrections:
+        read.append(keys.SAMPLER_LOG_PROB)
+    if read:
+        names = ", ".join(repr(key) for key in dict.fromkeys(read))
+        raise ConfigError(
+            f"{recipe.name} reads {names}, which {trainer} does not give a loss. Use llmrl's own trainer."
+        )
+    return recipe
+
+
+def entries(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, mask: Tensor) -> TensorDict:
+    """The four tensors [N, T] as a batch of llmrl's.
+
+    Args:
+        log_prob: of the tokens under the weights that are trained; carries the gradient.
+        old_log_prob: under those that the ratio is taken to.
+        advantage: of each token.
+        mask: nonzero at the tokens that count.
+    """
+    td = TensorDict(batch_size=[len(log_prob)])
+    td[keys.MASK], td[keys.LOG_PROB] = mask.bool(), log_prob
+    td[keys.OLD_LOG_PROB], td[keys.ADVANTAGE] = old_log_prob.detach(), advantage.detach()
+    return td
+
+
+def figures(out: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a loss says beside its value: fractions clipped and without gradient, and the divergence."""
+    names = ("clip_fraction_low", "clip_fraction_high", "zero_grad_fraction", "kl_approx_k3")
+    return {name: out[name].detach() for name in names}

@@ -1,0 +1,54 @@
+"""llmrl's policy losses in verl: the function that verl's registry takes. Needs nothing of verl itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from llmrl import keys
+from llmrl.algorithms import Algorithm
+from llmrl.integrations.tensors import entries, figures, policy_algorithm
+
+PolicyLossFunction = Callable[..., tuple[Tensor, dict[str, Any]]]
+
+
+def policy_loss(algorithm: str | Algorithm) -> PolicyLossFunction:
+    """A function for verl's ``register_policy_loss``: ratio, clip and aggregation of an algorithm.
+
+    Tokens are averaged over the tensors of one call, as the algorithm averages them; ``loss_agg_mode`` and the clip
+    ranges of verl's configuration have no effect. Advantages, KL, entropy and critic stay verl's.
+
+    Args:
+        algorithm: a name, or an algorithm whose loss reads log-probabilities and advantages alone.
+
+    Raises:
+        ConfigError: it reads more, as espo and erc read entropies.
+
+    >>> import torch
+    >>> log_prob = torch.tensor([[0.3, -0.1]], requires_grad=True)
+    >>> loss, told = policy_loss("dapo")(torch.zeros(1, 2), log_prob, torch.ones(1, 2), torch.ones(1, 2))
+    >>> round(loss.item(), 4), round(told["actor/clip_fraction_high"], 4)
+    (-1.0924, 0.5)
+    """
+    recipe = policy_algorithm(algorithm, "verl")
+    loss = recipe.loss()
+
+    def llmrl_loss(
+        old_log_prob: Tensor,
+        log_prob: Tensor,
+        advantages: Tensor,
+        response_mask: Tensor,
+        loss_agg_mode: str = "token-mean",
+        config: Any = None,
+        rollout_is_weights: Tensor | None = None,
+        **unused: Any,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        td = recipe.weigh(entries(log_prob, old_log_prob, advantages, response_mask))
+        if rollout_is_weights is not None:
+            td[keys.WEIGHT] = td[keys.WEIGHT] * rollout_is_weights.detach()
+        out = loss(td)
+        return out["loss_objective"], {f"actor/{name}": value.item() for name, value in figures(out).items()}
+
+    return llmrl_loss
