@@ -26,11 +26,11 @@ def whole(tiny, tmp_path_factory):
     return digest(output)
 
 
-def run(how, tiny, output, *more, check=True, torchrun=(), agents=1):
+def run(how, tiny, output, *more, check=True, torchrun=(), agents=1, env=None):
     """Four steps, each with a batch gathered ahead; behind the third one rank 1 meets the fault."""
     size = "--train.learning-rate 1e-2 --train.steps 4 --train.ahead 1 --checkpoint.every 1 --algo grpo"
     arguments = small_run(tiny, *size.split(), "--env.goal", EASY, "--output", str(output), "--resume", "auto", *more)
-    return launch(PROGRAM, how, "3", *arguments, limit=240, check=check, torchrun=torchrun, agents=agents)
+    return launch(PROGRAM, how, "3", *arguments, limit=240, check=check, torchrun=torchrun, agents=agents, env=env)
 
 
 def digest(output):
@@ -56,6 +56,15 @@ def test_a_rank_that_is_killed_while_it_writes_leaves_the_checkpoint_before(whol
 @pytest.mark.slow
 def test_two_agents_as_on_two_machines_give_the_run_of_one(whole, tiny, tmp_path):
     run("none", tiny, tmp_path / "run", agents=2)
+    assert digest(tmp_path / "run") == whole
+
+
+@pytest.mark.slow
+def test_two_agents_go_on_behind_a_rank_that_is_killed(whole, tiny, tmp_path):
+    """With a store of its own for each start, as several machines need."""
+    own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    out = run("kill", tiny, tmp_path / "run", torchrun=("--max-restarts", "3"), agents=2, env=own).stdout
+    assert "exitcode: -9" in out
     assert digest(tmp_path / "run") == whole
 
 
