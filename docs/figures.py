@@ -20,8 +20,8 @@ from llmrl.losses.ratio import SegmentRatio, SequenceRatio
 
 GREY, SIGNS = "#7d7d7d", {1.0: "#2f86d1", -1.0: "#d9702e"}
 DASHES = ("", ' stroke-dasharray="6 4"')
-WIDTH, PANEL, TALL = 560, 222, 140
-LEFTS, TOPS = (48, 326), (44, 234)
+WIDTH, PANEL, TALL = 480, 186, 140
+LEFTS, TOPS = (46, 284), (44, 234)
 
 OWNERS = {SequenceRatio: "s of the response", SegmentRatio: "s of the segment"}
 """Whose importance ratio it is, where it is not the token's."""
@@ -106,7 +106,7 @@ def labels(numbers: list[float]) -> list[str]:
 
 
 def _fits(numbers: list[float]) -> bool:
-    return sum(9 * len(text) + 6 for text in labels(numbers)) < PANEL  # a digit takes about 8 pixels
+    return sum(8 * len(text) + 4 for text in labels(numbers)) < PANEL  # a digit takes about 8 pixels
 
 
 def _at(x: float) -> str:
