@@ -131,14 +131,14 @@ _CONTRAST = re.compile(
 )
 """What ends a wrong way; its own results ("gives", "we get") do not."""
 _WRONG_WAY = re.compile(
-    r"\b(?:naive(?:ly)?\b|(?:wrong|false|incorrect|flawed|mistaken)\s+(?:way|method|approach|premise|assumption|reading"
+    r"(?:['’]s\s+(?:\w+\s+)?(?:answer|guess|solution|result|attempt)\b|\b(?:naive(?:ly)?\b|(?:wrong|false|incorrect|flawed|mistaken)\s+(?:way|method|approach|premise|assumption|reading"
     r"|formula|idea|argument|reasoning|computation|calculation)\b|no\s+(?:way|reason|chance)\s+(?:to|that|of)\b"
     r"|(?:must|should|can|could|do|may|ought)(?:\s*not|n['’]t)\s+(?:conclude|infer|claim|say|answer|believe|deduce)\b"
-    r"|(?:nobody|no\s+one|hardly\s+any(?:one|body))\b|\bmyth\b|\w+['’]s\s+(?:\w+\s+)?(?:answer|guess|solution|result|attempt)\b"
-    r"|(?:\w+\s+)?(?:calculator|computer|software|program|tutor|teacher|friend|forum|internet)\s+(?:\w+\s+)?(?:says?|said|claims?|claimed|gives?|gave|shows?)\b"
+    r"|(?:nobody|no\s+one|hardly\s+any(?:one|body))\b|\bmyth\b"
+    r"|(?:calculator|computer|software|program|tutor|teacher|friend|forum|internet)\s+(?:\w+\s+)?(?:says?|said|claims?|claimed|gives?|gave|shows?)\b"
     r"|(?:do|did|does|should|must)(?:\s+not|n['’]t)\s+(?:grade|count|trust|accept|mark)\b|(?:surprised|wary|suspicious|sceptical|skeptical)\b|if\s+(?:you|one|we)\s+(?:forget|overlook|misread)s?\b"
     r"|(?:for|with|using)\s+the\s+(?:wrong|incorrect)\b|(?:do|must|should)(?:\s*not|n['’]t)\s+\w+[\s:$(]*$)"
-    r"[^.!?\n]*$",
+    r")[^.!?\n]*$",
     re.IGNORECASE,
 )
 """A sentence before the answer that says that its way is wrong, up to its end."""
@@ -215,6 +215,8 @@ def denied_after(after: str, answer: str) -> bool:
     >>> denied_after(". But 4 does not work.", "5"), denied_after(". But 5 does not work.", "5")
     (False, True)
     """
+    if not after.strip("$.*)] \n"):
+        return False
     if _PREDICATE.match(after) or _CONDITIONAL.match(after):
         return True
     if (stopped := _STOPS.match(after)) is not None and not _CONFIRMED.search(after, stopped.end()):

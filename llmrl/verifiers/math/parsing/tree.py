@@ -235,7 +235,17 @@ def symbols(part: Any) -> list[str]:
 
 def has_pm(node: Node) -> bool:
     """Whether a plus-minus sign is in it."""
-    return node.kind == "pm" or any(map(has_pm, children(node)))
+    return node.kind == "pm" or _any_pm(node.args)
+
+
+def _any_pm(parts: tuple[Any, ...]) -> bool:
+    for part in parts:
+        if isinstance(part, Node):
+            if has_pm(part):
+                return True
+        elif isinstance(part, tuple) and _any_pm(part):
+            return True
+    return False
 
 
 def choose(part: Any, sign: int) -> Any:
