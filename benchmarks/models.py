@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import logging
+import re
 import subprocess
 import tempfile
 import time
@@ -120,8 +121,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "longcat_flash": {"head_dim": 8, "num_key_value_heads": 4},
     "mamba2": {"num_heads": 8, "head_dim": 16, "expand": 2},
     "nemotron_h": {"layers_block_type": ["mamba", "attention", "mamba", "mlp"]},
-    "reformer": {"is_decoder": True},
+    "reformer": {"is_decoder": True, "axial_pos_embds": False, "attn_layers": ["local", "lsh"] * 2},
     "roc_bert": {"is_decoder": True, "pronunciation_vocab_size": 32, "shape_vocab_size": 32},
+    "xlm": {"emb_dim": 64, "causal": True},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2, "layer_types": ["mamba", "hybrid"] * 2},
     "zaya": {"num_experts_per_tok": 1},
 }
@@ -140,7 +142,10 @@ def tiny(family: str) -> Any:
     config_class = next(c for c in MODEL_FOR_CAUSAL_LM_MAPPING if c.model_type == family)
     torch.manual_seed(0)
     try:
-        model = MODEL_FOR_CAUSAL_LM_MAPPING[config_class]._from_config(_shrunk(config_class, FAMILIES.get(family, {})))
+        model_class, config = MODEL_FOR_CAUSAL_LM_MAPPING[config_class], _shrunk(config_class, FAMILIES.get(family, {}))
+        if model_class.config_class is config_class.sub_configs.get("text_config"):  # as transformers loads it
+            config = config.get_text_config()
+        model = model_class._from_config(config)
     except Exception as error:  # whatever a family makes of settings that do not fit together
         raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}") from error
     size = sum(p.numel() for p in model.parameters())
@@ -219,7 +224,7 @@ class Family:
         try:
             return check()
         except PolicyError as error:
-            self.notes.append(str(error))
+            self.notes.append(re.sub(rf"{tempfile.gettempdir()}/\w+", "FOLDER", str(error)))
             return "refused"
         except Exception as error:  # the table shows every traceback as one
             self.notes.append(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")

@@ -459,7 +459,7 @@ MUTANTS = [
         "training/trainer.py", "self.mini_batches(len(batch), peek=True)", "self.mini_batches(len(batch))", UNCHANGED
     ),
     # rounded coefficients
-    Mutant("verifiers/math/scalars.py", "or answer.decimal:", "or False:", CASES),
+    Mutant("verifiers/math/scalars.py", "or _rounds(answer) or", "or", CASES),
     Mutant("verifiers/math/scalars.py", "wanted.keys() != found.keys()", "False", CASES),
     Mutant("verifiers/math/scalars.py", "// target.denominator)) < 3:", "// target.denominator)) < 1:", CASES),
     # answers that are taken back

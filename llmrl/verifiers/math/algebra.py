@@ -16,6 +16,7 @@ from llmrl.verifiers.math.parsing.limits import MAX_BITS, MAX_PRODUCTS, MAX_TERM
 from llmrl.verifiers.math.values import (
     IMAGINARY,
     ONE,
+    ZERO,
     Atom,
     Exponent,
     Monomial,
@@ -80,7 +81,7 @@ class Algebra:
 
     def equal(self, a: Value, b: Value) -> bool:
         """Whether the two quotients are the same."""
-        if a.den == b.den:
+        if a.den is b.den or a.den == b.den:
             return a.num == b.num
         return not add(self._times(a.num, b.den), scale(self._times(b.num, a.den), Fraction(-1)))
 
@@ -88,6 +89,8 @@ class Algebra:
         """Divide by what divides easily: monomials, and after rationalising, square roots."""
         if not num:
             return Value({}, ONE)
+        if den is ONE:
+            return Value(num, ONE)
         for _ in range(8):
             if len(den) == 1:
                 break
@@ -129,15 +132,15 @@ class Algebra:
                 product = c * d
                 if m and n:
                     for monomial, factor in self._merge(m, n).items():
-                        total = result.get(monomial, 0) + product * factor
+                        total = result.get(monomial, ZERO) + product * factor
                         if total:
-                            result[monomial] = Fraction(total)
+                            result[monomial] = total
                         else:
                             result.pop(monomial, None)
                     continue
-                total = result.get(m or n, 0) + product
+                total = result.get(m or n, ZERO) + product
                 if total:
-                    result[m or n] = Fraction(total)
+                    result[m or n] = total
                 else:
                     result.pop(m or n, None)
         if any(c.numerator.bit_length() + c.denominator.bit_length() > 4 * MAX_BITS for c in result.values()):

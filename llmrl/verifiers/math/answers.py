@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from llmrl.verifiers.math.parsing.tree import Node
 from llmrl.verifiers.math.values import Value
 
 
@@ -22,10 +23,8 @@ class Scalar:
     """Those of a plain number, as written."""
     word: str | None = None
     """The letters, if nothing else is there: ``ABC`` may be a product or a name."""
-    reduced: bool = True
-    """Whether no arithmetic between plain numbers is left to do."""
-    decimal: bool = False
-    """Whether a number with a point stands in it."""
+    written: Node | None = field(default=None, compare=False)
+    """The tree of an expression; None for a plain number, or one with a unit."""
 
 
 @dataclass(frozen=True, slots=True)

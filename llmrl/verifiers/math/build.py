@@ -19,7 +19,7 @@ from llmrl.verifiers.math.answers import (
     Sequence,
     Words,
 )
-from llmrl.verifiers.math.evaluate import evaluate, is_reduced, is_rounding
+from llmrl.verifiers.math.evaluate import evaluate, is_rounding
 from llmrl.verifiers.math.line import LINE, as_pieces, between, inequality, infinite, meet, outside
 from llmrl.verifiers.math.parsing.limits import Unreadable
 from llmrl.verifiers.math.parsing.tree import (
@@ -67,7 +67,7 @@ def _value(node: Node, do: Algebra) -> Answer:
 
 
 def _scalar(node: Node, do: Algebra) -> Answer:
-    """A value with what its notation says besides: percent, decimals, digits, letters."""
+    """A value with what else its notation says: percent, decimals, digits, letters."""
     if node.kind == "mul" and node.args[1] == Node("unit", ("percent",)):
         node = Node("percent", (node.args[0],))
     inner = unsigned(node)
@@ -79,9 +79,7 @@ def _scalar(node: Node, do: Algebra) -> Answer:
     if inner.kind == "num":
         written = inner.args[1]
         decimals = _decimals(written) if "." in written else None
-        return Scalar(
-            value, decimals=decimals, digits=("-" if inner is not node else "") + written, decimal="." in written
-        )
+        return Scalar(value, decimals=decimals, digits=("-" if inner is not node else "") + written)
     if node.kind in ("sym", "word"):
         return Scalar(value, word=node.args[0])
     if node.kind == "const" and (node.args[0] in ("i", "e") or node.args[0].startswith("bb")):
@@ -89,14 +87,8 @@ def _scalar(node: Node, do: Algebra) -> Answer:
     if node.kind == "mul" and [part.kind for part in node.args].count("num") == 1:
         digits, unit = sorted(node.args, key=lambda part: part.kind != "num")
         if _only_units(unit) and "." in (written := digits.args[1]):
-            return Scalar(value, decimals=len(written.partition(".")[2]), digits=written, decimal=True)
-    return Scalar(value, reduced=is_reduced(node), decimal=_has_point(node))
-
-
-def _has_point(node: Node) -> bool:
-    if node.kind == "num":
-        return "." in node.args[1]
-    return any(map(_has_point, children(node)))
+            return Scalar(value, decimals=len(written.partition(".")[2]), digits=written)
+    return Scalar(value, written=node)
 
 
 def _decimals(written: str) -> int:
@@ -192,7 +184,7 @@ def _list(node: Node, do: Algebra) -> Answer:
 
 
 def _as_set(item: Answer, joiner: str) -> Pieces | None:
-    """An item of a list as a set of reals: ``x = 1`` is one beside others that "or" joins to it."""
+    """An item of a list as a set of reals: ``x = 1`` is one next to others that "or" joins to it."""
     if isinstance(item, Equation) and joiner in ("or", "lor") and len(item.sides) == 2 and item.names[1] is None:
         points = as_pieces(Sequence("set", item.sides[1:]))
         return None if points is None else Pieces(points.pieces, item.names[0])

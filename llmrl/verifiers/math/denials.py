@@ -109,13 +109,13 @@ _BACKED = re.compile(
     r"|\bon\s+second\s+thoughts?\b|\bnever\s+mind\b|\bthey\s+(?:are|were)\s+(?:wrong|mistaken)",
     re.IGNORECASE,
 )
-"""What anywhere behind the answer takes it back."""
+"""What takes the answer back anywhere after it."""
 _STOPS = re.compile(
     r"[\s$*)\]\\]{0,40}(?:\?(?!\s*(?:yes\b|indeed|correct|right|sure))"
     r"|(?:-{2,9}|[—–.,!…]{1,9})\s{0,9}(?:no|nope|wait|hmm+|oops|hold\s+on|strike|scratch)(?:[\s,]*[,.:!—–-]|\s+that|\s*$))",
     re.IGNORECASE,
 )
-"""A question mark, or a second thought, right behind the answer."""
+"""A question mark, or a second thought, right after the answer."""
 _CONDITIONAL = re.compile(
     r"[^.!?\n]{0,120}\b(?:otherwise|under\s+(?:a|an|the)?\s*(?:different|other|another))", re.IGNORECASE
 )
@@ -131,14 +131,14 @@ _CONTRAST = re.compile(
 )
 """What ends a wrong way; its own results ("gives", "we get") do not."""
 _WRONG_WAY = re.compile(
-    r"\b(?:naive(?:ly)?\b|(?:wrong|false|incorrect|flawed|mistaken)\s+(?:way|method|approach|premise|assumption|reading"
+    r"(?:['’]s\s+(?:\w+\s+)?(?:answer|guess|solution|result|attempt)\b|\b(?:naive(?:ly)?\b|(?:wrong|false|incorrect|flawed|mistaken)\s+(?:way|method|approach|premise|assumption|reading"
     r"|formula|idea|argument|reasoning|computation|calculation)\b|no\s+(?:way|reason|chance)\s+(?:to|that|of)\b"
     r"|(?:must|should|can|could|do|may|ought)(?:\s*not|n['’]t)\s+(?:conclude|infer|claim|say|answer|believe|deduce)\b"
-    r"|(?:nobody|no\s+one|hardly\s+any(?:one|body))\b|\bmyth\b|\w+['’]s\s+(?:\w+\s+)?(?:answer|guess|solution|result|attempt)\b"
-    r"|(?:\w+\s+)?(?:calculator|computer|software|program|tutor|teacher|friend|forum|internet)\s+(?:\w+\s+)?(?:says?|said|claims?|claimed|gives?|gave|shows?)\b"
+    r"|(?:nobody|no\s+one|hardly\s+any(?:one|body))\b|\bmyth\b"
+    r"|(?:calculator|computer|software|program|tutor|teacher|friend|forum|internet)\s+(?:\w+\s+)?(?:says?|said|claims?|claimed|gives?|gave|shows?)\b"
     r"|(?:do|did|does|should|must)(?:\s+not|n['’]t)\s+(?:grade|count|trust|accept|mark)\b|(?:surprised|wary|suspicious|sceptical|skeptical)\b|if\s+(?:you|one|we)\s+(?:forget|overlook|misread)s?\b"
     r"|(?:for|with|using)\s+the\s+(?:wrong|incorrect)\b|(?:do|must|should)(?:\s*not|n['’]t)\s+\w+[\s:$(]*$)"
-    r"[^.!?\n]*$",
+    r")[^.!?\n]*$",
     re.IGNORECASE,
 )
 """A sentence before the answer that says that its way is wrong, up to its end."""
@@ -204,10 +204,10 @@ def denied_before(before: str) -> bool:
 
 
 def denied_after(after: str, answer: str) -> bool:
-    """Whether the words behind an answer deny it, take it back, or ask whether it is right.
+    """Whether the words after an answer deny it, take it back, or ask whether it is right.
 
     Args:
-        after: the text behind it.
+        after: the text that follows it.
         answer: itself; a sentence that denies other numbers alone says nothing of it.
 
     >>> denied_after(" is extraneous.", "5"), denied_after(", and no other value works.", "5")
@@ -215,6 +215,8 @@ def denied_after(after: str, answer: str) -> bool:
     >>> denied_after(". But 4 does not work.", "5"), denied_after(". But 5 does not work.", "5")
     (False, True)
     """
+    if not after.strip("$.*)] \n"):
+        return False
     if _PREDICATE.match(after) or _CONDITIONAL.match(after):
         return True
     if (stopped := _STOPS.match(after)) is not None and not _CONFIRMED.search(after, stopped.end()):
@@ -223,7 +225,7 @@ def denied_after(after: str, answer: str) -> bool:
 
 
 def _turned(after: str, answer: str) -> bool:
-    """Whether a sentence behind an answer turns against it, and none confirms it afterwards."""
+    """Whether a sentence after an answer rejects it, and no later one confirms it."""
     after = after[:2_000]
     if _HEDGES.match(after):
         return True

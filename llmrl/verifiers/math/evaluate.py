@@ -114,6 +114,18 @@ def is_reduced(node: Node) -> bool:
     return all(map(is_reduced, parts))
 
 
+def has_point(node: Node) -> bool:
+    """Whether a number with a decimal point stands in an expression.
+
+    >>> from llmrl.verifiers.math.parsing.parser import parse
+    >>> has_point(parse("0.5x")), has_point(parse("5x"))
+    (True, False)
+    """
+    if node.kind == "num":
+        return "." in node.args[1]
+    return any(map(has_point, children(node)))
+
+
 def unevaluated(node: Node, do: Algebra) -> bool:
     r"""Whether the text is a task: ``2 + 3``, ``\sqrt{16}``, not ``6/8``, ``2\frac12`` or ``3 \cdot 10^8``.
 

@@ -7,6 +7,7 @@ from fractions import Fraction
 from llmrl.verifiers.math import numeric
 from llmrl.verifiers.math.algebra import Algebra
 from llmrl.verifiers.math.answers import Scalar
+from llmrl.verifiers.math.evaluate import has_point, is_reduced
 from llmrl.verifiers.math.parsing.units import droppable
 from llmrl.verifiers.math.rules import GradingRules
 from llmrl.verifiers.math.texts import plain_words
@@ -44,7 +45,7 @@ class Scalars:
             words = [plain_words(word, self.rules.case) for word in (gold.word, answer.word)]
             if words[0] == words[1] or len(gold.word) > 2 or not (gold.word + answer.word).islower():
                 return words[0] == words[1]
-        if not self.rules.unreduced and not answer.reduced:
+        if not self.rules.unreduced and answer.written is not None and not is_reduced(answer.written):
             return False
         a, b = gold.value, answer.value
         if self.equal(a, b):
@@ -87,7 +88,7 @@ class Scalars:
 
     def _rounded(self, gold: Scalar, answer: Scalar) -> bool:
         """A gold answer that was itself rounded: ``1.732`` for an answer of exactly the root of 3."""
-        if not self.rules.rounded_gold or not gold.decimal or answer.decimal:
+        if not self.rules.rounded_gold or _rounds(answer) or not _rounds(gold):
             return False
         if gold.decimals is None:
             return self._rounded_coefficients(gold.value, answer.value)
@@ -139,6 +140,11 @@ def _singular(name: str) -> str:
     return name[:-1] if name.startswith("?") and name.endswith("s") else name
 
 
+def _rounds(answer: Scalar) -> bool:
+    """Whether a decimal stands in it, which may be rounded."""
+    return answer.decimals is not None or (answer.written is not None and has_point(answer.written))
+
+
 def _coefficients(value: Value) -> dict[Monomial, Value] | None:
     """The real constant in front of each product of symbols; None where symbols stand below, or in a function."""
     if any(kind in ("s", "E", "f", "r", "u") for part in value.den for (kind, _), _ in part):
@@ -170,5 +176,5 @@ def _decimals(value: Fraction) -> int | None:
 
 
 def _significant(digits: str) -> int:
-    """Digits of a number between the zeros in front and behind."""
+    """Digits of a number between the leading and the trailing zeros."""
     return len(digits.strip("-").replace(".", "").strip("0"))

@@ -20,6 +20,7 @@ IMAGINARY: Atom = ("i", "")
 PI: Atom = ("c", "pi")
 EULER: Atom = ("c", "e")
 INFINITY: Atom = ("c", "oo")
+ZERO = Fraction(0)
 ONE: Polynomial = {(): Fraction(1)}
 _OPAQUE = ("f", "r", "v")
 _PRIMES = [n for n in range(2, 1000) if all(n % d for d in range(2, math.isqrt(n) + 1))]
@@ -82,9 +83,9 @@ def add(p: Polynomial, q: Polynomial) -> Polynomial:
     """
     result = dict(p)
     for monomial, c in q.items():
-        total = result.get(monomial, 0) + c
+        total = result.get(monomial, ZERO) + c
         if total:
-            result[monomial] = Fraction(total)
+            result[monomial] = total
         else:
             result.pop(monomial, None)
     return result

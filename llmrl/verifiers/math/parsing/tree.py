@@ -112,7 +112,7 @@ def numeric(node: Node) -> bool:
 
 
 def ends_with_unit(node: Node) -> bool:
-    """Whether the last factor is a unit, so that a number behind it begins another amount.
+    """Whether the last factor is a unit, so that a number after it begins another amount.
 
     >>> ends_with_unit(Node("mul", (integer(2), Node("unit", ("h",))))), ends_with_unit(integer(2))
     (True, False)
@@ -235,7 +235,17 @@ def symbols(part: Any) -> list[str]:
 
 def has_pm(node: Node) -> bool:
     """Whether a plus-minus sign is in it."""
-    return node.kind == "pm" or any(map(has_pm, children(node)))
+    return node.kind == "pm" or _any_pm(node.args)
+
+
+def _any_pm(parts: tuple[Any, ...]) -> bool:
+    for part in parts:
+        if isinstance(part, Node):
+            if has_pm(part):
+                return True
+        elif isinstance(part, tuple) and _any_pm(part):
+            return True
+    return False
 
 
 def choose(part: Any, sign: int) -> Any:
