@@ -1,6 +1,6 @@
 """Checkpoints: one folder per checkpoint, complete or absent; ``latest``, ``best`` and ``good`` link to some.
 
-A folder is a Hugging Face model with tokenizer, plus ``trainer.pt`` with everything else that the run
+A folder is a Hugging Face model with tokenizer, plus a folder ``state`` with everything else that the run
 needs to go on, plus ``SHA256SUMS``, which ``sha256sum --check`` reads too.  It is written under another
 name, flushed to disk and renamed.
 """
@@ -24,8 +24,10 @@ from safetensors import SafetensorError
 from llmrl.distributed.world import World
 from llmrl.errors import UserError
 
-STATE = "trainer.pt"
-SHARDS = "shards"
+APART = "state"
+"""The folder within a checkpoint for what is no part of the model."""
+STATE = f"{APART}/trainer.pt"
+SHARDS = f"{APART}/shards"
 """Weights and optimizer as several ranks write them; the folder then holds a model only where that was asked for."""
 SUMS = "SHA256SUMS"
 ARRANGING = threading.Lock()
@@ -193,6 +195,10 @@ def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
 
 def damages(checkpoint: Path) -> list[str]:
     """What differs from the files that were written; empty for a checkpoint that is in order."""
+    if (checkpoint / "trainer.pt").is_file():
+        return [
+            f"it is of an earlier llmrl, which kept trainer.pt beside the model and not in {APART}; its weights load"
+        ]
     listing = checkpoint / SUMS
     if not listing.is_file():
         return [f"no {SUMS} in it"]
@@ -216,10 +222,10 @@ def listed(checkpoint: Path) -> list[str]:
 def is_state(name: str) -> bool:
     """Whether a file of a checkpoint is the trainer's, and no part of the model.
 
-    >>> is_state(STATE), is_state("shards/rank_0.pt"), is_state("model.safetensors")
+    >>> is_state(STATE), is_state("state/shards/rank_0.pt"), is_state("model.safetensors")
     (True, True, False)
     """
-    return name == STATE or name.startswith(f"{SHARDS}/")
+    return name.startswith(f"{APART}/")
 
 
 def set_aside_later(checkpoint: Path) -> list[Path]:
@@ -267,6 +273,7 @@ def _write_model(save_model: Callable[[Path], object], folder: Path) -> None:
 
 def _write_state(state: dict[str, Any], path: Path) -> None:
     """``torch.save``, whose own error for a full disk does not say so."""
+    path.parent.mkdir(exist_ok=True)
     with path.open("wb") as file:
         writer = _Writer(file)
         try:
@@ -301,7 +308,7 @@ class _Writer:
 
 def _write_sums(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
-    files.sort(key=lambda path: (path.name == STATE, path))  # last: a list without it is cut off
+    files.sort(key=lambda path: (path == folder / STATE, path))  # last: a list without it is cut off
     lines = [f"{_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / SUMS).write_text("".join(lines))
 

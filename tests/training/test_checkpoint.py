@@ -141,7 +141,7 @@ def test_the_sums_are_those_of_sha256sum(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["model.txt: OK", "trainer.pt: OK"]
+    assert done.stdout.splitlines() == ["model.txt: OK", "state/trainer.pt: OK"]
 
 
 def damage_nothing(path: Path) -> None:
@@ -149,7 +149,7 @@ def damage_nothing(path: Path) -> None:
 
 
 def flip_a_bit(path: Path) -> None:
-    file = path / "trainer.pt"
+    file = path / "state" / "trainer.pt"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -164,7 +164,7 @@ def cut_off_the_sums(path: Path) -> None:
     ("damage", "words"),
     [
         (damage_nothing, []),
-        (flip_a_bit, ["trainer.pt differs from what was written"]),
+        (flip_a_bit, ["state/trainer.pt differs from what was written"]),
         (lambda path: (path / "model.txt").unlink(), ["model.txt is missing"]),
         (lambda path: (path / "model.txt").write_text(""), ["model.txt differs from what was written"]),
         (lambda path: (path / checkpoint.SUMS).unlink(), ["no SHA256SUMS in it"]),
@@ -179,15 +179,25 @@ def test_damage_is_named(damage, words, tmp_path):
     assert checkpoint.damages(path) == words
 
 
+def test_the_state_lies_apart_from_the_model_and_an_earlier_layout_is_named(tmp_path):
+    path = save(tmp_path, 1)
+    assert sorted(file.name for file in path.iterdir()) == ["SHA256SUMS", "model.txt", "state"]
+    (path / "state" / "trainer.pt").rename(path / "trainer.pt")
+    with pytest.raises(checkpoint.DamagedCheckpoint, match=r"it is of an earlier llmrl, which kept trainer\.pt beside"):
+        checkpoint.find(tmp_path, str(path), print)
+
+
 def test_auto_takes_the_newest_good_one_and_a_named_one_must_be_good(tmp_path):
     first, second = save(tmp_path, 1), save(tmp_path, 2)
     flip_a_bit(second)
     notes: list[str] = []
     assert checkpoint.find(tmp_path, "auto", notes.append) == first
-    assert notes == [f"{second} is damaged (trainer.pt differs from what was written): going on from the one before."]
+    assert notes == [
+        f"{second} is damaged (state/trainer.pt differs from what was written): going on from the one before."
+    ]
     with pytest.raises(
         checkpoint.DamagedCheckpoint,
-        match=r"is damaged \(trainer.pt differs.*Others in the same folder: checkpoint-000001",
+        match=r"is damaged \(state/trainer.pt differs.*Others in the same folder: checkpoint-000001",
     ):
         checkpoint.find(tmp_path, str(second), print)
     flip_a_bit(first)

@@ -194,11 +194,11 @@ def test_auto_passes_over_damaged_checkpoints_and_says_so(run, capsys):
     before = read_metrics(folder / "metrics.jsonl")
     model = folder / "checkpoint-000004" / "model.safetensors"
     model.write_bytes(model.read_bytes()[:-1] + b"\x00\x01"[model.read_bytes()[-1] == 0 :][:1])
-    (folder / "checkpoint-000003" / "trainer.pt").unlink()
+    (folder / "checkpoint-000003" / "state" / "trainer.pt").unlink()
     trained(parse([*more, "--resume", "auto"]))
     said = " ".join(capsys.readouterr().out.split())
     assert "checkpoint-000004 is damaged (model.safetensors differs from what was written)" in said
-    assert "checkpoint-000003 is damaged (trainer.pt is missing): going on from the one before" in said
+    assert "checkpoint-000003 is damaged (state/trainer.pt is missing): going on from the one before" in said
     assert "aside-checkpoint-000003 is what was checkpoint 3" in said
     assert [*map(untimed, read_metrics(folder / "metrics.jsonl"))] == [*map(untimed, before)]
     assert checkpoint.damages(folder / "latest") == []
@@ -206,9 +206,9 @@ def test_auto_passes_over_damaged_checkpoints_and_says_so(run, capsys):
 
 def test_a_damaged_checkpoint_that_is_named_is_refused(run):
     folder, more = run
-    (folder / "checkpoint-000002" / "trainer.pt").write_bytes(b"half")
+    (folder / "checkpoint-000002" / "state" / "trainer.pt").write_bytes(b"half")
     damaged = [*more, "--resume", str(folder / "checkpoint-000002")]
-    with pytest.raises(UserError, match=r"checkpoint-000002: the checkpoint is damaged \(trainer.pt differs"):
+    with pytest.raises(UserError, match=r"checkpoint-000002: the checkpoint is damaged \(state/trainer.pt differs"):
         trained(parse(damaged))
 
 
