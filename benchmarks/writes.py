@@ -53,7 +53,7 @@ def train(model: Path) -> Case:
 
 
 def same_run(one: Path, other: Path) -> bool:
-    """Weights bit by bit, every step once, evaluations and rollouts as they were."""
+    """Weights bitwise, every step once, evaluations and rollouts as they were."""
     one, other = one / "run", other / "run"
     steps = [json.loads(line)["step"] for line in (one / "metrics.jsonl").read_text().splitlines()]
     texts = [path.relative_to(other) for path in other.glob("*/*.jsonl")]

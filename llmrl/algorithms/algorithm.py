@@ -78,15 +78,15 @@ class Algorithm:
     name: str
     """What it is called."""
     ratio: Ratio = field(default_factory=TokenRatio)
-    """Whose probability moved."""
+    """The importance ratio."""
     clip: Clip = field(default_factory=PPOClip)
-    """How far it may count."""
+    """Bounds how far the ratio counts."""
     gates: tuple[Gate, ...] = ()
     """Which tokens keep their gradient."""
     aggregate: Aggregate = field(default_factory=TokenMean)
     """How tokens are averaged."""
     partition: Partition | None = None
-    """Into which segments a response falls; None: none needed, or the batch brings them."""
+    """How a response is divided into segments; None: no segments are needed, or the batch holds them already."""
     corrections: tuple[Correction, ...] = ()
     """Factors against the gap between sampler and trainer, multiplied; they weigh the policy loss alone."""
     credit: Credit = field(default_factory=Credit)
@@ -134,7 +134,7 @@ class Algorithm:
         return not {keys.OLD_LOG_PROB, keys.OLD_ENTROPY}.isdisjoint(self._read_before())
 
     def _read_before(self) -> list[Key]:
-        """What credit and :meth:`weigh` read, beside the mask, before there is a loss."""
+        """What credit and :meth:`weigh` read before the loss is made, in addition to the mask."""
         read: list[Key] = []
         for component in (self.aggregate, self.partition, self.credit.advantage):
             read += reads(component)
@@ -145,7 +145,7 @@ class Algorithm:
         return read
 
     def weigh(self, td: TensorDictBase) -> TensorDictBase:
-        """Add ``"weight"`` to a whole optimiser batch, and ``"segment"`` and what terms prepare where there are such.
+        """Add ``"weight"`` to a whole optimiser batch, and what the recipe needs of segments and terms.
 
         With corrections it adds ``"policy_weight"`` too.
 

@@ -7,7 +7,7 @@
 with mean_i over the responses, mean_k over the segments of a response (in the first two lines, over the tokens of
 segment k), and mean_t over the tokens of a segment.
 
-From GSPO it differs in three ways: a response falls into segments by the entropy of the old policy,
+From GSPO it differs in three ways: a response is divided into segments by the entropy of the old policy,
 the clip's width follows the segment's entropy, and every segment counts the same.  With one segment and a
 fixed width it is GSPO.
 """
@@ -44,8 +44,8 @@ def espo(
     Args:
         alpha: clip width at the largest possible entropy.
         partition: the quantiles at which each response is cut into segments by entropy; 0.8 separates its top fifth.
-            From Python also any partition, such as EntropyThresholds or BatchEntropySegments; None: the batch brings
-            "segment" itself.
+            From Python also any partition, such as EntropyThresholds or BatchEntropySegments; None: the batch
+            already holds "segment".
         segment_weights: how much each segment counts; 0 1 trains on the uncertain tokens alone.
         clip_floor: the smallest clip width; above 0 it keeps rounding from being clipped.
         clip_ceiling: the largest clip width.

@@ -26,7 +26,7 @@ from llmrl.losses.correction import (
 
 
 def _corrected(prefix: str, made: Algorithm, plain: bool, correction: Correction) -> Algorithm:
-    """``made`` with one more correction; a mask beside one that weighs by rho only leaves out."""
+    """``made`` with one more correction. Next to a correction that weighs by rho, a mask only leaves tokens out."""
     others = made.corrections
     if isinstance(correction, TokenMIS) and any(map(weighs, others)):
         correction = replace(correction, weigh=False)

@@ -102,12 +102,12 @@ KL_ARGUMENTS = """\
     kl_in_reward: subtract the divergence from the reward, token by token, instead of adding it to the loss. Where all
         responses to a problem are paid the same, it alone makes their advantages, and an advantage that is divided
         by the deviation makes them as large as any.
-    kl_target: change the weight from step to step until the divergence is so many nats per token; with kl_in_reward."""
+    kl_target: change the weight each step until the divergence is this many nats a token; it needs kl_in_reward."""
 """Explains the four, for ``--help`` and ``help()``."""
 
 
 def takes_kl(default: float = 0.0) -> Callable[[Recipe], Recipe]:
-    """A decorator: the recipe takes the options of :class:`KLOptions` besides its own.
+    """A decorator: the recipe takes the options of :class:`KLOptions` in addition to its own.
 
     Args:
         default: of ``kl``.

@@ -158,7 +158,7 @@ class Ranks(World):
         half = {p.dtype for p in module.parameters()} & {torch.bfloat16, torch.float16}
         if half:
             # The shards are float32, which a step of 1e-6 needs; the passes compute in the smaller type.
-            # Inputs stay as they are: a batch holds advantages and log-probabilities beside the tokens.
+            # Inputs stay as they are: a batch holds advantages and log-probabilities next to the tokens.
             how["mp_policy"] = MixedPrecisionPolicy(
                 param_dtype=half.pop(), reduce_dtype=torch.float32, cast_forward_inputs=False
             )
@@ -242,7 +242,7 @@ def _is_loss(error: BaseException) -> bool:
 def _own_store(timeout: timedelta) -> dist.PrefixStore:
     """torchrun's store, which outlives the ranks, with keys of this start alone.
 
-    On one machine restarts are told apart. Several torchruns do not count restarts alike, so they share their keys.
+    On one machine the keys tell restarts apart. Several torchruns do not count restarts equally, so they share keys.
     """
     alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else "0"

@@ -136,7 +136,7 @@ class World:
         Args:
             module: the root; what no block holds (embedding, norm, head) is sharded with it.
             blocks: the repeated layers, gathered one at a time.
-            entries: names of methods of ``module``, beside forward, that run it; with a gradient they must return
+            entries: names of methods of ``module``, other than forward, that run it; with a gradient they must return
                 tensors alone, since FSDP2 looks for those.
         """
 
@@ -203,7 +203,7 @@ def join(options: WorldConfig, device: str | None = None) -> World:
 
 @contextmanager
 def joined(options: WorldConfig, device: str | None = None) -> Iterator[World]:
-    """:func:`join` within a block, watched; the ranks part behind it."""
+    """:func:`join` within a block, watched; the ranks part after it."""
     world = join(options, device)
     with world.watched():
         yield world

@@ -111,7 +111,7 @@ class FileProblems(ListedProblems):
     Args:
         path: a file, or a folder of files.
         split: ``train``, ``test``, or ``all``.  Files with the word train or test in their name (or
-            beside one that differs by that word alone) hold that split; of other files one problem
+            next to one that differs by that word alone) hold that split; of other files one problem
             in ten is a test problem, by a hash of its text.
         subjects: only these, such as ``algebra``.
         levels: only these difficulties.

@@ -96,7 +96,7 @@ def commit_of(repo: str, kind: Literal["dataset", "model"] = "dataset") -> str |
 
 
 def _record(files: Sequence[Path], patterns: Sequence[str]) -> Path:
-    """Where it is written down which files of one commit have been fetched, beside the hub's own folders."""
+    """Where the files of one commit that have been fetched are listed, next to the hub's own folders."""
     snapshot = _snapshot(files[0])
     wanted = hashlib.sha256("\n".join(sorted(patterns)).encode()).hexdigest()[:12]
     return snapshot.parents[1] / "llmrl" / f"{snapshot.name}-{wanted}.json"
@@ -111,7 +111,7 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def _note_whole(files: Sequence[Path], patterns: Sequence[str]) -> None:
-    """Write down that these are all files that there are; where that cannot be written, the hub is asked again."""
+    """Record that these are all the files; where the record cannot be written, the hub is asked again."""
     if files:
         record = _record(files, patterns)
         with contextlib.suppress(OSError):

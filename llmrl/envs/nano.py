@@ -82,7 +82,7 @@ class NanoProblems:
 
 
 def check_text(responses: list[str], golds: list[str]) -> list[Verdict]:
-    """Whether each response is the gold answer, letter by letter, but for blanks around it.
+    """Whether each response is exactly the gold answer, except for blanks around it.
 
     >>> [v.status for v in check_text(["751", " 751", "", "157"], ["751"] * 4)]
     ['correct', 'correct', 'no_answer', 'wrong']

@@ -21,7 +21,7 @@ FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 COMPRESSED = (".gz", ".zst")
 SUFFIXES = tuple(ending + packed for ending in FORMATS for packed in ("", *COMPRESSED))
 NO_DATA = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
-"""Files beside the tables of a data set that hold no rows."""
+"""Files next to the tables of a data set that hold no rows."""
 
 Row = tuple[str, Mapping[str, Any]]
 """The words that say where a row is, such as ``line 3``, and its columns."""
@@ -138,7 +138,7 @@ def _loads(text: str) -> Any:
         except ValueError as error:
             if isinstance(error, (json.JSONDecodeError, _NotANumber)):
                 raise
-            return _PATIENT.decode(text)  # Python makes no numbers of so many digits
+            return _PATIENT.decode(text)  # Python refuses numbers of that many digits
     except RecursionError as error:
         raise ValueError("lists or objects are nested too deeply to be read.") from error
 

@@ -26,7 +26,7 @@ NO_PROBLEM = "(no problem: the environment raised an error)"
 class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | None], np.ndarray]):
     """Many text environments side by side, graded together in one call.
 
-    Nothing resets by itself, since with episodes of one turn every second step would be wasted.
+    Nothing resets automatically: with episodes of one turn every second step would be wasted.
     Episodes may end at different steps: give None as the action of one that is over.
 
     Set ``tolerant`` to go on where an environment or its verifier raises: that episode is then over,
@@ -96,7 +96,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
 
     @property
     def num_problems(self) -> int | None:
-        """How many problems there are; None where they never end or nobody knows."""
+        """How many problems there are; None where they never end or the number is unknown."""
         env: object = self.envs[0].unwrapped
         return env.problems.size if isinstance(env, AsksProblems) and isinstance(env.problems, Problems) else None
 

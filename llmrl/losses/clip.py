@@ -95,7 +95,7 @@ def clip_surrogate(log_ratio: Tensor, advantage: Tensor, low: Tensor | float, hi
         log_ratio: [N, T].
         advantage: [N, T].
         low: smallest ratio, 0-dim or [N, T].
-        high: largest ratio, likewise.
+        high: largest ratio, in the same form.
 
     >>> r = torch.tensor([[0.5, 1.0, 1.5]]).log()
     >>> clip_surrogate(r, torch.ones(1, 3), torch.tensor(0.8), torch.tensor(1.2)).objective
@@ -117,7 +117,7 @@ def as_tensor(number: Tensor | float, like: Tensor) -> Tensor:
 def with_gradient(value: Tensor, slope: Tensor, log_ratio: Tensor) -> Tensor:
     """``value`` exactly, with ``slope`` as its derivative by the log-ratio.
 
-    A clip decides what a token contributes and what it teaches; stated apart, each costs one
+    A clip decides a token's value and its gradient. Stated separately, each costs one
     multiplication, and backward keeps one tensor.
 
     Args:
@@ -364,7 +364,7 @@ class DynamicClip(RatioClip):
     low: float = 0.16
     """Width below, in terms of probability times ratio."""
     high: float = 0.2
-    """Width above, likewise."""
+    """Width above, in the same terms."""
     cap: float = 10.0
     """The upper bound is never larger than this."""
 

@@ -124,9 +124,9 @@ class AsymmetricClip:
     """
 
     low: float = 0.2
-    """1 - low is the smallest ratio that teaches where the advantage is negative."""
+    """1 - low is the smallest ratio that keeps its gradient where the advantage is negative."""
     high: float = 0.2
-    """1 + high is the largest ratio that teaches where the advantage is positive."""
+    """1 + high is the largest ratio that keeps its gradient where the advantage is positive."""
     cap: float = 3.0
     """The largest gradient factor."""
 

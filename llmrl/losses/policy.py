@@ -42,7 +42,7 @@ METRICS = (
     "ratio_min",
     "ratio_max",
 )
-"""What :class:`PolicyLoss` reports beside its loss, in this order."""
+"""What :class:`PolicyLoss` reports in addition to its loss, in this order."""
 SEGMENT_METRICS = ("share", "clip_fraction", "entropy", "clip_width")
 """What it adds for each segment ``k``, as ``segment{k}_share`` and so on: means over the
 segment's tokens, the last two where the loss reads old entropies and the clip has bounds: half their distance."""
@@ -68,9 +68,9 @@ class LossComponents:
     """Parts by hand, without a recipe: ``PolicyLoss(LossComponents(clip=PPOClip(high=0.28)))``."""
 
     ratio: Ratio = field(default_factory=TokenRatio)
-    """Whose probability moved."""
+    """The importance ratio."""
     clip: Clip = field(default_factory=PPOClip)
-    """How far it may count."""
+    """Bounds how far the ratio counts."""
     gates: tuple[Gate, ...] = ()
     """Which tokens keep their gradient."""
     partition: Partition | None = None

@@ -1,4 +1,4 @@
-"""The importance ratio: of a token, of a whole sequence, or of a segment (tokens of like entropy).
+"""The importance ratio: of a token, of a whole sequence, or of a segment (tokens of similar entropy).
 
 A ratio is called with a :class:`~llmrl.losses.batch.TokenBatch` and gives log-ratios [N, T], within +-20.
 Log-ratios of more than one token are given back to every token as ``sg[log s] + l - sg[l]``: the

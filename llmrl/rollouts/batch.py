@@ -86,7 +86,7 @@ class Batch:
         return replace(self, data=data)
 
     def refreshed(self, names: Iterable[Key]) -> Batch:
-        """The same rows, those of the entries ``names`` [n, t] that there are as ``whole`` has them now."""
+        """The same rows; those of the entries ``names`` [n, t] that exist are taken from ``whole`` as it is now."""
         data, rows = self.data.copy(), self.rows.to(self.data[keys.MASK].device)
         for name in names:
             if data.get(name, None) is not None:
@@ -114,7 +114,7 @@ class Batch:
 
     @contextmanager
     def put_together(self, world: World, names: Iterable[Key]) -> Iterator[None]:
-        """Within, each rank puts values back for some rows; afterwards every rank has all of them.
+        """Within the block each rank puts values back for some rows; after it every rank has all of them.
 
         Args:
             world: the ranks.
@@ -145,7 +145,7 @@ class Batch:
         """Write entries [n, t] to where their sampled tokens are in ``whole``, entries [n, 1] to their rows.
 
         Args:
-            values: the entries; their gradient is left behind.
+            values: the entries, which are detached.
             names: of an entry in ``values``, the name in ``whole``; one that is not there is made, of zeros.
             counts: false: entries are made, and nothing is written.
         """

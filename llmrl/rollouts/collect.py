@@ -1,6 +1,6 @@
 """Collect: prompts from an environment, responses from the policy, rewards from the verifier.
 
-One row per episode, however many turns it has, and a group of rows per problem. Text stays beside the tensors,
+One row per episode, however many turns it has, and a group of rows per problem. Text stays next to the tensors,
 for the files that people read.
 """
 

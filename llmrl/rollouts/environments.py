@@ -53,7 +53,7 @@ class Environments:
         return env.title(self.env_id) if isinstance(env, TextEnv) else self.env_id
 
     def __str__(self) -> str:
-        """The title, and what a list of problems says of itself."""
+        """The title, and the description of a list of problems."""
         env = self.of_size(1).envs[0].unwrapped
         if not isinstance(env, TextEnv) or type(env.problems).__str__ is object.__str__:
             return self.title  # Python's own text for an object is an address

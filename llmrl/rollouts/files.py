@@ -1,4 +1,4 @@
-"""Rollouts on disk: a line of text per response, and beside it the tensors that were trained on.
+"""Rollouts on disk: a line of text per response, and next to it the tensors that were trained on.
 
 ``rollouts/step_000012.jsonl`` is for people, ``rollouts/step_000012.safetensors`` for programs; their
 rows are in the same order. A tensor is called as its entry of :mod:`llmrl.keys`, nested names joined
@@ -36,7 +36,7 @@ def write_rollouts(folder: Path, step: int, rollouts: Rollouts) -> Path:
         rollouts: what ``Trainer.step`` returned, or any batch of the same rows and records.
 
     Returns:
-        The path of the text; the tensors lie beside it with the ending ``.safetensors``.
+        The path of the text; the tensors are next to it, with the ending ``.safetensors``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:06d}.jsonl"
@@ -96,7 +96,7 @@ def read_rollouts(path: str | Path) -> Rollouts:
         path: either file of a step; a folder of steps or of a run, meaning its newest step.
 
     Returns:
-        Tensors and records, row by row; each record has its ``"step"`` besides.
+        Tensors and records, row by row; each record also has its ``"step"``.
 
     Raises:
         RolloutsError: a file is missing or damaged, or the two are not of the same rollouts.

@@ -145,7 +145,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "actor/segment*_share",
         "share",
-        "tokens in segment *, of like entropy, 0 the lowest entropy",
+        "tokens in segment *, of similar entropy, 0 the lowest entropy",
         reduce=Reduce.TOKENS,
     ),
     Metric("actor/segment*_clip_fraction", "share", "of the tokens of that segment, clipped", reduce=Reduce.TOKENS),

@@ -172,7 +172,7 @@ class Trainer:
         """A block during which the next step's batch is gathered, where ``train.ahead`` asks for that.
 
         The sampler has weights of its own, which nobody changes before the block has ended: so the batch is the one
-        that would be gathered before the block or behind it.
+        that would be gathered before the block or after it.
         """
         step = self.counters.step + 1
         if not self.config.train.ahead or step >= self.config.train.steps:

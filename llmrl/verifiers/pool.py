@@ -1,6 +1,6 @@
 """Runs a function on untrusted input in processes that are killed when they take too long.
 
-A worker is a fresh interpreter: nothing of the parent is forked into it, so it is safe beside torch, from
+A worker is a fresh interpreter: nothing of the parent is forked into it, so it is safe next to torch, from
 any thread and under any start method.  It starts with the first task.  What the function may need of
 privileges it does not get: see :func:`llmrl.verifiers.worker.restrict`.
 """

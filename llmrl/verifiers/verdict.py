@@ -49,7 +49,7 @@ class Verifier(Protocol):
     """Grades a batch; entry i of the result belongs to response i.  Must not raise on model output."""
 
     def __call__(self, responses: list[str], golds: list[str]) -> list[Verdict]:
-        """Grade each response against the gold answer beside it."""
+        """Grade each response against the gold answer at the same position."""
 
 
 @runtime_checkable

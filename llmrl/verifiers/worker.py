@@ -48,7 +48,7 @@ REFUSED = frozenset(
 def give_up_privileges() -> None:
     """Refuse, for the rest of the process, what reaches beyond this process.
 
-    A second line behind never evaluating text: it stops Python code, not a fault in a C library.
+    A second defence after never evaluating text: it stops Python code, not a fault in a C library.
     """
     sys.dont_write_bytecode = True
 

@@ -67,7 +67,7 @@ def _value(node: Node, do: Algebra) -> Answer:
 
 
 def _scalar(node: Node, do: Algebra) -> Answer:
-    """A value with what its notation says besides: percent, decimals, digits, letters."""
+    """A value with what else its notation says: percent, decimals, digits, letters."""
     if node.kind == "mul" and node.args[1] == Node("unit", ("percent",)):
         node = Node("percent", (node.args[0],))
     inner = unsigned(node)
@@ -184,7 +184,7 @@ def _list(node: Node, do: Algebra) -> Answer:
 
 
 def _as_set(item: Answer, joiner: str) -> Pieces | None:
-    """An item of a list as a set of reals: ``x = 1`` is one beside others that "or" joins to it."""
+    """An item of a list as a set of reals: ``x = 1`` is one next to others that "or" joins to it."""
     if isinstance(item, Equation) and joiner in ("or", "lor") and len(item.sides) == 2 and item.names[1] is None:
         points = as_pieces(Sequence("set", item.sides[1:]))
         return None if points is None else Pieces(points.pieces, item.names[0])

@@ -109,13 +109,13 @@ _BACKED = re.compile(
     r"|\bon\s+second\s+thoughts?\b|\bnever\s+mind\b|\bthey\s+(?:are|were)\s+(?:wrong|mistaken)",
     re.IGNORECASE,
 )
-"""What anywhere behind the answer takes it back."""
+"""What takes the answer back anywhere after it."""
 _STOPS = re.compile(
     r"[\s$*)\]\\]{0,40}(?:\?(?!\s*(?:yes\b|indeed|correct|right|sure))"
     r"|(?:-{2,9}|[—–.,!…]{1,9})\s{0,9}(?:no|nope|wait|hmm+|oops|hold\s+on|strike|scratch)(?:[\s,]*[,.:!—–-]|\s+that|\s*$))",
     re.IGNORECASE,
 )
-"""A question mark, or a second thought, right behind the answer."""
+"""A question mark, or a second thought, right after the answer."""
 _CONDITIONAL = re.compile(
     r"[^.!?\n]{0,120}\b(?:otherwise|under\s+(?:a|an|the)?\s*(?:different|other|another))", re.IGNORECASE
 )
@@ -204,10 +204,10 @@ def denied_before(before: str) -> bool:
 
 
 def denied_after(after: str, answer: str) -> bool:
-    """Whether the words behind an answer deny it, take it back, or ask whether it is right.
+    """Whether the words after an answer deny it, take it back, or ask whether it is right.
 
     Args:
-        after: the text behind it.
+        after: the text that follows it.
         answer: itself; a sentence that denies other numbers alone says nothing of it.
 
     >>> denied_after(" is extraneous.", "5"), denied_after(", and no other value works.", "5")
@@ -225,7 +225,7 @@ def denied_after(after: str, answer: str) -> bool:
 
 
 def _turned(after: str, answer: str) -> bool:
-    """Whether a sentence behind an answer turns against it, and none confirms it afterwards."""
+    """Whether a sentence after an answer rejects it, and no later one confirms it."""
     after = after[:2_000]
     if _HEDGES.match(after):
         return True

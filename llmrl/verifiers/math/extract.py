@@ -195,7 +195,7 @@ def _announced(text: str) -> list[Found] | None:
 
 
 def _taken_back(tail: str, found: list[Found]) -> bool:
-    """Whether the text behind an announced answer denies it: "Answer: 6 is wrong.", "The answer is 6? No."."""
+    """Whether the text after an announced answer denies it: "Answer: 6 is wrong.", "The answer is 6? No."."""
     if phrases.UNSURE.match(tail):
         return True
     readings = [reading.text for reading in found if tail.startswith(reading.text)]
@@ -218,7 +218,7 @@ def _doubted(text: str, announcement: re.Match[str]) -> bool:
 
 
 def _behind_doubted(text: str) -> str:
-    """The text behind the sentence of an announcement that is doubted: "If it were 20, ...  So it is 18."."""
+    """The text after the sentence of an announcement that is doubted: "If it were 20, ...  So it is 18."."""
     last = _last(phrases.PHRASE, text)
     if last is None or not _doubted(text, last):
         return text
@@ -350,7 +350,7 @@ def _joined_before(text: str, end: int) -> list[str]:
 
 
 def _values(item: str, following: str) -> bool:
-    """Whether two formulas beside each other are values, and state nothing."""
+    """Whether two formulas next to each other are values, and state nothing."""
     formula = phrases.MATH.match(following)
     return (
         formula is not None

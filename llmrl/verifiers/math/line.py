@@ -176,7 +176,7 @@ def _inside_bars(value: Value, do: Algebra) -> Value | None:
 
 
 def _bounds(signs: tuple[str, ...], sides: list[Value], do: Algebra) -> Pieces | None:
-    """A symbol between constants, or beside one."""
+    """A symbol between constants, or next to one."""
     named = [(at, name) for at, side in enumerate(sides) if (name := _symbol(side)) is not None]
     if len(named) != 1 or len(sides) > 3:
         return None

@@ -109,9 +109,9 @@ CONDITION = re.compile(
     r"((?:\b(?:is|are|equals|was|get|gets|obtain)|=)\s+[^\s.!?]*\d[^\s!?]{0,40})"
     r"\s+(?:when|whenever|if|because|since|as\s+long|modulo)\b[^.!?\n]{0,200}[.!?]?$"
 )
-"""A result with the condition behind it, at the end: "is 5 when divided by 7"."""
+"""A result followed by its condition, at the end: "is 5 when divided by 7"."""
 LETTER_FIRST = re.compile(r"\(?([A-J])\)?(?=,?\s+(?:because|since|as|for)\b)")
-"""A choice with its reason behind it."""
+"""A choice followed by its reason."""
 SINCE = re.compile(
     r"\s?\((?:since|because|as|where|for|note|about|approximately|approx|roughly|≈|i\.e|by|see|if|when|using|from)\b[^()\n]{0,120}\)",
     re.IGNORECASE,

@@ -67,7 +67,7 @@ def formula_around(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _beside_operator(text: str, match: re.Match[str]) -> bool:
-    """Whether letters stand beside a sign: the a of ``a = 3`` is a name, and that of "a 3" an article."""
+    """Whether letters are next to a sign: the a of ``a = 3`` is a name, and that of "a 3" an article."""
     before, after = text[: match.start()].rstrip()[-1:], text[match.end() :].lstrip()[:1]
     return bool((before and before in _OPERATORS) or (after and after in _OPERATORS))
 

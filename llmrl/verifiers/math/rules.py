@@ -19,7 +19,7 @@ class GradingRules:
     """
 
     percent: bool = True
-    r"""``10`` counts for ``10\%`` and the other way round, besides ``0.1`` and ``1/10``, which always do."""
+    r"""``10`` counts for ``10\%`` and the other way round, in addition to ``0.1`` and ``1/10``, which always do."""
     units: bool = True
     r"""Units, degrees, currency and the base of digits may be left out or added; two known units that
     differ never match."""

@@ -176,5 +176,5 @@ def _decimals(value: Fraction) -> int | None:
 
 
 def _significant(digits: str) -> int:
-    """Digits of a number between the zeros in front and behind."""
+    """Digits of a number between the leading and the trailing zeros."""
     return len(digits.strip("-").replace(".", "").strip("0"))

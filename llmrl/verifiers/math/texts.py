@@ -39,13 +39,13 @@ _FAMILY = re.compile(
     r"|where|for(?: any| all| some| every)?|with)+\$?([a-z])\$?\s*\\in\s*(?:\\mathbb\s*\{?|\\mathbf\s*\{?"
     r"|)([ZN])\s*\}?\s*\)?\$?$"
 )
-"""Of which numbers a parameter is one, behind a family of values."""
+"""The numbers that a parameter ranges over, after a family of values."""
 _NO_DECIMAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)|,\d{3}(?!\d)|\d,\d+,|[()\[\]{}]")
 _RUPEES = re.compile(r"(?<![A-Za-z])Rs\.?\s*(?=\d)")
 _DIGITS_IN_BASE = re.compile(r"(\d[0-9A-F]*[A-F][0-9A-F]*)_\{?(1[1-9]|2\d|3[0-6])\}?")
 _STYLED_WORD = re.compile(rf"{STYLE}\s*\{{([^{{}}\\]*)\}}")
 MAX_REMARKED = 300
-"""Characters up to which remarks behind a formula are looked for."""
+"""Characters up to which remarks after a formula are looked for."""
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
 _GROUPED = re.compile(r"\d,\d{3}(?!\d)")
 _THOUSANDS = re.compile(r"[-+$\s\\]*[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?[$\s]*")
@@ -124,7 +124,7 @@ def clean(text: str) -> str:
 
 
 def _without_remarks(text: str) -> str:
-    """Without what is said behind a formula: that it is the answer, how large it is, of which values it holds."""
+    """Without what is said after a formula: that it is the answer, how large it is, of which values it holds."""
     text = _IS_ANSWER.sub("", text)
     if "for " in text:
         text = _FOR_ALL.sub("", text)

@@ -128,7 +128,7 @@ class MathVerifier:
 
 
 def grade_answer(answer: str, gold: str, rules: GradingRules = DEFAULT) -> Verdict:
-    r"""Grade an answer that stands by itself, without a worker: what the parser cannot read is wrong.
+    r"""Grade an answer alone, without a worker: what the parser cannot read is wrong.
 
     >>> grade_answer(r"x \in [1, \sqrt{4}]", r"1 \le x \le 2").status
     'correct'

@@ -112,7 +112,7 @@ def numeric(node: Node) -> bool:
 
 
 def ends_with_unit(node: Node) -> bool:
-    """Whether the last factor is a unit, so that a number behind it begins another amount.
+    """Whether the last factor is a unit, so that a number after it begins another amount.
 
     >>> ends_with_unit(Node("mul", (integer(2), Node("unit", ("h",))))), ends_with_unit(integer(2))
     (True, False)
