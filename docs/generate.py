@@ -213,8 +213,8 @@ Made by `make docs`. `tis`, `mis` and `erc` change another recipe; alone they st
     }
 
 
-def pages() -> dict[Path, str]:
-    """What each generated file should hold."""
+def code_pages() -> dict[Path, str]:
+    """The pages whose tables come from llmrl/keys.py, the packages and the registry of metrics."""
     architecture = ROOT / "docs" / "architecture.md"
     rows = [
         f"| `{e.key if isinstance(e.key, str) else '.'.join(e.key)}` | {e.shape} | {e.dtype} | {e.writer} | {e.reader} "
@@ -233,9 +233,13 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "metrics.md": "# Metrics\n\nMade from `llmrl/training/metrics.py` by `make docs`.\n\n"
         + markdown_table()
         + "\n",
-        ROOT / "docs" / "_static" / "explorer_data.js": explorer.script(),
-        **algorithm_pages(),
     }
+
+
+def pages() -> dict[Path, str]:
+    """What each generated file should hold."""
+    data = ROOT / "docs" / "_static" / "explorer_data.js"
+    return {**code_pages(), **algorithm_pages(), data: explorer.script()}
 
 
 def main() -> int:

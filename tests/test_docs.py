@@ -104,6 +104,10 @@ def test_pages_of_algorithms_are_what_the_code_says(generate):
     assert set(written) == {path for path in (DOCS / "algorithms").rglob("*") if path.is_file()}
 
 
+def test_tables_of_entries_packages_and_metrics_are_what_the_code_says(generate):
+    assert [path.name for path, text in generate["code_pages"]().items() if path.read_text() != text] == []
+
+
 def test_every_algorithm_says_how_it_differs_from_another(generate):
     assert set(generate["NEIGHBOURS"]) == set(ALGORITHMS)
     for name, neighbour in generate["NEIGHBOURS"].items():

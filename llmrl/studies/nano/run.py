@@ -37,28 +37,9 @@ PER_STEP = {
 
 def make(task: NanoTask, algorithm: Algorithm, seed: int, settings: Settings) -> tuple[Trainer, Environments]:
     """The trainer of a run and its test problems."""
-    config = from_settings(
-        {
-            "seed": seed,
-            "policy": {
-                "path": task.policy,
-                "device": "cpu",
-                "max_prompt_length": 32,
-                "max_response_length": task.response_tokens,
-            },
-            "env": {"id": task.env_id, **task.env_options},
-            "train": {
-                "steps": settings.rollouts,
-                "prompts_per_step": settings.prompts,
-                "group_size": settings.group_size,
-                "updates_per_step": settings.updates,
-                "learning_rate": settings.learning_rate,
-                "critic_learning_rate": settings.learning_rate,
-                "warmup_steps": 0,
-                "max_grad_norm": settings.grad_norm,
-            },
-        }
-    )
+    sections = task.sections(settings)
+    sections["policy"] |= {"path": task.policy, "device": "cpu"}
+    config = from_settings({"seed": seed, **sections})
     return build(config, given=Given(algorithm=compared(algorithm)))
 
 

@@ -212,22 +212,8 @@ def run_stage(policy: Policy, stage: Stage, held_out: Environments, seed: int) -
 
 def suggestions(task: NanoTask) -> str:
     """The policy's ``training.yaml``: settings with which ``llmrl train`` trains as a study does."""
-    settings = task.settings
-    content = {
-        "env": {"id": task.env_id, **task.env_options},
-        "policy": {"max_prompt_length": 32, "max_response_length": task.response_tokens},
-        "train": {
-            "steps": settings.rollouts,
-            "prompts_per_step": settings.prompts,
-            "group_size": settings.group_size,
-            "updates_per_step": settings.updates,
-            "learning_rate": settings.learning_rate,
-            "critic_learning_rate": settings.learning_rate,
-            "warmup_steps": 0,
-        },
-    }
     head = "# Settings that suit this model; --config and the command line win over them.\n"
-    return head + yaml.safe_dump(content, sort_keys=False)
+    return head + yaml.safe_dump(task.sections(task.settings), sort_keys=False)
 
 
 @dataclass

@@ -38,6 +38,23 @@ class NanoTask:
     settings: Settings
     """How a run trains unless it is told otherwise."""
 
+    def sections(self, settings: Settings) -> dict[str, dict[str, Any]]:
+        """The sections of a run's settings, as ``--config`` reads them."""
+        return {
+            "env": {"id": self.env_id, **self.env_options},
+            "policy": {"max_prompt_length": 32, "max_response_length": self.response_tokens},
+            "train": {
+                "steps": settings.rollouts,
+                "prompts_per_step": settings.prompts,
+                "group_size": settings.group_size,
+                "updates_per_step": settings.updates,
+                "learning_rate": settings.learning_rate,
+                "critic_learning_rate": settings.learning_rate,
+                "warmup_steps": 0,
+                "max_grad_norm": settings.grad_norm,
+            },
+        }
+
     def check(self, algorithm: Algorithm, spec: str, settings: Settings) -> None:
         """Raise ConfigError for what the trainer has not; it has every entry that an algorithm reads."""
         if settings.lag:
