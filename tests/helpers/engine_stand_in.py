@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from llmrl.policies.sampling import serve, wire
+from llmrl.policies.sampling import serve, service, wire
 from llmrl.policies.sampling.host import Host
 from llmrl.policies.sampling.sampler import Sampler
 
@@ -115,7 +115,7 @@ class Running:
     def start(self) -> None:
         listener = socket.create_server(("127.0.0.1", self.port), reuse_port=False)
         self.port = listener.getsockname()[1]
-        self.service = serve.Service(self.host, folder=self.folder, broken=self._end, **self.options)
+        self.service = service.Service(self.host, folder=self.folder, broken=self._end, **self.options)
         self._server = serve.server(self.service)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]}, daemon=True)
         self._thread.start()

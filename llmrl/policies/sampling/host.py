@@ -1,6 +1,6 @@
 """vLLM, and what a trainer told it: settings, weights, contexts to continue.
 
-Runs in a process of its own, in one thread. Requests come in through :mod:`llmrl.policies.sampling.serve`, which
+Runs in a process of its own, in one thread. Requests come in through :mod:`llmrl.policies.sampling.service`, which
 checked their form; here is checked what they mean for this model.
 """
 

@@ -12,29 +12,22 @@ import contextlib
 import copy
 import importlib.util
 import logging
-import os
-import secrets
-import socket
-import subprocess
-import sys
-import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
 
 import torch
 
-import llmrl
 from llmrl.errors import EngineError
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.sampling import wire
+from llmrl.policies.sampling.child import Child, own_gpu
 from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample, row_limits, row_seeds
 from llmrl.policies.sampling.folders import PrivateFolder
+from llmrl.policies.sampling.loop import Loop, all_of
 from llmrl.policies.sampling.servers import (
     START_WITHIN,
-    Address,
     Barred,
     Held,
     Lost,
@@ -52,9 +45,7 @@ PATIENCE = 60.0  # seconds in which a server that is gone may come back, if no o
 MAX_ROWS = 256  # responses that are sampled at the same time
 CACHE_ROWS = 64  # of full length, whose keys and values there is room for
 GIB = 1 << 30
-LAUNCHER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 
 class VLLM:
@@ -105,7 +96,7 @@ class VLLM:
         self._sleeps = sleep
         self._vocab_size = int(Head.of(model).weight.shape[0])
         self._settings = _settings(self.run, model, self._vocab_size, max_length, cache_gib, sleep)
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._parts: list[str] = []  # digests of the files that are there now
         self._readers = 0  # of these files
         self._stalled: set[Server] = set()  # they answer and hang
@@ -116,13 +107,13 @@ class VLLM:
         self._folder = PrivateFolder(sum(p.numel() * p.element_size() for p in model.parameters()))
         rank, number = share
         if url is None:
-            self._child = _Child(self._folder.path, _own_gpu() if number > 1 else {})
+            self._child = Child(self._folder.path, own_gpu() if number > 1 else {})
             self._own = self._servers = [Server(self._child.address, self._child.token)]
         else:
             self._servers = [Server(place) for place in places]
             self._own = self._servers[rank::number]  # those that this process hands the weights to
         self._near = self._own or [self._servers[rank % len(self._servers)]]  # those that it asks first
-        self._loop = _Loop()
+        self._loop = Loop()
         self._closed = False
         try:
             with torch.no_grad():
@@ -236,18 +227,18 @@ class VLLM:
                 raise EngineError(f"{_failure(server, error)}.") from error
 
         async with self._written():
-            await _all(begin(server) for server in self._near)
+            await all_of(begin(server) for server in self._near)
 
     async def _sample(self, asked: wire.Sampling) -> list[wire.Response]:
         """Rows are dealt over the servers; those of one that fails are dealt over the others."""
-        await _all(self._take_back(server) for server in self._away())
+        await all_of(self._take_back(server) for server in self._away())
         responses: dict[int, wire.Response] = {}
         cached = 0
         pending = list(range(len(asked.contexts)))
         while pending:
             servers = self._live()
             parts = deal(pending, asked.contexts, len(servers))
-            answers = await _all(
+            answers = await all_of(
                 self._sampled(server, _rows(asked, part)) for server, part in zip(servers, parts, strict=False)
             )
             for part, answer in zip(parts, answers, strict=True):
@@ -260,8 +251,8 @@ class VLLM:
 
     async def _push(self) -> None:
         async with self._written():
-            await _all(self._take_back(server) for server in self._away() if server in self._own)
-            await _all(self._pushed(server) for server in self._own if server.away is None)
+            await all_of(self._take_back(server) for server in self._away() if server in self._own)
+            await all_of(self._pushed(server) for server in self._own if server.away is None)
             self._live()
 
     async def _pause(self) -> None:
@@ -271,14 +262,14 @@ class VLLM:
             except Lost as error:  # the next weights will find it, or leave it out
                 log.warning("The engine at %s did not free its memory: %s.", server, error)
 
-        await _all(pause(server) for server in self._live())
+        await all_of(pause(server) for server in self._live())
 
     async def _leave(self) -> None:
         async def leave(server: Server) -> None:
             with contextlib.suppress(Lost, EngineError):  # it forgets us by itself, after a minute
                 await server.leave(self.run)
 
-        await _all(leave(server) for server in self._own if server.away is None)
+        await all_of(leave(server) for server in self._own if server.away is None)
 
     async def _beat(self) -> None:
         """Signs of life in both directions, for as long as the run lasts; requests tell what is wrong."""
@@ -289,7 +280,7 @@ class VLLM:
 
         while True:
             await asyncio.sleep(wire.BEAT)
-            await _all(hold(server) for server in self._servers if server.away is None)
+            await all_of(hold(server) for server in self._servers if server.away is None)
 
     # What is done with one server
 
@@ -437,111 +428,6 @@ class VLLM:
         )
 
 
-class _Loop:
-    """An event loop in a thread of its own, which ends with the program."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._tasks: list[Any] = []
-        self._thread = threading.Thread(target=self._loop.run_forever, name="llmrl-engine", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """The result of a coroutine, which is waited for."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin a coroutine, and go on."""
-        self._tasks.append(asyncio.run_coroutine_threadsafe(work, self._loop))
-
-    def close(self) -> None:
-        """Cancel what runs, and end; safe to call twice."""
-        if self._loop.is_closed():
-            return
-
-        async def end() -> None:
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.get_running_loop().shutdown_default_executor()
-
-        self.run(end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-class _Child:
-    """A process of our own in which vLLM samples, behind a socket in a folder that only this account can enter."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
-        self.address = Address("http://engine", folder / "socket")
-        self.token = secrets.token_hex(32)
-        self._folder = folder
-        self._environment = environment or {}
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start the process, in place of the one there was."""
-        self.end()
-        assert self.address.socket is not None  # by its construction
-        self.address.socket.unlink(missing_ok=True)
-        source = str(Path(llmrl.__file__).parents[1])
-        kept = {k: v for k, v in os.environ.items() if k not in LAUNCHER and not k.startswith("TORCHELASTIC_")}
-        environment = {
-            **kept,
-            **self._environment,
-            "PYTHONPATH": os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH")))),
-            "OMP_NUM_THREADS": str(torch.get_num_threads()),
-            wire.TOKEN_VARIABLE: self.token,
-        }
-        # The socket is made here and inherited: requests wait in it until the process is ready.
-        with socket.socket(socket.AF_UNIX) as listener, (self._folder / "log").open("wb") as output:
-            listener.bind(str(self.address.socket))
-            listener.listen()
-            number = str(listener.fileno())
-            module = "llmrl.policies.sampling.serve"
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", module, "--fd", number, "--inbox", str(self._folder)],
-                pass_fds=[listener.fileno()],
-                stdin=subprocess.PIPE,  # closed when we end, whatever ends us: it ends too
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for the trainer, which finishes its step first
-            )
-
-    def end(self) -> None:
-        """End the process; safe to call twice."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
-
-    def last_words(self) -> str:
-        """The last line that it wrote."""
-        lines = (self._folder / "log").read_text(errors="replace").strip().splitlines()
-        return wire.plain(lines[-1]) if lines else "it said nothing"
-
-
-def _own_gpu() -> dict[str, str]:
-    """The environment in which a process sees the GPU of this rank alone."""
-    if not torch.cuda.is_available():
-        return {}
-    here = torch.cuda.current_device()
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return {"CUDA_VISIBLE_DEVICES": str(here) if seen is None else seen.split(",")[here]}
-
-
 class _Alive:
     """Whether the run that holds an engine gives signs of life while we wait."""
 
@@ -579,15 +465,6 @@ def _rows(asked: wire.Sampling, rows: Sequence[int]) -> wire.Sampling:
         "seeds": None if asked.seeds is None else [asked.seeds[row] for row in rows],
     }
     return asked.model_copy(update=chosen)
-
-
-async def _all(works: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
-    """The results of several coroutines that run at the same time; all have ended when one's error is raised."""
-    results = await asyncio.gather(*works, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results  # type: ignore[return-value]  # no exception is left
 
 
 def _failure(server: Server, why: object) -> str:

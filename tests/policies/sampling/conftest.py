@@ -11,14 +11,14 @@ def no_back_off(monkeypatch):
     """The token of the tests, and no waiting between attempts; all engines' threads are ended."""
     loops = []
 
-    class Loop(vllm._Loop):
+    class Loop(vllm.Loop):
         def __init__(self):
             super().__init__()
             loops.append(self)
 
     monkeypatch.setenv("LLMRL_TOKEN", TOKEN)
     monkeypatch.setattr(vllm, "BACK_OFF", 0.0)
-    monkeypatch.setattr(vllm, "_Loop", Loop)
+    monkeypatch.setattr(vllm, "Loop", Loop)
     yield
     for loop in loops:
         loop.close()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import itertools
+import sys
 from pathlib import Path
 
 import pytest
@@ -234,7 +235,7 @@ def child(tmp_path, monkeypatch):
     """A process that serves, and that nobody has started an engine in."""
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"):
         monkeypatch.setenv(name, "1")
-    child = vllm._Child(tmp_path)
+    child = vllm.Child(tmp_path)
     child.start()
     yield child
     child.end()
@@ -265,7 +266,7 @@ def test_an_engine_that_ends_before_it_has_begun_leaves_its_last_words(monkeypat
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\necho first\nprintf 'no \\033[2J luck'\nexit 3\n")
     script.chmod(0o755)
-    monkeypatch.setattr(vllm.sys, "executable", str(script))
+    monkeypatch.setattr(sys, "executable", str(script))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     with pytest.raises(PolicyError, match=r"The engine ended before it had begun: no \?\[2J luck\."):
         VLLM(tiny_model(), max_length=8)

@@ -21,7 +21,7 @@ from engine_stand_in import TOKEN, StandIn, running
 from malformed import broken_json, nonsense, places, with_value
 from safetensors.torch import save
 
-from llmrl.policies.sampling import folders, serve, wire
+from llmrl.policies.sampling import folders, serve, service, wire
 
 RUN = "a-run"
 TENSORS = {"weight": torch.ones(2, 3)}
@@ -76,7 +76,7 @@ class Asked:
         self.host = StandIn()
         folder.mkdir(exist_ok=True)
         self.broken = 0
-        self.service = serve.Service(
+        self.service = service.Service(
             self.host, token=TOKEN, names=["localhost"], folder=folder, broken=self._break, **options
         )
         self.folder = folder
@@ -238,8 +238,8 @@ def test_weights_that_are_others_are_refused_and_the_engine_keeps_its_own(asked)
 
 
 def test_a_body_may_be_no_larger_and_take_no_longer_than_is_allowed(asked, monkeypatch):
-    monkeypatch.setattr(serve, "BODY_LIMIT", 1000)
-    monkeypatch.setattr(serve, "BODY_WITHIN", 0.2)
+    monkeypatch.setattr(service, "BODY_LIMIT", 1000)
+    monkeypatch.setattr(service, "BODY_WITHIN", 0.2)
 
     async def slowly():
         yield b'{"run":'

@@ -131,4 +131,4 @@ def test_an_engine_beside_a_rank_sees_the_gpu_of_that_rank(monkeypatch, seen, he
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if seen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-    assert vllm._own_gpu() == {"CUDA_VISIBLE_DEVICES": want}
+    assert vllm.own_gpu() == {"CUDA_VISIBLE_DEVICES": want}
