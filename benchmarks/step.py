@@ -250,12 +250,12 @@ def beside_bare(trainer: Trainer, rounds: int) -> tuple[list[float], list[float]
     """Seconds of llmrl's update and of the bare one, on the same rollouts, in turns."""
     rollouts, metrics = trainer.gather()
     trainer.records = rollouts.records
-    data = trainer.before_update(rollouts, metrics)
+    batch = trainer.before_update(rollouts, metrics)
     bare = Bare(trainer)
     own_seconds, bare_seconds = [], []
     sides: list[tuple[list[float], Callable[[], None]]] = [
-        (own_seconds, lambda: trainer.update(data.copy(), {})),
-        (bare_seconds, lambda: bare.update(data)),
+        (own_seconds, lambda: trainer.update(Batch.of(batch.whole.copy(), batch.layout), {})),
+        (bare_seconds, lambda: bare.update(batch.whole)),
     ]
     for _ in range(rounds + 1):
         for seconds, update in sides:
