@@ -37,6 +37,8 @@ NOWHERE = {
     "verify": ["nowhere.jsonl"],
     "algos": ["nowhere"],
     "envs": ["nowhere"],
+    "push": ["nowhere", "owner/name"],
+    "completion": ["nowhere"],
 }
 """What each command refuses without doing anything, whatever else is given."""
 
@@ -93,6 +95,8 @@ def test_every_command_that_is_given_it_as_a_name_says_so(name, tmp_path, monkey
         "verify": [text],
         "algos": [text],
         "envs": [text],
+        "push": [text, text],
+        "completion": [text],
     }.items():
         assert status_of([command, *arguments]) in (1, 2), command
         harmless(capsys)
@@ -187,6 +191,12 @@ def study(folder):
     ]
 
 
+def push(folder):
+    arguments = train(folder)
+    assert main(arguments) == 0
+    return ["push", arguments[-1], "owner/name", "--dry-run"]
+
+
 READS = {
     "train": train,
     "eval": evaluate,
@@ -198,6 +208,8 @@ READS = {
     "verify": verify,
     "algos": lambda folder: ["algos", *NAMES.values()],
     "envs": lambda folder: ["envs", ALL],
+    "push": push,
+    "completion": lambda folder: ["completion"],
 }
 STATUSES = {"serve": (1, 2), "algos": (2,), "envs": (2,), "verify": (1,)}
 """Of those that end with another one than 0: three read nothing but their options, and some responses are wrong."""

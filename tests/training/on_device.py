@@ -175,7 +175,7 @@ def test_scoring_waits_at_most_once_a_micro_batch(tiny):
         before = waits.count
         with torch.no_grad():
             trainer.score(
-                batch,
+                [batch],
                 lambda part, layout: trainer.policy.score(part, entropy=True, layout=layout),
                 {keys.LOG_PROB: keys.OLD_LOG_PROB},
             )
