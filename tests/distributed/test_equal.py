@@ -35,9 +35,9 @@ LATER = [  # reward penalties, references, adapters, which problems are asked; s
     {"algo": "ppo", "more": [*ADAPTIVE, "--train.ahead", "1"], "steps": 4},
     {"algo": "gspo", "lora": True},
     {"algo": "ppo", "lora": True, "more": [*ADAPTIVE, "--train.ahead", "1"]},
-    {"algo": "grpo", "env": "tests/ChecksumLevels-v0", "more": ["--curriculum.every", "1"], "steps": 3},
-    {"algo": "gppo", "env": "tests/ChecksumLevels-v0", "more": ["--filter.visits", "1", "--train.ahead", "1"], "steps": 4},
-    {"algo": "dcpo", "env": "tests/ChecksumLevels-v0", "more": [*LEARNED, "--train.ahead", "1"], "steps": 3},
+    {"algo": "grpo", "env": "tests/Nine-v0", "more": ["--curriculum.every", "1"], "steps": 3},
+    {"algo": "gppo", "env": "tests/Nine-v0", "more": ["--filter.visits", "1", "--train.ahead", "1"], "steps": 4},
+    {"algo": "dcpo", "env": "tests/Nine-v0", "more": [*LEARNED, "--train.ahead", "1"], "steps": 3},
 ]
 HALF = {"dtype": "bfloat16"}
 TWO_BY_TWO = [  # two copies of the model, two ranks that share each

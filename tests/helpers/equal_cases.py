@@ -80,7 +80,7 @@ class Levels(TextEnv):
         super().__init__(Nine(), odd)
 
 
-gymnasium.register("tests/ChecksumLevels-v0", entry_point=Levels)
+gymnasium.register("tests/Nine-v0", entry_point=Levels)
 
 
 def policy_of(case):
