@@ -87,7 +87,9 @@ class Drift:
         self.updates.append(_Update(*(x[mask] for x in entries)))
 
     def result(self) -> Measures:
-        """The metrics of the step."""
+        """The metrics of the step; none where no token was left to train on."""
+        if not sum(len(update.entropy) for update in self.updates):
+            return {}
         after = self.policy.distributions(self.layout)
         chosen = self.layout[keys.TOKENS][self.layout[keys.MASK]].to(after.device)
         sampled, rest = divergence(self.before, after, chosen)

@@ -96,6 +96,15 @@ def test_watching_changes_nothing(tiny, algo):
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+def test_a_step_without_a_token_to_train_on_has_no_drift(tiny):
+    trainer = make(
+        tiny, "--algo", "dapo", "--train.drift", "--algo.overlong-filter", "--policy.max-response-length", "1"
+    )
+    metrics, rollouts = trainer.step()
+    assert not rollouts.data[keys.MASK].any(), "every response was cut off"
+    assert not [name for name in metrics if name.startswith(OWN)]
+
+
 def test_it_needs_old_entropies(tiny):
     with pytest.raises(ConfigError, match=r"Leave out --train\.no-rescore"):
         make(tiny, "--algo", "dapo", "--train.drift", "--train.no-rescore")

@@ -1,7 +1,7 @@
 """What a trainer and an engine say to each other: messages, limits, the identity of weights.
 
 Both ends check every message against these classes, so that neither believes what the other could not have meant.
-The engine's end is :mod:`llmrl.policies.sampling.serve`, the trainer's :mod:`llmrl.policies.sampling.servers`.
+The engine's end is :mod:`llmrl.policies.sampling.service`, the trainer's :mod:`llmrl.policies.sampling.servers`.
 """
 
 from __future__ import annotations
