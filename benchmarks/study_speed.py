@@ -1,13 +1,15 @@
-"""How long a study takes: running the exact tier, and loading and plotting 2,000 finished runs.
+"""How long a study takes: running the exact tasks, and loading and plotting 2,000 finished runs.
 
     python benchmarks/study_speed.py --jobs 2
 
-The 2,000 runs are copies of one real run per algorithm under other seeds; only their number matters here.
+Prints the wall time, and the CPU seconds of all processes together (user and system), which depend less on other work
+of the machine. The 2,000 runs are copies of one real run per algorithm under other seeds; only their number matters here.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import resource
 import tempfile
 import time
 from dataclasses import dataclass
@@ -35,10 +37,16 @@ class Options:
     """Finished runs to load and plot."""
 
 
+def cpu_seconds() -> float:
+    """User and system time so far, of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
 def main(options: Options) -> None:
-    """Print both times."""
+    """Print the times of both."""
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), cpu_seconds()
         llmrl.study(
             output=folder,
             algorithms=ALGORITHMS,
@@ -48,7 +56,11 @@ def main(options: Options) -> None:
             use_shipped=False,
         )
         minutes = (time.perf_counter() - began) / 60
-        print(f"8 tasks x 8 algorithms x {options.seeds} seeds, {options.jobs} jobs: {minutes:.1f} minutes")
+        print(
+            f"8 tasks x 8 algorithms x {options.seeds} seeds, {options.jobs} jobs: {minutes:.1f} minutes, "
+            f"{cpu_seconds() - used:.0f} CPU seconds",
+            flush=True,
+        )
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         rows = [run_cell(cell) for cell in make_grid(tasks=("hack",), algorithms=ALGORITHMS, seeds=(0,))]
@@ -56,13 +68,16 @@ def main(options: Options) -> None:
             row = rows[number % len(rows)]
             cell = dataclasses.replace(row.cell, seed=number // len(rows))
             store.write(dataclasses.replace(row, cell=cell))
-        began = time.perf_counter()
+        began, used = time.perf_counter(), cpu_seconds()
         results = load(folder)
         loaded = time.perf_counter() - began
         results.write(Path(folder))
         write_page(results, Path(folder))
         drawn = time.perf_counter() - began
-        print(f"{options.runs} runs: loaded in {loaded:.1f} s, with tables, figures and page in {drawn:.1f} s")
+        print(
+            f"{options.runs} runs: loaded in {loaded:.1f} s, with tables, figures and page in {drawn:.1f} s, "
+            f"{cpu_seconds() - used:.1f} CPU seconds"
+        )
 
 
 if __name__ == "__main__":
