@@ -22,7 +22,7 @@ from llmrl.algorithms import Algorithm, algorithm
 from llmrl.errors import ConfigError, UserError
 from llmrl.studies.exact.run import as_dict
 from llmrl.studies.exact.task import TASKS, ExactTask, Settings
-from llmrl.studies.exact.tasks import EXACT, VERSION
+from llmrl.studies.exact.tasks import EXACT
 from llmrl.studies.nano.task import NanoTask
 
 Task = ExactTask | NanoTask
@@ -42,6 +42,8 @@ class Cell:
     """How the run trains."""
     seed: int
     """Of the run."""
+    version: int = 1
+    """The task's version."""
 
     @property
     def key(self) -> str:
@@ -50,7 +52,7 @@ class Cell:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**dataclasses.asdict(self), "version": VERSION}
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +92,7 @@ class Row:
     @classmethod
     def from_dict(cls, content: dict[str, Any], shipped: bool = False) -> Row:
         """From what :meth:`to_dict` gave."""
-        given = dict(content["cell"])
-        given.pop("version")
+        given = content["cell"]
         cell = Cell(**{**given, "settings": Settings(**given["settings"])})
         rest = {name: content[name] for name in ("summary", "curves", "detail", "seconds", "error")}
         return cls(cell=cell, shipped=shipped, **rest)
@@ -186,7 +187,10 @@ def make_grid(
                         check_settings(changed)
                         for spec, recipe in made.items():
                             task.check(recipe, spec, changed)
-                        cells += [Cell(task=name, algorithm=a, settings=changed, seed=seed) for a in algorithms]
+                        cells += [
+                            Cell(task=name, algorithm=a, settings=changed, seed=seed, version=task.version)
+                            for a in algorithms
+                        ]
     return cells
 
 

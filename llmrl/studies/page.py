@@ -14,7 +14,6 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from llmrl.studies.exact.tasks import VERSION
 from llmrl.studies.results import Line, Results
 
 _STYLE = """
@@ -166,10 +165,12 @@ def write_page(results: Results, folder: Path) -> Path:
         (pictures / f"{name}.svg").write_text(text.getvalue())
         drawn[name] = text.getvalue()[text.getvalue().index("<svg") :]
         plt.close(figure)
+    versions = ", ".join(f"{task} {version}" for task, version in results.versions.items())
     body = [
         f"<h1>Study of {len(results.algorithms)} algorithms</h1>",
-        f"<p>Tasks of version {VERSION}. Scores are in [0, 1]; the optimum is 1. Brackets are 95 % intervals: a "
-        "stratified bootstrap over seeds, and over sampling alone, since every run has the same start point.</p>",
+        f"<p>Tasks and their versions: {html.escape(versions)}. Scores are in [0, 1]; the optimum is 1. Brackets "
+        "are 95 % intervals: a stratified bootstrap over seeds, and over sampling alone, since every run has the "
+        "same start point.</p>",
         *(f"<p><b>Note.</b> {html.escape(note)}</p>" for note in results.notes()),
         _html_table(results, None),
     ]

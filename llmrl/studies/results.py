@@ -15,7 +15,6 @@ import numpy as np
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 from llmrl.studies.exact.task import Settings
-from llmrl.studies.exact.tasks import VERSION
 from llmrl.studies.grid import Row, read_rows
 from llmrl.studies.statistics import (
     Array,
@@ -66,7 +65,7 @@ class Results:
         baseline: the algorithm that the others are compared with; by default the first of the rows.
 
     Raises:
-        ConfigError: there are no rows, or the baseline is not among them.
+        ConfigError: there are no rows, the baseline is not among them, or they hold two versions of a task.
     """
 
     def __init__(self, rows: Sequence[Row], baseline: str | None = None) -> None:
@@ -77,6 +76,7 @@ class Results:
         self.baseline = self.algorithms[0] if baseline is None else baseline
         if self.baseline not in self.algorithms:
             raise ConfigError(f"The baseline {baseline!r} was not run. {suggest(self.baseline, self.algorithms)}")
+        self.versions = _versions(rows)
         self._varied = _varied(rows)
         self.strata = list(dict.fromkeys(map(self.stratum, rows)))
         self._lines: dict[tuple[str, tuple[str, ...]], Line] = {}
@@ -207,7 +207,7 @@ class Results:
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the table over everything and per stratum."""
         return {
-            "version": VERSION,
+            "versions": self.versions,
             "baseline": self.baseline,
             "strata": self.strata,
             "all": [_plain(line) for line in self.table()],
@@ -262,6 +262,19 @@ def load(folder: str | Path, baseline: str | None = None) -> Results:
         ConfigError: the folder holds no study.
     """
     return Results(read_rows(Path(folder)), baseline)
+
+
+def _versions(rows: Sequence[Row]) -> dict[str, int]:
+    """The version of each task."""
+    versions: dict[str, int] = {}
+    for row in rows:
+        task, version = row.cell.task, row.cell.version
+        if versions.setdefault(task, version) != version:
+            raise ConfigError(
+                f"The runs of {task} are of versions {versions[task]} and {version}, which are not compared. Use a "
+                "folder for each version."
+            )
+    return versions
 
 
 def _settings() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import math
 
 import numpy as np
@@ -73,6 +74,16 @@ class TestTable:
     def test_an_unknown_baseline_is_named_with_the_nearest(self):
         with pytest.raises(ConfigError, match="Did you mean 'dapo'"):
             Results(rows("dapo", EASY), baseline="dap")
+
+    def test_two_versions_of_a_task_are_not_compared(self, tmp_path):
+        old = row("a", 0, 0.5)
+        new = dataclasses.replace(old, cell=dataclasses.replace(old.cell, version=2))
+        with pytest.raises(ConfigError, match="carry are of versions 1 and 2"):
+            Results([old, new])
+        other = row("a", 0, 0.5, task="hack")
+        results = Results([new, other])
+        assert results.versions == {"carry": 2, "hack": 1}
+        assert "carry 2, hack 1" in write_page(results, tmp_path).read_text()
 
     def test_nothing_is_no_study(self):
         with pytest.raises(ConfigError):

@@ -73,6 +73,8 @@ class ExactTask:
     """What it is called."""
     asks: str
     """What it asks of an objective, in one line."""
+    version: int = 1
+    """Raise it with any change of the task: runs of two versions are not compared."""
     rules: Callable[[], Rules]
     """Makes the rules."""
     hidden: int = 48

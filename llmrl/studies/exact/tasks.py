@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from llmrl.studies.exact.machine import Outcome, State
 from llmrl.studies.exact.task import ExactTask, Settings, pass_at_8_of_each, register_task
 
-VERSION = 1
-
 
 def _one_hot(*parts: tuple[int, int]) -> tuple[int, ...]:
     """Active inputs of several one-hot codes side by side, each given as (value, size)."""

@@ -27,6 +27,8 @@ class NanoTask:
     """What it is called."""
     asks: str
     """What it asks of an objective, in one line."""
+    version: int = 1
+    """Raise it with any change of the task: runs of two versions are not compared."""
     policy: str
     """The start policy: one that is embedded, or a folder."""
     env_id: str
