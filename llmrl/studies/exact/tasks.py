@@ -333,7 +333,7 @@ EXACT: Mapping[str, ExactTask] = {
         ),
         ExactTask(
             name="bandit",
-            asks="Find a rare answer that pays 1 when a habit pays half.",
+            asks="Find a rare answer that pays 1 when a frequent one pays half.",
             rules=Bandit,
             hidden=0,
             start=0.2,
@@ -348,7 +348,7 @@ EXACT: Mapping[str, ExactTask] = {
         ),
         ExactTask(
             name="lengths",
-            asks="Learn answers of 2 to 16 tokens in one batch, the long ones rarely rewarded.",
+            asks="Learn answers of 2 to 16 letters in one batch; the long ones are rarely rewarded.",
             rules=Lengths,
             hidden=0,
             start=0.2,
@@ -373,7 +373,7 @@ EXACT: Mapping[str, ExactTask] = {
         ),
         ExactTask(
             name="rounding",
-            asks="Bear old log-probabilities and entropies from logits in bfloat16.",
+            asks="Learn with old log-probabilities and entropies from logits in bfloat16.",
             rules=Carry,
             rounded=True,
         ),
