@@ -1,6 +1,6 @@
 """llmrl: reinforcement learning of LLM reasoning.
 
-Importing it registers the environments with Gymnasium and nothing else: torch and transformers are
+The import registers the environments with Gymnasium and does nothing else: torch and transformers are
 loaded when a name that needs them is first used.
 """
 

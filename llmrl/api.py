@@ -1,8 +1,8 @@
-"""Python's equal of the command line: :func:`train` and :func:`evaluate`, with names or with objects.
+"""The command line from Python: :func:`train` and :func:`evaluate`, with names or with objects.
 
-Nothing here ends the interpreter. ``sys.path``, the handlers of signals, torch's threads, progress bars and the random
-generators of the process are as before when a call returns. What a user can mend is an
-exception of :class:`llmrl.errors.UserError`.
+No call ends the interpreter. When a call returns, ``sys.path``, the signal handlers, torch's number of threads,
+progress bars and the random generators of the process are as before. Errors that a user can correct are exceptions of
+:class:`llmrl.errors.UserError`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from llmrl.training.session import train as run_session
 from llmrl.verifiers import FunctionVerifier
 
 
-@borrowed()  # the parser of settings draws from random too
+@borrowed()  # the parser of settings draws random numbers too
 def train(
     policy: str | Path | Policy = "llmrl/nano",
     env: Any = "llmrl/MATH-v0",
@@ -51,7 +51,7 @@ def train(
     policy_options: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> Outcome:
-    """Train a policy against a verifier; what ``llmrl train`` does.
+    """Train a policy against a verifier, as ``llmrl train`` does.
 
     Args:
         policy: a folder, an id of the hub, ``"llmrl/nano"``, or a :class:`~llmrl.policies.Policy`.
@@ -61,14 +61,14 @@ def train(
         reward: for data: the name of a verifier, or a function ``(prompt, response, answer) -> float``.
         eval_env: an environment or data to evaluate on; by default the test problems of ``env``.
         output: folder of the run; by default ``runs/ALGORITHM-SEED``.
-        resume: ``"auto"``, or a run or checkpoint to go on from.
+        resume: ``"auto"``, or a run or checkpoint to continue.
         force: see ``llmrl train --help``.
-        seed: of the problems, the sampling and the order of mini-batches.
-        threads: CPU threads of torch.
+        seed: seed of the problems, the sampling and the order of mini-batches.
+        threads: number of CPU threads of torch.
         quiet: print nothing.
-        callbacks: are told of every step and evaluation.
-        algo_options: arguments of the algorithm that ``algo`` names.
-        env_options: arguments of the environment that ``env`` names.
+        callbacks: objects that are called after every step and evaluation.
+        algo_options: options of the algorithm that ``algo`` names.
+        env_options: options of the environment that ``env`` names.
         policy_options: options of the section ``policy``, such as ``{"max_response_length": 64}``.
         sections: ``train=``, ``eval=``, ``checkpoint=``, ``log=``, ``curriculum=``, ``filter=``: dicts, or the option
             dataclasses of :mod:`llmrl.training.config`.
@@ -77,8 +77,8 @@ def train(
         The folder, the policy, the metrics of each step, and the evaluations before and after.
 
     Raises:
-        ConfigError: something that was given cannot be used; nothing has been written.
-        TrainingError: training broke off; the last checkpoint is intact.
+        ConfigError: an argument cannot be used; nothing has been written.
+        TrainingError: training stopped with an error; the last checkpoint is intact.
 
     >>> import tempfile
     >>> run = train(algo="grpo", train={"steps": 1, "prompts_per_step": 1}, eval={"problems": 0},
@@ -103,7 +103,7 @@ def train(
     if isinstance(policy, Policy):
         if resume is not None:
             raise ConfigError(
-                "resume takes the weights of a checkpoint: give policy as a folder or a name, not a Policy."
+                "resume loads the weights of a checkpoint: give policy as a folder or a name, not a Policy."
             )
     else:
         settings["policy"]["path"] = _named(policy)
@@ -118,7 +118,7 @@ def train(
     if isinstance(eval_env, str):
         settings.setdefault("eval", {})["env"] = eval_env
     config = from_settings(settings)
-    # What was given as an object stands in the record by its name.
+    # The record of the settings holds the name of an object that was given.
     if environments is not None:
         config.env = make_dataclass("Given", [("id", str)])(environments.env_id)
     if isinstance(algo, Algorithm):
@@ -153,15 +153,15 @@ def evaluate(
     Args:
         policy: a folder, an id of the hub, ``"llmrl/nano"``, or a :class:`~llmrl.policies.Policy`.
         env: an environment's id, whose test problems are asked; an environment; or data.
-        problems: how many; None: all.
-        samples: sampled responses per problem, beside the greedy one.
-        batch: responses generated at once.
-        seed: of the sampling.
+        problems: number of problems; None: all.
+        samples: number of sampled responses per problem, in addition to the greedy one.
+        batch: number of responses generated at once.
+        seed: seed of the sampling.
         reward: for data, as in :func:`train`.
-        env_options: arguments of the environment that ``env`` names.
+        env_options: options of the environment that ``env`` names.
 
     Raises:
-        ConfigError: something that was given cannot be used.
+        ConfigError: an argument cannot be used.
     """
     for name, value, least in (("problems", problems, 1), ("samples", samples, 0), ("batch", batch, 1)):
         if name == "problems" and value is None:
@@ -179,7 +179,7 @@ def evaluate(
 
 
 def _shown(value: Any) -> str:
-    """A value for a message, on one line: itself if it is plain, otherwise its type."""
+    """A value for a message, on one line: the value if it is plain, otherwise its type."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     return repr(value) if value is None or isinstance(value, (str, int, float)) else type(value).__name__
@@ -189,28 +189,32 @@ def _named(policy: Any) -> str:
     if not isinstance(policy, (str, Path)):
         raise ArgumentError(
             f"policy must be a folder, an id of the hub or a Policy, got {_shown(policy)}. "
-            "A model becomes one by llmrl.Policy(model, tokenizer)."
+            "Make a Policy of a model with llmrl.Policy(model, tokenizer)."
         )
     return str(policy)
 
 
 def _options(given: Any, name: str, is_object: bool, what: str) -> dict[str, Any]:
-    """Options of something that is named; an object has its own."""
+    """The options of a thing that is given by its name; an object already has its own."""
     if given is None:
         return {}
     if not isinstance(given, Mapping):
         raise ArgumentError(f"{name} must be a dict, got {_shown(given)}.")
     if given and is_object:
-        raise ConfigError(f"{name} are for what is given by its name. {what} has its own; make it with them.")
+        raise ConfigError(
+            f"{name} apply to what is given by its name. {what} is an object: give it the options when you make it."
+        )
     return dict(given)
 
 
 def _callbacks(given: Any) -> list[Callback]:
     if isinstance(given, Callback):
-        raise ArgumentError("callbacks must be a list of Callback objects, got a single one. Write callbacks=[it].")
+        raise ArgumentError(
+            "callbacks must be a list of Callback objects, got a single Callback. Write callbacks=[callback]."
+        )
     for one in given:
         if not isinstance(one, Callback):
-            raise ArgumentError(f"callbacks must be a list of Callback objects, got one with {_shown(one)}.")
+            raise ArgumentError(f"callbacks must be a list of Callback objects, got a list with {_shown(one)}.")
     return list(given)
 
 
@@ -223,7 +227,7 @@ def _plain(section: Any, name: str) -> dict[str, Any]:
 
 
 def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any) -> Environments | None:
-    """Environments of an object; None where ``env`` is a name that the settings can hold."""
+    """The environments of an object; None if ``env`` is a name that the settings can hold."""
     if isinstance(env, str):
         if reward is not None:
             raise ConfigError("reward is for data; an environment that is named takes env_options={'verifier': ...}.")
@@ -232,8 +236,7 @@ def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any) -> E
         return env
     if isinstance(env, gymnasium.vector.VectorEnv):
         raise ConfigError(
-            "env is a vector environment of a fixed size. Give one of its environments, which is copied as often as "
-            "rows are needed."
+            "env is a vector environment of a fixed size. Give a single environment; it is copied as often as needed."
         )
     if isinstance(env, gymnasium.Env):
         if reward is not None:

@@ -1,8 +1,8 @@
-"""The table of everything that travels in a TensorDict: name, shape, type, who writes it, who reads it.
+"""The entries of a batch (a TensorDict): name, shape, type, writer, readers and meaning of each.
 
-N is the number of sequences (one row per episode), T their padded length: a left-padded prompt, then
-the right-padded rest: what was sampled and, with several turns, the replies to it. Names are TorchRL's where the
-meaning is TorchRL's. Each entry is declared once, by :func:`entry`.
+N is the number of sequences (one row per episode), T their padded length: a left-padded prompt, then the right-padded
+responses and, with several turns, the replies to them. An entry has TorchRL's name if it means the same there. Each
+entry is declared once, by :func:`entry`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ATTENTION = entry(
     "bool",
     writer="rollouts",
     reader="Policy.score, Critic.score",
-    meaning="a real token, no padding",
+    meaning="true for tokens, false for padding",
 )
 MASK = entry(
     ("masks", "all_assistant_mask"),
@@ -59,7 +59,7 @@ MASK = entry(
     "bool",
     writer="rollouts; OverlongFilter empties rows",
     reader="every loss, credit, Policy.score, Critic.score",
-    meaning="exactly the tokens the policy sampled, the end token included",
+    meaning="true exactly for the tokens that the policy sampled, the end token included",
 )
 SAMPLER_LOG_PROB = entry(
     ("log_probs", "full"),
@@ -67,9 +67,16 @@ SAMPLER_LOG_PROB = entry(
     "float32",
     writer="rollouts",
     reader="Policy.score's check; TIS and MIS weights",
-    meaning="log-probability under the distribution that was sampled from; 0 elsewhere",
+    meaning="log-probability of each sampled token under the sampler's distribution; 0 elsewhere",
 )
-GROUP = entry("group", "[N]", "int64", writer="rollouts", reader="credit", meaning="which rows answer the same prompt")
+GROUP = entry(
+    "group",
+    "[N]",
+    "int64",
+    writer="rollouts",
+    reader="credit",
+    meaning="group id; rows with the same id answer the same prompt",
+)
 REWARD = entry(
     ("next", "reward"),
     "[N, 1]",
@@ -84,7 +91,7 @@ SHAPED_REWARD = entry(
     "float32",
     writer="trainer",
     reader="credit",
-    meaning="the reward after shaping, equal to the raw one without any; where absent, credit reads the raw one",
+    meaning="the reward after shaping; if the entry is absent, credit reads 'next.reward'",
 )
 TOKEN_REWARD = entry(
     "token_reward",
@@ -92,7 +99,7 @@ TOKEN_REWARD = entry(
     "float64",
     writer="KLPenalty",
     reader="credit",
-    meaning="the reward of a token alone, such as minus the KL penalty; the response's is not in it",
+    meaning="reward of a single token, such as minus its KL penalty; the response's reward is not included",
 )
 KL_COEFFICIENT = entry(
     "kl_coefficient",
@@ -100,7 +107,7 @@ KL_COEFFICIENT = entry(
     "float64",
     writer="trainer; KLPenalty",
     reader="KLPenalty with a controller",
-    meaning="reward per nat of divergence: of this step, and after credit of the next; equal in all rows",
+    meaning="weight of the KL penalty, reward per nat: this step's, after credit the next step's; equal in all rows",
 )
 TERMINATED = entry(
     ("next", "terminated"),
@@ -132,10 +139,15 @@ PAST_REWARDS = entry(
     "float64",
     writer="trainer",
     reader="SmoothGroupAdvantage",
-    meaning="of the same problem in earlier steps: how many, mean and deviation of its rewards",
+    meaning="rewards of the same problem in earlier steps: number of steps, mean, standard deviation",
 )
 ADVANTAGE = entry(
-    "advantage", "[N, T]", "float32", writer="credit", reader="PolicyLoss, CovarianceKL", meaning="0 outside the mask"
+    "advantage",
+    "[N, T]",
+    "float32",
+    writer="credit",
+    reader="PolicyLoss, CovarianceKL",
+    meaning="advantage of each sampled token; 0 outside the mask",
 )
 VALUE = entry(
     "value",
@@ -146,10 +158,15 @@ VALUE = entry(
     meaning="expected return before each sampled token, with gradient in an update",
 )
 OLD_VALUE = entry(
-    "old_value", "[N, T]", "float32", writer="trainer", reader="ValueLoss", meaning="the value before the update"
+    "old_value", "[N, T]", "float32", writer="trainer", reader="ValueLoss", meaning="value before the update"
 )
 VALUE_TARGET = entry(
-    "value_target", "[N, T]", "float32", writer="GAE", reader="ValueLoss", meaning="the return to regress on"
+    "value_target",
+    "[N, T]",
+    "float32",
+    writer="GAE",
+    reader="ValueLoss",
+    meaning="the return that the critic is trained to predict",
 )
 LOG_PROB = entry(
     "log_prob",
@@ -165,7 +182,7 @@ OLD_LOG_PROB = entry(
     "float32",
     writer="trainer",
     reader="PolicyLoss, KLToReference, KLPenalty, CovarianceKL, DynamicClip, TIS and MIS weights",
-    meaning="the same before the update",
+    meaning="log_prob before the update",
 )
 REF_LOG_PROB = entry(
     "ref_log_prob",
@@ -173,7 +190,7 @@ REF_LOG_PROB = entry(
     "float32",
     writer="trainer",
     reader="KLToReference, KLPenalty",
-    meaning="the same of the reference",
+    meaning="log_prob under the reference",
 )
 ENTROPY = entry(
     "entropy",
@@ -181,7 +198,7 @@ ENTROPY = entry(
     "float32",
     writer="Policy.score",
     reader="EntropyRatioGate, EntropyBonus",
-    meaning="entropy in nats over the whole vocabulary, at the sampling temperature",
+    meaning="entropy in nats of the distribution over the whole vocabulary, at the sampling temperature",
 )
 OLD_ENTROPY = entry(
     "old_entropy",
@@ -189,7 +206,7 @@ OLD_ENTROPY = entry(
     "float32",
     writer="trainer",
     reader="EntropyRatioGate, EntropySegments, BatchEntropySegments, EntropyThresholds, EntropyAdaptiveClip",
-    meaning="the same before the update",
+    meaning="entropy before the update",
 )
 MAX_ENTROPY = entry(
     "max_entropy",
@@ -205,7 +222,7 @@ SEGMENT = entry(
     "int64",
     writer="Algorithm.weigh",
     reader="SegmentRatio, SegmentRatioOld, EntropyAdaptiveClip, SegmentMean",
-    meaning="which segment of its response a token belongs to, 0, 1, ...; -1: not trained",
+    meaning="the segment of its response that a token belongs to, 0, 1, ...; -1: not trained",
 )
 WEIGHT = entry(
     "weight",
@@ -213,7 +230,7 @@ WEIGHT = entry(
     "float32",
     writer="Algorithm.weigh",
     reader="every loss but PositiveNLL",
-    meaning="how much each token counts; sums to 1 over an optimiser batch",
+    meaning="weight of each token in the loss; sums to 1 over an optimiser batch",
 )
 POLICY_WEIGHT = entry(
     "policy_weight",
@@ -221,7 +238,7 @@ POLICY_WEIGHT = entry(
     "float32",
     writer="Algorithm.weigh",
     reader="PolicyLoss of a recipe with corrections",
-    meaning="the weight times the factors against the gap between sampler and trainer",
+    meaning="the weight times the corrections for the gap between sampler and trainer",
 )
 POSITIVE_WEIGHT = entry(
     "positive_weight",
@@ -229,7 +246,7 @@ POSITIVE_WEIGHT = entry(
     "float32",
     writer="Algorithm.weigh",
     reader="PositiveNLL",
-    meaning="1 / sampled tokens of the correct responses of the optimiser batch; 0 in other responses",
+    meaning="1 / number of sampled tokens in the correct responses of the optimiser batch; 0 in other responses",
 )
 
 
@@ -238,7 +255,7 @@ TABLE: tuple[Entry, ...] = tuple(_ENTRIES.values())
 
 @runtime_checkable
 class Reads(Protocol):
-    """A component that says which entries it reads, beyond what all of its kind are given."""
+    """A component that names further entries that it reads."""
 
     @property
     def in_keys(self) -> tuple[Key, ...]:
@@ -246,7 +263,7 @@ class Reads(Protocol):
 
 
 def reads(component: object) -> tuple[Key, ...]:
-    """The entries that a component names; none for one that names none, such as a plain function.
+    """The further entries that a component names; none if it has no ``in_keys``, such as a plain function.
 
     >>> reads(print)
     ()
@@ -255,17 +272,17 @@ def reads(component: object) -> tuple[Key, ...]:
 
 
 class MissingEntry(KeyError):
-    """A loss reads an entry that the TensorDict lacks; the message says who writes it."""
+    """A loss reads an entry that the TensorDict does not have; the message says what writes it."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 def describe(key: Key) -> str:
-    """What the table of entries says about one: shape, type, meaning, writer.
+    """The description of an entry in the table: shape, type, meaning, writer.
 
     >>> describe("value_target")
-    '[N, T] float32, the return to regress on; written by GAE'
+    '[N, T] float32, the return that the critic is trained to predict; written by GAE'
     """
     row = _ENTRIES.get(key)
     if row is None:
@@ -277,9 +294,9 @@ def missing(key: Key, given: Iterable[Key], name: Key | None = None) -> MissingE
     """The error for an absent entry.
 
     Args:
-        key: where it was looked for.
-        given: what there was.
-        name: its name in the table, where ``set_keys`` moved it.
+        key: the key that was looked up.
+        given: the keys that are there.
+        name: its name in the table, if ``set_keys`` changed the key.
     """
     present = ", ".join(sorted(map(repr, given))) or "nothing"
     return MissingEntry(f"The loss reads {key!r}, which is missing. It is {describe(name or key)}. Given: {present}.")
@@ -296,9 +313,9 @@ def check_mask(mask: Tensor, key: Key = MASK) -> None:
 
 
 def check_entry(x: Tensor, mask: Tensor, key: Key, name: Key | None = None) -> None:
-    """Raise unless ``x`` is of floats (segments: of int64) and of the shape the table gives.
+    """Raise unless ``x`` holds floats (segments: int64) and has the shape of the table.
 
-    ``[N, 1]`` passes for ``[N, T]``: one number for a whole response.
+    ``[N, 1]`` is accepted for ``[N, T]``: one number for a whole response.
     """
     name = name or key
     rows, columns = mask.shape

@@ -1,7 +1,7 @@
-"""One way to find a thing by name, for algorithms, verifiers and problem sources alike.
+"""Registries: algorithms, verifiers and problem sources by name.
 
-A name is looked up among what the package registered, then among installed entry points, and a name
-with a colon is imported: ``my_module:my_thing`` needs no registration at all.
+A name is looked up among those that the package registered, then among installed entry points. A name with a
+colon is imported: ``my_module:my_thing`` needs no registration.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class UnknownName(UserError, LookupError):
-    """Nothing goes by this name.  The message names the nearest known ones."""
+    """Nothing has this name. The message lists the nearest known names."""
 
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -67,16 +67,16 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "ground_truth": ("answer",),
     "completion": ("response",),
 }
-"""What other libraries and earlier versions call an option, and its names here; the first that exists counts."""
+"""Options of other libraries and earlier versions, and their names here; the first that exists is suggested."""
 LISTED = 12
-"""Of more names than this the nearest few are listed."""
+"""If there are more names than this, only the nearest few are listed."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """A sentence that helps who mistyped: the nearest name, then all of them, or the nearest of many.
+    """A sentence for an unknown name: the nearest known name, then all of them, or the nearest of many.
 
-    Nearest is a name that differs in case or hyphens alone, then the one that goes by another library's name, then
-    the one that is spelt most like it.
+    Nearest is a name that differs in case or hyphens alone; else the name here of an option of another library; else
+    the name with the most similar spelling.
 
     >>> suggest("dapoo", ["dapo", "grpo"])
     "Did you mean 'dapo'? Known: dapo, grpo."
@@ -111,7 +111,7 @@ def _nearest(name: str, known: Sequence[str]) -> str | None:
             for k in place:
                 if _plain(k) == alias or _plain(k).endswith(f".{alias}"):
                     return k
-    for k in known:  # the right name in another section
+    for k in known:  # the same name in another section
         if _plain(k).rpartition(".")[2] == last:
             return k
     near = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.5)
@@ -119,7 +119,7 @@ def _nearest(name: str, known: Sequence[str]) -> str | None:
 
 
 def load_object(reference: str) -> Any:
-    """Import ``module:attribute``; an error says which of the two halves is wrong.
+    """Import ``module:attribute``; an error says whether the module or the attribute is wrong.
 
     >>> load_object("math:pi") > 3
     True
@@ -129,7 +129,7 @@ def load_object(reference: str) -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
-            raise  # the module exists; something that it imports does not
+            raise  # the module exists, but a module that it imports does not
         raise UnknownName(
             f"{reference!r} names the module {module_name!r}, which cannot be found. Put it on the "
             "Python path (the current folder is searched) or correct the name."
@@ -145,8 +145,8 @@ class Registry(Generic[T]):
     """Names of one kind of thing.
 
     Args:
-        kind: what error messages call it, such as ``"algorithm"``.
-        entry_point_group: other installed packages add names through this entry-point group.
+        kind: the word for such a thing in error messages, such as ``"algorithm"``.
+        entry_point_group: the entry-point group through which installed packages add names.
 
     >>> colours = Registry[str]("colour")
     >>> colours.add("red", "#f00")

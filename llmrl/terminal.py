@@ -1,4 +1,4 @@
-"""What everything is printed with: a console that shows foreign text as text, and that never ends a run."""
+"""The console that prints everything: it shows foreign text as text, and its errors never end a run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from llmrl.text import visible
 
 
 class Terminal(Console):
-    """A console of rich that prints no control character of a text, whichever way the text came.
+    """A console of rich that prints no control character of a text, wherever the text came from.
 
-    Where the output cannot be written any more (its reader has gone, the disk is full), printing does nothing.
+    If the output can no longer be written (its reader has ended, the disk is full), printing does nothing.
 
     Args:
         stderr: write to the standard error.
@@ -29,7 +29,7 @@ class Terminal(Console):
         super().__init__(file=cast(IO[str], Lasting(stream)), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of rich, their texts made harmless."""
+        """The segments of rich, with control characters escaped."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -42,14 +42,14 @@ class Terminal(Console):
 
 
 class Lasting(io.TextIOBase):
-    """A text stream that goes silent where it cannot be written, and escapes what its encoding lacks."""
+    """A text stream that ignores output it cannot write, and escapes characters its encoding lacks."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
         self.broken = False
 
     def write(self, text: str) -> int:
-        """Write, or do nothing once that has failed."""
+        """Write, or do nothing if an earlier write has failed."""
         if not self.broken:
             try:
                 self._stream.write(text)
@@ -60,7 +60,7 @@ class Lasting(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or do nothing once that has failed."""
+        """Flush, or do nothing if an earlier write has failed."""
         if not self.broken:
             try:
                 self._stream.flush()
@@ -68,25 +68,25 @@ class Lasting(io.TextIOBase):
                 self._give_up()
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether the stream is a terminal."""
         try:
             return self._stream.isatty()
         except ValueError:
             return False
 
     def fileno(self) -> int:
-        """The file descriptor beneath."""
+        """The file descriptor of the underlying stream."""
         return self._stream.fileno()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream beneath."""
+        """The encoding of the underlying stream."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def _give_up(self) -> None:
         self.broken = True
         if self._stream is sys.stdout:
-            # What is still in its buffer would fail once more when Python ends, with a message and status 120.
+            # Otherwise Python would try to write the rest of the buffer when it ends, and fail with status 120.
             try:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             except (OSError, ValueError):

@@ -1,4 +1,4 @@
-r"""The gate for foreign text: what a model, a data set or a file wrote, before it is shown or read as JSON."""
+r"""Foreign text, from a model, a data set or a file: made safe to show, and read as JSON."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from llmrl.errors import UserError
 
 KEPT = "\n\t"
-# Cf holds bidirectional controls and zero-width signs, which hide or reorder what is shown; the joiners are letters
-# of some scripts.
+# Cf holds bidirectional and zero-width characters, which hide or reorder text; two of them, the joiners, are
+# needed to write some scripts.
 JOINERS = "\u200c\u200d"
 
 
 def visible(text: str, limit: int | None = None) -> str:
-    r"""A text without anything that a terminal would obey or hide.
+    r"""A text without characters that a terminal would act on or hide.
 
-    Control characters (escape sequences among them), bidirectional and invisible signs, lone surrogates and private
-    characters become their escapes. Line breaks and tabs stay.
+    Control characters (escape sequences among them), bidirectional and invisible characters, lone surrogates and
+    private characters are replaced by their escapes. Line breaks and tabs stay.
 
     Args:
-        text: of unknown origin.
-        limit: characters after which it is cut, with a note of how many there were.
+        text: a text of unknown origin.
+        limit: number of characters after which the text is cut, with a note of the full length.
 
     >>> print(visible("5\u202e\x1b[2J\ud800"))
     5\u202e\x1b[2J\ud800
@@ -39,7 +39,7 @@ def visible(text: str, limit: int | None = None) -> str:
 
 
 def one_line(text: str, limit: int = 200) -> str:
-    r"""The same on one line, short: for tables and messages.
+    r""":func:`visible` on one short line, for tables and messages.
 
     >>> one_line("a\nb")
     'a\\nb'
@@ -48,26 +48,26 @@ def one_line(text: str, limit: int = 200) -> str:
 
 
 class DamagedFile(UserError, ValueError):
-    """A file does not hold what was written into it; the message names it and what is wrong."""
+    """A file is damaged; the message names it and says what is wrong."""
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """The content of a JSON file.
 
     Raises:
-        DamagedFile: it is cut off, no text, nested too deeply, or has a number of thousands of digits.
+        DamagedFile: it is cut off, not text, nested too deeply, or has a number of thousands of digits.
     """
     return _parsed(path.read_bytes(), str(path))
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of one JSON object a line.
+    """The objects in a file with one JSON object per line.
 
     Raises:
-        DamagedFile: a line holds no object; the message says which.
+        DamagedFile: a line is not a JSON object; the message says which line.
     """
     rows = []
-    with path.open("rb") as lines:  # str.splitlines would split at more than line feeds
+    with path.open("rb") as lines:  # str.splitlines would also split at characters other than line feeds
         for number, line in enumerate(lines, 1):
             row = _parsed(line, f"{path}, line {number}")
             if not isinstance(row, dict):
@@ -77,7 +77,8 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def json_line(value: Any) -> str:
-    r"""A line of JSON Lines, readable; in ASCII where a text holds half a surrogate pair, which no file could take.
+    r"""A value as a line of JSON, with readable characters; in ASCII if a text has a lone surrogate, which UTF-8
+    refuses.
 
     >>> print(json_line({"x": "\u00e9"}), json_line("half \ud800"), end="")
     {"x": "é"}

@@ -1,4 +1,4 @@
-"""Algorithms by name, and what they are made of."""
+"""Algorithms by name, and the class of their recipes."""
 
 from llmrl.algorithms.algorithm import (
     ALGORITHMS,

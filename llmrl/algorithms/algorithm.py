@@ -1,7 +1,7 @@
-"""An algorithm is a recipe: everything in which one method differs from another, as one object.
+"""An algorithm is a recipe: one object that holds everything in which methods differ.
 
-Names lead to functions that make recipes; ``module:name`` reaches one outside the package, and
-``erc+gspo`` puts one that changes a recipe on top of another.
+A name leads to a function that makes a recipe. ``module:name`` is a function outside the package, and
+``erc+gspo`` applies ``erc``, which changes a recipe, to ``gspo``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from llmrl.registry import Registry, suggest
 
 @dataclass(frozen=True)
 class Term:
-    """A loss module to be made, and its options; :func:`term` spells it shortly."""
+    """A class of loss module and its options; :func:`term` is the short form."""
 
     loss: Callable[..., BatchLoss]
     """The class."""
@@ -58,7 +58,7 @@ def term(loss: Callable[..., BatchLoss], **options: Any) -> Term:
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """One method, complete.  ``dataclasses.replace(algorithm, clip=...)`` changes a component.
+    """One method, complete. ``dataclasses.replace(algorithm, clip=...)`` changes a component.
 
     >>> print(Algorithm(name="plain"))
     plain
@@ -76,7 +76,7 @@ class Algorithm:
     """
 
     name: str
-    """What it is called."""
+    """Its name."""
     ratio: Ratio = field(default_factory=TokenRatio)
     """The importance ratio."""
     clip: Clip = field(default_factory=PPOClip)
@@ -88,7 +88,7 @@ class Algorithm:
     partition: Partition | None = None
     """How a response is divided into segments; None: no segments are needed, or the batch holds them already."""
     corrections: tuple[Correction, ...] = ()
-    """Factors against the gap between sampler and trainer, multiplied; they weigh the policy loss alone."""
+    """Corrections for the gap between sampler and trainer. Their product weighs the policy loss alone."""
     credit: Credit = field(default_factory=Credit)
     """How rewards become advantages."""
     terms: tuple[Term, ...] = ()
@@ -106,9 +106,9 @@ class Algorithm:
 
     @property
     def in_keys(self) -> tuple[Key, ...]:
-        """What :meth:`weigh` and :meth:`loss` read and :meth:`weigh` does not write.
+        """The entries that :meth:`weigh` and :meth:`loss` read, without those that :meth:`weigh` writes.
 
-        A trainer asks it whether entropies, values or reference log-probabilities are wanted.
+        A trainer looks here whether entropies, values or reference log-probabilities are needed.
 
         >>> "old_entropy" in Algorithm(name="plain").in_keys
         False
@@ -123,10 +123,10 @@ class Algorithm:
 
     @property
     def scores_first(self) -> bool:
-        """Whether credit or :meth:`weigh` reads scores of the weights before the update.
+        """Whether credit or :meth:`weigh` reads scores under the weights before the update.
 
-        Where they do not, the first update need not wait for them: its own pass, with these very weights, gives the
-        old scores of its rows.
+        If not, no separate scoring pass is needed before the first update: its own forward pass, with the same
+        weights, gives the old scores of its rows.
 
         >>> algorithm("grpo").scores_first, algorithm("espo").scores_first
         (False, True)
@@ -134,7 +134,7 @@ class Algorithm:
         return not {keys.OLD_LOG_PROB, keys.OLD_ENTROPY}.isdisjoint(self._read_before())
 
     def _read_before(self) -> list[Key]:
-        """What credit and :meth:`weigh` read before the loss is made, in addition to the mask."""
+        """The entries that credit and :meth:`weigh` read before the loss is made, in addition to the mask."""
         read: list[Key] = []
         for component in (self.aggregate, self.partition, self.credit.advantage):
             read += reads(component)
@@ -145,11 +145,11 @@ class Algorithm:
         return read
 
     def weigh(self, td: TensorDictBase) -> TensorDictBase:
-        """Add ``"weight"`` to a whole optimiser batch, and what the recipe needs of segments and terms.
+        """Add ``"weight"`` to a whole optimiser batch, and the entries that segments and terms of the recipe need.
 
         With corrections it adds ``"policy_weight"`` too.
 
-        Micro-batches are cut afterwards; the weights then make their gradients add up exactly.
+        Cut micro-batches afterwards: with these weights their gradients add up exactly.
         """
         mask = _given(td, keys.MASK)
         check_mask(mask)
@@ -166,7 +166,7 @@ class Algorithm:
         trained = mask
         if segment is not None and keys.SEGMENT in reads(self.aggregate):
             check_entry(segment, mask, keys.SEGMENT)
-            if self.partition is None:  # a GPU is waited for only where they were given
+            if self.partition is None:  # only where segments were given does the CPU wait for a GPU here
                 check_segment_ids(segment)
             trained = mask & (segment >= 0)
         dtype = torch.float64 if old.dtype == torch.float64 else torch.float32
@@ -182,7 +182,7 @@ class Algorithm:
         return out
 
     def resolve(self, max_response_length: int) -> Algorithm:
-        """The same with what follows the response limit of a run, in tokens, unless it was given.
+        """The recipe with the response limit of a run, in tokens, in all numbers that follow it and were not given.
 
         >>> algorithm("dr_grpo").resolve(256).aggregate
         FixedLength(length=256)
@@ -242,7 +242,7 @@ def _shown(component: object) -> str:
 
 
 class JointLoss(BatchLoss):
-    """Several losses of one batch: every ``loss_*`` entry and every metric, side by side.
+    """Several losses of one batch; the output has the ``loss_*`` entries and the metrics of all.
 
     Args:
         losses: loss modules over the same batch.
@@ -257,16 +257,16 @@ class JointLoss(BatchLoss):
 
     @property
     def in_keys(self) -> list[Key]:
-        """The entries that are read."""
+        """The entries that the losses read."""
         return list(dict.fromkeys(key for loss in self._each() for key in loss.in_keys))
 
     @property
     def out_keys(self) -> list[Key]:
-        """The entries that are written."""
+        """The entries that the losses write."""
         return [key for loss in self._each() for key in loss.out_keys]
 
     def set_keys(self, **names: Any) -> None:
-        """Move entries, in every loss."""
+        """Change keys, in every loss."""
         super().set_keys(**names)
         for loss in self._each():
             loss.set_keys(**names)
@@ -278,7 +278,7 @@ class JointLoss(BatchLoss):
 
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDict:
-        """Everything the losses return."""
+        """The entries that the losses return, in one TensorDict."""
         out: dict[str, Tensor] = {}
         for loss in self._each():
             out.update(loss(tensordict).items())
@@ -293,7 +293,7 @@ register_algorithm = ALGORITHMS.register
 def find_algorithm(name: str) -> Recipe:
     """The function that makes the algorithm of this name; its arguments are the options.
 
-    One that changes another takes that one's options too, whether the other is named or its default.
+    An algorithm with a base, such as ``erc``, takes the options of its base too, named or by default.
 
     >>> find_algorithm("erc+gspo")(low=0.9).name
     'erc+gspo'
@@ -311,13 +311,13 @@ def find_algorithm(name: str) -> Recipe:
         changing = [n for n in ALGORITHMS if "base" in inspect.signature(ALGORITHMS[n]).parameters]
         raise ConfigError(
             f"{outer_name!r} in {name!r} does not change another algorithm: it has no 'base'. "
-            f"What can stand before the + is: {', '.join(changing)}."
+            f"Before the + can stand: {', '.join(changing)}."
         )
     return _compose(name, outer, find_algorithm(rest))
 
 
 def _compose(name: str, outer: Recipe, base: Recipe) -> Recipe:
-    """``outer`` on ``base``; takes the options of both, and where they share a name, outer's."""
+    """``outer`` applied to ``base``. It takes the options of both; a name that both have means outer's option."""
     mine = {n: p for n, p in inspect.signature(outer).parameters.items() if n != "base"}
     others = {n: p for n, p in inspect.signature(base).parameters.items() if n not in mine}
 
@@ -349,7 +349,7 @@ def _is(value: Any, kind: type) -> bool:
 
 
 def _wanted(value: Any, hint: Any) -> str | None:
-    """What a plain option should have been; None if the value will do, or its type is not a plain one.
+    """The expected type of an option in words; None if the value fits, or if the type is not a plain one.
 
     >>> _wanted("wide", float), _wanted(1, "float | None"), _wanted(True, int)
     ('a number', None, 'a whole number')

@@ -1,9 +1,9 @@
-"""ASPO: asymmetric importance sampling.  Wang et al. 2025 (Archer 2.0), arXiv:2510.06062.
+"""ASPO: asymmetric importance sampling. Wang et al. 2025 (Archer 2.0), arXiv:2510.06062.
 
     A > 0: gradient factor min(1 / r, 3), none where r > 1.2;   A < 0: min(r, 3), none where r < 0.8
 
-From GRPO it differs where the advantage is positive: the ratio is turned over, so tokens that the
-policy has come to find unlikely are pushed most.
+From GRPO it differs where the advantage is positive: the ratio is inverted, so tokens that have
+become unlikely get the largest gradient.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def aspo(
 ) -> Algorithm:
     """ASPO.
 
-    The paper trains with lr 1e-6, 64 prompts, 16 responses, 4 updates.  Not here: its predecessor's
-    other clip and KL weights for tokens above the 0.8-quantile of entropy.
+    The paper trains with lr 1e-6, 64 prompts, 16 responses, 4 updates. Not here: the other clip and KL
+    weights of its predecessor for tokens above the 0.8-quantile of entropy.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio with a gradient where the advantage is negative.
         clip_high: 1 + clip_high is the largest ratio with a gradient where the advantage is positive.
-        cap: the largest gradient factor; such tokens keep a gradient.
+        cap: the largest gradient factor; tokens beyond it keep a gradient.
     """
     return Algorithm(
         name="aspo",

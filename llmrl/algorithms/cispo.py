@@ -1,9 +1,9 @@
-"""CISPO: the clipped ratio is a constant weight.  MiniMax-M1 2025, arXiv:2506.13585.
+"""CISPO: the clipped ratio is a constant weight. MiniMax-M1 2025, arXiv:2506.13585.
 
     J = sum_t w_t sg[min(r_t, 1 + clip_high)] A log pi_t,   w_t = 1 / (all sampled tokens)
 
-From DAPO it differs in the clip: no token loses its gradient.  The loss value means nothing by
-itself.
+From DAPO it differs in the clip: no token loses its gradient. The loss value
+has no meaning of its own.
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ def cispo(
 ) -> Algorithm:
     """CISPO.
 
-    The paper uses no lower bound and does not state its upper one; 0.28 is DAPO's (ScaleRL uses 4,
-    which is a largest weight of 5).  It makes 16 updates per batch, with a length penalty like
-    DAPO's, which is not here, and no KL.
+    The paper uses no lower bound and does not state its upper bound; 0.28 is DAPO's. (ScaleRL uses 4,
+    a largest weight of 5.) The paper makes 16 updates per batch, without KL. Not here: its length
+    penalty, which is like DAPO's.
 
     Args:
-        clip_low: 1 - clip_low is the smallest weight; 1: no lower bound; 0.2: both sides, as in
-            verl.
+        clip_low: 1 - clip_low is the smallest weight; 1: no lower bound; 0.2: a lower bound as in verl.
         clip_high: 1 + clip_high is the largest weight.
         dynamic_sampling: replace groups whose rewards are all equal.
-        max_refills: how often, per step.
+        max_refills: how often such groups are replaced, per step.
     """
     return Algorithm(
         name="cispo",

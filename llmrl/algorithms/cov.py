@@ -1,10 +1,10 @@
-"""Clip-Cov and KL-Cov: hold back what makes entropy collapse.  Cui et al. 2025, arXiv:2505.22617.
+"""Clip-Cov and KL-Cov: against the collapse of entropy. Cui et al. 2025, arXiv:2505.22617.
 
     cov_t = (A_t - mean A) (log pi_t - mean log pi)
 
-Entropy falls where likely tokens are rewarded, that is, at high covariance.  Clip-Cov drops the
-gradient of some such tokens, KL-Cov pulls the highest ones back to the old policy.  Both rank the
-tokens of one micro-batch.
+Tokens of high covariance, such as likely tokens with a positive advantage, lower the entropy. Clip-Cov
+drops the gradient of some of them; KL-Cov keeps those of highest covariance near the old policy. Both rank
+the tokens of one micro-batch.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def clip_cov(
 ) -> Algorithm:
     """Clip-Cov: a wide clip, and a gate that drops some tokens of high covariance.
 
-    From DAPO it differs in the gate and in clip widths of 1, as in the authors' script.  They train
-    with lr 5e-7 to 1e-6, 256 prompts, 8 responses, 8 updates.  Their code sets the value of dropped
-    tokens to 0; a gate keeps it, the gradient is the same.
+    From DAPO it differs in the gate and in clip widths of 1, as in the authors' script. They train
+    with lr 5e-7 to 1e-6, 256 prompts, 8 responses, 8 updates. Their code sets the value of dropped
+    tokens to 0; a gate keeps the value. The gradient is the same.
 
     Args:
-        fraction: tokens that are dropped, as a share of the micro-batch; at least one is.
+        fraction: share of the micro-batch's tokens that is dropped; at least one candidate.
         cov_low: candidates have a covariance above this.
         cov_high: candidates have a covariance below this.
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        generator: source of the draw; by default torch's global one.
+        generator: random generator of the draw; by default torch's global one.
     """
     gate = CovarianceGate(low=cov_low, high=cov_high, fraction=fraction, generator=generator)
     return Algorithm(
@@ -69,13 +69,12 @@ def kl_cov(
 ) -> Algorithm:
     """KL-Cov: no clip, and |log pi - log pi_old| on the tokens of highest covariance.
 
-    From Clip-Cov it differs in what happens to such tokens.  The term has no gradient before the
-    first update of a batch.
+    From Clip-Cov it differs in the treatment of these tokens. The term has no gradient in the first
+    update of a batch, because the policy is still the old one.
 
     Args:
-        fraction: tokens that are pulled back, as a share of the micro-batch: 0.002 for 7B, 0.0002
-            for 32B.
-        coefficient: how strongly.
+        fraction: share of the micro-batch's tokens to which the term applies: 0.002 for 7B, 0.0002 for 32B.
+        coefficient: weight of the term.
     """
     return Algorithm(
         name="kl_cov",

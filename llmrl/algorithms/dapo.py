@@ -1,8 +1,8 @@
-"""DAPO: decoupled clip and dynamic sampling.  Yu et al. 2025, arXiv:2503.14476.
+"""DAPO: decoupled clip and dynamic sampling. Yu et al. 2025, arXiv:2503.14476.
 
     J = sum_t w_t min(r_t A, clip(r_t, 1 - 0.2, 1 + 0.28) A),   w_t = 1 / (all sampled tokens)
 
-From GRPO it takes the group advantage.  It differs in four ways, each one line below.  There is no
+From GRPO it takes the group advantage. It differs in four ways, each one line below. There is no
 KL term.
 """
 
@@ -39,24 +39,23 @@ def dapo(
 ) -> Algorithm:
     """DAPO.
 
-    Rewards in the paper are +1 and -1.  Its learning rate is 1e-6 after 20 steps of warm-up, 512
-    prompts with 16 responses per step, 16 updates; it refills without end, here ``max_refills``
-    times.
+    The paper trains with rewards of +1 and -1, lr 1e-6 after 20 steps of warm-up, 512 prompts, 16
+    responses, 16 updates. It replaces groups without a limit, here ``max_refills`` times.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one such
-            token may outweigh all others (actor/token_gradient_share).
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one token of
+            negative advantage may outweigh all others (actor/token_gradient_share).
         max_length: responses of this many tokens lose ``overlong_penalty`` of their reward; by default the response
             limit of the run (20,480 in the paper).
-        soft_length: over this many tokens before, the penalty rises; 0: no penalty; by default a fifth of
-            ``max_length`` (4,096 in the paper).
-        overlong_penalty: half the range of the rewards: 0.5 for 1 and 0, as the environments here pay; 1 for the
-            paper's +1 and -1. The advantages are then the paper's.
+        soft_length: the penalty rises over this many tokens before ``max_length``; 0: no penalty; by default a fifth
+            of ``max_length`` (4,096 in the paper).
+        overlong_penalty: half the range of the rewards gives the paper's advantages: 0.5 for rewards of 1 and 0, as
+            in the environments here; 1 for the paper's +1 and -1.
         overlong_filter: do not train on responses that were cut off.
         dynamic_sampling: replace groups whose rewards are all equal.
-        max_refills: how often, per step.
+        max_refills: how often such groups are replaced, per step.
     """
     group = GroupAdvantage(divide_by_std=True)
     overlong = (

@@ -1,10 +1,10 @@
-"""DCPO: the clip's bounds follow the token's old probability.  Yang et al. 2025, arXiv:2509.02333.
+"""DCPO: the clip's bounds follow the token's old probability. Yang et al. 2025, arXiv:2509.02333.
 
     1/2 + 1/2 sqrt(max(1 - 0.64 / q, 0))
     <= r <= min(1/2 + 1/2 sqrt(1 + 0.8 / q), 10),   q = pi_old
 
-From GRPO it differs in the bounds: rare tokens may move further; and in the advantages, which are
-smoothed by the rewards of the same problem in earlier epochs.
+From GRPO it differs in the bounds: rare tokens may move further. It also differs in the advantages: they
+are smoothed with the rewards of the same problem in earlier epochs.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def dcpo(
 ) -> Algorithm:
     """DCPO.
 
-    Its loss is the sum over responses of their token means; here the mean over responses, which is
-    the same direction.
+    The paper's loss is the sum over responses of their token means. Here it is the mean over responses; the
+    gradient has the same direction.
 
     Args:
-        clip_low: width below, in terms of probability times ratio.
-        clip_high: width above.
+        clip_low: width of the lower bound, as a difference of probabilities times the ratio.
+        clip_high: width of the upper bound, in the same unit.
         cap: the upper bound is never larger.
     """
     return Algorithm(

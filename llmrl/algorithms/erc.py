@@ -1,9 +1,9 @@
-"""ERC: entropy ratio clipping, on any base.  Kuaishou 2025, arXiv:2512.05591.
+"""ERC: entropy ratio clipping, on any base. Kuaishou 2025, arXiv:2512.05591.
 
     rho_t = (H_t + 1e-8) / (H_old,t + 1e-8)
 
-A token with rho_t outside (0.95, 1.05) gets no gradient.  The base bounds the words that were sampled; the entropy
-ratio bounds the whole distribution."""
+A token with rho_t outside (0.95, 1.05) gets no gradient. The base's clip bounds the probability of sampled
+tokens; the entropy ratio bounds the whole distribution."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def erc(
     sides: Literal["both", "outward"] = "both",
     positive_nll: float = 0.0,
 ) -> Algorithm:
-    """ERC on DAPO; ``erc(base=gppo)``, or ``erc+gppo`` by name, on another.
+    """ERC on DAPO; ``erc(base=gppo)``, or ``erc+gppo`` by name, is ERC on another base.
 
-    The gated token keeps its value and its place in the denominator.  Needs both entropies over the
-    full vocabulary, from the same kernels: rounding alone moves the ratio where the entropy is
-    nearly 0 (``min_entropy``).  The published scripts add imitation of correct answers with 0.1
-    (``positive_nll``, off here), dual_clip 10 in the base, lr 1e-6, 8 responses for each of 128
-    prompts and 8 updates, and no soft overlong penalty.
+    A token outside the band keeps its value and its place in the mean. ERC needs both entropies over the full
+    vocabulary, from the same kernels: where the entropy is nearly 0, rounding alone moves the ratio
+    (``min_entropy``). The published scripts train with lr 1e-6, 128 prompts, 8 responses, 8 updates, imitation of
+    correct answers with weight 0.1 (``positive_nll``, off here), ``dual_clip`` 10 in the base, and no soft overlong
+    penalty.
 
     ``sides="outward"`` is ours and in no paper. The paper's gate also drops the gradient that would pull a
     token back into the band; on small exact tasks KL per rollout then grows (docs/claims.md). The outward gate
     keeps that gradient. The evidence is small: tasks of seconds, none with a model of more than two million
-    parameters. Not registered under a name of its own: give ``--algo erc --algo.sides outward``.
+    parameters. It has no name of its own: use ``--algo erc --algo.sides outward``.
 
     Args:
         base: the recipe that is changed.

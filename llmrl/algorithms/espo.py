@@ -1,4 +1,4 @@
-"""ESPO: entropy importance sampling policy optimisation.  arXiv:2512.00499.
+"""ESPO: entropy importance sampling policy optimisation. arXiv:2512.00499.
 
     log s_k = mean_k (log pi - log pi_old)
     eps_k = alpha mean_k H_old / log |V|
@@ -8,7 +8,7 @@ with mean_i over the responses, mean_k over the segments of a response (in the f
 segment k), and mean_t over the tokens of a segment.
 
 From GSPO it differs in three ways: a response is divided into segments by the entropy of the old policy,
-the clip's width follows the segment's entropy, and every segment counts the same.  With one segment and a
+the clip's width follows the segment's entropy, and every segment counts the same. With one segment and a
 fixed width it is GSPO.
 """
 
@@ -37,20 +37,20 @@ def espo(
 ) -> Algorithm:
     """ESPO.
 
-    The paper leaves several points open and no code is published. The default is the reading that the rest of the
-    paper supports best; other readings are options, or other components in ``dataclasses.replace(espo(), ...)``.
+    The paper leaves several points open, and no code is published. The defaults are what the rest of the paper
+    supports best. Other interpretations are options, or other components in ``dataclasses.replace(espo(), ...)``.
     The paper trains Qwen3 bases with lr 1e-6, 128 prompts, 8 responses each, at most 16,384 tokens, without KL.
 
     Args:
         alpha: clip width at the largest possible entropy.
-        partition: the quantiles at which each response is cut into segments by entropy; 0.8 separates its top fifth.
-            From Python also any partition, such as EntropyThresholds or BatchEntropySegments; None: the batch
-            already holds "segment".
-        segment_weights: how much each segment counts; 0 1 trains on the uncertain tokens alone.
-        clip_floor: the smallest clip width; above 0 it keeps rounding from being clipped.
+        partition: the quantiles at which each response is cut into segments by entropy; 0.8 separates the fifth of
+            highest entropy. Python code may also give a partition, such as EntropyThresholds or BatchEntropySegments;
+            None: the batch already holds "segment".
+        segment_weights: weight of each segment; 0 1 trains on the tokens of high entropy alone.
+        clip_floor: the smallest clip width; above 0, tokens are not clipped because of rounding.
         clip_ceiling: the largest clip width.
         fixed_clip: low and high widths that do not follow entropy (the paper's ablation).
-        old_token_ratio: the token form as printed, the segment's ratio times the token's own.
+        old_token_ratio: use the ratio of eq. 9 as in the paper, the segment's ratio times the token's own.
     """
     adaptive = EntropyAdaptiveClip(alpha=alpha, floor=clip_floor, ceiling=clip_ceiling)
     return Algorithm(

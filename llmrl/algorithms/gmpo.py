@@ -1,9 +1,9 @@
-"""GMPO: the geometric mean of clipped token ratios.  Zhao et al. 2025, arXiv:2507.20673.
+"""GMPO: the geometric mean of clipped token ratios. Zhao et al. 2025, arXiv:2507.20673.
 
     g = exp(mean_t clip(log r_t)),   J = mean over responses of g A
 
 From GSPO it differs in where it clips: each token's log-ratio, before the mean and on one side, so
-a response is never lost as a whole.  Without clipping the two are one.
+a response never loses its whole gradient at once. Without clipping both are the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def gmpo(
     clip_low: float = 0.4,
     clip_high: float = 0.4,
 ) -> Algorithm:
-    """GMPO.  Takes one advantage per response.
+    """GMPO. It needs one advantage per response.
 
     Args:
         clip_low: log-ratios below -clip_low are clipped where the advantage is negative.

@@ -6,8 +6,8 @@
     clipped:   f = beta_high high   where r > high and A > 0
                f = beta_low low     where r < low and A < 0
 
-The value is DAPO's; the gradient tells them apart.  The two recipes take PPO's bounds; the same gradient on those
-of another algorithm is
+The value is DAPO's; only the gradient differs. Both recipes use PPO's bounds. The same gradient with the bounds of
+another algorithm is
 
     replace(espo(), clip=GradientPreserving(base=espo().clip))
 """
@@ -32,18 +32,18 @@ def gppo(
     positive_nll: float = 0.0,
     max_refills: int = 0,
 ) -> Algorithm:
-    """GPPO, of Klear-Reasoner.  Su et al. 2025, arXiv:2508.07629.
+    """GPPO, of Klear-Reasoner. Su et al. 2025, arXiv:2508.07629.
 
-    From DAPO it differs in the clip: what is clipped keeps the gradient bound * A.  Groups of equal
-    rewards are left out.  The paper adds imitation of correct answers with 0.1 (``positive_nll``,
-    off here so that comparisons are clean) and trains with lr 1e-6, 8 responses for each of 128
-    prompts and 8 updates.  Not here: its fraction of passed tests as the reward of code.
+    From DAPO it differs in the clip: a clipped token keeps the gradient bound * A grad log pi. Groups of
+    equal rewards are left out. The paper trains with lr 1e-6, 128 prompts, 8 responses, 8 updates, and
+    imitation of correct answers with weight 0.1 (``positive_nll``, off here so that comparisons vary one
+    thing). Not here: its reward of code, the share of tests that pass.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts in the value.
         clip_high: 1 + clip_high is the largest ratio that counts in the value.
-        dual_clip: largest ratio that counts where the advantage is negative; the paper has none,
-            its code 10.  Tokens beyond it have no gradient; without it, one token may outweigh all others
+        dual_clip: largest ratio that counts where the advantage is negative. The paper has none, its
+            code 10. Tokens beyond it have no gradient; without it, one token may outweigh all others
             (actor/token_gradient_share).
         positive_nll: weight of the imitation of correct answers.
         max_refills: how often groups of equal rewards are replaced, per step.
@@ -72,21 +72,20 @@ def ce_gppo(
     literal: bool = False,
     max_refills: int = 0,
 ) -> Algorithm:
-    """CE-GPPO: scales the two kinds of clipped tokens, which steers entropy.  arXiv:2509.20712.
+    """CE-GPPO: GPPO with a scale for each kind of clipped token, to control the entropy. arXiv:2509.20712.
 
-    From GPPO it differs in the two betas.  beta_low scales unlikely tokens with negative advantage
-    (they flatten the policy when pushed down less), beta_high unlikely tokens with positive
-    advantage.  The sources disagree on beta_low: 0.75 for 7B, 0.5 for 1.5B.  The authors' scripts
-    use dual_clip 10.
+    From GPPO it differs in the two betas. beta_low scales clipped tokens with negative advantage (a
+    smaller one raises the entropy), beta_high clipped tokens with positive advantage. The sources disagree
+    on beta_low: 0.75 for 7B, 0.5 for 1.5B. The authors' scripts use dual_clip 10.
 
     Args:
         beta_low: gradient scale of tokens below the range with negative advantage.
         beta_high: gradient scale of tokens above the range with positive advantage.
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative; without it, one such token may outweigh
-            all others (actor/token_gradient_share).
-        literal: scale the value of clipped tokens too, as printed; the gradient is the same.
+        dual_clip: largest ratio that counts where the advantage is negative; without it, one token of
+            negative advantage may outweigh all others (actor/token_gradient_share).
+        literal: scale the value of clipped tokens too, as in eq. 8 of the paper; the gradient is the same.
         max_refills: how often groups of equal rewards are replaced, per step.
     """
     base = PPOClip(low=clip_low, high=clip_high)

@@ -2,7 +2,8 @@
 
     J = sum_t w_t min(r_t A, clip(r_t, 0.8, 1.2) A) - beta KL,   w_t = 1 / (responses * |y|)
 
-From PPO it drops the critic: a response is compared with the others to the same prompt.
+From PPO it differs in the baseline: there is no critic, and a response is compared with the others to the
+same prompt.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ def grpo(
     dual_clip: float | None = None,
     divide_by_std: bool = True,
 ) -> Algorithm:
-    """GRPO.  Shao et al. 2024 (DeepSeekMath), arXiv:2402.03300.
+    """GRPO. Shao et al. 2024 (DeepSeekMath), arXiv:2402.03300.
 
-    The paper does not state its clip; 0.2 is PPO's.  Its learning rate is 1e-6, 64 responses per
-    prompt, 1024 responses per batch, one update per batch.
+    The paper does not state its clip; 0.2 is PPO's. It trains with lr 1e-6, 64 responses per prompt, 1024
+    responses per batch, one update per batch.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one such
-            token may outweigh all others (actor/token_gradient_share).
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one token of
+            negative advantage may outweigh all others (actor/token_gradient_share).
         divide_by_std: divide the advantage by the group's standard deviation.
     """
     return Algorithm(
@@ -54,9 +55,9 @@ def dr_grpo(
     clip_low: float = 0.2,
     clip_high: float = 0.2,
 ) -> Algorithm:
-    """Dr. GRPO: GRPO without its two biases.  Liu et al. 2025, arXiv:2503.20783.
+    """Dr. GRPO: GRPO without its two biases. Liu et al. 2025, arXiv:2503.20783.
 
-    From GRPO it differs in two ways: the advantage is not divided by the deviation, and a token's
+    From GRPO it differs in two ways: the advantage is not divided by the standard deviation, and a token's
     weight does not depend on the length of its response.
 
     Args:
@@ -82,12 +83,12 @@ def rloo(
     clip_low: float = 0.2,
     clip_high: float = 0.2,
 ) -> Algorithm:
-    """RLOO: the others are the baseline.  Ahmadian et al. 2024, arXiv:2402.14740.
+    """RLOO: the baseline is the mean reward of the other responses. Ahmadian et al. 2024, arXiv:2402.14740.
 
-    The advantage is G / (G - 1) times Dr. GRPO's. A response counts by the sum over its tokens, as in
-    the paper: a mean would divide each token's gradient by the response's length. The paper updates
-    once per batch and needs no clip; the clip here is for further updates. Its KL penalty in the
-    reward is kl_in_reward.
+    The advantage is G / (G - 1) times Dr. GRPO's. A response's loss is the sum over its tokens, as
+    in the paper: a mean would divide each token's gradient by the response's length. The paper updates
+    once per batch and needs no clip; the clip here is for further updates. The option kl_in_reward gives
+    the paper's KL penalty in the reward.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.

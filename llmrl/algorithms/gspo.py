@@ -1,9 +1,9 @@
-"""GSPO: group sequence policy optimisation.  Zheng et al. 2025, arXiv:2507.18071.
+"""GSPO: group sequence policy optimisation. Zheng et al. 2025, arXiv:2507.18071.
 
     s = exp(mean_t (log pi - log pi_old))
     J = mean over responses of min(s A, clip(s, 1 - 3e-4, 1 + 4e-4) A)
 
-From GRPO it differs in the ratio: a response moves as a whole, so its tokens are clipped together.
+From GRPO it differs in the ratio: all tokens of a response share it, so they are clipped together.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ def gspo(
 ) -> Algorithm:
     """GSPO.
 
-    The widths are small because s is a mean over the response: independent noise of tokens shrinks
-    by the root of its length.  Needs old log-probabilities from the same kernels as the new ones.
+    The widths are small because log s is a mean over the response: independent noise of its tokens
+    shrinks with the root of its length. The old log-probabilities must come from the same kernels as the
+    new ones.
     The paper makes 4 updates per batch and uses no KL.
 
     Args:
         clip_low: 1 - clip_low is the smallest sequence ratio that counts.
         clip_high: 1 + clip_high is the largest sequence ratio that counts.
-        token_form: GSPO-token, in which tokens may have advantages of their own; with one advantage
-            per response its value and gradient are GSPO's.
+        token_form: use GSPO-token, where each token may have its own advantage; with one advantage per response its
+            value and gradient are GSPO's.
     """
     return Algorithm(
         name="gspo",

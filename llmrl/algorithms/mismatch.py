@@ -1,11 +1,11 @@
-"""TIS and MIS, on any base: factors against the gap between sampler and trainer.
+"""TIS and MIS, on any base: corrections for the gap between sampler and trainer.
 
     w_t <- w_t * f(rho_t),   rho_t = pi_old(trainer) / pi_old(sampler), a constant
 
-Where an inference engine samples and another library trains, the same weights give a token
-different probabilities.  Truncating (TIS) bounds the factor, masking (MIS) drops what is out of
-bounds.  They compose: ``tis+mis+grpo`` leaves out responses that are out of bounds, and weighs the
-tokens of the others by min(rho_t, cap).  The factors weigh the policy loss alone.
+If an inference engine samples and another library trains, the same weights give a token different
+probabilities. Truncation (TIS) bounds the factor; masking (MIS) sets it to 0 outside bounds. Both compose:
+``tis+mis+grpo`` leaves out responses with a product of rho out of bounds, and weighs the tokens of the others
+by min(rho_t, cap). The factors weigh the policy loss alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llmrl.losses.correction import (
 
 
 def _corrected(prefix: str, made: Algorithm, plain: bool, correction: Correction) -> Algorithm:
-    """``made`` with one more correction. Next to a correction that weighs by rho, a mask only leaves tokens out."""
+    """``made`` with one more correction. If another correction multiplies by rho, a mask only leaves tokens out."""
     others = made.corrections
     if isinstance(correction, TokenMIS) and any(map(weighs, others)):
         correction = replace(correction, weigh=False)
@@ -65,7 +65,8 @@ def mis(
         correction_high: the largest factor that counts; above it the weight is 0. By default 3, and 1.01 where
             geometric.
         sequence: one factor per response, the product over its tokens.
-        geometric: leave out a response by the geometric mean of its factors, and weigh the others by 1.
+        geometric: use the geometric mean of a response's factors: leave it out if that is out of bounds, else weigh it
+            by 1.
     """
     low, high = (0.99, 1.01) if geometric else (0.0, 3.0)
     kind = GeometricRejection if geometric else SequenceMIS if sequence else TokenMIS

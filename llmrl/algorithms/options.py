@@ -28,7 +28,7 @@ from llmrl.registry import suggest
 
 Terms = tuple[Term, ...]
 KLEstimator = Literal["k1", "k2", "k3", "abs", "k3_straight_through", "off_policy_k3"]
-"""How a recipe's options name an estimator of the KL divergence."""
+"""The names of the KL estimators in the options of a recipe."""
 ESTIMATORS: dict[str, Estimator] = {
     "k1": k1,
     "k2": k2,
@@ -37,24 +37,24 @@ ESTIMATORS: dict[str, Estimator] = {
     "k3_straight_through": k3_straight_through,
     "off_policy_k3": OffPolicy(k3),
 }
-"""See :mod:`llmrl.losses.terms` for the value and the gradient of each."""
+"""The estimators by name; :mod:`llmrl.losses.terms` states the value and the gradient of each."""
 GRADIENT_ALONE = ("k3_straight_through", "off_policy_k3")
-"""Those that differ from k3 by their gradient alone, which a reward does not have."""
+"""Estimators that differ from k3 in their gradient alone; they make no sense in a reward, which has no gradient."""
 
 
 def with_dual_clip(clip: Clip, bound: float | None) -> Clip:
-    """``clip``, with a bound on ratios that count against a token if one is given."""
+    """``clip``, wrapped in a dual clip if a bound is given."""
     return clip if bound is None else DualClip(base=clip, bound=bound)
 
 
 def nll_term(coefficient: float) -> Terms:
-    """Imitation of correct answers, or nothing."""
+    """The term that imitates correct answers; none if the coefficient is 0."""
     return () if coefficient == 0 else (term(PositiveNLL, coefficient=coefficient),)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KLOptions:
-    """What :func:`takes_kl` adds to the options of a recipe."""
+    """The options that :func:`takes_kl` adds to a recipe."""
 
     kl: float = 0.0
     kl_estimator: KLEstimator | None = None
@@ -68,17 +68,19 @@ class KLOptions:
         if not 0 <= self.kl < float("inf"):
             raise ValueError(f"kl must be 0 or more and finite, got {self.kl}: it is the weight of a penalty.")
         if self.kl_in_reward and self.kl == 0:
-            raise ValueError("kl_in_reward needs a weight: give kl above 0, such as 0.05.")
+            raise ValueError("kl_in_reward needs a weight, but kl is 0: give kl above 0, such as 0.05.")
         if self.kl_in_reward and name in GRADIENT_ALONE:
             raise ValueError(
-                f"kl_estimator {name} has the value of k3 and differs by its gradient, which a reward does not have. "
+                f"kl_estimator {name} differs from k3 in its gradient alone, and a reward has no gradient. "
                 "With kl_in_reward give k1, k2, k3 or abs."
             )
         if self.kl_target is not None and not self.kl_in_reward:
-            raise ValueError("kl_target adapts the penalty in the reward: give kl_in_reward too.")
+            raise ValueError(
+                "kl_target adapts the penalty in the reward, but kl_in_reward is off: give kl_in_reward too."
+            )
 
     def on(self, made: Algorithm) -> Algorithm:
-        """The recipe with the divergence where it is wanted."""
+        """The recipe with the divergence in its loss or in its reward; unchanged if kl is 0."""
         if self.kl == 0:
             return made
         if not self.kl_in_reward:
@@ -96,21 +98,21 @@ class KLOptions:
 
 KL_ARGUMENTS = """\
     kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-    kl_estimator: how the divergence is estimated: k3, its gradient that of KL(reference, policy); k2 and
-        k3_straight_through, that of KL(policy, reference); off_policy_k3, exact on samples of the old policy; k1,
-        without a gradient in expectation; abs, |k1|. By default k3 in the loss and k1 in the reward.
-    kl_in_reward: subtract the divergence from the reward, token by token, instead of adding it to the loss. Where all
-        responses to a problem are paid the same, it alone makes their advantages, and an advantage that is divided
-        by the deviation makes them as large as any.
+    kl_estimator: the estimator of the divergence. k3 has the gradient of KL(reference, policy); k2 and
+        k3_straight_through have that of KL(policy, reference); off_policy_k3 has it too, also on samples of the old
+        policy; k1 has no gradient in expectation; abs is |k1|. By default k3 in the loss and k1 in the reward.
+    kl_in_reward: subtract the divergence from the reward, token by token, instead of adding it to the loss. If
+        all responses to a problem get the same reward, the divergence alone decides their advantages; an advantage that
+        is divided by the standard deviation is then as large as that of any other group.
     kl_target: change the weight each step until the divergence is this many nats a token; it needs kl_in_reward."""
-"""Explains the four, for ``--help`` and ``help()``."""
+"""Explains the four options, for ``--help`` and ``help()``."""
 
 
 def takes_kl(default: float = 0.0) -> Callable[[Recipe], Recipe]:
     """A decorator: the recipe takes the options of :class:`KLOptions` in addition to its own.
 
     Args:
-        default: of ``kl``.
+        default: the default of the option ``kl``.
 
     >>> @takes_kl(default=0.1)
     ... def mine(*, clip_low: float = 0.2) -> Algorithm:

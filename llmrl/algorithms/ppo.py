@@ -1,8 +1,8 @@
-"""PPO: proximal policy optimisation.  Schulman et al. 2017, arXiv:1707.06347.
+"""PPO: proximal policy optimisation. Schulman et al. 2017, arXiv:1707.06347.
 
     J = sum_t w_t min(r_t A_t, clip(r_t, 0.8, 1.2) A_t),   w_t = 1 / (all sampled tokens)
 
-The only one here with a critic: each token has its own advantage, by GAE.
+It is the only algorithm here with a critic: each token has its own advantage, by GAE.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ def ppo(
     value_coefficient: float = 0.5,
     entropy_coefficient: float = 0.0,
 ) -> Algorithm:
-    """PPO with a critic, GAE and a clipped value loss; without one it compares within the group.
+    """PPO with a critic, GAE and a clipped value loss; without a critic, responses are compared within their group.
 
-    Not here: the penalty on the divergence from the old policy that the paper offers in place of
-    the clip, and its learning rates.  gamma is 1, as usual where only the whole answer is rewarded
-    (the paper's games use 0.99).
+    Not here: the paper's alternative to the clip, a penalty on the divergence from the old policy, and its
+    learning rates. gamma is 1, as is usual if only the whole answer is rewarded (0.99 in the paper).
 
     Args:
         critic: False: no critic; the advantage is the reward compared within the group, as in GRPO.
         clip_low: 1 - clip_low is the smallest ratio that counts.
         clip_high: 1 + clip_high is the largest ratio that counts.
-        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one such
-            token may outweigh all others (actor/token_gradient_share).
+        dual_clip: largest ratio that counts where the advantage is negative, such as 3. Without it, one token of
+            negative advantage may outweigh all others (actor/token_gradient_share).
         gamma: discount per token.
         lam: lambda of GAE.
         whiten: give the batch's advantages mean 0 and variance 1.

@@ -1,9 +1,9 @@
-"""SAPO: a soft gate instead of a clip.  Qwen 2025, arXiv:2511.20347.
+"""SAPO: a sigmoid instead of a clip. Qwen 2025, arXiv:2511.20347.
 
     J = mean over responses, tokens of (4 / tau) sigmoid(tau (r_t - 1)) A
 
-From GRPO it differs in the clip: a token's gradient fades with its distance from r = 1, sooner
-where the advantage is negative.
+From GRPO it differs in the clip: a token's gradient falls towards 0 as r leaves 1, and faster where the
+advantage is negative.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def sapo(
     tau_positive: float = 1.0,
     tau_negative: float = 1.05,
 ) -> Algorithm:
-    """SAPO.  The paper makes 4 updates per batch.
+    """SAPO. The paper makes 4 updates per batch.
 
     Args:
         tau_positive: temperature where the advantage is positive.
-        tau_negative: temperature where it is negative; a larger one fades sooner.
+        tau_negative: temperature where it is negative; with a larger one the gradient falls faster.
     """
     return Algorithm(
         name="sapo",

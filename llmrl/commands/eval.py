@@ -1,6 +1,6 @@
 """``llmrl eval``: a policy on a set of environments, stopped and gone on with at will.
 
-Files of an evaluation: ``settings.json  ENVIRONMENT.jsonl  results.json``.  How an evaluation is run
+Files of an evaluation: ``settings.json  ENVIRONMENT.jsonl  results.json``. How an evaluation is run
 is in :mod:`llmrl.evaluation`.
 """
 

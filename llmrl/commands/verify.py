@@ -126,7 +126,7 @@ def _check(options: VerifyOptions) -> None:
 
 
 def grade(table: Sequence[Row], grader: Verifier, name: str, batch: int = 256) -> list[Verdict]:
-    """One verdict per row.  On a terminal a progress bar shows.
+    """One verdict per row. On a terminal a progress bar shows.
 
     Raises:
         DataError: the grader did not return one verdict per response.

@@ -1,4 +1,4 @@
-"""Advantages without a critic: a response compared with the others to the same prompt."""
+"""Advantages without a critic: each response is compared with the others to the same prompt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmrl.credit.groups import Groups
 from llmrl.keys import Key, reads
 
 Advantage = Callable[[TensorDict], TensorDict]
-"""The same entries and ``"advantage"`` [N, T], 0 outside the mask."""
+"""Entries -> the same entries and ``"advantage"`` [N, T], 0 outside the mask."""
 
 
 @runtime_checkable
@@ -24,11 +24,11 @@ class ComparesGroups(Protocol):
 
     @property
     def min_group_size(self) -> int:
-        """How many responses a prompt needs."""
+        """The smallest number of responses to a prompt."""
 
 
 def smallest_group(advantage: Advantage) -> int:
-    """How many responses to a prompt an advantage needs; 1 for one that compares none."""
+    """The smallest number of responses to a prompt; 1 if the advantage compares none."""
     return advantage.min_group_size if isinstance(advantage, ComparesGroups) else 1
 
 
@@ -42,12 +42,12 @@ def per_token(td: TensorDict, advantage: Tensor) -> TensorDict:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupAdvantage:
-    """The reward compared with those of the other responses to the same prompt.  GRPO, arXiv:2402.03300.
+    """The reward compared with the rewards of all responses to the same prompt. GRPO, arXiv:2402.03300.
 
     A = (R - mean) / (std + eps)
 
-    Exactly 0 where all rewards of a group are equal.  Rows without a verdict get 0 and stay out of
-    mean and deviation.
+    mean and std are over the group. A is exactly 0 if all rewards of the group are equal. Rows without a
+    verdict get 0 and do not enter mean and std.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.MASK, keys.REWARD, keys.GROUP, keys.VALID)
@@ -56,9 +56,9 @@ class GroupAdvantage:
     divide_by_std: bool = True
     """False: only subtract the mean (Dr. GRPO)."""
     ddof: int = 1
-    """1: the sample's deviation, as in most code; 0: the population's, as GPPO prints it."""
+    """1: standard deviation of a sample, as in most code; 0: of a population, as in GPPO's paper."""
     eps: float = 1e-6
-    """Added to the deviation."""
+    """Added to the standard deviation."""
 
     def __post_init__(self) -> None:
         if self.ddof not in (0, 1):
@@ -87,7 +87,7 @@ class GroupAdvantage:
 
 @dataclass(frozen=True, kw_only=True)
 class LeaveOneOut:
-    """The reward less the mean of the other responses to the same prompt.  RLOO, arXiv:2402.14740.
+    """The reward minus the mean reward of the other responses to the same prompt. RLOO, arXiv:2402.14740.
 
     A_i = R_i - mean_{j != i} R_j
     """
@@ -96,7 +96,7 @@ class LeaveOneOut:
     min_group_size: ClassVar[int] = 2
 
     def __call__(self, td: TensorDict) -> TensorDict:
-        """Writes ``"advantage"``; 0 where no other response has a verdict."""
+        """Writes ``"advantage"`` [N, T]; 0 if no other response of the group has a verdict."""
         groups = Groups(td)
         groups.need(self.min_group_size, "LeaveOneOut")
         reward = torch.where(groups.valid, groups.reward, 0)
@@ -109,26 +109,26 @@ class LeaveOneOut:
 
 @dataclass(frozen=True, kw_only=True)
 class OverlongFilter:
-    """Cut off responses count in the baseline and are not trained on: their mask is emptied.
+    """Responses that were cut off count in the baseline, but are not trained on: their mask becomes empty.
 
-    DAPO's overlong filtering, the alternative to :class:`SoftOverlong`.
+    DAPO's overlong filtering, an alternative to :class:`SoftOverlong`.
     """
 
     base: Advantage = GroupAdvantage()
-    """What gives the advantage."""
+    """Computes the advantage."""
 
     @property
     def in_keys(self) -> tuple[Key, ...]:
-        """What the base reads, and which responses were cut off."""
+        """The entries that the base reads, and ``"truncated"``."""
         return (*reads(self.base), keys.TRUNCATED)
 
     @property
     def min_group_size(self) -> int:
-        """That of the base."""
+        """The group size that the base needs."""
         return smallest_group(self.base)
 
     def __call__(self, td: TensorDict) -> TensorDict:
-        """Writes ``"advantage"`` and the mask."""
+        """Writes ``"advantage"`` [N, T] and the mask [N, T]."""
         out = self.base(td)
         whole = ~td[keys.TRUNCATED].reshape(-1, 1)
         out[keys.MASK] = td[keys.MASK] & whole

@@ -1,8 +1,7 @@
 """How rewards become advantages, as one object: shape, keep, compare.
 
 The trainer calls, in this order, ``keep`` and ``shape`` when responses come in and ``advantage``
-once per step. All of them take a TensorDict with the entries of :mod:`llmrl.keys`, one row per
-response.
+once per step. All of them take a TensorDict with entries of :mod:`llmrl.keys`, one row per response.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from llmrl.credit.rewards import Shape
 
 @dataclass(frozen=True, kw_only=True)
 class Credit:
-    """How rewards become advantages; part of an algorithm."""
+    """How rewards become advantages; a component of an algorithm."""
 
     shape: tuple[Shape, ...] = ()
-    """Each changes the rewards, in this order."""
+    """Functions that change the rewards, applied in this order."""
     keep: Keep = field(default_factory=KeepAll)
-    """Which groups are trained on."""
+    """Chooses the groups that are trained on."""
     advantage: Advantage = field(default_factory=GroupAdvantage)
-    """Returns the batch with each token's advantage: how much its probability should rise."""
+    """Returns the batch with ``"advantage"`` [N, T]: how much each token's probability should rise."""
     max_refills: int = 0
-    """How often groups that were not kept are replaced by new ones, per step."""
+    """How often per step the groups that were not kept are replaced by new ones."""
 
     def __post_init__(self) -> None:
         if callable(self.shape):

@@ -15,13 +15,13 @@ from llmrl.keys import Key
 
 @dataclass(frozen=True, kw_only=True)
 class GAE:
-    """Generalised advantage estimation with a critic, over the sampled tokens.  arXiv:1506.02438.
+    """Generalised advantage estimation with a critic, over the sampled tokens. arXiv:1506.02438.
 
     delta_t = R_t + gamma V_{t+1} - V_t,   A_t = delta_t + gamma lam A_{t+1}
 
-    R_t is the token's own reward ("token_reward"); the response's reward falls on its last sampled token too.
-    Tokens that the policy did not sample are skipped, so what a tool or a user said is transparent.  Rows
-    without a verdict get 0.
+    R_t is the token's own reward ("token_reward"); the last sampled token also gets the response's reward. Tokens
+    that the policy did not sample, such as those of a tool or a user, are skipped: t + 1 is the next sampled token.
+    Rows without a verdict get 0.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.MASK, keys.REWARD, keys.VALID, keys.VALUE)
@@ -31,7 +31,7 @@ class GAE:
     lam: float = 0.95
     """0: one-step differences; 1: the whole return minus the value."""
     whiten: bool = True
-    """Give the batch's advantages mean 0 and variance 1; the value target is made before."""
+    """Give the batch's advantages mean 0 and variance 1. The value target is computed before that."""
 
     def __post_init__(self) -> None:
         for name, x in (("gamma", self.gamma), ("lam", self.lam)):
@@ -66,6 +66,6 @@ class GAE:
         dtype = torch.float64 if td[keys.VALUE].dtype == torch.float64 else torch.float32
         out = td.copy()
         out[keys.ADVANTAGE] = torch.where(used, advantage, 0).to(dtype)
-        # without a verdict the value is its own target: nothing to learn
+        # without a verdict the value is its own target, so its loss is 0
         out[keys.VALUE_TARGET] = torch.where(used, target, value).to(dtype)
         return out

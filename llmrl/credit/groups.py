@@ -1,4 +1,4 @@
-"""The responses to one prompt are a group: its statistics, and which groups are trained on."""
+"""Statistics of groups, the responses to one prompt, and rules for which groups are trained on."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Keep = Callable[[TensorDict], Tensor]
 
 
 def reward_of(td: TensorDict) -> Tensor:
-    """Rewards [N] of the whole response after the recipe's shaping, without those of single tokens.
+    """Shaped rewards [N] of whole responses, float64, without the rewards of single tokens.
 
-    float64: group statistics of float32 rewards are not exact.
+    Group statistics of float32 rewards would not be exact.
     """
     return td.get(keys.SHAPED_REWARD, td[keys.REWARD]).reshape(td.batch_size[0]).double()
 
 
 def token_reward_of(td: TensorDict) -> Tensor:
-    """Rewards [N, T] of single tokens, float64; 0 outside the mask, and everywhere without the entry."""
+    """Rewards [N, T] of single tokens, float64; 0 outside the mask, and everywhere if the entry is missing."""
     mask, reward = td[keys.MASK], td.get(keys.TOKEN_REWARD, None)
     if reward is None:
         return torch.zeros(mask.shape, dtype=torch.float64, device=mask.device)
@@ -37,7 +37,7 @@ def _return_of(td: TensorDict) -> Tensor:
 
 
 def valid_of(td: TensorDict) -> Tensor:
-    """bool [N]; without the entry every verdict counts."""
+    """bool [N]: the rows with a verdict; all rows if the entry is missing."""
     valid = td.get(keys.VALID, None)
     if valid is None:
         return torch.ones(td.batch_size[0], dtype=torch.bool, device=td[keys.REWARD].device)
@@ -47,8 +47,8 @@ def valid_of(td: TensorDict) -> Tensor:
 class Groups:
     """Statistics of the valid rewards of each group; ids are arbitrary integers.
 
-    A response's reward is the shaped one and the sum over its tokens' own; with ``raw`` it is what the environment
-    paid.
+    A response's reward is its shaped reward plus the sum of its tokens' rewards; with ``raw``, the environment's
+    reward.
     """
 
     def __init__(self, td: TensorDict, *, raw: bool = False) -> None:
@@ -74,7 +74,7 @@ class Groups:
         return ~(self.largest - self.smallest > torch.finfo(torch.float32).eps * size)
 
     def mean(self) -> Tensor:
-        """[groups] of the valid rewards."""
+        """[groups] mean of the valid rewards."""
         return self.sum(torch.where(self.valid, self.reward, 0)) / self.count.clamp_min(1)
 
     def centred(self) -> Tensor:
@@ -82,15 +82,15 @@ class Groups:
         return torch.where(self.valid, self.reward - self.mean()[self.index], 0)
 
     def std(self, ddof: int) -> Tensor:
-        """[groups] deviation of the valid rewards; equal ones may leave a trace of rounding."""
+        """[groups] standard deviation of the valid rewards; of equal rewards, 0 up to rounding."""
         free = (self.count - ddof).clamp_min(1)
         return (self.sum(self.centred().square()) / free).sqrt()
 
     def need(self, rows: int, who: str) -> None:
-        """Raise if a group is too small to be compared within."""
+        """Raise if a group has fewer than ``rows`` responses."""
         if len(self.rows) and int(self.rows.min()) < rows:
             raise ValueError(
-                f"{who} compares the responses to one prompt and was given a group of "
+                f"{who} compares the responses to one prompt, but got a group of "
                 f"{int(self.rows.min())}. Sample at least {rows} responses per prompt "
                 "(group_size), or use an algorithm with a critic."
             )
@@ -109,8 +109,8 @@ class KeepAll:
 class MixedRewards:
     """Train on groups whose rewards differ: DAPO's dynamic sampling, arXiv:2503.14476.
 
-    The others have no advantage.  Rows without a verdict do not make a group mixed; a group of one
-    row is kept.
+    The other groups have no advantage. Rows without a verdict do not make a group mixed. A group of one row is
+    kept.
     """
 
     def __call__(self, td: TensorDict) -> Tensor:

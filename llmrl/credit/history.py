@@ -1,7 +1,7 @@
-"""What earlier steps gave to the same problems, and the advantage that reads it.
+"""Statistics of the rewards of a problem in earlier steps, and the advantage that uses them.
 
-The statistics of a group are three numbers, ``[visits, mean, deviation]``, in float64: how many steps
-asked the problem, and what its responses were given in them.
+The statistics of a group are three numbers, ``[visits, mean, deviation]``, in float64: the number of steps that asked
+the problem, and mean and standard deviation of the rewards of its responses in these steps.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from llmrl.keys import Key
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothGroupAdvantage:
-    """A group's advantage, smoothed by the rewards of the same problem in earlier steps.  DCPO.
+    """A group's advantage, smoothed by the rewards of the same problem in earlier steps. DCPO.
 
-    Of i steps that asked the problem, this one included: z is (R - mean) / std over the group, Z the
-    same with mean and deviation over all i groups.  A is the smaller in absolute value of
+    i is the number of steps that asked the problem, this step included. z is (R - mean) / std over this step's
+    group; Z is the same with mean and std over all i groups. A is the smaller in absolute value of
 
         Z / i + z (i - 1) / i     and     z / i + Z (i - 1) / i
 
-    so a group of equal rewards still has an advantage if it differs from earlier ones.  At the first visit it
-    is :class:`GroupAdvantage` without ``eps``.  Rows without a verdict get 0 and stay out of the
-    statistics.  Source: arXiv:2509.02333, smooth advantage standardisation, as in the authors' code.
+    so a group of equal rewards still has an advantage if they differ from those of earlier groups. In the first
+    of these steps it is :class:`GroupAdvantage` without ``eps``. Rows without a verdict get 0 and do not enter the
+    statistics. Source: arXiv:2509.02333, smooth advantage standardisation, as in the authors' code.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = (
@@ -43,7 +43,7 @@ class SmoothGroupAdvantage:
     min_group_size: ClassVar[int] = 2
 
     def __call__(self, td: TensorDict) -> TensorDict:
-        """Writes ``"advantage"``; without ``"past_rewards"`` every visit is the first.
+        """Writes ``"advantage"`` [N, T]; without ``"past_rewards"`` every step counts as the first.
 
         >>> td = TensorDict({"group": [7, 7], keys.MASK: torch.ones(2, 1) > 0}, [2])
         >>> td["next", "reward"] = torch.tensor([[1.0], [1.0]])
@@ -70,10 +70,10 @@ def _standardised(reward: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def reward_statistics(td: TensorDict, *, raw: bool = False) -> Tensor:
-    """Of each row's group: 1 (0 without any verdict), mean and sample deviation of its rewards.
+    """Statistics of each row's group: 1 (0 without a verdict), mean and sample standard deviation of its rewards.
 
     Returns:
-        [N, 3], float64; the deviation of equal rewards is exactly 0.
+        [N, 3], float64; the standard deviation of equal rewards is exactly 0.
     """
     groups = Groups(td, raw=raw)
     std = torch.where(groups.uniform(), 0, groups.std(1))
@@ -81,10 +81,10 @@ def reward_statistics(td: TensorDict, *, raw: bool = False) -> Tensor:
 
 
 def merge_statistics(past: Tensor, now: Tensor) -> Tensor:
-    """Statistics of all visits from those of the earlier ones and of one more.
+    """Statistics of all visits, from those of the earlier visits and of one more.
 
-    Visits count equally.  The variance is the mean of the visits' variances and the variance between
-    them.
+    A visit is a step that asked the problem; all visits count equally. The variance is the mean variance within
+    visits plus the variance between their means.
 
     Args:
         past: [N, 3], visits, mean, deviation.

@@ -1,4 +1,4 @@
-"""The divergence from a reference as a penalty in the reward, token by token, and what adapts its weight."""
+"""The divergence from a reference as a penalty in the reward, token by token, and the control of its weight."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llmrl.losses.batch import bounded, finite_log_prob, select
 from llmrl.losses.terms import Estimator, k1
 
 Controller = Callable[[Tensor, Tensor], Tensor]
-"""(coefficient of this step, its divergence in nats per token) -> coefficient of the next step, all 0-dim."""
+"""(coefficient of this step, divergence of this step in nats per token) -> coefficient of the next step, all 0-dim."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +27,14 @@ class AdaptiveKL:
     e = clip((KL - target) / target, -0.2, 0.2)
     beta <- beta (1 + gain e)
 
-    Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2, with gain 0.1. In code that counts in episodes the gain
-    is the episodes of a step over the horizon.
+    Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2, with gain 0.1. In code with a
+    horizon in episodes, the gain is the number of episodes of a step divided by the horizon.
     """
 
     target: float
     """Nats per token. (The paper's target is per response.)"""
     gain: float = 0.1
-    """How strongly a step corrects; the coefficient changes by at most 0.2 times this."""
+    """How strongly a step corrects; the coefficient changes by at most the factor 1 +- 0.2 gain."""
 
     def __post_init__(self) -> None:
         if not 0 < self.target < float("inf"):
@@ -56,46 +56,46 @@ class AdaptiveKL:
 
 @dataclass(frozen=True, kw_only=True)
 class KLPenalty:
-    """Advantages of rewards from which the divergence from the reference is subtracted, token by token.
+    """Advantages of rewards minus a penalty: the divergence from the reference, token by token.
 
     r_t = -coefficient * KL_t
 
-    KL_t is estimated from log pi_old and log pi_ref of the sampled token. GAE adds r_t to the reward of its token;
-    group baselines add the sum over the response to its reward. The environment's reward and the shaped one stay as
-    they are, and so does the choice of groups. Rows without a verdict stay out. Source: Ziegler et al. 2019,
+    KL_t is estimated from log pi_old and log pi_ref of the sampled token. GAE adds r_t to the reward of token t; group
+    baselines add the sum over the response to its reward. The environment's reward, the shaped reward and the choice
+    of groups do not change. Rows without a verdict do not count. Source: Ziegler et al. 2019,
     arXiv:1909.08593, eq. 2."""
 
     base: Advantage = field(default_factory=GroupAdvantage)
-    """What gives the advantage."""
+    """Computes the advantage."""
     coefficient: float = 0.05
     """Reward per nat, at the start of a run."""
     estimator: Estimator = k1
-    """One whose value counts: k1, k2, k3, absolute. It is computed without a gradient."""
+    """The estimator: k1, k2, k3 or absolute. It is computed without a gradient, so only its value matters."""
     controller: Controller | None = None
-    """What changes the coefficient from step to step, such as AdaptiveKL; None: it is fixed."""
+    """Changes the coefficient from step to step, such as AdaptiveKL; None: it is fixed."""
 
     def __post_init__(self) -> None:
         if not 0 < self.coefficient < float("inf"):
             raise ValueError(f"KLPenalty: coefficient must be above 0 and finite, got {self.coefficient}.")
         if keys.PAST_REWARDS in reads(self.base):
             raise ValueError(
-                f"KLPenalty: {type(self.base).__name__} compares with the rewards of earlier steps, which are kept "
-                "without a penalty. Put the divergence into the loss instead (kl_in_reward off)."
+                f"KLPenalty: {type(self.base).__name__} compares with rewards of earlier steps, and those have no "
+                "penalty. Put the divergence into the loss instead (kl_in_reward off)."
             )
 
     @property
     def in_keys(self) -> tuple[Key, ...]:
-        """What the base reads, and what the penalty is computed from."""
+        """The entries that the base reads, and those from which the penalty is computed."""
         state: tuple[Key, ...] = () if self.controller is None else (keys.KL_COEFFICIENT,)
         return (*reads(self.base), keys.OLD_LOG_PROB, keys.REF_LOG_PROB, *state)
 
     @property
     def min_group_size(self) -> int:
-        """That of the base."""
+        """The group size that the base needs."""
         return smallest_group(self.base)
 
     def __call__(self, td: TensorDict) -> TensorDict:
-        """What the base writes, ``"token_reward"`` [N, T], and ``"kl_coefficient"`` [N, 1] of the next step.
+        """Writes the base's entries, ``"token_reward"`` [N, T], and ``"kl_coefficient"`` [N, 1] of the next step.
 
         >>> td = TensorDict({"group": [0, 0], keys.MASK: torch.ones(2, 2) > 0}, [2])
         >>> td["next", "reward"] = torch.tensor([[1.0], [0.0]])

@@ -1,4 +1,4 @@
-"""Rewards in place of those the environment gave: what a recipe adds or takes off."""
+"""Shaping: what a recipe adds to the rewards of the environment or subtracts from them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ PAPER_LIMIT = 20_480
 """Largest response of DAPO's paper, tokens."""
 
 Shape = Callable[[TensorDict], Tensor]
-"""Rewards [N, 1] in place of those given."""
+"""Entries -> shaped rewards [N, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SoftOverlong:
-    """Subtract up to ``penalty`` in the last ``window`` tokens before the limit.  DAPO eq. 13.
+    """Subtract up to ``penalty`` in the last ``window`` tokens before the limit. DAPO eq. 13.
 
-    0 up to limit - window tokens, then linear, -penalty at the limit and beyond. What is None follows the response
-    limit of a run; outside a run it is the paper's, 20,480 and 4,096.
+    Up to limit - window tokens nothing is subtracted; then the amount rises linearly to ``penalty`` at the limit, and
+    stays there. A number that is None follows the response limit of the run; outside a run it is the paper's, 20,480
+    or 4,096.
     """
 
     limit: int | None = None
     """Largest response length, tokens; None: the response limit."""
     window: int | None = None
-    """How many tokens before the limit the penalty begins; None: a fifth of the limit, as in the paper."""
+    """The penalty begins this many tokens before the limit; None: a fifth of the limit, as in the paper."""
     penalty: float = 1.0
-    """The largest penalty: half the reward's range in the paper, so 1 for rewards of +1 and -1, 0.5 for 1 and 0."""
+    """The largest penalty. The paper's is half the range of rewards: 1 for +1 and -1, 0.5 for 1 and 0."""
 
     def __post_init__(self) -> None:
         limit, window = self._numbers()
@@ -45,7 +46,7 @@ class SoftOverlong:
         return limit, max(limit // 5, 1) if self.window is None else self.window
 
     def resolve(self, max_response_length: int) -> SoftOverlong:
-        """With the numbers that follow from the response limit, in tokens.
+        """The component with the numbers that follow from the response limit, in tokens.
 
         >>> SoftOverlong().resolve(160)
         SoftOverlong(limit=160, window=32, penalty=1.0)

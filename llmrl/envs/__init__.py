@@ -1,5 +1,5 @@
-"""The environments, by id.  Importing this registers them with Gymnasium by name alone; each is
-loaded when it is made.
+"""The environments, by id. The import registers only their names with Gymnasium; the module of an environment
+is loaded when one is made.
 """
 
 from __future__ import annotations

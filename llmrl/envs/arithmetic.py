@@ -1,6 +1,6 @@
-r"""Exact arithmetic on text: ``2*(3+4)/5``, also in LaTeX.  A parser of its own, and hard limits.
+r"""Exact arithmetic on text: ``2*(3+4)/5``, also in LaTeX, with hard limits on size.
 
-Nothing is evaluated but numbers, + - * / ^ and parentheses.
+Its own parser accepts only numbers, + - * / ^ and parentheses.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from fractions import Fraction
 from typing import NamedTuple
 
 MAX_LENGTH = 400
-"""Characters of an expression."""
+"""The largest number of characters of an expression."""
 MAX_DEPTH = 40
-"""Parentheses within each other."""
+"""The largest depth of nested parentheses."""
 MAX_BITS = 2048
-"""Size of a number on the way."""
+"""The largest size of an intermediate result."""
 
 _SPELLINGS = {
     **{"×": "*", "·": "*", "⋅": "*", "\\times": "*", "\\cdot": "*", "∗": "*"},
@@ -28,7 +28,7 @@ _TOKEN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+|\\frac|[-+*/^(){}])")
 
 
 class BadExpression(ValueError):
-    """The text is no arithmetic expression, or too large a one; the message says why."""
+    """The text is not an arithmetic expression, or it is too large; the message says why."""
 
 
 class Arithmetic(NamedTuple):
@@ -36,7 +36,7 @@ class Arithmetic(NamedTuple):
 
     value: Fraction
     numbers: tuple[Fraction, ...]
-    """Every number that is written in it, in order."""
+    """All numbers that are written in it, in order."""
 
 
 def evaluate(text: str) -> Arithmetic:

@@ -1,7 +1,7 @@
-"""The public problem sets: where each is found, and the environment that asks its problems.
+"""The public problem sets: where to find them, and the environment that asks their problems.
 
-A set is looked for in the folder that the environment variable LLMRL_DATA names, then in the hub's
-cache, then on the hub.  None of them comes with the package.
+A set is looked up in the folder that the environment variable LLMRL_DATA names, then in the hub's cache, then on the
+hub. The package contains none of them.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from llmrl.errors import ConfigError
 from llmrl.registry import UnknownName, suggest
 
 PUBLIC = ("auto", "local", "hub")
-"""Sources that are the set itself."""
+"""Sources that give the whole set."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Where one split of a set is."""
+    """Where one split of a set can be found."""
 
     size: int
-    """How many problems it has."""
+    """Its number of problems."""
     local: tuple[str, ...]
-    """Names that its file may have in LLMRL_DATA, without the suffix."""
+    """Names of its file in LLMRL_DATA, without the suffix."""
     hub: tuple[str, ...]
     """Its files in the data set on the hub."""
 
@@ -99,7 +99,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "olympiadbench": Benchmark(
         title="OlympiadBench",
         repo="Hothan/OlympiadBench",
-        # The open-ended mathematics in English, text alone.
+        # The open-ended mathematics problems in English that have no image.
         splits=_only(674, ("olympiadbench", "olympiad_bench"), "*OE_TO_maths_en_COMP*"),
     ),
     "hmmt25": Benchmark(
@@ -108,7 +108,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         splits=_only(30, ("hmmt_feb_2025", "hmmt25"), "data/train-*"),
     ),
 }
-"""By the name in the environment's id, in small letters."""
+"""The sets by the name in the environment's id, in lower case."""
 
 
 class BenchmarkEnv(TextEnv):
@@ -117,12 +117,12 @@ class BenchmarkEnv(TextEnv):
     Args:
         dataset: which set; the environment's id says it.
         source: ``auto`` (LLMRL_DATA, then the hub), ``local``, ``hub``, or the path of a file or folder.
-        split: ``train`` or ``test``, of a file also ``all``; by default training problems where the
+        split: ``train`` or ``test``, for a file also ``all``; by default training problems if the
             set has them.
         subjects: which subjects; all by default.
         levels: which difficulties; all by default.
-        problem_column: the column that holds the problem, where a file calls it something unusual.
-        answer_column: the column that holds the answer, where its name is unusual.
+        problem_column: the column of the problem, if its name is unusual.
+        answer_column: the column of the answer, if its name is unusual.
         bad_gold: what to do with gold answers that cannot be parsed: keep, drop or error.
         bad_rows: what to do with rows that cannot be used: error, or drop them with a warning.
         verifier: name of a verifier, or ``module:function``.
@@ -161,7 +161,7 @@ class BenchmarkEnv(TextEnv):
 
     @classmethod
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """``auto`` becomes ``local`` or ``hub``."""
+        """The options with ``local`` or ``hub`` in place of ``auto``."""
         if options.get("source", "auto") != "auto" or options.get("dataset") not in BENCHMARKS:
             return dict(options)
         splits = BENCHMARKS[options["dataset"]].splits.values()
@@ -174,13 +174,13 @@ def open_benchmark(dataset: str, options: ProblemOptions) -> ListedProblems:
 
     Args:
         dataset: a key of :data:`BENCHMARKS`.
-        options: which of its problems. A file of a set with one split holds that split.
+        options: the choice of problems. If a set has one split, its file holds that split.
 
     Raises:
         LookupError: there is no such set.
-        ValueError: an option has no such value.
-        DataError: its files cannot be used.
-        HubError: the hub does not give it.
+        ValueError: an option has an invalid value.
+        DataError: the files cannot be used.
+        HubError: the hub does not provide the set.
     """
     if dataset not in BENCHMARKS:
         raise UnknownName(f"No benchmark is called {dataset!r}. {suggest(dataset, BENCHMARKS)}")
@@ -220,7 +220,7 @@ def _split(benchmark: Benchmark, options: ProblemOptions) -> str:
 
 
 def _files(benchmark: Benchmark, split: str, source: str) -> tuple[Path, list[Path] | None]:
-    """What to call the source, and its files; None: those of the split at that path."""
+    """The name of the source, and its files; None: the files of the split at that path."""
     if source in PUBLIC:
         return _public_files(benchmark, benchmark.splits[split], source)
     if source == "generated":
@@ -232,15 +232,15 @@ def _files(benchmark: Benchmark, split: str, source: str) -> tuple[Path, list[Pa
 
 
 def _check_size(benchmark: Benchmark, split: str, options: ProblemOptions, problems: ListedProblems) -> None:
-    """Warn where a public set does not have as many problems as it should."""
+    """Warn if a public set does not have the expected number of problems."""
     if options.source in PUBLIC and not (options.subjects or options.levels):
         size = benchmark.splits[split].size
         if len(problems) != size:
-            log.warning("%s %s has %d problems, but there are %s.", benchmark.title, split, size, problems)
+            log.warning("%s %s should have %d problems, but has %s.", benchmark.title, split, size, problems)
 
 
 def _public_files(benchmark: Benchmark, where: Split, source: str) -> tuple[Path, list[Path]]:
-    """A split's files and what to call their source: in LLMRL_DATA, or of the hub."""
+    """The files of a split and the name of their source: in LLMRL_DATA, or on the hub."""
     local = None if source == "hub" else local_file(where)
     if local is not None:
         return local, files_of_split(local, "all")[0]
@@ -257,7 +257,7 @@ def local_file(where: Split) -> Path | None:
     if not folder:
         return None
     if not Path(folder).is_dir():
-        raise DataError(f"LLMRL_DATA names {folder!r}, which is no folder. Correct or unset it.")
+        raise DataError(f"LLMRL_DATA names {folder!r}, which is not a folder. Correct or unset it.")
     candidates = [Path(folder, stem + suffix) for stem in where.local for suffix in ("", *SUFFIXES)]
     return next((path for path in candidates if path.exists()), None)
 

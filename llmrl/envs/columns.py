@@ -1,4 +1,4 @@
-"""A row of a data set as a problem: which column holds what, and what its value is as text."""
+"""From a row of a data set to a problem: which column holds which part, and the text of its value."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "level": ("level", "difficulty"),
     "id": ("id", "unique_id", "problem_id", "problem_idx", "uuid", "extra_info.index"),
 }
-"""Names under which data sets keep each thing, the likeliest first; case does not matter. A name with a dot is a
-field of a column that holds fields."""
+"""Usual names of the columns of each part, the likeliest first; case does not matter. A name with a dot is a field
+of a column of objects."""
 WORKED = ("target", "label", "output", "completion", "response")
-"""Columns that may hold a whole worked solution instead of an answer alone."""
+"""Columns that may hold a worked solution instead of an answer."""
 _NESTED = {name.partition(".")[0] for names in COLUMNS.values() for name in names if "." in name}
 MISSING = frozenset({"nan", "null", "<na>"})
-"""What programs write into a table where there is nothing."""
+"""Texts that programs write for a missing value."""
 
 
 class Columns:
     """Finds the columns of rows that have the same names.
 
     Args:
-        asked: the columns that the user named, for ``problem``, ``answer`` and others; None: found.
+        asked: the columns that the user named, for ``problem``, ``answer`` and others; None: find them by name.
     """
 
     def __init__(self, asked: Mapping[str, str | None]) -> None:
@@ -54,11 +54,11 @@ class Columns:
 
         Args:
             row: its columns.
-            place: where it is, for errors.
-            source: what the problem says it comes from.
+            place: the place of the row, for errors.
+            source: the ``source`` of the problem.
 
         Raises:
-            DataError: a part is missing, empty, or nothing that could be asked or graded.
+            DataError: a part is missing or empty, or it cannot be asked or graded.
         """
         names = self._names(row, place)
 
@@ -104,7 +104,7 @@ class Columns:
         )
 
     def _asked(self, row: Mapping[str, Any], names: Mapping[str, str | None], place: str) -> tuple[str, str]:
-        """What is asked, and the reply that a conversation gives to it."""
+        """The text of the problem, and the reply if it is a conversation."""
         name = names["problem"]
         if name is None:
             return "", ""
@@ -139,7 +139,7 @@ class Columns:
                         continue
                     names[part] = lower[head] + dot + rest
                     break
-        if names["answer"] is not None or not _NESTED & lower.keys():  # else another row may have the field
+        if names["answer"] is not None or not _NESTED & lower.keys():  # otherwise another row may have the field
             self._known[key] = names
         return names
 
@@ -154,7 +154,7 @@ def has(row: Mapping[str, Any], name: str) -> bool:
 
 
 def cell(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a column, or of a field of one; None where this row lacks it."""
+    """The value of a column, or of a field of one; None if the row does not have it."""
     if name in row:
         return row[name]
     head, dot, rest = name.partition(".")
@@ -163,7 +163,7 @@ def cell(row: Mapping[str, Any], name: str) -> Any:
 
 
 def _unpacked(value: Any) -> Any:
-    """A list or an object that a table of texts holds as JSON."""
+    """The value, or the list or object if it is a text that holds one as JSON."""
     if isinstance(value, str) and value[:1] in "[{" and value[:2] in ("[{", '{"'):
         try:
             return json.loads(value)
@@ -188,12 +188,12 @@ _SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "model
 
 
 def asked_in(messages: Sequence[Mapping[str, Any]], place: str) -> tuple[str, str]:
-    """What a conversation asks, and the reply to it; '' without one.
+    """The question of a conversation, and the reply to it; '' without a reply.
 
-    The text of a system message stands before the question.
+    The text of a system message is put before the question.
 
     Raises:
-        DataError: nobody asks, or there is more than one question.
+        DataError: there is no question, or more than one.
     """
     said: dict[str, list[str]] = {"system": [], "user": [], "assistant": []}
     for message in messages:
@@ -211,7 +211,7 @@ def asked_in(messages: Sequence[Mapping[str, Any]], place: str) -> tuple[str, st
 
 
 def _content(value: Any, place: str) -> str:
-    """The text of a message, which may come in parts."""
+    """The text of a message; the message may have several parts."""
     if isinstance(value, (list, tuple)):
         parts = []
         for part in value:
@@ -236,7 +236,7 @@ def _missing(place: str, part: str, column: str | None, row: Mapping[str, Any]) 
     box = " and no solution has a \\boxed{} answer" if part == "answer" else ""
     return DataError(
         f"{place}: no column is called {', '.join(names[:-1])} or {names[-1]}{box}. "
-        f"Say which it is with {part}_column. {suggest(names[0], map(str, row))}"
+        f"Name it with {part}_column. {suggest(names[0], map(str, row))}"
     )
 
 
@@ -244,7 +244,7 @@ def as_text(value: Any, place: str) -> str:
     """A value as text; numbers exactly.
 
     Raises:
-        DataError: it is no text and no finite number, or a text that no file could hold.
+        DataError: it is neither text nor a finite number, or the text is not valid Unicode.
     """
     if value is None:
         return ""
@@ -253,7 +253,7 @@ def as_text(value: Any, place: str) -> str:
             value.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"{place}: character {error.start + 1} is half of a surrogate pair, and no text. Correct it."
+                f"{place}: character {error.start + 1} is half of a surrogate pair, not valid text. Correct it."
             ) from error
         return value
     if isinstance(value, bool):
@@ -279,14 +279,16 @@ def _number(value: Any, place: str) -> str:
         except ValueError as error:
             raise DataError(f"{place}: the number has too many digits. Write it as text.") from error
     if not math.isfinite(value):
-        raise DataError(f"{place}: {value} is no number that an answer could be. Correct or empty it.")
+        raise DataError(
+            f"{place}: {value} is not a number that an answer could be. Correct it, or leave the cell empty."
+        )
     exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
     text = format(exact, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def last_box(text: str) -> str | None:
-    r"""What stands in the last ``\boxed{}`` of a solution.
+    r"""The content of the last ``\boxed{}`` of a solution.
 
     >>> last_box(r"So $x = \boxed{\frac{1}{2}}$."), last_box("none")
     ('\\frac{1}{2}', None)

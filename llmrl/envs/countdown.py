@@ -1,6 +1,6 @@
 r"""Countdown: reach a target with given numbers, each used once: ``llmrl/Countdown-v0``.
 
-The generator makes the target from the numbers, so every problem has a solution.  The checker
+The generator makes the target from the numbers, so every problem has a solution. The checker
 evaluates the response's expression exactly and needs no other verifier.
 """
 
@@ -25,12 +25,12 @@ MAX_DRAWS = 10_000
 
 
 class CountdownProblems:
-    """Problems without end.  Train and test are divided by the text of the problem.
+    """An unlimited number of problems. A hash of the problem's text divides train and test.
 
     Args:
         split: ``train`` or ``test``.
         numbers: how many numbers are given, 2 to 8.
-        largest: the largest of them.
+        largest: the largest number that may be given.
         target: the largest target.
         seed: another seed gives other problems.
 
@@ -90,7 +90,7 @@ class CountdownProblems:
         raise LookupError(f"No problem with target up to {self.target} in {MAX_DRAWS} draws.")
 
     def _draw(self, rng: np.random.Generator) -> tuple[list[int], str, int]:
-        """Numbers, an expression of them, and its value; every step is a whole number."""
+        """Numbers, an expression that uses them, and its value; every intermediate result is a whole number."""
         numbers = [int(n) for n in rng.integers(1, self.largest + 1, self.numbers)]
         parts = [(n, str(n)) for n in numbers]
         while len(parts) > 1:
@@ -130,8 +130,8 @@ def grade_expression(answer: str, gold: str, rule: str) -> Verdict:
 
     Args:
         answer: the expression; ``= target`` may follow it.
-        gold: an expression that does.
-        rule: which rule found the answer in the response.
+        gold: an expression that reaches the target.
+        rule: name of the rule that found the answer in the response.
     """
     try:
         expected = evaluate(gold)
@@ -152,7 +152,7 @@ class CountdownEnv(TextEnv):
     """Reach a target with given numbers, each used exactly once.
 
     Args:
-        split: ``train`` or ``test``; they never overlap.
+        split: ``train`` or ``test``; the two never overlap.
         numbers: how many numbers are given, 2 to 8.
         largest: the largest of them.
         target: the largest target.

@@ -1,7 +1,7 @@
 """A data set of your own as an environment: ``llmrl/Data-v0``.
 
-A file, a folder, a data set of the Hugging Face hub, or rows that are in memory. It goes by its own name, and nothing
-of it is held out unless that is asked for.
+The data are a file, a folder, a data set of the Hugging Face hub, or rows in memory. Reports call them by their own
+name. Nothing is held out unless an option asks for it.
 """
 
 from __future__ import annotations
@@ -25,37 +25,38 @@ from llmrl.registry import suggest
 from llmrl.verifiers.verdict import Verifier
 
 Rows = Iterable[Mapping[str, Any]] | Mapping[str, Iterable[Mapping[str, Any]]]
-"""Rows in memory: a list of dicts, a ``datasets.Dataset``, or several by the name of their split."""
+"""Rows in memory: a list of dicts, a ``datasets.Dataset``, or a mapping of these by split."""
 
 TRAIN = frozenset({"train", "training"})
 TEST = frozenset({"test", "testing", "eval", "evaluation"})
 VALIDATION = frozenset({"validation", "valid", "val", "dev"})
 MAIN = ("main", "default")
-"""Subsets that are taken without asking where a data set has several."""
+"""Subsets that are used by default if a data set has several."""
 GOLDS_TRIED = 5000
-"""Gold answers that are tried at most where those that cannot be parsed are kept."""
+"""The largest number of gold answers that are checked if bad ones are kept."""
 log = logging.getLogger(__name__)
 
 
 class DataEnv(TextEnv):
     """The problems of a data set, one an episode.
 
-    Columns are found by their usual names (docs/data.md), or named.
+    Columns are found by their usual names (docs/data.md), or given by option.
 
     Args:
-        source: a file, a folder, or a data set of the hub such as openai/gsm8k; from Python also a list of dicts, a
-            datasets.Dataset, or a mapping of such from train and test.
-        split: ``train``, ``test`` or ``all``. Training problems are everything that is not called test or validation.
-            Test problems are what is called test, else validation; else the held-out share; else everything.
-        test_share: hold out this share as test problems, such as 0.1, by a hash of the problem; by default nothing.
-        subset: which part of a data set of the hub that has several, such as main.
+        source: a file, a folder, or a data set of the hub such as openai/gsm8k; in Python also a list of dicts, a
+            datasets.Dataset, or a dict of such with the keys train and test.
+        split: ``train``, ``test`` or ``all``. Training problems are all that are not named test or validation. Test
+            problems are those named test, else those named validation, else the held-out share, else all.
+        test_share: hold out this share of the problems for testing, such as 0.1, by a hash of the problem; by default
+            none.
+        subset: the subset to use, if a data set of the hub has several, such as main.
         subjects: which subjects; all by default.
         levels: which difficulties; all by default.
         problem_column: the column that holds the problem, such as extra_info.question.
         answer_column: the column that holds the answer, such as reward_model.ground_truth.
         bad_gold: what to do with gold answers that cannot be parsed: keep, drop or error.
         bad_rows: what to do with rows that cannot be used: error, or drop them with a warning.
-        name: what to call the data; by default the name of the file, folder or data set.
+        name: name of the data in reports; by default that of the file, folder or data set.
         verifier: name of a verifier, or ``module:function``.
         render_mode: ``human`` or ``ansi``.
     """
@@ -104,18 +105,18 @@ def open_data(
     subset: str | None = None,
     name: str | None = None,
 ) -> ListedProblems:
-    """The problems of a data set, read once and shared by all environments that ask for the same.
+    """The problems of a data set, read once and shared by all environments with the same options.
 
     Args:
-        source: as in :class:`DataEnv`, and so are the others.
-        options: which of its problems.
+        source: as in :class:`DataEnv`; the others too.
+        options: the choice of problems.
         test_share: the share that is held out.
-        subset: a part of a data set of the hub.
-        name: what to call it.
+        subset: subset of a data set of the hub.
+        name: name of the data in reports.
 
     Raises:
-        DataError: there is no such data, or it cannot be used.
-        HubError: the hub does not give it.
+        DataError: the data do not exist or cannot be used.
+        HubError: the hub does not provide the data.
     """
     if not isinstance(test_share, (int, float)) or not 0 <= test_share < 1:
         raise DataError(
@@ -133,7 +134,7 @@ def open_data(
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """Rows in memory; two are the same only if they are one object."""
+    """Rows in memory; equal only if they are the same object."""
 
     rows: Rows
 
@@ -176,7 +177,7 @@ def _read(
     from llmrl import verifiers
 
     check = verifiers.check_gold if options.check else None
-    # Where they are kept, the check is for a warning alone, and may not take a minute.
+    # If bad ones are kept, the check only makes a warning, so it must be fast.
     tried = GOLDS_TRIED if options.bad_gold == "keep" else None
     problems = ListedProblems(select(found, options.subjects, options.levels, title), name, title, check, tried)
     if (complaint := problems.resolve_bad_golds(options.bad_gold)) is not None:
@@ -186,15 +187,15 @@ def _read(
 
 @dataclass(frozen=True)
 class _Parts:
-    """The tables of a data set by split; what has no split in its name is for training."""
+    """The tables of a data set by split; a table without a split in its name is for training."""
 
     name: str
     train: Sequence[tuple[str, Table]]
-    """Each with its short name."""
+    """Each table with its short name."""
     test: Sequence[tuple[str, Table]]
 
     def of(self, split: str) -> tuple[list[Table], str]:
-        """The tables of a split, and what they are called."""
+        """The tables of a split, and their names."""
         chosen = [*self.train, *self.test] if split == "all" else list(self.test if split == "test" else self.train)
         chosen = chosen or list(self.train or self.test)
         names = [short for short, _ in chosen]
@@ -263,7 +264,7 @@ class _Parts:
 
     @classmethod
     def _divided(cls, name: str, tables: Mapping[str, tuple[str, Table]]) -> _Parts:
-        """Tables by the words of their names."""
+        """The tables by split, from the words of their names."""
         words = {key: set(re.split(r"[^a-z]+", key.lower())) for key in tables}
         test = [table for key, table in tables.items() if words[key] & TEST]
         validation = [table for key, table in tables.items() if words[key] & VALIDATION]
@@ -272,7 +273,7 @@ class _Parts:
 
 
 def _common(files: Sequence[Path]) -> tuple[str, ...]:
-    """The folders that all files are in: of a snapshot of the hub, up to its commit."""
+    """The folders that all files share; in a snapshot of the hub, the folders up to its commit."""
     parts = files[0].parts
     place = next((i for i, part in enumerate(parts) if part == "snapshots"), len(parts) - 3)
     return parts[: place + 2]
@@ -289,7 +290,7 @@ def _memory(label: str, given: Iterable[Mapping[str, Any]]) -> Table:
                 on_error(
                     DataError(
                         f"{label}, row {number}: expected a dict such as {{'problem': '...', 'answer': '...'}}, got "
-                        f"{type(row).__name__}. Of a data frame, give frame.to_dict('records')."
+                        f"{type(row).__name__}. For a data frame, give frame.to_dict('records')."
                     )
                 )
 

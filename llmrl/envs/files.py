@@ -1,7 +1,7 @@
-"""Problems from files: what is read, what of it is left out, and which file belongs to which split.
+"""Problems from files: which rows are read or left out, and which split each file belongs to.
 
-Which split a file belongs to is read off its name; where names say nothing, one problem in ten,
-chosen by its text, is a test problem.
+The name of a file says which split it belongs to. If the names do not say it, a hash of its text makes one problem
+in ten a test problem.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from llmrl.registry import suggest
 
 ENDINGS = f"{', '.join(FORMATS)}, each also with {' or '.join(COMPRESSED)}"
 SHOWN = 5
-"""Rows that cannot be used of which a message names each."""
+"""A message names at most this many rows that cannot be used."""
 HOPELESS = 1000
-"""After this many rows of which none can be used, reading stops."""
+"""Reading stops after this many rows if none of them can be used."""
 log = logging.getLogger(__name__)
 
 
 class ListedProblems:
-    """Problems that have all been read.
+    """Problems in memory.
 
     Args:
         problems: all of them.
-        name: where they come from, in a word or two.
-        title: how many, and of which files.
-        check_gold: says what is wrong with a gold answer, or None.
-        tried: on how many of them it is tried, evenly chosen; None: on all.
+        name: short name of the source.
+        title: number of problems, and their files.
+        check_gold: gold answer -> what is wrong with it, or None.
+        tried: number of gold answers that are checked, evenly spaced; None: all.
 
     Attributes:
         bad_golds: (id, answer, complaint) of every problem that ``check_gold`` found wrong.
@@ -68,23 +68,23 @@ class ListedProblems:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of problems."""
         return len(self._problems)
 
     def __getitem__(self, index: int) -> Problem:
         if not 0 <= index < len(self):
-            raise IndexError(f"There is no problem {index}: there are {len(self)}, from 0 on.")
+            raise IndexError(f"There is no problem {index}: there are {len(self)} problems, numbered from 0.")
         return self._problems[index]
 
     def resolve_bad_golds(self, action: BadGold) -> str | None:
-        """Deal with gold answers that cannot be parsed.
+        """Keep or drop the gold answers that cannot be parsed, or raise an error.
 
         Args:
-            action: ``keep`` them, whose responses then get no verdict; ``drop`` their problems; or
-                raise an ``error``.
+            action: ``keep`` them, and their responses get no verdict; ``drop`` their problems; or raise an
+                ``error``.
 
         Returns:
-            A sentence that lists them, None if there are none.
+            A sentence that lists them; None if all can be parsed.
         """
         if not self.bad_golds:
             return None
@@ -110,17 +110,17 @@ class FileProblems(ListedProblems):
 
     Args:
         path: a file, or a folder of files.
-        split: ``train``, ``test``, or ``all``.  Files with the word train or test in their name (or
-            next to one that differs by that word alone) hold that split; of other files one problem
-            in ten is a test problem, by a hash of its text.
+        split: ``train``, ``test``, or ``all``. A file with the word train or test in its name holds that split,
+            and so does a file beside one with the same name and such a word. In other files one problem in ten is
+            a test problem, by a hash of its text.
         subjects: only these, such as ``algebra``.
         levels: only these difficulties.
-        problem_column: the column of the problem, where its name is unusual.
-        answer_column: the column of the answer, where its name is unusual.  Without such a column
+        problem_column: the column of the problem, if its name is unusual.
+        answer_column: the column of the answer, if its name is unusual. If there is no such column,
             the last box of the solution counts.
-        check_gold: says what is wrong with a gold answer, or None.
-        name: what to call the source; the file's name by default.
-        files: use these files and no others of ``path``.
+        check_gold: gold answer -> what is wrong with it, or None.
+        name: name of the source; by default the file's name.
+        files: use only these files of ``path``.
         bad_rows: what to do with rows that cannot be used: ``error``, or ``drop`` them with a warning.
     """
 
@@ -154,7 +154,7 @@ class FileProblems(ListedProblems):
 
 
 Table = tuple[str, Callable[[Callable[[DataError], None]], Iterator[Row]]]
-"""What errors call it, and what reads its rows."""
+"""The name of the table in errors, and the function that reads its rows."""
 
 
 def tables_of(files: Iterable[Path]) -> list[Table]:
@@ -174,18 +174,18 @@ def names_of(files: Sequence[Path]) -> str:
 def read_problems(
     tables: Iterable[Table], asked: dict[str, str | None], source: str, bad_rows: BadRows = "error"
 ) -> list[Problem]:
-    """The problems of tables, each with an id of its own.
+    """The problems of tables, each with its own id.
 
-    A column of ids counts if every row has another one; else an id is made of file and row.
+    The column of ids is used if every id is different; otherwise an id is made from file and row.
 
     Args:
-        tables: what is read, in this order.
+        tables: the tables, read in this order.
         asked: the columns that the user named.
-        source: what the problems say they come from.
+        source: the ``source`` of the problems.
         bad_rows: what to do with rows that cannot be used: ``error``, or ``drop`` them with a warning.
 
     Raises:
-        DataError: rows cannot be used, and shall not be dropped, or nothing is left without them.
+        DataError: rows cannot be used and must not be dropped, or no row is left.
     """
     columns = Columns(asked)
     found: list[Problem] = []
@@ -213,7 +213,7 @@ def read_problems(
 
 
 def _unusable(errors: Sequence[DataError], good: int) -> DataError:
-    """One error of several rows."""
+    """One error for several rows."""
     text = str(errors[0])
     if len(errors) > 1:
         further = " ".join(map(str, errors[1:SHOWN])) if good else ""
@@ -224,7 +224,7 @@ def _unusable(errors: Sequence[DataError], good: int) -> DataError:
 
 
 def files_of_split(path: Path, split: str) -> tuple[list[Path], bool]:
-    """The files that hold a split, and whether their problems must still be divided.
+    """The files of a split, and whether their problems must still be divided into train and test.
 
     Args:
         path: a file or a folder.
@@ -257,7 +257,7 @@ def files_of_split(path: Path, split: str) -> tuple[list[Path], bool]:
             return named["test"], False
         raise DataError(
             f"{path} is named as test data, so it gives no training problems. Rename it, or choose "
-            "split='all' to use every problem for what you like."
+            "split='all' to use every problem."
         )
     return named["train"] or known, True
 
@@ -280,7 +280,7 @@ def select(
     levels: Sequence[int] | None,
     where: str,
 ) -> list[Problem]:
-    """The problems of the chosen subjects and levels; an error if that leaves none."""
+    """The problems of the chosen subjects and levels; an error if there are none."""
     if subjects:
         present = {p.subject for p in problems if p.subject}
         for subject in subjects:

@@ -1,6 +1,6 @@
-"""Problems from the Hugging Face hub: the files of a data set, fetched once and kept in its cache.
+"""Problems from the Hugging Face hub: the files of a data set, downloaded once and kept in the hub's cache.
 
-A hub that does not answer within seconds is an error that says what to do without it.
+If the hub does not answer within seconds, the error says what to do without it.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from llmrl.text import DamagedFile, read_json
 
 log = logging.getLogger(__name__)
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-"""What a data set is called: ``OWNER/NAME``."""
+"""The form of the name of a data set: ``OWNER/NAME``."""
 
 PATIENCE = 4.0
-"""Seconds that the hub has to answer at all."""
+"""Seconds within which the hub must answer."""
 
 
 class HubError(UserError, OSError):
-    """The hub does not answer, or lacks what was asked for."""
+    """The hub does not answer, or does not have the data."""
 
 
 def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
-    """The files of a data set on this machine, downloaded if they are not there yet.
+    """The paths of a data set's files on this machine; they are downloaded if they are missing.
 
     Args:
         repo: such as ``openai/gsm8k``.
         patterns: which files, with ``*``.
-        hint: what to do without the hub; the end of the error's message.
+        hint: what to do without the hub, the last sentence of the error message.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError  # of whichever HTTP client the hub's library uses
+    from huggingface_hub.errors import HTTPError  # the errors of the HTTP client that the hub's library uses
 
     def fetch(**options: Any) -> list[Path]:
         folder = Path(snapshot_download(repo, repo_type="dataset", allow_patterns=list(patterns), **options))
@@ -59,7 +59,7 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
         if here and _whole(here, patterns):
             return here
     except OSError:
-        pass  # not here, or not all of it
+        pass  # no files here, or not all
     try:
         _answers(repo)
         files = fetch(etag_timeout=PATIENCE)
@@ -68,14 +68,14 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if here:
             log.warning(
-                "The hub cannot be asked whether these are all files of %s (%s), so those here are taken: %s.",
+                "The hub cannot be asked whether these are all files of %s (%s), so those here are used: %s.",
                 repo,
                 reason,
                 ", ".join(file.name for file in here),
             )
             return here
         raise HubError(
-            f"The data set {repo} is not on this machine, and the hub gives none: {reason} {hint}"
+            f"The data set {repo} is not on this machine, and the hub does not provide it: {reason} {hint}"
         ) from error
     if not files:
         raise HubError(f"The data set {repo} has no file like {', '.join(patterns)}. {hint}")
@@ -83,20 +83,20 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
 
 
 def commit_of(repo: str, kind: Literal["dataset", "model"] = "dataset") -> str | None:
-    """The commit of a data set's or a model's files on this machine; None where it has none of that name."""
+    """The commit of the files of a data set or a model on this machine; None if there are no files."""
     if not NAME.fullmatch(repo):
         return None
     from huggingface_hub import snapshot_download
 
     try:
-        # With no file asked for, it does not matter which of them are here.
+        # No file is requested, so it does not matter which files are here.
         return Path(snapshot_download(repo, repo_type=kind, local_files_only=True, allow_patterns=[""])).name
     except OSError:
         return None
 
 
 def _record(files: Sequence[Path], patterns: Sequence[str]) -> Path:
-    """Where the files of one commit that have been fetched are listed, next to the hub's own folders."""
+    """The path of the list of downloaded files of one commit, beside the hub's own folders."""
     snapshot = _snapshot(files[0])
     wanted = hashlib.sha256("\n".join(sorted(patterns)).encode()).hexdigest()[:12]
     return snapshot.parents[1] / "llmrl" / f"{snapshot.name}-{wanted}.json"
@@ -111,7 +111,7 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def _note_whole(files: Sequence[Path], patterns: Sequence[str]) -> None:
-    """Record that these are all the files; where the record cannot be written, the hub is asked again."""
+    """Record that these are all the files; if the record cannot be written, the hub is asked again next time."""
     if files:
         record = _record(files, patterns)
         with contextlib.suppress(OSError):
@@ -120,7 +120,7 @@ def _note_whole(files: Sequence[Path], patterns: Sequence[str]) -> None:
 
 
 def _whole(files: Sequence[Path], patterns: Sequence[str]) -> bool:
-    """Whether these are all files that there were when they were fetched."""
+    """Whether these are all files that the commit had when they were downloaded."""
     record = _record(files, patterns)
     try:
         return record.is_file() and read_json(record) == _names(files)
@@ -129,9 +129,9 @@ def _whole(files: Sequence[Path], patterns: Sequence[str]) -> bool:
 
 
 def _answers(repo: str) -> None:
-    """Ask the hub about a data set; raise when it says no, or nothing for :data:`PATIENCE` seconds.
+    """Ask the hub about a data set; raise if it refuses, or does not answer for :data:`PATIENCE` seconds.
 
-    In a thread, because looking up a host name has no time limit of its own.
+    The call runs in a thread, because the look-up of a host name has no time limit.
     """
     from huggingface_hub import HfApi
 

@@ -1,6 +1,6 @@
 """Competition mathematics in seven subjects and five levels: ``llmrl/MATH-v0``.
 
-Hendrycks' MATH where it can be had, otherwise generated problems of the same subjects and levels.
+Hendrycks' MATH if it can be found or downloaded, otherwise generated problems of the same subjects and levels.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class MathEnv(TextEnv):
 
     Args:
         source: ``auto``: MATH from the folder LLMRL_DATA or the hub, else generated; ``generated``;
-            ``local`` or ``hub``: one of the two; or the path of a file or folder.
-        split: ``train`` or ``test``, which never overlap; of a file also ``all``.
+            ``local`` or ``hub``: MATH from one of these; or the path of a file or folder.
+        split: ``train`` or ``test``, which never overlap; for a file also ``all``.
         subjects: which of the seven, such as ``algebra number_theory``; all by default.
         levels: which difficulties, 1 to 5; all by default.
         seed: another seed gives other generated problems.
-        problem_column: the column that holds the problem, where a file calls it something unusual.
-        answer_column: the column that holds the answer, where its name is unusual.
+        problem_column: the column of the problem, if its name is unusual.
+        answer_column: the column of the answer, if its name is unusual.
         bad_gold: what to do with gold answers that cannot be parsed: keep, drop or error.
         bad_rows: what to do with rows that cannot be used: error, or drop them with a warning.
         verifier: name of a verifier, or ``module:function``.
@@ -74,13 +74,13 @@ class MathEnv(TextEnv):
 
     @classmethod
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """``auto`` becomes ``local``, ``hub`` or ``generated``."""
+        """The options with ``local``, ``hub`` or ``generated`` in place of ``auto``."""
         return resolve_math(options)
 
 
 @functools.lru_cache(maxsize=16)
 def math_problems(options: ProblemOptions) -> ListedProblems | GeneratedProblems:
-    """The problems of one choice, shared by all environments that make it."""
+    """The problems of a choice of options, shared by all environments with the same options."""
     source = math_source() if options.source == "auto" else options.source
     if source == "generated":
         return GeneratedProblems(options.split or "train", options.subjects, options.levels, options.seed)
@@ -88,20 +88,20 @@ def math_problems(options: ProblemOptions) -> ListedProblems | GeneratedProblems
 
 
 def resolve_math(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of an environment that asks MATH, with the source that ``auto`` comes to."""
+    """The options of an environment that asks MATH, with the actual source in place of ``auto``."""
     return {**options, "source": math_source()} if options.get("source", "auto") == "auto" else dict(options)
 
 
 @functools.cache
 def math_source() -> str:
-    """Where MATH is: ``local`` or ``hub``; ``generated`` where it cannot be had, which is said once."""
+    """The source of MATH: ``local`` or ``hub``; if neither has it, ``generated``, with a warning the first time."""
     if local_file(BENCHMARKS["math"].splits["train"]) is not None:
         return "local"
     try:
         open_benchmark("math", ProblemOptions(source="hub", split="train", check=False))
     except (HubError, MissingPackage) as error:
         log.warning(
-            "llmrl/MATH-v0 plays generated problems: %s source='generated' chooses them without asking.",
+            "llmrl/MATH-v0 plays generated problems: %s Give source='generated' to choose them without this warning.",
             error,
         )
         return "generated"

@@ -1,7 +1,7 @@
-"""What a problem is, what a source of problems is, and which split a problem belongs to.
+"""The types of a problem and of a source of problems, and the split of a problem.
 
-A source is a sequence: problem i is always the same.  Sources that draw problems without end say so
-by ``size`` None.  Files and the hub are in their own modules.
+A source is a sequence: problem i is always the same. A source with an unlimited number of problems has ``size`` None.
+Files and the hub have their own modules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SPLITS = ("train", "test")
 BadGold = Literal["keep", "drop", "error"]
 BadRows = Literal["error", "drop"]
 TEST_SHARE = 10
-"""One in this many problems is a test problem, unless something else divides them."""
+"""One in this many problems is a test problem, unless the data are divided already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Problem:
     """A question with its gold answer."""
 
     id: str
-    """Unique within its source."""
+    """Its id, unique within its source."""
     problem: str
     """The statement."""
     answer: str
@@ -33,7 +33,7 @@ class Problem:
     solution: str | None = None
     """A worked solution that ends in the answer."""
     subject: str | None = None
-    """Such as ``algebra``."""
+    """Its subject, such as ``algebra``."""
     level: int | None = None
     """Difficulty, 1 to 5."""
     source: str = ""
@@ -42,16 +42,16 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemOptions:
-    """Which problems an environment asks, and how they are read: what environments of problem sets have in common.
+    """The options that environments of problem sets share: which problems they ask, and how they are read.
 
-    A single subject or level, and several in one text with commas, are understood.
+    Subjects and levels may be a single one, several, or several in one text with commas.
 
     Raises:
-        ValueError: a value is none that the option can have.
+        ValueError: an option has an invalid value.
     """
 
     source: str = "auto"
-    """Where they are looked for."""
+    """The source of the problems."""
     split: str | None = None
     """Training or test problems."""
     subjects: tuple[str, ...] | None = None
@@ -59,17 +59,17 @@ class ProblemOptions:
     levels: tuple[int, ...] | None = None
     """Which difficulties; None: all."""
     seed: int = 0
-    """Of generated problems."""
+    """Seed of generated problems."""
     problem_column: str | None = None
-    """The column of the problem, where its name is unusual."""
+    """The column of the problem, if its name is unusual."""
     answer_column: str | None = None
-    """The column of the answer, where its name is unusual."""
+    """The column of the answer, if its name is unusual."""
     bad_gold: BadGold = "keep"
     """What to do with gold answers that cannot be parsed."""
     bad_rows: BadRows = "error"
     """What to do with rows that cannot be used."""
     check: bool = True
-    """Whether gold answers are tried on the mathematical verifier."""
+    """Whether gold answers are checked with the mathematical verifier."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subjects", _subjects(self.subjects))
@@ -111,7 +111,7 @@ class Problems(Protocol):
 
     @property
     def size(self) -> int | None:
-        """How many there are; None: they never end."""
+        """The number of problems; None: unlimited."""
 
     def __getitem__(self, index: int) -> Problem:
         """Problem ``index``, always the same."""
@@ -122,7 +122,7 @@ class AsksProblems(Protocol):
     """An environment whose problems are numbered, such as :class:`~llmrl.envs.text.TextEnv`."""
 
     problems: Problems
-    """Where they come from."""
+    """The source of the problems."""
 
 
 @runtime_checkable
@@ -134,15 +134,15 @@ class NamesResetOptions(Protocol):
 
 
 def digest(text: str) -> int:
-    """A number of 64 bits that depends on the text alone, the same on every machine."""
+    """A 64-bit number that depends only on the text, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def split_of(key: str) -> str:
-    """The split that a problem belongs to, by what identifies it: train and test can never overlap.
+    """The split of a problem, by a hash of its key: train and test never overlap.
 
     Args:
-        key: the text; or, where one problem can be told in several ways, what they have in common.
+        key: the text; or, if a problem can have several wordings, what all of them share.
 
     >>> split_of("What is $1 + 4$?"), split_of("What is $2 + 4$?")
     ('train', 'test')

@@ -1,7 +1,7 @@
 """Any task of the reasoning-gym package: ``llmrl/ReasoningGym-v0``.
 
-Only its generators are used.  Responses are graded by a verifier of ours, since some of its own
-graders execute what the model wrote.
+Only its generators are used. A verifier of llmrl grades the responses, because some graders of the package execute
+text of the model.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from llmrl.errors import ConfigError
 from llmrl.registry import UnknownName, suggest
 
 TRIES = 256
-"""Items that are looked at for one problem of the right split."""
+"""The largest number of items that are drawn to find a problem of the right split."""
 CHUNK = 40
-"""Problems that share one data set of the package; it makes each item when that is looked at."""
+"""Number of problems from one data set of the package; it makes an item when the item is read."""
 
 
 class ReasoningGymProblems:
-    """The problems of one task, without end.  Train and test are divided by the problem's text.
+    """An unlimited number of problems of one task. A hash of the problem's text divides train and test.
 
-    A task that knows few problems repeats them.
+    A task with few different problems repeats them.
 
     Args:
         task: such as ``leg_counting``.
@@ -49,7 +49,7 @@ class ReasoningGymProblems:
             from reasoning_gym.factory import DATASETS
         except ImportError as error:
             raise ImportError(
-                "llmrl/ReasoningGym-v0 takes the package reasoning-gym: pip install 'llmrl[reasoning-gym]'."
+                "llmrl/ReasoningGym-v0 needs the package reasoning-gym: pip install 'llmrl[reasoning-gym]'."
             ) from error
         if task not in DATASETS:
             raise UnknownName(f"reasoning-gym has no task {task!r}. {suggest(task, DATASETS)}")
@@ -74,7 +74,7 @@ class ReasoningGymProblems:
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy makes its problems again, which are the same."""
+        """A copy generates its problems again; they are the same."""
         return ReasoningGymProblems, self._choice
 
     def __str__(self) -> str:
@@ -95,7 +95,9 @@ class ReasoningGymProblems:
                     subject=self.task,
                     source="reasoning-gym",
                 )
-        raise LookupError(f"The task {self.task!r} has too few problems to make {self.split} ones of them.")
+        raise LookupError(
+            f"The task {self.task!r} has too few problems: none of them belongs to the split {self.split}."
+        )
 
 
 class ReasoningGymEnv(TextEnv):
@@ -103,7 +105,7 @@ class ReasoningGymEnv(TextEnv):
 
     Args:
         task: which task, such as ``leg_counting`` or ``basic_arithmetic``.
-        split: ``train`` or ``test``; they never overlap.
+        split: ``train`` or ``test``; the two never overlap.
         seed: another seed gives other problems.
         config: the task's own settings as JSON, such as ``{"min_animals": 2}``.
         verifier: ``math`` for tasks whose answers are numbers or formulas, ``exact`` for texts.

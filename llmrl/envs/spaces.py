@@ -1,4 +1,4 @@
-"""The space of texts, also in the shared memory of Gymnasium's asynchronous vector environments."""
+"""The space of texts, with support for the shared memory of Gymnasium's asynchronous vector environments."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from gymnasium.vector.utils.shared_memory import (
 )
 
 MAX_LENGTH = 1_000_000
-"""Characters that a text may have."""
+"""The largest number of characters of a text."""
 SAMPLE_LENGTH = 64
-"""Characters that a random text has at most."""
+"""The largest number of characters of a random text."""
 _UTF32 = "utf-32-le" if sys.byteorder == "little" else "utf-32-be"
 """Code points without a byte order mark."""
 
 
 class FreeText(Text):
-    """Any text up to a length: LaTeX, line breaks, every script, also none at all.
+    """Any text up to a length: LaTeX, line breaks, every script, also the empty text.
 
-    Gymnasium's ``Text`` lists the characters that it allows.  This one uses its list for random
-    samples alone.
+    Gymnasium's ``Text`` allows only the characters of a list. This space uses the list for random samples only.
 
     >>> "Löse $x^2 = 4$.\\n" in FreeText(), "" in FreeText(), 4 in FreeText()
     (True, True, False)
@@ -58,10 +57,10 @@ class FreeText(Text):
 
 
 class SharedTexts(Sequence[str]):
-    """The texts that stand in shared memory now; Gymnasium reads the memory once, and copies this at every step.
+    """The texts that are in shared memory now. Gymnasium makes this object once and copies it at every step.
 
     Args:
-        rows: int32 [N, longest + 1], of each text its length and then its code points.
+        rows: int32 [N, longest + 1]; each row holds the length of a text and then its code points.
     """
 
     def __init__(self, rows: np.ndarray) -> None:
@@ -84,8 +83,8 @@ class SharedTexts(Sequence[str]):
         return tuple(self)
 
 
-# Gymnasium's own functions for ``Text`` write places in its list of characters, and know no others. Here a row holds
-# the length and then the code points.
+# Gymnasium's functions for ``Text`` write indices into its list of characters, so they cannot write other characters.
+# Here a row holds the length and then the code points.
 
 
 @create_shared_memory.register(FreeText)

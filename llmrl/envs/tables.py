@@ -1,6 +1,6 @@
 """Rows of files: JSON Lines, JSON, CSV, TSV and Parquet, each also compressed with gzip or Zstandard.
 
-A row is a mapping from column names to values. What cannot be read is an error with file and place.
+A row is a mapping from column names to values. If something cannot be read, the error names the file and the place.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 COMPRESSED = (".gz", ".zst")
 SUFFIXES = tuple(ending + packed for ending in FORMATS for packed in ("", *COMPRESSED))
 NO_DATA = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
-"""Files next to the tables of a data set that hold no rows."""
+"""Files beside the tables of a data set that hold no rows."""
 
 Row = tuple[str, Mapping[str, Any]]
-"""The words that say where a row is, such as ``line 3``, and its columns."""
+"""The place of a row in words, such as ``line 3``, and its columns."""
 
 
 class DataError(UserError, ValueError):
@@ -32,23 +32,23 @@ class DataError(UserError, ValueError):
 
 
 class MissingPackage(DataError):
-    """Reading a file takes a package that is not installed."""
+    """Reading a file needs a package that is not installed."""
 
 
 def refuse(error: DataError) -> NoReturn:
-    """Raise the error: what is done with a row that cannot be read, unless something else is asked for."""
+    """Raise the error; the default treatment of a row that cannot be read."""
     raise error
 
 
 def rows(file: Path, on_error: Callable[[DataError], None] = refuse) -> Iterator[Row]:
-    """Every row of a file with the words that say where it is.
+    """Every row of a file, with its place in words.
 
     Args:
-        file: its name says the format.
-        on_error: is called with what is wrong with a single row; the next row follows if it returns.
+        file: the file; its name says the format.
+        on_error: called with the error of a single row; if it returns, reading continues with the next row.
 
     Raises:
-        DataError: the file is not what its name says, or is broken.
+        DataError: the file does not have the format of its name, or is broken.
     """
     ending = _format(file)
     readers = {".json": _json_rows, ".csv": _text_table, ".tsv": _text_table, ".parquet": _parquet_rows}
@@ -56,7 +56,7 @@ def rows(file: Path, on_error: Callable[[DataError], None] = refuse) -> Iterator
 
 
 def is_data(file: Path) -> bool:
-    """Whether a file's name is that of a table."""
+    """Whether a file has the name of a table."""
     return file.name.lower().endswith(SUFFIXES) and file.name not in NO_DATA
 
 
@@ -75,14 +75,14 @@ def _opened(file: Path) -> IO[bytes]:
             import pyarrow
         except ImportError as error:
             raise MissingPackage(
-                f"Reading {file} takes pyarrow: pip install 'llmrl[parquet]', or decompress it."
+                f"Reading {file} needs pyarrow: pip install 'llmrl[parquet]', or decompress it."
             ) from error
         return io.BufferedReader(pyarrow.input_stream(str(file), compression="zstd"))
     return file.open("rb")
 
 
 _BROKEN = (gzip.BadGzipFile, EOFError, zlib.error, OSError)
-"""What reading a file raises that is compressed and broken."""
+"""The exceptions that a broken compressed file raises."""
 
 
 def _broken(file: Path, where: str, error: Exception) -> DataError:
@@ -127,10 +127,10 @@ def _object(line: bytes, first: bool, place: str) -> Mapping[str, Any]:
 
 
 def _loads(text: str) -> Any:
-    """JSON, where whole numbers of thousands of digits stay texts and NaN is refused.
+    """Parse JSON; whole numbers of thousands of digits stay texts, and NaN is refused.
 
     Raises:
-        ValueError: it is no JSON, is nested too deeply, or holds a number that is none.
+        ValueError: it is not JSON, is nested too deeply, or holds NaN or an infinite number.
     """
     try:
         try:
@@ -138,13 +138,13 @@ def _loads(text: str) -> Any:
         except ValueError as error:
             if isinstance(error, (json.JSONDecodeError, _NotANumber)):
                 raise
-            return _PATIENT.decode(text)  # Python refuses numbers of that many digits
+            return _PATIENT.decode(text)  # Python refuses to parse numbers with that many digits
     except RecursionError as error:
         raise ValueError("lists or objects are nested too deeply to be read.") from error
 
 
 class _NotANumber(ValueError):
-    """A number that no answer could be."""
+    """NaN, or a number that is too large: no answer can be one."""
 
 
 def _integer(digits: str) -> int | str:
@@ -159,7 +159,7 @@ def _float(digits: str) -> float:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise _NotANumber(f"{name} is no number. Write null where a value is missing.")
+    raise _NotANumber(f"{name} is not a number. Write null for a missing value.")
 
 
 _DECODER = json.JSONDecoder(parse_float=_float, parse_constant=_no_number)
@@ -182,7 +182,7 @@ def _json_rows(file: Path, on_error: Callable[[DataError], None]) -> Iterator[Ro
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(f"{file}, line {line}: not valid UTF-8 ({error.reason}).") from error
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and error.lineno > 1:  # JSON Lines under another name
+        if error.msg == "Extra data" and error.lineno > 1:  # the file has another name, but its format is JSON Lines
             yield from _json_lines(file, on_error)
             return
         raise DataError(f"{file}, line {error.lineno}, column {error.colno}: {error.msg}.") from error
@@ -240,7 +240,7 @@ def _text_table(file: Path, on_error: Callable[[DataError], None]) -> Iterator[R
         elif len(cells) != len(names):
             on_error(
                 DataError(
-                    f"{file}, line {begin}: it has {len(cells)} cells, and the first line names {len(names)} columns. "
+                    f"{file}, line {begin}: it has {len(cells)} cells, but the first line names {len(names)} columns. "
                     "Put quotation marks around a cell that holds the separator."
                 )
             )
@@ -253,7 +253,7 @@ def _parquet_rows(file: Path, on_error: Callable[[DataError], None]) -> Iterator
         from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise MissingPackage(
-            f"Reading {file} takes pyarrow: pip install 'llmrl[parquet]', or convert it to JSON Lines."
+            f"Reading {file} needs pyarrow: pip install 'llmrl[parquet]', or convert it to JSON Lines."
         ) from error
     packed = file.suffix.lower() in COMPRESSED
     try:
@@ -264,4 +264,4 @@ def _parquet_rows(file: Path, on_error: Callable[[DataError], None]) -> Iterator
                     number += 1
                     yield f"row {number}", row
     except (ArrowException, OSError) as error:
-        raise DataError(f"{file} is no Parquet file: {error}") from error
+        raise DataError(f"{file} is not a Parquet file: {error}") from error

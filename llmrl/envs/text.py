@@ -1,7 +1,7 @@
 """The environment that asks a problem and grades the response.
 
-An episode asks one problem.  Here it ends with the first response; environments of several turns
-override :meth:`TextEnv.answer_text` and :meth:`TextEnv.respond`.  What is right, the verifier knows.
+An episode asks one problem. Here it ends with the first response; environments of several turns override
+:meth:`TextEnv.answer_text` and :meth:`TextEnv.respond`. The verifier decides what is correct.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from llmrl.verifiers.function import FunctionVerifier
 from llmrl.verifiers.verdict import Verdict, Verifier
 
 RANDOM_PROBLEMS = 4096
-"""How many problems a reset without a problem id draws from, if they are unlimited."""
+"""If the number of problems is unlimited, a reset without a problem id draws one of the first so many."""
 
 
 class UnknownProblem(UserError, IndexError):
@@ -30,37 +30,37 @@ class UnknownProblem(UserError, IndexError):
 
 
 class Turn(NamedTuple):
-    """What the environment makes of one response."""
+    """The environment's reaction to one response."""
 
     reply: str
-    """What the model reads next; empty when the episode is over."""
+    """The reply, which the model reads next; empty when the episode is over."""
     reward_parts: dict[str, float]
-    """The reward is their sum."""
+    """Parts of the reward by name; the reward is their sum."""
     terminated: bool
-    """The episode has come to its end."""
+    """Whether the episode has ended."""
     truncated: bool = False
-    """The episode was cut off."""
+    """Whether the episode was cut off."""
 
 
 class TextEnv(gymnasium.Env[str, str]):
-    """Asks a problem, grades the response.
+    """Asks a problem and grades the response.
 
     ``reset(options={"problem_id": i})`` asks problem i; without it the environment's own random
-    generator chooses.  The keys of ``info`` are always the same and always of the same type:
+    generator chooses. The keys of ``info`` are always the same and always of the same type:
     ``problem_id``, ``subject``, ``level`` (0: unknown), ``source``, ``answer``, and after a step
     ``extracted``, ``verdict``, ``valid``, ``detail``, ``reward_parts``.
 
     Args:
-        problems: where problems come from.
+        problems: the source of the problems.
         verifier: name of a verifier, ``module:function``, or a verifier.
         render_mode: ``human`` prints each turn, ``ansi`` returns it as text from ``render``.
     """
 
     metadata = {"render_modes": ["human", "ansi"], "render_fps": 1}  # noqa: RUF012
     reset_options = frozenset({"problem_id"})
-    """What ``reset(options=...)`` understands."""
+    """The keys that ``reset(options=...)`` accepts."""
     source_name: str = ""
-    """Where the problems come from, for titles; a subclass sets it."""
+    """The source of the problems, for titles; a subclass sets it."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class TextEnv(gymnasium.Env[str, str]):
         self.action_space: FreeText = FreeText()
         self.problem: Problem | None = None
         self.turns: list[tuple[str, str]] = []
-        """Responses so far, each with the reply to it."""
+        """The responses so far, each with the reply to it."""
         self._rendered: list[str] = []
         self._problem_id = -1
         self._running = False
@@ -87,18 +87,18 @@ class TextEnv(gymnasium.Env[str, str]):
 
     @classmethod
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options with what an automatic choice among them comes to on this machine now."""
+        """The options with every automatic choice replaced by its result on this machine."""
         return dict(options)
 
     def title(self, env_id: str) -> str:
-        """What reports call the problems: the environment's id, and where they come from."""
+        """The name of the problems in reports: the environment's id and the source."""
         return f"{env_id} ({self.source_name})" if self.source_name else env_id
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         """Ask a problem.
 
         Args:
-            seed: of the random choice of problems.
+            seed: seed of the random choice of problems.
             options: ``problem_id``: which problem to ask.
         """
         super().reset(seed=seed)
@@ -121,7 +121,7 @@ class TextEnv(gymnasium.Env[str, str]):
         return self.prompt(self.problem), self._about()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Take a response; see the class for ``info``."""
+        """Take a response. The class describes ``info``."""
         problem = self._check(action)
         if self._ahead is not None and self._ahead[0] == action:
             verdict = self._ahead[1]
@@ -150,25 +150,25 @@ class TextEnv(gymnasium.Env[str, str]):
         return problem.problem
 
     def answer_text(self, response: str) -> str | None:
-        """What of this turn the verifier shall grade; None: nothing yet."""
+        """The text of this turn that the verifier grades; None: nothing yet."""
         return response
 
     def respond(self, response: str, verdict: Verdict | None) -> Turn:
-        """What follows from a response.
+        """The reaction to a response.
 
         Args:
-            response: what the model said.
-            verdict: on :meth:`answer_text`'s text; None where that was None.
+            response: the text of the model.
+            verdict: the verdict on the text of :meth:`answer_text`; None if that was None.
         """
         assert verdict is not None
         return Turn("", {"answer": verdict.score}, terminated=True)
 
     def grade_ahead(self, action: str, verdict: Verdict | None) -> None:
-        """Give the verdict on ``action`` before the step with it: many were graded together."""
+        """Set the verdict on ``action`` before the step with it, since many responses are graded in one call."""
         self._ahead = (action, verdict)
 
     def render(self) -> str | None:
-        """The episode so far as text; in ``human`` mode it has been printed already."""
+        """The episode so far as text; in ``human`` mode None, since it has been printed already."""
         return "\n".join(self._rendered) if self.render_mode == "ansi" else None
 
     def _show(self, render: Callable[[], str]) -> None:
@@ -224,10 +224,10 @@ class TextEnv(gymnasium.Env[str, str]):
 
 
 def grade(verifier: Verifier, problems: Sequence[Problem], responses: Sequence[str]) -> list[Verdict]:
-    """One verdict a response; a reward function gets the problem's text too.
+    """One verdict per response; a reward function also gets the text of the problem.
 
     Raises:
-        ValueError: the verifier returned another number of verdicts.
+        ValueError: the number of verdicts is not the number of responses.
     """
     golds = [problem.answer for problem in problems]
     if isinstance(verifier, FunctionVerifier):
@@ -239,13 +239,13 @@ def grade(verifier: Verifier, problems: Sequence[Problem], responses: Sequence[s
 
 
 def find_verifier(verifier: str | Verifier) -> Verifier:
-    """A verifier by name, the same one for all who ask; one that is given is returned."""
+    """A verifier by name, the same object in every call; a verifier object is returned as it is."""
     return _named_verifier(verifier) if isinstance(verifier, str) else verifier
 
 
 @functools.cache
 def _named_verifier(name: str) -> Verifier:
-    from llmrl import verifiers  # the graders are loaded with the first environment
+    from llmrl import verifiers  # imported here, so that graders are loaded with the first environment
 
     return verifiers.verifier(name)
 

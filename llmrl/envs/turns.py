@@ -1,7 +1,7 @@
 """Environments of several turns: ``llmrl/MathTool-v0`` and ``llmrl/MathRetry-v0``.
 
-Both ask the problems of ``llmrl/MATH-v0``.  In one the model may call a calculator, in the other it
-hears the verdict and tries again.
+Both ask the problems of ``llmrl/MATH-v0``. In the first the model may call a calculator; in the second it
+is told the verdict and tries again.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ CALL = re.compile(r"<calc>(.*?)</calc>\s*$", re.DOTALL)
 class MathToolEnv(TextEnv):
     """Mathematics with a calculator.
 
-    A response that ends in ``<calc>12*(3+4)</calc>`` is answered by ``<result>84</result>``, and
-    the model goes on.  Any other response is graded, and so is one that calls too often.
+    A response that ends in ``<calc>12*(3+4)</calc>`` gets the reply ``<result>84</result>``, and the
+    model continues. Any other response is graded, and so is a call beyond the limit.
 
     Args:
         source: as in ``llmrl/MATH-v0``.
         split: ``train`` or ``test``.
         subjects: which subjects; all by default.
         levels: which difficulties, 1 to 5; all by default.
-        seed: of generated problems.
-        calls: how often the calculator may be called.
-        call_cost: what each call takes off the reward.
+        seed: seed of generated problems.
+        calls: the largest number of calls of the calculator.
+        call_cost: amount that each call subtracts from the reward.
         verifier: name of a verifier, or ``module:function``.
         render_mode: ``human`` or ``ansi``.
     """
@@ -58,7 +58,7 @@ class MathToolEnv(TextEnv):
         render_mode: str | None = None,
     ) -> None:
         if calls < 1:
-            raise ConfigError(f"calls must be 1 or more, got {calls}: else there is no calculator.")
+            raise ConfigError(f"calls must be 1 or more, got {calls}: without a call there is no calculator.")
         options = ProblemOptions(
             source=source, split=split, subjects=subjects, levels=levels, seed=seed, check=verifier == "math"
         )
@@ -70,7 +70,7 @@ class MathToolEnv(TextEnv):
 
     @classmethod
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """``auto`` becomes ``local``, ``hub`` or ``generated``."""
+        """The options with ``local``, ``hub`` or ``generated`` in place of ``auto``."""
         return resolve_math(options)
 
     def prompt(self, problem: Problem) -> str:
@@ -78,11 +78,11 @@ class MathToolEnv(TextEnv):
         return f"{problem.problem}\n\n{self.INSTRUCTION}"
 
     def answer_text(self, response: str) -> str | None:
-        """Nothing yet when the calculator is called and may be."""
+        """None if the response is a call of the calculator that is still allowed, else the response."""
         return None if len(self.turns) < self.calls and CALL.search(response) else response
 
     def respond(self, response: str, verdict: Verdict | None) -> Turn:
-        """The calculator's result, or the end."""
+        """The calculator's result, or the end of the episode."""
         if verdict is not None:
             return Turn("", {"answer": verdict.score, "calls": 0.0}, terminated=True)
         call = CALL.search(response)
@@ -92,7 +92,7 @@ class MathToolEnv(TextEnv):
 
 
 def calculate(expression: str) -> str:
-    """What the calculator shows: an exact number, or what is wrong.
+    """The text that the calculator shows: an exact number, or an error.
 
     >>> calculate("12*(3+4)"), calculate("1/3+1"), calculate("2/0")
     ('84', '4/3', 'error: division by zero')
@@ -104,16 +104,16 @@ def calculate(expression: str) -> str:
 
 
 class MathRetryEnv(TextEnv):
-    """Mathematics with several attempts: after a wrong answer the model hears so and tries again.
+    """Mathematics with several attempts: after a wrong answer the model is told so and tries again.
 
     Args:
         source: as in ``llmrl/MATH-v0``.
         split: ``train`` or ``test``.
         subjects: which subjects; all by default.
         levels: which difficulties, 1 to 5; all by default.
-        seed: of generated problems.
-        attempts: how many answers the model may give.
-        decay: a right answer counts so much times less with each attempt before it.
+        seed: seed of generated problems.
+        attempts: the largest number of answers.
+        decay: each earlier attempt multiplies the reward of a right answer by this.
         verifier: name of a verifier, or ``module:function``.
         render_mode: ``human`` or ``ansi``.
     """
@@ -146,11 +146,11 @@ class MathRetryEnv(TextEnv):
 
     @classmethod
     def resolve(cls, options: Mapping[str, Any]) -> dict[str, Any]:
-        """``auto`` becomes ``local``, ``hub`` or ``generated``."""
+        """The options with ``local``, ``hub`` or ``generated`` in place of ``auto``."""
         return resolve_math(options)
 
     def respond(self, response: str, verdict: Verdict | None) -> Turn:
-        """The end, or what was wrong.  A verifier without a verdict ends the episode."""
+        """The end of the episode, or what was wrong. If there is no verdict, the episode ends."""
         assert verdict is not None
         left = self.attempts - len(self.turns) - 1
         if not verdict.valid or verdict.status == "correct" or left == 0:

@@ -20,25 +20,25 @@ from llmrl.envs.text import TextEnv, grade
 from llmrl.envs.waiting import TookTooLong, at_most
 
 NO_PROBLEM = "(no problem: the environment raised an error)"
-"""What an environment asks whose reset has failed, where that is tolerated."""
+"""The observation of an environment after its reset raised an error, if ``tolerant`` is set."""
 
 
 class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | None], np.ndarray]):
     """Many text environments side by side, graded together in one call.
 
-    Nothing resets automatically: with episodes of one turn every second step would be wasted.
-    Episodes may end at different steps: give None as the action of one that is over.
+    There is no automatic reset: with episodes of one turn it would waste every second step. Episodes may end
+    at different steps: give None as the action of an episode that is over.
 
-    Set ``tolerant`` to go on where an environment or its verifier raises: that episode is then over,
-    with reward 0, ``info["valid"]`` False and the traceback in ``info["fault"]``.
+    With ``tolerant`` the others go on when an environment or its verifier raises an error. The failed episode is
+    then over, with reward 0, ``info["valid"]`` False and the traceback in ``info["fault"]``.
 
-    Set ``time_limit`` to the seconds that one call of an environment or verifier may take; one that takes longer
-    raises. The other environments then have the same time once more, all together.
+    ``time_limit`` is the number of seconds that one call of an environment or verifier may take; a longer call
+    raises an error. After one late call, all other environments together have the same time once more.
 
     Args:
-        envs: the environments.  Those that are no :class:`TextEnv` are stepped one by one, and get
-            of the reset options only the ones that they name in ``reset_options``; with one seed
-            for all rows of a group they still ask them the same.
+        envs: the environments. Environments other than :class:`TextEnv` are stepped one by one. They get only those
+            reset options that they name in ``reset_options``. Since all rows of a group have the same seed, they
+            still ask the same problem in all of them.
     """
 
     metadata = {  # noqa: RUF012
@@ -81,9 +81,9 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
 
         Args:
             env_id: a Gymnasium id, also ``module:id``.
-            num_envs: how many episodes at once.
+            num_envs: number of episodes at once.
             wrappers: applied to each environment, the first one innermost.
-            options: passed to the environment.
+            options: options of the environment.
         """
 
         def one() -> gymnasium.Env:
@@ -96,7 +96,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
 
     @property
     def num_problems(self) -> int | None:
-        """How many problems there are; None where they never end or the number is unknown."""
+        """The number of problems; None if it is unlimited or unknown."""
         env: object = self.envs[0].unwrapped
         return env.problems.size if isinstance(env, AsksProblems) and isinstance(env.problems, Problems) else None
 
@@ -109,9 +109,9 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         """Begin new episodes.
 
         Args:
-            seed: one per environment; a single one counts up from environment to environment.
-            options: ``problem_id``: one for all or one per environment.  ``reset_mask``: bool [N],
-                which environments to reset; all by default.  Others are passed on.
+            seed: one per environment; from a single seed, environment i gets seed + i.
+            options: ``problem_id``: one for all or one per environment. ``reset_mask``: bool [N], the
+                environments to reset; by default all. Other options are passed on.
         """
         options = dict(options or {})
         mask = self._mask(options.pop("reset_mask", None))
@@ -152,7 +152,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
 
         Returns:
             Observations, rewards [N] float64, terminated [N], truncated [N] bool, and infos in
-            Gymnasium's vector form.  A row that is over keeps its flags, with reward 0 and no info.
+            Gymnasium's vector form. The row of an episode that is over keeps its flags, with reward 0 and no info.
         """
         actions = self._per_env("actions", actions)
         over = [row for row, a in enumerate(actions) if a is not None and not self._running[row]]
@@ -184,7 +184,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         return tuple(self._observations), rewards, *flags, infos
 
     def _step_one(self, row: int, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Step one environment, unless it has raised, now or before."""
+        """Step one environment; if it raises an error, now or earlier, end its episode."""
         if row not in self._faults:
             try:
                 with self._limited("step"):
@@ -196,10 +196,10 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
 
     @contextlib.contextmanager
     def _limited(self, what: str) -> Iterator[None]:
-        """Call code of others for at most the time that it may take."""
+        """Limit the time of a call of foreign code."""
         if self._late is None:
             limit = self.time_limit
-        else:  # another call was late: nobody waits that long for each of the rest
+        else:  # another call was late: do not wait as long for each of the remaining calls
             limit = max(self._late - time.monotonic(), 0.01)
         name = self.spec.id if self.spec is not None else type(self.envs[0].unwrapped).__name__
         try:
@@ -211,7 +211,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             raise
 
     def _note_fault(self, row: int, error: BaseException) -> None:
-        """Remember that an environment raised; without ``tolerant`` the error goes on up."""
+        """Remember that an environment raised an error; without ``tolerant`` raise it."""
         if not self.tolerant:
             raise error
         self._faults[row] = "".join(traceback.format_exception(error)).strip()
@@ -220,7 +220,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         """Cut episodes off: their action is None from now on.
 
         Args:
-            mask: bool [N], which ones; those that are over stay as they are.
+            mask: bool [N], the episodes to cut off; those that are over stay as they are.
         """
         cut = self._mask(mask, "mask") & self._running
         self._truncated[cut] = True
@@ -251,12 +251,12 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             except (Exception, SystemExit):
                 if not self.tolerant:
                     raise
-                continue  # each grades its own when it is stepped, and the one at fault raises there
+                continue  # each environment grades its own response in its step, and the one at fault raises there
             for (base, action, _), verdict in zip(batch, verdicts, strict=True):
                 base.grade_ahead(action, verdict)
 
     def render(self) -> tuple[Any, ...] | None:
-        """What each environment renders."""
+        """The rendering of each environment."""
         return tuple(env.render() for env in self.envs)
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -290,10 +290,10 @@ def _short(rows: Sequence[int]) -> str:
 
 
 def _checked(result: Any) -> tuple[str, float, bool, bool, dict[str, Any]]:
-    """What ``step`` returned, if it can be used.
+    """The result of ``step``, checked.
 
     Raises:
-        ValueError: it is not five values, or the reward is no finite number of float32.
+        ValueError: it is not five values, or the reward is not finite in float32.
         TypeError: a value has another type, or ``info`` cannot be written as JSON.
     """
     if not isinstance(result, tuple) or len(result) != 5:
@@ -310,7 +310,7 @@ def _checked(result: Any) -> tuple[str, float, bool, bool, dict[str, Any]]:
 
 
 def _check_report(observation: Any, info: Any) -> None:
-    """Refuse an observation that is no text, and an ``info`` that no line of JSON can hold."""
+    """Raise if an observation is not text, or ``info`` cannot be written as JSON."""
     if not isinstance(observation, str):
         raise TypeError(f"An observation must be a str, got {observation!r:.80}.")
     if not isinstance(info, dict):
@@ -322,7 +322,7 @@ def _check_report(observation: Any, info: Any) -> None:
 
 
 def _number(value: Any) -> Any:
-    """NumPy's numbers as Python's."""
+    """A NumPy number as a Python number."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"an object of type {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""A time limit for calls of other people's code: environments and verifiers that may never return."""
+"""A time limit for calls of foreign code: an environment or a verifier might never return."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 GRACE = 20.0
-"""Seconds, or as long as the limit where that is more, until a call that ignores the exception ends the process."""
+"""Seconds after the limit, or the limit if that is longer, until a call that ignores the exception ends the process."""
 
 
 class TookTooLong(Exception):
@@ -20,15 +20,15 @@ class TookTooLong(Exception):
 
 @contextlib.contextmanager
 def at_most(seconds: float | None, what: str) -> Iterator[None]:
-    """Raise within this block once it has taken ``seconds``.
+    """Raise an exception inside this block after ``seconds``.
 
-    Code that swallows the exception, or that waits where Python cannot interrupt it, ends the process with status 1
-    and a sentence :data:`GRACE` later. In threads other than the main one only this second limit holds, since Python
-    answers signals in the main thread alone.
+    If the code catches the exception, or waits where Python cannot interrupt it, the process ends :data:`GRACE` later
+    with a message and status 1. In other threads than the main one, only this second limit holds, since Python handles
+    signals in the main thread alone.
 
     Args:
         seconds: the limit; None: there is none.
-        what: is called, such as ``"step of mine/Env-v0"``.
+        what: name of the call, such as ``"step of mine/Env-v0"``.
 
     Raises:
         TookTooLong: the limit has passed.

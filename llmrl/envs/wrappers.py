@@ -1,9 +1,9 @@
-r"""Further parts of the reward, as Gymnasium wrappers; each shows in ``info["reward_parts"]``.
+r"""Further parts of the reward, as Gymnasium wrappers; ``info["reward_parts"]`` shows each part.
 
     env = FormatReward(gymnasium.make("llmrl/MATH-v0"), pattern=r"\\boxed\{.+\}", weight=0.1)
 
-In a vector environment: ``TextVectorEnv.make(env_id, 8, wrappers=[FormatReward])``.  A wrapper
-acts on every turn of an episode.  Lengths are in characters unless ``length`` counts otherwise:
+In a vector environment: ``TextVectorEnv.make(env_id, 8, wrappers=[FormatReward])``. A wrapper
+acts on every turn of an episode. Lengths are in characters, unless ``length`` counts in another unit:
 ``lambda text: len(tokenizer.encode(text))``.
 """
 
@@ -27,10 +27,10 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
     """Adds ``weight * part(response, info)`` to the reward.
 
     Args:
-        env: what to wrap.
+        env: the environment to wrap.
         name: its key in ``info["reward_parts"]``.
-        part: a number from the response and the ``info`` of the step.
-        weight: multiplies it.
+        part: (response, ``info`` of the step) -> number.
+        weight: factor of this number.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
         self.weight = weight
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """The step of the wrapped environment with one more part of the reward."""
+        """The step of the wrapped environment, with this part added to the reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         parts = dict(info.get("reward_parts", {"answer": float(reward)}))
         if self.name in parts:
-            raise ConfigError(f"The reward has a part {self.name!r} already. Give this wrapper another name.")
+            raise ConfigError(f"The reward already has a part {self.name!r}. Give this wrapper another name.")
         added = self.weight * float(self.part(action, info))
         parts[self.name] = added
         info = {**info, "reward_parts": parts}
@@ -61,10 +61,10 @@ class FormatReward(RewardPart):
     r"""``weight`` for a response that contains ``pattern``.
 
     Args:
-        env: what to wrap.
+        env: the environment to wrap.
         pattern: a regular expression in which the dot matches line breaks too; by default one
             non-empty box.
-        weight: the reward for it.
+        weight: the reward of a match.
         name: its key in ``info["reward_parts"]``.
     """
 
@@ -79,22 +79,22 @@ class FormatReward(RewardPart):
         try:
             self.pattern = re.compile(pattern, re.DOTALL)
         except re.error as error:
-            raise ConfigError(f"pattern {pattern!r} is no regular expression: {error}.") from error
+            raise ConfigError(f"pattern {pattern!r} is not a regular expression: {error}.") from error
         super().__init__(env, name, lambda text, _: bool(self.pattern.search(text)), weight)
 
 
 class SoftOverlong(RewardPart):
-    """Nothing up to ``limit - window``, then down in a straight line to ``-weight`` at ``limit``.
+    """A penalty that grows linearly from 0 at length ``limit - window`` to ``weight`` at ``limit`` and beyond.
 
         part = clip((limit - window - length) / window, -1, 0)
 
     Source: DAPO, arXiv:2503.14476, eq. 13.
 
     Args:
-        env: what to wrap.
-        limit: the length that costs the whole penalty.
-        window: over how much it grows.
-        length: how long a response is; characters by default.
+        env: the environment to wrap.
+        limit: the length from which the whole penalty is due.
+        window: the length over which the penalty grows.
+        length: response -> its length; by default in characters.
         weight: the whole penalty.
         name: its key in ``info["reward_parts"]``.
     """
@@ -119,14 +119,14 @@ class SoftOverlong(RewardPart):
 
 
 class LengthReward(RewardPart):
-    """``weight`` times the length as a share of ``scale``, at most 1: a negative weight shortens.
+    """``weight * min(length / scale, 1)``; a negative weight favours short responses.
 
     Args:
-        env: what to wrap.
-        scale: the length that counts in full.
-        length: how long a response is; characters by default.
-        weight: what the full length earns.
-        only_correct: leave out responses that are not correct.
+        env: the environment to wrap.
+        scale: the length from which the whole weight counts.
+        length: response -> its length; by default in characters.
+        weight: the reward at length ``scale``.
+        only_correct: give nothing to responses that are not correct.
         name: its key in ``info["reward_parts"]``.
     """
 
@@ -152,14 +152,14 @@ class LengthReward(RewardPart):
 
 
 class VerifierReward(RewardPart):
-    """The score of another verifier, against the answer in ``info``.
+    """The score of another verifier, which grades against the answer in ``info``.
 
-    Its score counts only where it has a verdict: a time-out adds nothing.
+    Without a verdict, such as after a timeout, nothing is added.
 
     Args:
-        env: what to wrap.
+        env: the environment to wrap.
         verifier: name of a verifier, ``module:function``, or a verifier.
-        weight: multiplies its score.
+        weight: factor of the score.
         name: its key in ``info["reward_parts"]``.
     """
 
@@ -175,7 +175,7 @@ class VerifierReward(RewardPart):
 
         def part(text: str, info: dict[str, Any]) -> float:
             if "answer" not in info:
-                raise KeyError(f"{type(env.unwrapped).__name__} gives no 'answer' in info to grade against.")
+                raise KeyError(f"{type(env.unwrapped).__name__} gives no 'answer' in info; a verifier needs one.")
             verdict = grade([text], [info["answer"]])[0]
             return verdict.score if verdict.valid else 0.0
 
@@ -183,12 +183,12 @@ class VerifierReward(RewardPart):
 
 
 class FunctionReward(RewardPart):
-    """A function of prompt, response and gold answer.
+    """A reward that a function of prompt, response and gold answer computes.
 
     Args:
-        env: what to wrap.
-        function: gives a number; one that is not finite is an error.
-        weight: multiplies it.
+        env: the environment to wrap.
+        function: (prompt, response, answer) -> number; a number that is not finite is an error.
+        weight: factor of this number.
         name: its key in ``info["reward_parts"]``; by default the function's name.
     """
 
@@ -206,7 +206,7 @@ class FunctionReward(RewardPart):
             asked = base.problem.problem if isinstance(base, TextEnv) and base.problem is not None else ""
             value = float(function(asked, text, str(info.get("answer", ""))))
             if not math.isfinite(value):
-                raise ConfigError(f"The reward function {name!r} gave {value}, no finite number.")
+                raise ConfigError(f"The reward function {name!r} gave {value}; a finite number was expected.")
             return value
 
         super().__init__(env, name, part, weight)
@@ -216,14 +216,15 @@ REWARDS: dict[str, Callable[..., RewardPart]] = {
     "format": FormatReward,
     "length": functools.partial(LengthReward, scale=1000),
 }
-"""Parts of the reward by name. The length is in characters: 1,000 of them earn the whole weight."""
+"""Parts of the reward by name. The length is in characters; 1,000 characters get the whole weight."""
 
 
 def reward_wrapper(text: str) -> Callable[[gymnasium.Env], gymnasium.Env]:
-    """A wrapper from a few words: ``format``, ``length=-0.2``, ``my_module:my_function=0.5``.
+    """A wrapper from a short text: ``format``, ``length=-0.2``, ``my_module:my_function=0.5``.
 
     Args:
-        text: a name of :data:`REWARDS`, or ``module:function`` of prompt, response and answer; with ``=`` its weight.
+        text: a name of :data:`REWARDS`, or ``module:function`` of prompt, response and answer; its weight follows after
+            ``=``.
 
     Raises:
         UserError: there is no such reward, or the weight is no number.
@@ -247,7 +248,7 @@ def reward_wrapper(text: str) -> Callable[[gymnasium.Env], gymnasium.Env]:
         raise UserError(f"No reward is called {name!r}. {suggest(name, REWARDS)} Or give module:function.")
     function = load_object(name)
     if not callable(function):
-        raise UserError(f"{name!r} is no function (prompt, response, answer) -> number.")
+        raise UserError(f"{name!r} is not a function (prompt, response, answer) -> number.")
     return functools.partial(FunctionReward, function=function, name=name.rpartition(":")[2], **options)
 
 

@@ -1,7 +1,7 @@
 """Evaluation: accuracy of a policy on fixed problems, with confidence intervals over problems.
 
-Each name is loaded when it is first used. The estimators are plain functions of counts: they load no torch, and can
-be used on anybody's samples.
+Each name is loaded when it is first used. The estimators are plain functions of counts: they load no torch and can
+be used with samples from anywhere.
 
 >>> from llmrl.evaluation import pass_at_k
 >>> pass_at_k(4, 1, 4)

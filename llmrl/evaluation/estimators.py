@@ -26,24 +26,24 @@ class Estimate(NamedTuple):
 
 
 def estimate(per_problem: Sequence[float], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
-    """Mean over problems with a 95 % interval that is never a point.
+    """Mean over problems with a 95 % interval of positive width.
 
-    The problem is the unit, since the responses to one problem are not independent. Of differences between two
-    policies on the same problems, with ``bounds`` -1 and 1, it gives the paired interval.
+    The unit is the problem, since the responses to one problem are not independent. Called with the differences
+    between two policies on the same problems and ``bounds`` -1 and 1, it returns the paired interval.
 
-    If every value is 0 or 1 and the bounds are too, it is Wilson's interval of a share (:func:`wilson`). Otherwise,
-    with n values x in [a, b] and z = 1.96, z^2 / 2 further values are put at each bound:
+    If every value is 0 or 1 and the bounds are 0 and 1, it is Wilson's interval of a share (:func:`wilson`). Otherwise,
+    for n values x in [a, b] and z = 1.96, z^2 / 2 further values are added at each bound:
 
         N = n + z^2,   m = (sum x + z^2 (a + b) / 2) / N
         v = (sum (x - m)^2 + z^2 ((a - m)^2 + (b - m)^2) / 2) / N
         interval = m - z sqrt(v / N), m + z sqrt(v / N), cut at a and b
 
-    This is the interval of Agresti and Coull where all values are a or b. A percentile bootstrap has no width where
+    If all values are a or b, this is the interval of Agresti and Coull. A percentile bootstrap would have no width if
     all values are equal, and is too narrow for few problems.
 
     Args:
         per_problem: one value a problem, each within the bounds.
-        bounds: the smallest and the largest value that is possible.
+        bounds: the smallest and the largest possible value.
 
     Raises:
         ValueError: a value is not within the bounds.
@@ -72,13 +72,13 @@ def estimate(per_problem: Sequence[float], bounds: tuple[float, float] = (0.0, 1
 
 
 def wilson(count: int, total: int) -> tuple[float, float]:
-    """The 95 % score interval of a share, which has a width where none or all are counted too.
+    """Wilson's 95 % score interval of a share; it has a positive width also if none or all are counted.
 
-    What is counted is taken as independent; with several responses to each problem it is too narrow.
+    It assumes that the counted things are independent. With several responses to each problem it is too narrow.
 
     Args:
-        count: how many have the property.
-        total: of how many, at least 1.
+        count: how many of them have the property.
+        total: how many there are, at least 1.
 
     Source: Wilson 1927, Journal of the American Statistical Association 22, 209.
 
@@ -94,7 +94,7 @@ def wilson(count: int, total: int) -> tuple[float, float]:
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
-    """Chance that at least one of k responses drawn without replacement is correct, unbiased.
+    """Unbiased estimate of the chance that at least one of k responses is correct.
 
         1 - C(n - c, k) / C(n, k)
 
@@ -108,19 +108,19 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
 
 def majority_at_k(right: int, wrong: Sequence[int], silent: int, k: int) -> float:
-    r"""Expected score of a majority vote among k responses drawn without replacement, exactly.
+    r"""Exact expected score of a majority vote among k responses, drawn without replacement.
 
-    Every response with an answer votes for it; one without does not vote.  The answer with the most
-    votes wins.  Where several answers have the most votes, each wins with the same chance, so the
-    right one scores 1 / (number of them).  Without any vote the score is 0.
+    Every response with an answer votes for it. The answer with the most votes wins. If several answers have
+    the most votes, each wins with the same chance, so the right one scores 1 / (number of such answers). If
+    no response has an answer, the score is 0.
 
         sum_v  C(right, v) [x^(k-v)] (1 + x)^silent prod_i sum_(t <= v) C(wrong_i, t) x^t z^[t = v]
                / C(n, k),      with z^j read as 1 / (1 + j)
 
     Args:
-        right: responses with the right answer.
-        wrong: for each wrong answer, the responses that give it.
-        silent: responses without an answer.
+        right: number of responses with the right answer.
+        wrong: for each wrong answer, the number of responses that give it.
+        silent: number of responses without an answer.
         k: how many responses vote.
 
     Returns:
@@ -149,14 +149,14 @@ def majority_at_k(right: int, wrong: Sequence[int], silent: int, k: int) -> floa
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided exact p-value of two policies being equally good, from where they disagree.
+    """Two-sided exact p-value of the hypothesis that two policies are equally good.
 
-    Under that hypothesis a problem that one of them alone gets right is as likely the first's as
-    the second's, so the counts are binomial with chance 1/2.
+    Under this hypothesis, each problem that only one policy gets right belongs to either policy with chance
+    1/2, so the counts are binomial.
 
     Args:
-        only_first: problems that the first alone gets right.
-        only_second: problems that the second alone gets right.
+        only_first: number of problems that only the first policy gets right.
+        only_second: number of problems that only the second policy gets right.
 
     >>> mcnemar(0, 5), mcnemar(3, 3)
     (0.0625, 1.0)

@@ -1,6 +1,6 @@
 """Outcomes of an evaluation: from the records of its responses to its numbers and its files.
 
-Who answers and who grades is not asked here: the records are enough, also years later.
+Only the records are needed, neither the policy nor the verifier.
 """
 
 from __future__ import annotations
@@ -25,22 +25,24 @@ class Evaluation:
     """Outcomes of one policy on one set of problems."""
 
     records: list[Record]
-    """One per response: the record of :func:`llmrl.rollouts.collect.collect`, ``"greedy"``, and of a
-    sampled response ``"vote"``, a number for its answer among those to its problem (None: no answer)."""
+    """One record per response: the record of :func:`llmrl.rollouts.collect.collect` with ``"greedy"``, and for a
+    sampled response ``"vote"``: equal answers to a problem have the same number (None: no answer)."""
     dropped_prompts: int = 0
-    """Problems left out because their prompt was too long; no number counts them."""
+    """Number of problems that were left out because their prompt was too long; no measure counts them."""
 
     @classmethod
     def read(cls, path: Path) -> Evaluation:
-        """The evaluation whose responses are in a ``.jsonl``.
+        """Read an evaluation from the ``.jsonl`` of its responses.
 
         Raises:
-            DamagedFile: a line is no record.
+            DamagedFile: a line is not a record.
         """
         records = read_json_lines(path)
         for number, record in enumerate(records, 1):
             if lacking := {"greedy", "problem_id", "reward"} - record.keys():
-                raise DamagedFile(f"{path}, line {number} is no response of an evaluation: no {sorted(lacking)[0]}.")
+                raise DamagedFile(
+                    f"{path}, line {number} is not a response of an evaluation: it has no {sorted(lacking)[0]}."
+                )
         return cls(records)
 
     def scores(self, greedy: bool) -> dict[int, list[float]]:
@@ -52,7 +54,7 @@ class Evaluation:
 
     @property
     def samples(self) -> int:
-        """Sampled responses per problem; where they differ, the fewest."""
+        """Number of sampled responses per problem; if it differs between problems, the smallest."""
         return min(map(len, self._by_problem(False).values()), default=0)
 
     @property
@@ -73,7 +75,7 @@ class Evaluation:
         """maj@k of the sampled responses, as :func:`~llmrl.evaluation.majority_at_k` defines it.
 
         Raises:
-            ValueError: the environment did not say what it took for the answers.
+            ValueError: the environment did not report the extracted answers.
         """
         if not self.votes:
             raise ValueError(
@@ -92,7 +94,7 @@ class Evaluation:
         """Every measure, problem by problem: ``{"greedy": {problem_id: value}, "pass@8": ...}``.
 
         Args:
-            ks: of pass@k and maj@k; by default the number of samples.
+            ks: values of k for pass@k and maj@k; by default the number of samples.
         """
         table = {"greedy": {i: values[0] for i, values in self.scores(True).items()}}
         scores, groups = self.scores(False), self._by_problem(False)
@@ -114,7 +116,7 @@ class Evaluation:
         return {name: _estimate(per_problem) for name, per_problem in self.values(ks).items()}
 
     def by(self, *fields: str) -> dict[tuple[Any, ...], Estimate]:
-        """Greedy accuracy for each value of the fields, such as ``by("subject", "level")``."""
+        """Greedy accuracy for each combination of values of the fields, such as ``by("subject", "level")``."""
         cells: dict[tuple[Any, ...], list[float]] = {}
         for record in self.records:
             if record["greedy"]:
@@ -142,12 +144,12 @@ class Evaluation:
         }
 
     def write(self, folder: Path, name: str, step: int | None = None) -> None:
-        """``NAME.json`` with the summary and ``NAME.jsonl`` with every response.
+        """Write ``NAME.json`` with the summary and ``NAME.jsonl`` with every response.
 
         Args:
-            folder: where to; made if it is missing.
-            name: of both files.
-            step: of training, after which the policy was this one; noted in the summary.
+            folder: the folder to write to; made if it is missing.
+            name: name of both files.
+            step: training step after which the policy was evaluated; it is written into the summary.
         """
         folder.mkdir(parents=True, exist_ok=True)
         summary = {**({} if step is None else {"step": step}), **self.summary()}
@@ -172,7 +174,7 @@ class Evaluation:
         return table
 
     def _cells(self, field: str, table: dict[str, dict[int, float]]) -> dict[str, Any]:
-        """For each value of a field its greedy estimate, and every other measure under its name."""
+        """For each value of a field, the greedy estimate; the other measures follow under their names."""
         members: dict[str, set[int]] = {}
         for record in self.records:
             members.setdefault(str(record.get(field)), set()).add(record["problem_id"])
@@ -187,10 +189,10 @@ class Evaluation:
 
 
 def count_votes(records: Sequence[Record], same: Callable[[str, str], bool]) -> list[int | None]:
-    """Which answer each response to one problem votes for, numbered in order of appearance.
+    """Number the answers of the responses to one problem, in order of appearance.
 
-    Correct responses all give one answer, the gold one.  Another answer is that of an earlier
-    response if ``same`` says so.  None: no answer, or no verdict on it.
+    All correct responses have the same answer, the gold answer. Two other answers are equal if ``same`` says
+    so. None: the response has no answer, or no verdict.
 
     >>> said = [("7", "wrong"), ("1/2", "correct"), ("", "no_answer"), ("0.5", "correct"), ("7.0", "wrong")]
     >>> records = [{"extracted": answer, "verdict": verdict} for answer, verdict in said]
@@ -230,7 +232,7 @@ def _estimate(per_problem: dict[int, float]) -> Estimate:
 
 
 def _shares(records: list[Record]) -> dict[str, float]:
-    """What went wrong besides the answers, as shares of the responses; and their mean length."""
+    """Shares of responses with no answer, a timeout, no verdict, and cut off; and the mean length in tokens."""
     return {
         "no_answer": _share(r.get("verdict") == "no_answer" for r in records),
         "timeout": _share(r.get("verdict") == "timeout" for r in records),

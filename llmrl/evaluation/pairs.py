@@ -11,7 +11,7 @@ from llmrl.evaluation.outcomes import Evaluation
 
 
 class DifferentProblems(UserError, ValueError):
-    """The two evaluations did not ask the same; the message says in how many problems."""
+    """The two evaluations asked different problems; the message says how many."""
 
 
 @dataclass(frozen=True)
@@ -19,19 +19,19 @@ class Comparison:
     """Two policies on the same problems."""
 
     first: dict[str, Estimate]
-    """The measures that both have, such as ``greedy`` and ``pass@8``, of the first."""
+    """The first policy's measures that both evaluations have, such as ``greedy`` and ``pass@8``."""
     second: dict[str, Estimate]
-    """Of the second."""
+    """The same measures of the second policy."""
     difference: dict[str, Estimate]
-    """Second minus first, with the paired interval."""
+    """Second minus first, with paired intervals."""
     both: int
-    """Problems whose greedy responses are both right."""
+    """Number of problems that both greedy responses get right."""
     only_first: int
-    """Problems that the first alone gets right."""
+    """Number of problems that only the first gets right."""
     only_second: int
-    """Problems that the second alone gets right."""
+    """Number of problems that only the second gets right."""
     neither: int
-    """Problems that none gets right."""
+    """Number of problems that neither gets right."""
 
     @property
     def p_value(self) -> float:
@@ -60,14 +60,14 @@ class Comparison:
 
 
 def compare(first: Evaluation, second: Evaluation) -> Comparison:
-    """Differences between two policies, second minus first, on the same problems.
+    """The differences between two policies on the same problems, second minus first.
 
     Raises:
         DifferentProblems: they did not answer the same problems.
     """
     _check_problems(first, second)
     fewest = min(first.samples, second.samples)
-    # With equally many samples pass@1 is avg@k, and said already.
+    # With the same number of samples everywhere, pass@1 equals avg@k, which is there already.
     powers = {2**i for i in range(first.samples == second.samples, fewest.bit_length())}
     ks = sorted({*powers, fewest} - {0})
     one, other = first.values(ks), second.values(ks)
@@ -95,6 +95,6 @@ def _check_problems(first: Evaluation, second: Evaluation) -> None:
     if any(only) or other:
         raise DifferentProblems(
             f"The evaluations asked different problems: {only[0]} are in the first alone, {only[1]} in the "
-            f"second alone, and {other} have the same number but another text or answer. Evaluate both "
+            f"second alone, and {other} have the same id but another text or answer. Evaluate both "
             "policies with the same environments, options and number of problems."
         )

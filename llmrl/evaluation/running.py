@@ -1,4 +1,4 @@
-"""Run an evaluation: which problems, in which batches, and how a stopped one goes on."""
+"""Run an evaluation: choose the problems, answer them in batches, continue after a stop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llmrl.text import json_line
 from llmrl.verifiers.verdict import ComparesAnswers
 
 PROBLEM_ORDER = 0
-"""Seed of the choice among finitely many problems: the same for all policies and all seeds."""
+"""Seed of the random choice of problems. It is fixed, so all policies and seeds get the same problems."""
 
 
 class _Batch(NamedTuple):
@@ -45,23 +45,23 @@ def evaluate(
     file: Path | None = None,
     world: World = World(),  # noqa: B008 (without state)
 ) -> Evaluation:
-    """Answer ``problems`` problems greedily once, and ``samples`` times by sampling.
+    """Answer ``problems`` problems once greedily, and ``samples`` times by sampling.
 
-    Of finitely many problems they are a random choice, always the same; of problems without end
-    they are the first ones.  A batch depends on its place and the seed, not on those before it.
+    If the number of problems is limited, the choice is random, but always the same; otherwise it is the first
+    ones. A batch depends on its place and the seed, not on the batches before it.
 
     Args:
-        problems: how many; None: all.
-        batch: responses generated at once.
-        seed: of the sampling; the same seed gives the same responses.
-        sampling: temperature and length limit; by default the policy's. Whether it is greedy is not read.
+        problems: number of problems; None: all.
+        batch: number of responses generated at once.
+        seed: seed of the sampling; the same seed gives the same responses.
+        sampling: temperature and length limit; by default the policy's. Its ``greedy`` is ignored.
         on_batch: called with (responses done, responses in all) for a progress display.
-        file: append each batch of responses to it.  An evaluation goes on from what is there; the
-            last batch in it is done again, since it may be incomplete.
+        file: a file to which each batch of responses is appended. If it has batches already, the evaluation
+            continues after them; the last one is repeated, since it may be incomplete.
         world: the ranks that share the problems; all return the same.
 
     Raises:
-        ConfigError: all of endless problems are asked for, or every prompt is too long.
+        ConfigError: all problems are wanted but their number is unlimited, or every prompt is too long.
     """
     count = count_problems(environments, problems)
     ids = ProblemStream(PROBLEM_ORDER, environments.num_problems()).take(count)
@@ -95,17 +95,17 @@ def evaluate(
     if not records:
         raise ConfigError(
             f"All {count} prompts of {environments.env_id} are longer than max_prompt_length "
-            f"{policy.max_prompt_length}. Give a larger one."
+            f"{policy.max_prompt_length}. Give a larger limit."
         )
     answered = len({record["problem_id"] for record in records})
     return Evaluation(records, dropped_prompts=count - answered)
 
 
 def count_problems(environments: Environments, problems: int | None) -> int:
-    """How many problems there are to answer if ``problems`` are wanted; None: all."""
+    """The number of problems to answer if ``problems`` are wanted; None: all."""
     size = environments.num_problems()
     if problems is None and size is None:
-        raise ConfigError(f"{environments.env_id} has problems without end: say how many to evaluate on.")
+        raise ConfigError(f"{environments.env_id} has an unlimited number of problems: say how many to evaluate on.")
     return min(n for n in (problems, size) if n is not None)
 
 
@@ -117,12 +117,12 @@ def _batches(count: int, samples: int, batch: int) -> Iterator[_Batch]:
 
 
 def _batch_of(record: Record, plan: list[_Batch]) -> _Batch:
-    """The batch that a record belongs to: its group is its problem's place among the problems."""
+    """The batch of a record; its group is the place of its problem among all problems."""
     return next(b for b in plan if b.greedy == record["greedy"] and b.begin <= record["group"] < b.end)
 
 
 def _resume(file: Path, plan: list[_Batch]) -> list[Record]:
-    """The records of all batches in a file but its last one, which is cut off."""
+    """The records of all batches in a file but the last; the last one is removed from the file."""
     if not file.is_file():
         return []
     records = []
@@ -131,7 +131,7 @@ def _resume(file: Path, plan: list[_Batch]) -> list[Record]:
             try:
                 records.append(json.loads(line))
             except ValueError:
-                break  # the line that was being written when the process was killed, perhaps cut inside a character
+                break  # the process may have been killed while it wrote the last line, even inside a character
     if records:
         last = _batch_of(records[-1], plan)
         records = [record for record in records if _batch_of(record, plan) != last]
@@ -163,7 +163,7 @@ def _add_votes(records: list[Record], same: Callable[[str, str], bool]) -> None:
 
 
 def _equality(environments: Environments) -> Callable[[str, str], bool]:
-    """The verifier's own equality of answers, where it has one; else that of their texts."""
+    """The verifier's equality of answers, if it has one; else equality of their texts."""
     env = environments.of_size(1).envs[0].unwrapped
     if isinstance(env, TextEnv) and isinstance(env.verifier, ComparesAnswers):
         return env.verifier.same

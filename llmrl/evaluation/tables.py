@@ -1,4 +1,4 @@
-"""What evaluations look like on a terminal."""
+"""Evaluations as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ SHARES = {
 
 
 def show_summaries(console: Terminal, summaries: dict[str, dict[str, Any]]) -> None:
-    """The numbers of each environment side by side, then each one by subject and level.
+    """Print the numbers of all environments side by side, then those of each environment by subject and level.
 
     Args:
         console: where to print.
-        summaries: for each environment what :meth:`~llmrl.evaluation.Evaluation.summary` gives.
+        summaries: the :meth:`~llmrl.evaluation.Evaluation.summary` of each environment.
     """
     table = Table("", title="accuracy in %, 95 % intervals over problems")
     for env_id in summaries:
@@ -67,7 +67,7 @@ def _cells(env_id: str, summary: dict[str, Any]) -> Table:
 
 
 def show_comparison(console: Terminal, title: str, result: Comparison) -> None:
-    """Both sides of every measure with their difference, and where the greedy responses differ."""
+    """Print every measure of both policies with the difference, and the counts of greedy responses that differ."""
     table = Table("", "first", "second", "second - first", title=f"{escape(title)} in %, 95 % intervals")
     for name, difference in result.difference.items():
         sides = [_interval(side[name]._asdict()) for side in (result.first, result.second)]

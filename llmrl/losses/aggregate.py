@@ -1,8 +1,8 @@
 """How tokens are averaged, as a weight tensor [N, T].
 
-Made once per optimiser batch; the loss is always ``-(weight * objective).sum()``, so micro-batches
-and data parallelism are exact with no denominator passed around.  A row without a sampled token
-does not count as a response.
+The weight is made once per optimiser batch. The loss is always ``-(weight * objective).sum()``, so
+micro-batches and data parallelism give exact sums without a shared denominator. A row without a sampled
+token does not count as a response.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from llmrl.keys import Key
 from llmrl.losses.segments import Segments
 
 Aggregate = Callable[..., Tensor]
-"""(mask [N, T], segment [N, T] or None) -> weight [N, T]; float64, rounded by who stores it."""
+"""(mask [N, T], segment [N, T] or None) -> weight [N, T]; float64, the caller rounds it."""
 
 
 PAPER_LENGTH = 3000
@@ -32,7 +32,7 @@ def _rows(mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenMean:
-    """1 / (all sampled tokens): every token counts the same.  DAPO, arXiv:2503.14476."""
+    """1 / (all sampled tokens): every token counts the same. DAPO, arXiv:2503.14476."""
 
     def __call__(self, mask: Tensor, segment: Tensor | None = None) -> Tensor:
         """[N, T], sums to 1.
@@ -45,7 +45,7 @@ class TokenMean:
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceMean:
-    """1 / (responses * tokens of the response): every response counts the same.  GRPO, GSPO."""
+    """1 / (responses * tokens of the response): every response counts the same. GRPO, GSPO."""
 
     def __call__(self, mask: Tensor, segment: Tensor | None = None) -> Tensor:
         """[N, T], sums to 1.
@@ -61,12 +61,12 @@ class SequenceMean:
 class FixedLength:
     """1 / (responses * length): a token counts the same in a short and in a long response.
 
-    Does not sum to 1 but to the mean response length over ``length``.  Dr. GRPO, arXiv:2503.20783,
-    with the generation budget; with length 1 the sum over tokens.
+    The weights do not sum to 1, but to the mean response length divided by ``length``. With the generation
+    budget as length: Dr. GRPO, arXiv:2503.20783. With length 1: the sum over tokens, averaged over responses.
     """
 
     length: int | None = None
-    """What a response's sum is divided by; None: the response limit of the run, and outside a run the paper's 3000."""
+    """Tokens by which the sum of a response is divided; None: the response limit of the run, outside a run 3000."""
 
     def __post_init__(self) -> None:
         if self.length is not None and not self.length >= 1:
@@ -75,7 +75,7 @@ class FixedLength:
             )
 
     def resolve(self, max_response_length: int) -> FixedLength:
-        """With the response limit as its length, unless one is given.
+        """The component with the response limit as its length, unless a length was given.
 
         >>> FixedLength().resolve(256)
         FixedLength(length=256)
@@ -89,7 +89,7 @@ class FixedLength:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentMean:
-    """1 / (responses * segments of the response * tokens of the segment).  ESPO, arXiv:2512.00499 eq. 5.
+    """1 / (responses * segments of the response * tokens of the segment). ESPO, arXiv:2512.00499 eq. 5.
 
     Every segment of a response counts the same, however many tokens it has; absent segments do not count.
     """
@@ -97,7 +97,7 @@ class SegmentMean:
     in_keys: ClassVar[tuple[Key, ...]] = (keys.SEGMENT,)
 
     segment_weights: Sequence[float] | None = None
-    """How much segment 0, 1, ... counts, relative to the others present; (0, 1): segment 1 alone."""
+    """Weight of segment 0, 1, ... relative to the other segments of the response; (0, 1): segment 1 alone."""
 
     def __post_init__(self) -> None:
         weights = self.segment_weights
@@ -116,7 +116,7 @@ class SegmentMean:
         """
         if segment is None:
             raise ValueError(
-                "SegmentMean averages over the segments of each response and was given no segments. "
+                "SegmentMean averages over the segments of each response, but the batch has no segments. "
                 "Give the algorithm a partition, such as EntropySegments(), or write 'segment'."
             )
         segments = Segments(segment, mask)

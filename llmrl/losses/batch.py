@@ -1,8 +1,7 @@
-"""What the components of a policy loss look at: one batch, checked and made safe once, at the door.
+"""The batch that the components of a policy loss read, checked and made safe once, before any arithmetic.
 
-Masked positions may hold anything, NaN included.  Every tensor is selected with ``torch.where``
-before any arithmetic, so no garbage reaches a value or a gradient; ``x * mask`` would let it
-through.
+Masked positions may hold anything, NaN included. Every tensor is selected with ``torch.where``
+first, so no garbage reaches a value or a gradient; ``x * mask`` would let it through.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from llmrl.losses.segments import Segments
 LOG_RATIO_LIMIT = 20.0
 """Log-ratios are bounded to plus and minus this; exp(20) is 4.9e8."""
 LOG_PROB_LIMIT = 1e4
-"""No sampled token is less likely than exp(-1e4); makes -inf finite."""
+"""Log-probabilities are bounded to plus and minus this, so that -inf becomes finite."""
 
 
 def bounded(log_ratio: Tensor) -> Tensor:
-    """The one bound on log-ratios: within +-20, so that exp() and its gradient are finite.
+    """Log-ratios bounded to +-20, so that exp() and its gradient are finite.
 
     Beyond the bound the gradient is zero; on it, and inside, it is 1.
 
@@ -36,12 +35,12 @@ def bounded(log_ratio: Tensor) -> Tensor:
 
 
 def finite_log_prob(log_prob: Tensor) -> Tensor:
-    """Log-probabilities without infinities; a token at a limit gets no gradient."""
+    """Log-probabilities without infinities; a token beyond the limit gets no gradient."""
     return log_prob.clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
 
 
 def select(mask: Tensor, x: Tensor, safe: float = 0.0, dtype: torch.dtype | None = None) -> Tensor:
-    """``x`` where ``mask``, else ``safe``, in ``dtype``; nothing flows back to masked positions.
+    """``x`` where ``mask`` is true, else ``safe``, in ``dtype``; masked positions get no gradient.
 
     >>> select(torch.tensor([True, False]), torch.tensor([1.0, float("nan")]))
     tensor([1., 0.])
@@ -51,16 +50,16 @@ def select(mask: Tensor, x: Tensor, safe: float = 0.0, dtype: torch.dtype | None
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:
-    """float64 if one of the tensors is, else float32: half precision is never computed in."""
+    """float64 if one of the tensors has it, else float32; nothing is computed in half precision."""
     return torch.float64 if any(x.dtype == torch.float64 for x in tensors) else torch.float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenBatch:
-    """One batch as ratio, clip and gates see it: everything [N, T], finite under the mask.
+    """One batch as ratio, clip and gates read it: everything [N, T], finite where the mask is true.
 
-    Made by :meth:`of`.  Optional entries are read as attributes; reading one that was not given
-    raises :class:`MissingEntry`.  Nothing but ``log_prob`` and ``log_ratio`` has a gradient.
+    Made by :meth:`of`. Optional entries are read as attributes; reading one that was not given
+    raises :class:`MissingEntry`. Nothing but ``log_prob`` and ``log_ratio`` has a gradient.
     """
 
     mask: Tensor
@@ -70,9 +69,9 @@ class TokenBatch:
     advantage: Tensor
     """[N, T], 0 outside the mask."""
     given: Mapping[Key, Tensor]
-    """The entries as they came: only for this class, which selects before it gives them out."""
+    """The entries as they came. Only this class reads them; it selects by the mask before it returns one."""
     cache: dict[Key, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What was selected or pooled before: ratio, clip and metrics need the same."""
+    """Entries that were selected or pooled before; ratio, clip and metrics share them."""
 
     @classmethod
     def of(
@@ -84,7 +83,7 @@ class TokenBatch:
         advantage: Tensor,
         extra: Mapping[Key, Tensor] | None = None,
     ) -> TokenBatch:
-        """Check and select.  float64 stays float64; everything else becomes float32.
+        """Check and select. float64 stays float64; everything else becomes float32.
 
         Args:
             mask: bool [N, T].
@@ -111,8 +110,8 @@ class TokenBatch:
         for key, x in given.items():
             check_entry(x, mask, key)
         dtype = compute_dtype(log_prob)
-        # A difference may be taken before it is selected: its backward multiplies nothing.  Without
-        # the limit, a token that both policies call impossible would be inf - inf.
+        # The difference may be taken before the selection: its backward multiplies nothing. Without
+        # the limit, a token of probability 0 under both policies would give inf - inf.
         old = old_log_prob.detach().to(dtype).clamp(-LOG_PROB_LIMIT, LOG_PROB_LIMIT)
         return cls(
             mask=mask,
@@ -155,7 +154,7 @@ class TokenBatch:
 
     @property
     def segment(self) -> Tensor:
-        """int64 [N, T]: the segment a token belongs to; -1 outside the mask."""
+        """int64 [N, T]: the segment of each token; -1 outside the mask."""
         segments = self._segments()[0]
         return torch.where(segments.inside, segments.bucket, -1)
 
@@ -164,17 +163,17 @@ class TokenBatch:
         return (self._segments()[0].bucket == segment).to(self.advantage.dtype)
 
     def segment_mean(self, x: Tensor) -> Tensor:
-        """For each token the mean of ``x`` [N, T] over its segment; 0 where it has none."""
+        """[N, T]: for each token the mean of ``x`` [N, T] over its segment; 0 for a token without a segment."""
         segments, share = self._segments()
         return segments.sum(x) * share
 
     @property
     def segment_share(self) -> Tensor:
-        """[N, T]: 1 / how many tokens the token's segment has; 0 where it has none."""
+        """[N, T]: 1 / number of tokens of the token's segment; 0 for a token without a segment."""
         return self._segments()[1]
 
     def __getitem__(self, key: Key) -> Tensor:
-        """An entry [N, T] by its key, without gradient: how a component reads an entry of its own."""
+        """An entry [N, T] by its key, without gradient. A component reads entries of its own this way."""
         if key not in self.cache:
             x = self._given(key)
             self.cache[key] = select(self.mask, x, dtype=self.advantage.dtype)

@@ -1,12 +1,12 @@
-"""How far a token may count: from log-ratios to the objective, which is maximised.
+"""Clips: from log-ratios to the objective of each token. The objective is maximised.
 
 A clip is called with log-ratios [N, T] and a :class:`~llmrl.losses.batch.TokenBatch` and returns
-:class:`Clipped`.  Numbers are fields; :class:`~llmrl.losses.policy.PolicyLoss` turns them into
-buffers, so a clip computes with them but takes no decision in Python by their value.
+:class:`Clipped`. Numbers are fields. :class:`~llmrl.losses.policy.PolicyLoss` turns them into
+buffers, so a clip may compute with them, but must not branch in Python on their values.
 
-A clip with bounds (:class:`BoundedClip`) also says between which ratios a token counts.  For PPO's clip with
-other bounds it is enough to state them (:class:`RatioClip`), and :class:`GradientPreserving` gives any
-bounds the gradient of GPPO.
+A clip with bounds (:class:`BoundedClip`) also reports them. For PPO's clip with other bounds, derive from
+:class:`RatioClip` and write ``bounds``. :class:`GradientPreserving` gives any clip with bounds the gradient
+of GPPO.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ class Clipped(NamedTuple):
     """What a clip returns, everything [N, T]."""
 
     objective: Tensor
-    """To be maximised; already times the advantage."""
+    """To be maximised; the advantage is already multiplied in."""
     low: Tensor
-    """bool: held back at the lower bound."""
+    """bool: clipped at the lower bound."""
     high: Tensor
-    """bool: held back at the upper bound."""
+    """bool: clipped at the upper bound."""
     lost: Tensor | None = None
-    """bool: without gradient because of the clip, where the advantage is not 0; by default low and
-    high together."""
+    """bool: tokens with an advantage that have no gradient because of the clip; None: those of low and
+    high."""
     through_ratio: bool = True
-    """Whether the gradient flows through the ratio; False: through log pi, whatever the ratio."""
+    """Whether the gradient flows through the ratio; False: through log pi, at any ratio."""
 
 
 Clip = Callable[[Tensor, TokenBatch], Clipped]
 Bounds = tuple[Tensor | float, Tensor | float]
-"""The smallest and the largest ratio that count: numbers, or one of each token [N, T]."""
+"""The smallest and the largest ratio that count: numbers, or a value for each token [N, T]."""
 
 
 @runtime_checkable
 class BoundedClip(Protocol):
-    """A clip that knows between which ratios a token counts."""
+    """A clip with a smallest and a largest ratio."""
 
     def bounds(self, batch: TokenBatch) -> Bounds:
         """The smallest and the largest ratio, without gradient; inf: no upper bound."""
@@ -57,10 +57,10 @@ class BoundedClip(Protocol):
 
 @runtime_checkable
 class ChecksAdvantages(Protocol):
-    """A clip that does not fit all advantages. ``Algorithm.weigh`` asks it, once per optimiser batch."""
+    """A clip that cannot use all advantages. ``Algorithm.weigh`` calls the check once per optimiser batch."""
 
     def check_advantages(self, advantage: Tensor, mask: Tensor) -> None:
-        """Raise ValueError where the advantages [N, T] do not fit; the mask [N, T] says which of them count."""
+        """Raise ValueError if the clip cannot use the advantages [N, T]; only those in the mask [N, T] count."""
 
 
 def check_widths(owner: object, low: float, high: float) -> None:
@@ -88,14 +88,14 @@ def check_positive(owner: object, **numbers: float) -> None:
 def clip_surrogate(log_ratio: Tensor, advantage: Tensor, low: Tensor | float, high: Tensor | float) -> Clipped:
     """PPO's pessimistic surrogate: min(r A, clip(r, low, high) A).
 
-    The gradient is r A, and zero exactly where r > high and A > 0, or r < low and A < 0; on a bound
-    it is r A.
+    The derivative with respect to log r is 0 where r > high and A > 0, and where r < low and A < 0.
+    Elsewhere, the bounds included, it is r A.
 
     Args:
         log_ratio: [N, T].
         advantage: [N, T].
-        low: smallest ratio, 0-dim or [N, T].
-        high: largest ratio, in the same form.
+        low: smallest ratio that counts, a number, 0-dim or [N, T].
+        high: largest ratio that counts, in the same form.
 
     >>> r = torch.tensor([[0.5, 1.0, 1.5]]).log()
     >>> clip_surrogate(r, torch.ones(1, 3), torch.tensor(0.8), torch.tensor(1.2)).objective
@@ -110,18 +110,18 @@ def clip_surrogate(log_ratio: Tensor, advantage: Tensor, low: Tensor | float, hi
 
 
 def as_tensor(number: Tensor | float, like: Tensor) -> Tensor:
-    """A bound in the type of what it bounds; components hold numbers, bound components hold buffers."""
+    """A bound as a tensor with the dtype and device of ``like``; it may be a number or a buffer."""
     return torch.as_tensor(number, dtype=like.dtype, device=like.device)
 
 
 def with_gradient(value: Tensor, slope: Tensor, log_ratio: Tensor) -> Tensor:
-    """``value`` exactly, with ``slope`` as its derivative by the log-ratio.
+    """``value`` exactly, with ``slope`` as its derivative with respect to the log-ratio.
 
-    A clip decides a token's value and its gradient. Stated separately, each costs one
-    multiplication, and backward keeps one tensor.
+    A clip states a token's value and its gradient separately. That costs one multiplication, and
+    backward keeps one tensor.
 
     Args:
-        value: [N, T]; a gradient it has of its own stays.
+        value: [N, T]; a gradient that it already has is kept.
         slope: [N, T], finite.
         log_ratio: [N, T], finite.
 
@@ -145,17 +145,17 @@ class NoClip:
 
 
 class RatioClip:
-    """PPO's clip with the bounds that a subclass states.
+    """PPO's clip with bounds that a subclass defines.
 
     The value is
 
         min(r A, clip(r, low, high) A)
 
-    and a token beyond the bound that its advantage pushes it over has no gradient.
+    A token has no gradient where its ratio is above high and its advantage positive, or below low and negative.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = ()
-    """What the bounds are made of, beyond what every batch has."""
+    """Further entries that the bounds are computed from."""
 
     def bounds(self, batch: TokenBatch) -> Bounds:
         """The smallest and the largest ratio that count."""
@@ -168,7 +168,7 @@ class RatioClip:
 
 @dataclass(frozen=True, kw_only=True)
 class PPOClip(RatioClip):
-    """min(r A, clip(r, 1 - low, 1 + high) A).  arXiv:1707.06347; high > low: arXiv:2503.14476."""
+    """min(r A, clip(r, 1 - low, 1 + high) A). arXiv:1707.06347; high > low: arXiv:2503.14476."""
 
     low: float = 0.2
     """1 - low is the smallest ratio that counts; 1: no lower bound."""
@@ -185,15 +185,15 @@ class PPOClip(RatioClip):
 
 @dataclass(frozen=True, kw_only=True)
 class GradientPreserving:
-    """PPO's value on the base's bounds, and a bounded gradient for the tokens that are clipped.  GPPO.
+    """PPO's value with the bounds of the base, and a bounded gradient for clipped tokens. GPPO.
 
     The gradient factor, in place of PPO's 0 beyond the bounds, is
 
         A > 0:  min(r, high)
         A < 0:  max(r, low)
 
-    Source: arXiv:2508.07629 eq. 11.  ``beta_low`` and ``beta_high`` scale it on the tokens that are clipped:
-    CE-GPPO, arXiv:2509.20712.  Any clip with bounds can be the base.
+    Source: arXiv:2508.07629 eq. 11. ``beta_low`` and ``beta_high`` scale the factor of clipped tokens: CE-GPPO,
+        arXiv:2509.20712. Any clip with bounds can be the base.
 
     >>> r = torch.tensor([[0.5, 1.0, 1.5]]).log().requires_grad_()
     >>> batch = TokenBatch.of(
@@ -213,7 +213,7 @@ class GradientPreserving:
     beta_high: float = 1.0
     """Scale of the gradient of tokens above the range whose advantage is positive."""
     scale_value: bool = False
-    """The betas scale the value of clipped tokens too, as arXiv:2509.20712 eq. 8 is printed; it is then not PPO's."""
+    """Scale the value of clipped tokens by the betas too, as in arXiv:2509.20712 eq. 8; it is then not PPO's."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.base, BoundedClip):
@@ -227,11 +227,11 @@ class GradientPreserving:
 
     @property
     def in_keys(self) -> tuple[Key, ...]:
-        """What the base reads."""
+        """The further entries that the base reads."""
         return reads(self.base)
 
     def bounds(self, batch: TokenBatch) -> Bounds:
-        """Those of the base."""
+        """The bounds of the base."""
         return self.base.bounds(batch)
 
     def __call__(self, log_ratio: Tensor, batch: TokenBatch) -> Clipped:
@@ -247,16 +247,16 @@ class GradientPreserving:
 
 @dataclass(frozen=True, kw_only=True)
 class DualClip:
-    """A floor under the objective where the advantage is negative: max(objective, bound * A).
+    """A lower bound of the objective where the advantage is negative: max(objective, bound * A).
 
-    Such a token with a ratio above the bound has the value bound * A and no gradient.
-    Source: arXiv:1912.09729.  ``base`` is a clip whose value is the ratio times the advantage.
+    A token with a negative advantage and a ratio above the bound has the value bound * A and no gradient.
+    Source: arXiv:1912.09729. ``base`` is a clip whose value is the ratio times the advantage.
     """
 
     base: Clip = PPOClip()
     """The clip that is wrapped."""
     bound: float = 3.0
-    """The largest ratio that counts against a token; above 1."""
+    """The largest ratio that counts where the advantage is negative; above 1."""
 
     def __post_init__(self) -> None:
         if not self.bound > 1:
@@ -267,11 +267,11 @@ class DualClip:
 
     @property
     def in_keys(self) -> tuple[Key, ...]:
-        """What the base reads."""
+        """The further entries that the base reads."""
         return reads(self.base)
 
     def check_advantages(self, advantage: Tensor, mask: Tensor) -> None:
-        """What the base checks."""
+        """Raise ValueError if the base cannot use the advantages."""
         if isinstance(self.base, ChecksAdvantages):
             self.base.check_advantages(advantage, mask)
 
@@ -286,30 +286,30 @@ class DualClip:
 
 
 def bounded_clip(clip: Clip) -> BoundedClip | None:
-    """The clip that holds the bounds: itself, or what a dual clip wraps; None where there are none."""
+    """The clip that has the bounds: ``clip`` or the clip that a dual clip wraps; None if it has no bounds."""
     while isinstance(clip, DualClip):
         clip = clip.base
     return clip if isinstance(clip, BoundedClip) else None
 
 
 def segment_entropy(batch: TokenBatch) -> Tensor:
-    """Mean old entropy of the token's segment over log |V|, in [0, 1]: the default reading of ESPO."""
+    """Mean old entropy of the token's segment divided by log |V|, [N, T] in [0, 1]: ESPO's default here."""
     return batch.segment_mean(batch.old_entropy) / _max_entropy(batch)
 
 
 def token_entropy(batch: TokenBatch) -> Tensor:
-    """The token's own old entropy over log |V|."""
+    """The token's old entropy divided by log |V|, [N, T]."""
     return batch.old_entropy / _max_entropy(batch)
 
 
 def token_entropy_per_segment(batch: TokenBatch) -> Tensor:
-    """The token's own old entropy over log |V| and over how many segments its response has."""
+    """The token's old entropy divided by log |V| and by the number of segments of its response, [N, T]."""
     segments = batch.segment_share.sum(1, keepdim=True).round()
     return token_entropy(batch) / segments.clamp_min(1)
 
 
 def token_entropy_per_size(batch: TokenBatch) -> Tensor:
-    """The token's own old entropy over log |V| and over how many tokens its segment has."""
+    """The token's old entropy divided by log |V| and by the number of tokens of its segment, [N, T]."""
     return token_entropy(batch) * batch.segment_share
 
 
@@ -319,10 +319,10 @@ def _max_entropy(batch: TokenBatch) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyAdaptiveClip(RatioClip):
-    """PPO's clip whose width follows the old policy's entropy: alpha * normalised entropy.
+    """PPO's clip with a width of alpha times the old policy's normalised entropy.
 
-    Both sides have the same width, one for all tokens of a segment: sure tokens are held tightly,
-    unsure ones may move.  Source: arXiv:2512.00499 eq. 8.
+    Both sides have the same width, and with the default ``entropy`` all tokens of a segment share it. Tokens
+    of low entropy may move little, tokens of high entropy more. Source: arXiv:2512.00499 eq. 8.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.OLD_ENTROPY, keys.MAX_ENTROPY, keys.SEGMENT)
@@ -330,11 +330,11 @@ class EntropyAdaptiveClip(RatioClip):
     alpha: float = 0.02
     """The width at the largest possible entropy."""
     floor: float = 0.0
-    """The smallest width; above 0 it keeps rounding of nearly certain tokens from being clipped."""
+    """The smallest width; above 0, nearly certain tokens are not clipped because of rounding."""
     ceiling: float = float("inf")
     """The largest width."""
     entropy: Callable[[TokenBatch], Tensor] = segment_entropy
-    """Normalised entropy [N, T]: segment_entropy or one of the token_entropy readings."""
+    """Gives normalised entropies [N, T]: segment_entropy or a function whose name begins with token_entropy."""
 
     def __post_init__(self) -> None:
         if not self.alpha >= 0:
@@ -346,7 +346,7 @@ class EntropyAdaptiveClip(RatioClip):
             )
 
     def bounds(self, batch: TokenBatch) -> Bounds:
-        """As far below 1 as above it, [N, T]."""
+        """1 - width and 1 + width, [N, T]."""
         width = self.alpha * self.entropy(batch).clamp_min(0)
         width = width.clamp(min=self.floor).clamp(max=self.ceiling)
         return 1 - width, 1 + width
@@ -354,7 +354,7 @@ class EntropyAdaptiveClip(RatioClip):
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicClip(RatioClip):
-    """PPO's clip whose bounds depend on how likely the token was: rare tokens may move more.  DCPO.
+    """PPO's clip with bounds that depend on the token's old probability: rare tokens may move more. DCPO.
 
     1/2 + 1/2 sqrt(max(1 - 4 low / q, 0)) <= r <= 1/2 + 1/2 sqrt(1 + 4 high / q),  q = pi_old
 
@@ -362,9 +362,9 @@ class DynamicClip(RatioClip):
     """
 
     low: float = 0.16
-    """Width below, in terms of probability times ratio."""
+    """Width of the lower bound, as a difference of probabilities times the ratio."""
     high: float = 0.2
-    """Width above, in the same terms."""
+    """Width of the upper bound, in the same unit."""
     cap: float = 10.0
     """The upper bound is never larger than this."""
 
@@ -375,7 +375,7 @@ class DynamicClip(RatioClip):
 
     def bounds(self, batch: TokenBatch) -> Bounds:
         """The smallest and the largest ratio, [N, T]."""
-        odds = 4 * (-batch.old_log_prob).clamp(max=60.0).exp()  # 4 / q; q below 1e-26 is all the same
+        odds = 4 * (-batch.old_log_prob).clamp(max=60.0).exp()  # 4 / q; a q below 1e-26 is treated as 1e-26
         low = 0.5 + 0.5 * (1 - self.low * odds).clamp_min(0).sqrt()
         high = 0.5 + 0.5 * (1 + self.high * odds).sqrt()
         return low, high.clamp(max=self.cap)

@@ -1,11 +1,11 @@
-"""Factors against the gap between the sampler and the trainer: ``policy_weight`` is ``weight`` times them.
+"""Corrections for the gap between sampler and trainer: ``policy_weight`` is ``weight`` times their factors.
 
-They weigh the policy loss alone; KL, value, entropy and imitation keep the plain ``weight``.
+They weigh the policy loss alone; the KL, value, entropy and imitation terms use ``weight``.
 
-The two may give the same weights and tokens different probabilities (other kernels, other
-precision).  A correction is called with (old_log_prob, sampler_log_prob, mask) and gives constant
-factors [N, T], made from rho = pi_old / pi_sampler; 1 everywhere if the two agree.  Truncating
-(TIS) bounds the factor, masking (MIS) drops what is out of bounds.
+With the same model weights, sampler and trainer may compute different probabilities (other kernels, other
+precision). A correction is called with (old_log_prob, sampler_log_prob, mask) and returns factors [N, T]
+without gradient, computed from rho = pi_old / pi_sampler; they are 1 where the two agree. Truncation (TIS)
+bounds the factor; masking (MIS) sets it to 0 outside bounds.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TokenTIS:
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceTIS(TokenTIS):
-    """min(product of rho over the response, cap), the same for all its tokens."""
+    """min(product of rho over the response, cap), the same for all tokens of the response."""
 
     def __call__(self, old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) -> Tensor:
         """[N, T]."""
@@ -87,7 +87,7 @@ class TokenMIS:
     high: float = 2.0
     """The largest rho that counts."""
     weigh: bool = True
-    """False: 1 in place of rho; for use with another correction that weighs by it."""
+    """False: factor 1 instead of rho, for use with another correction that already multiplies by rho."""
 
     def __post_init__(self) -> None:
         _check_band(self, self.low, self.high)
@@ -104,7 +104,7 @@ class TokenMIS:
 
 @dataclass(frozen=True, kw_only=True)
 class SequenceMIS(TokenMIS):
-    """The same with the product of rho over the response: a response counts whole or not at all."""
+    """:class:`TokenMIS` with the product of rho over the response: a whole response counts or does not."""
 
     def __call__(self, old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) -> Tensor:
         """[N, T]."""
@@ -115,7 +115,7 @@ class SequenceMIS(TokenMIS):
 class GeometricRejection(TokenMIS):
     """1 where the geometric mean of rho over the response is within the bounds, else 0.
 
-    Its bounds are narrow: one part in a thousand per token is a factor of e over a thousand tokens.
+    Its bounds are narrow: a mean of 1.001 is a product of e over a thousand tokens.
     """
 
     low: float = 0.99
@@ -123,7 +123,7 @@ class GeometricRejection(TokenMIS):
     high: float = 1.01
     """The largest mean that counts."""
     weigh: bool = False
-    """True: the mean in place of 1."""
+    """True: the factor is the mean instead of 1."""
 
     def __call__(self, old_log_prob: Tensor, sampler_log_prob: Tensor, mask: Tensor) -> Tensor:
         """[N, T]."""
@@ -132,5 +132,5 @@ class GeometricRejection(TokenMIS):
 
 
 def weighs(correction: Correction) -> bool:
-    """Whether a correction multiplies by rho, rather than only leaving tokens out; False for one from outside."""
+    """Whether a correction multiplies by rho; False if it only leaves tokens out, or does not say."""
     return isinstance(correction, TokenTIS) or (isinstance(correction, TokenMIS) and correction.weigh)

@@ -1,8 +1,8 @@
 """Gates: which tokens keep their gradient.
 
-A gate is called with a :class:`~llmrl.losses.batch.TokenBatch` and what the clip returned, and gives bool
-[N, T].  A token that is not kept keeps its value and its place in the denominator, and loses its
-gradient; it is not a mask.
+A gate is called with a :class:`~llmrl.losses.batch.TokenBatch` and what the clip returned. It returns
+bool [N, T]. A token with False loses its gradient, but keeps its value and its place in the mean; a gate
+is not a mask.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from llmrl.losses.segments import highest, token_covariance
 
 Gate = Callable[[TokenBatch, Clipped], Tensor]
 
-_TINY = 1e-8  # as in the published code: two vanished entropies have the ratio 1
+_TINY = 1e-8  # as in the published code: two entropies of 0 have the ratio 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyRatioGate:
     """Keep tokens whose entropy hardly changed: low < (H + 1e-8) / (H_old + 1e-8) < high.
 
-    Bounds the whole distribution, the words that were not sampled included.
+    It bounds the change of the whole distribution, including tokens that were not sampled.
     Source: ERC, arXiv:2512.05591 and its code.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.ENTROPY, keys.OLD_ENTROPY)
 
     low: float = 0.95
-    """The ratio must be above this; 0: no lower bound."""
+    """The ratio of entropies must be above this; 0: no lower bound."""
     high: float = 1.05
-    """The ratio must be below this; inf: no upper bound."""
+    """The ratio of entropies must be below this; inf: no upper bound."""
     min_entropy: float = 0.0
-    """Keep tokens whose entropies are both below this many nats: there the ratio is rounding."""
+    """Keep tokens whose two entropies are below this many nats: their ratio is mostly rounding error."""
     sides: Literal["both", "outward"] = "both"
     """both: the paper's. outward: of the tokens outside the band, drop only those that their own update moves further
     away, A log r > 0, as PPO's clip does; the others keep the gradient that pulls them back. Ours, in no paper."""
@@ -67,12 +67,16 @@ class EntropyRatioGate:
 
 @dataclass(frozen=True, kw_only=True)
 class CovarianceGate:
-    """Drop the gradient of a few tokens drawn among those of high covariance.  Clip-Cov.
+    """Drop the gradient of a few tokens drawn among those of high covariance. Clip-Cov.
 
-    The covariance of a token is (A - mean A)(log pi - mean log pi), the means over the call's
-    tokens.  Candidates have one between ``low`` and ``high`` and are not clipped; at least one is
-    dropped.  Source: arXiv:2505.22617; its code sets the value of the dropped tokens to 0, a gate
-    keeps it.  The draw and the means depend on micro-batches.
+    The covariance of a token is
+
+        (A - mean A) (log pi - mean log pi)
+
+    with means over the tokens of the call. Candidates are tokens that are not clipped and have a
+    covariance between ``low`` and ``high``. At least one candidate is dropped. The draw and the means
+    depend on how the batch is cut into micro-batches. Source: arXiv:2505.22617. Its code sets the value
+    of dropped tokens to 0; a gate keeps the value.
     """
 
     low: float = 1.0
@@ -80,9 +84,9 @@ class CovarianceGate:
     high: float = 5.0
     """Candidates have a covariance below this."""
     fraction: float = 2e-4
-    """How many tokens are dropped, as a share of the call's tokens."""
+    """Share of the call's tokens that is dropped."""
     generator: torch.Generator | None = None
-    """Source of the draw; by default torch's global one."""
+    """Random generator of the draw; by default torch's global one."""
 
     def __post_init__(self) -> None:
         if not self.low < self.high:

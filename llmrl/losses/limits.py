@@ -1,4 +1,4 @@
-"""Components with a number that follows the response limit of a run unless it is given."""
+"""Components with a number that is set to the response limit of a run, unless the user gives it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ Component = TypeVar("Component")
 
 @runtime_checkable
 class FollowsLimit(Protocol):
-    """A component that has such a number."""
+    """A component with a number that follows the response limit."""
 
     def resolve(self, max_response_length: int) -> FollowsLimit:
-        """The component with its number set by the limit, in tokens; what was given stays."""
+        """The component with its number set by the limit, in tokens; a number that was given stays."""
 
 
 def resolved(component: Component, max_response_length: int) -> Component:

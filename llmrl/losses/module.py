@@ -1,4 +1,4 @@
-"""What the loss modules share: keys that can be renamed, numbers as buffers, clear errors.
+"""The base class of the loss modules: keys that can be renamed, numbers as buffers, clear errors.
 
 They are TorchRL ``LossModule``s without a network: a TensorDict in, a new TensorDict out.
 """
@@ -26,7 +26,7 @@ Component = TypeVar("Component")
 
 @dataclass
 class AcceptedKeys:
-    """Where the losses look for entries; ``loss.set_keys(advantage="my_advantage")`` moves one."""
+    """The keys of the entries that losses read; ``loss.set_keys(advantage="my_advantage")`` changes one."""
 
     mask: Key = keys.MASK
     log_prob: Key = keys.LOG_PROB
@@ -50,11 +50,11 @@ _DEFAULTS = {default: name for name, default in dataclasses.asdict(AcceptedKeys(
 
 
 class BatchLoss(LossModule):
-    """A loss over entries that others wrote.
+    """A loss without a network, computed from entries that are already in the batch.
 
-    Subclasses name what they read in ``reads``, by the names of :mod:`llmrl.keys`.  Numbers that
-    are registered as buffers stay float64 whatever the module is cast to: in bfloat16, 1 + 3e-4 is
-    1.
+    Subclasses list the entries they read in ``reads``, by the names of :mod:`llmrl.keys`. Numbers that
+    are registered as buffers stay float64 whatever type the module is cast to: in bfloat16, 1 + 3e-4
+    rounds to 1.
     """
 
     _AcceptedKeys = AcceptedKeys
@@ -65,25 +65,25 @@ class BatchLoss(LossModule):
     """Entries that :meth:`prepare` reads."""
 
     def prepare(self, tensordict: TensorDictBase) -> dict[Key, Tensor]:
-        """Entries that need a whole optimiser batch, made before it is cut into micro-batches.
+        """Make the entries that need a whole optimiser batch, before it is cut into micro-batches.
 
         Returns:
-            One for each name in ``prepared``; none by default.
+            One entry for each name in ``prepared``; none by default.
         """
         return {}
 
     def key(self, name: Key) -> Key:
-        """Where the entry of that name is looked for."""
+        """The key under which the entry of that name is looked up."""
         field = _DEFAULTS.get(name)
         return name if field is None else getattr(self.tensor_keys, field)
 
     @property
     def in_keys(self) -> list[Key]:
-        """The entries that are read."""
+        """The entries that the loss reads."""
         return [self.key(name) for name in self.reads]
 
     def set_keys(self, **names: Key) -> None:
-        """Move entries: ``set_keys(advantage="my_advantage")``; None moves one back."""
+        """Change keys: ``set_keys(advantage="my_advantage")``; None restores the default."""
         known = [field.name for field in dataclasses.fields(AcceptedKeys)]
         for name in names:
             if name not in known:
@@ -91,7 +91,7 @@ class BatchLoss(LossModule):
         super().set_keys(**names)
 
     def _forward_value_estimator_keys(self, **kwargs: Any) -> None:
-        """Nothing to pass on: there is no value estimator."""
+        """Does nothing: there is no value estimator."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> BatchLoss:
         for name, buffer in self._buffers.items():
@@ -100,7 +100,7 @@ class BatchLoss(LossModule):
         return self
 
     def read(self, tensordict: TensorDictBase, name: Key) -> Tensor:
-        """An entry, or an error that says what it is and who writes it."""
+        """An entry; if it is missing, the error says what it is and what writes it."""
         key = self.key(name)
         value = tensordict.get(key, None)
         if value is None:
@@ -127,12 +127,12 @@ class BatchLoss(LossModule):
 
 
 def number(value: float) -> Tensor:
-    """A hyper-parameter as a buffer holds it."""
+    """A hyper-parameter as a tensor for a buffer: 0-dim, float64."""
     return torch.tensor(float(value), dtype=torch.float64)
 
 
 def component_keys(components: Iterable[object]) -> tuple[Key, ...]:
-    """What the components read beyond what every batch has, each key once."""
+    """The further entries that the components read, each key once; those that every batch has are left out."""
     return tuple(dict.fromkeys(key for component in components for key in reads(component)))
 
 

@@ -1,7 +1,6 @@
-"""Clips whose value is not PPO's: the ratio as a constant weight, a sigmoid, one mean per response, the inverse ratio.
+"""Clips with values other than PPO's: a constant weight, a sigmoid, a mean over the response, the inverse ratio.
 
-Where such a clip has bounds, they say between which ratios a token counts, in reports and for
-:class:`~llmrl.losses.clip.GradientPreserving`.
+The bounds of such a clip are shown in reports and read by :class:`~llmrl.losses.clip.GradientPreserving`.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from llmrl.losses.segments import sequence_mean
 
 @dataclass(frozen=True, kw_only=True)
 class DetachedWeight:
-    """sg[clip(r, 1 - low, 1 + high)] A log pi: the ratio is a constant weight.  CISPO.
+    """sg[clip(r, 1 - low, 1 + high)] A log pi: the ratio is a constant weight. CISPO.
 
-    No token loses its gradient.  The value is not comparable with PPO's.
+    No token loses its gradient. The value is not comparable with PPO's.
     Source: arXiv:2506.13585 eq. 4-5, where only the upper bound is used (low = 1).
     """
 
@@ -47,15 +46,15 @@ class DetachedWeight:
 
 @dataclass(frozen=True, kw_only=True)
 class SigmoidClip:
-    """A sigmoid instead of a clip: (4 / tau) sigmoid(tau (r - 1)) A.  SAPO, arXiv:2511.20347.
+    """A sigmoid instead of a clip: (4 / tau) sigmoid(tau (r - 1)) A. SAPO, arXiv:2511.20347.
 
-    The gradient factor r sech^2(tau (r - 1) / 2) is r at r = 1 and fades on both sides.
+    The gradient factor r sech^2(tau (r - 1) / 2) is 1 at r = 1 and falls towards 0 on both sides.
     """
 
     tau_positive: float = 1.0
     """Temperature where the advantage is positive."""
     tau_negative: float = 1.05
-    """Temperature elsewhere; a larger one fades sooner."""
+    """Temperature elsewhere. With a larger one the gradient falls faster."""
 
     def __post_init__(self) -> None:
         check_positive(self, tau_positive=self.tau_positive, tau_negative=self.tau_negative)
@@ -71,17 +70,17 @@ class SigmoidClip:
 
 @dataclass(frozen=True, kw_only=True)
 class GeometricMeanClip:
-    """exp(mean over the response of clipped log-ratios) A.  GMPO, arXiv:2507.20673.
+    """exp(mean over the response of clipped log-ratios) A. GMPO, arXiv:2507.20673.
 
-    Each token's log-ratio is clipped on one side, at ``high`` if the advantage is positive and at
-    ``-low`` if it is negative; then a response counts as one.  A clipped token gets no gradient,
-    the others get A g.  Takes the token ratio and one advantage per response.
+    Each token's log-ratio is clipped on one side: at ``high`` if the advantage is positive, at ``-low`` if it
+    is negative. g is the exponential of their mean over the response. A clipped token gets no gradient, the
+    others get A g. It needs the token ratio and one advantage per response.
     """
 
     low: float = 0.4
-    """Bound below, of the log-ratio."""
+    """The log-ratio is at least -low."""
     high: float = 0.4
-    """Bound above, of the log-ratio."""
+    """The log-ratio is at most high."""
 
     def __post_init__(self) -> None:
         for name, width in (("low", self.low), ("high", self.high)):
@@ -93,7 +92,7 @@ class GeometricMeanClip:
         mixed = ((advantage > 0) & mask).any(1) & ((advantage < 0) & mask).any(1)
         if bool(mixed.any()):
             raise ValueError(
-                f"GeometricMeanClip clips a response on the side of its advantage, and {int(mixed.sum())} responses "
+                f"GeometricMeanClip needs one sign of advantage per response, but {int(mixed.sum())} responses "
                 "have tokens with advantages of both signs. Use one advantage per response, such as GroupAdvantage()."
             )
 
@@ -108,18 +107,18 @@ class GeometricMeanClip:
         return Clipped(own.exp() * batch.advantage, low, high)
 
     def bounds(self, batch: TokenBatch) -> Bounds:
-        """exp(-low) and exp(high), of each token's own ratio."""
+        """exp(-low) and exp(high), the bounds of each token's own ratio."""
         low, high = (torch.as_tensor(number, dtype=torch.float64) for number in (self.low, self.high))
         return (-low).exp(), high.exp()
 
 
 @dataclass(frozen=True, kw_only=True)
 class AsymmetricClip:
-    """The inverse ratio where the advantage is positive: lagging tokens are pushed most.  ASPO.
+    """The inverse ratio where the advantage is positive, so that unlikely tokens gain most. ASPO.
 
     A > 0: gradient factor min(1 / r, cap), none where r > 1 + high.
     A < 0: gradient factor min(r, cap), none where r < 1 - low.
-    The cap keeps a gradient (a dual clip would drop it).  Values are not comparable with PPO's.
+    A token beyond the cap keeps a gradient; a dual clip would drop it. Values are not comparable with PPO's.
     Source: arXiv:2510.06062 and its code.
     """
 

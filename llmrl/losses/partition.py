@@ -1,7 +1,7 @@
-"""Into which segments the tokens of a response fall, by the entropy of the policy that sampled them.
+"""Partitions: how the tokens of a response are divided into segments, by the old policy's entropy.
 
-A partition is called with old entropies [N, T] and the mask and gives int64 [N, T]: 0 for the
-lowest entropies, then 1, ...; -1 outside the mask.  ``segments`` says how many there are.
+A partition is called with old entropies [N, T] and the mask [N, T]. It returns int64 [N, T]: 0 for the
+lowest entropies, then 1, and so on; -1 outside the mask. ``segments`` is the largest number of segments.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from llmrl.losses.segments import MAX_SEGMENTS
 
 
 class Partition(Protocol):
-    """What cuts responses into segments."""
+    """A rule that divides responses into segments."""
 
     @property
     def segments(self) -> int:
-        """How many segments there are at most."""
+        """The largest number of segments."""
 
     def __call__(self, entropy: Tensor, mask: Tensor, /) -> Tensor:
         """int64 [N, T]; -1 outside the mask."""
@@ -33,9 +33,9 @@ class Partition(Protocol):
 def rank_segments(entropy: Tensor, mask: Tensor, quantiles: Sequence[float]) -> Tensor:
     """Cut each row at quantiles of its ranks, ordered by (entropy, position).
 
-    Ranks and not values: where most entropies are 0, so is their 0.8-quantile, and every token is
-    at or above it.  Part 1 of two takes the highest ceil((1 - q) n) of n tokens.  From two tokens
-    on each of two segments has at least one; a single token is the highest of its row.
+    Ranks, not values: where most entropies are 0, their 0.8-quantile is 0 too, and every token is at or
+    above it. Of two segments, segment 1 takes the highest ceil((1 - q) n) of n tokens. With two tokens
+    or more, each of the two has at least one; a single token is in segment 1.
 
     Args:
         entropy: [N, T].
@@ -75,7 +75,7 @@ def _check_rising(owner: object, name: str, edges: Sequence[float], low: float, 
 
 @dataclass(frozen=True, kw_only=True)
 class EntropySegments:
-    """By ranks within each response; (0.8,) sets its most uncertain fifth apart.  ESPO."""
+    """Segments by rank of entropy within each response; (0.8,) separates the fifth with the highest entropies. ESPO."""
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.OLD_ENTROPY,)
 
@@ -87,7 +87,7 @@ class EntropySegments:
 
     @property
     def segments(self) -> int:
-        """How many segments there are at most."""
+        """The largest number of segments."""
         return len(self.quantiles) + 1
 
     def __call__(self, old_entropy: Tensor, mask: Tensor) -> Tensor:
@@ -97,9 +97,9 @@ class EntropySegments:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchEntropySegments(EntropySegments):
-    """By ranks over all tokens of the batch: a sure response may lack the upper segment.
+    """Segments by rank of entropy over the batch: a response of low entropy may have no token in the upper one.
 
-    The segments then depend on the other responses; weigh a whole batch, not its micro-batches.
+    The segments then depend on the other responses, so call it on a whole batch, not on micro-batches.
     """
 
     def __call__(self, old_entropy: Tensor, mask: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class BatchEntropySegments(EntropySegments):
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyThresholds:
-    """By fixed entropies in nats: segment k holds thresholds[k-1] <= entropy < thresholds[k]."""
+    """Segments by fixed entropies in nats: segment k holds thresholds[k-1] <= entropy < thresholds[k]."""
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.OLD_ENTROPY,)
 
@@ -122,7 +122,7 @@ class EntropyThresholds:
 
     @property
     def segments(self) -> int:
-        """How many segments there are at most."""
+        """The largest number of segments."""
         return len(self.thresholds) + 1
 
     def __call__(self, old_entropy: Tensor, mask: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
-"""The policy loss: ratio, clip, gates and weights put together, and what to watch while it runs.
+"""The policy loss, made of ratio, clip, gates and weights, and its metrics.
 
     loss = -(weight * objective).sum()
 
-How the components are chosen is decided by a recipe (:mod:`llmrl.algorithms`); the averaging was decided
-when ``weight`` was made.
+A recipe chooses the components (:mod:`llmrl.algorithms`). ``weight`` already holds the averaging.
 """
 
 from __future__ import annotations
@@ -42,14 +41,15 @@ METRICS = (
     "ratio_min",
     "ratio_max",
 )
-"""What :class:`PolicyLoss` reports in addition to its loss, in this order."""
+"""The metrics that :class:`PolicyLoss` returns beside its loss, in this order."""
 SEGMENT_METRICS = ("share", "clip_fraction", "entropy", "clip_width")
-"""What it adds for each segment ``k``, as ``segment{k}_share`` and so on: means over the
-segment's tokens, the last two where the loss reads old entropies and the clip has bounds: half their distance."""
+"""Metrics of each segment ``k``, named ``segment{k}_share`` and so on: means over the segment's tokens.
+``entropy`` is there if the loss reads old entropies, ``clip_width`` (half the distance of the bounds) if the
+clip has bounds."""
 
 
 class Components(Protocol):
-    """What a policy loss is made of; :class:`llmrl.algorithms.Algorithm` is one."""
+    """The components of a policy loss; :class:`llmrl.algorithms.Algorithm` has them."""
 
     @property
     def ratio(self) -> Ratio: ...
@@ -65,7 +65,7 @@ class Components(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LossComponents:
-    """Parts by hand, without a recipe: ``PolicyLoss(LossComponents(clip=PPOClip(high=0.28)))``."""
+    """Components without a recipe: ``PolicyLoss(LossComponents(clip=PPOClip(high=0.28)))``."""
 
     ratio: Ratio = field(default_factory=TokenRatio)
     """The importance ratio."""
@@ -74,16 +74,16 @@ class LossComponents:
     gates: tuple[Gate, ...] = ()
     """Which tokens keep their gradient."""
     partition: Partition | None = None
-    """What made the segments of the batch: how many of them metrics are shown for."""
+    """The partition that made the segments of the batch; it says for how many segments there are metrics."""
     corrections: tuple[Correction, ...] = ()
-    """With any, ``"policy_weight"`` is read in place of ``"weight"``."""
+    """If there are any, ``"policy_weight"`` is read instead of ``"weight"``."""
 
 
 class Examined(NamedTuple):
-    """What a policy loss makes of each token, everything [N, T]."""
+    """The policy loss token by token, everything [N, T]."""
 
     batch: TokenBatch
-    """The batch as the components see it."""
+    """The batch as the components read it."""
     weight: Tensor
     """How much the token counts."""
     log_ratio: Tensor
@@ -91,7 +91,7 @@ class Examined(NamedTuple):
     clipped: Clipped
     """Before the gates."""
     objective: Tensor
-    """To be maximised; detached where a gate is shut."""
+    """To be maximised; detached where a gate drops the gradient."""
     kept: Tensor | None
     """bool: tokens that keep their gradient under every gate; None without gates."""
 
@@ -110,15 +110,14 @@ class Examined(NamedTuple):
 class PolicyLoss(BatchLoss):
     """The clipped policy gradient of a recipe.
 
-    Reads the mask, ``log_prob``, ``old_log_prob``, ``advantage``, ``weight`` and what the components
-    name; returns a new TensorDict with ``loss_objective`` and detached metrics.  Every metric but
-    ``tokens`` and the two extremes is a mean over the call's sampled tokens: to join micro-batches,
-    average them weighted by ``tokens``, and take the smallest ``ratio_min`` and the largest
-    ``ratio_max``.  ``zero_grad_fraction`` is the share of tokens that have an advantage and get no
-    gradient: held back by the clip, dropped by a gate, or beyond the bound of log-ratios.
+    It reads the mask, ``log_prob``, ``old_log_prob``, ``advantage``, ``weight`` and the entries that the
+    components name. It returns a new TensorDict with ``loss_objective`` and detached metrics. Every metric but
+    ``tokens``, ``ratio_min`` and ``ratio_max`` is a mean over the call's sampled tokens: to join
+    micro-batches, average them weighted by ``tokens``, and take the smallest ``ratio_min`` and the largest
+    ``ratio_max``. ``zero_grad_fraction`` is the share of tokens that have an advantage and get no gradient:
+    clipped, dropped by a gate, or beyond the bound of log-ratios.
 
-    The numbers of the components are buffers (``clip_low``, ``gate0_high``, ...) that follow
-    ``state_dict``.
+    The numbers of the components are buffers (``clip_low``, ``gate0_high``, ...) and part of ``state_dict``.
 
     Args:
         components: an :class:`~llmrl.algorithms.Algorithm` or :class:`LossComponents`.
@@ -169,9 +168,9 @@ class PolicyLoss(BatchLoss):
         return ["loss_objective", *METRICS, *(f"segment{k}_{name}" for k in segments for name in names)]
 
     def batch(self, tensordict: TensorDictBase) -> TokenBatch:
-        """The batch as the components see it."""
+        """The batch as the components read it."""
         mask = self.read_mask(tensordict)
-        # Elsewhere the CPU would wait; Algorithm.weigh has checked those that were given.
+        # On a GPU this check would make the CPU wait; Algorithm.weigh has already checked segments that were given.
         if keys.SEGMENT in self._extra and mask.device.type == "cpu":
             check_segment_ids(self.read(tensordict, keys.SEGMENT))
         return TokenBatch.of(
@@ -212,12 +211,12 @@ class PolicyLoss(BatchLoss):
     def _metrics(self, found: Examined) -> dict[str, Tensor]:
         batch, log_ratio, clipped, kept = found.batch, found.log_ratio, found.clipped, found.kept
         mask, own = batch.mask, batch.log_ratio
-        live = mask.to(own.dtype)  # products are several times faster than where; all is finite here
+        live = mask.to(own.dtype)  # a product is several times faster than torch.where; all values are finite here
         beyond = (1 - live) * (2 * LOG_RATIO_LIMIT)
         tokens = mask.sum()
         count = tokens.clamp_min(1).to(own.dtype)
         low, high = clipped.low & mask, clipped.high & mask
-        # without tokens: what the minimum and maximum over micro-batches ignore
+        # without tokens: values that the minimum and maximum over micro-batches ignore
         lowest = (log_ratio + beyond).amin() if mask.numel() else own.sum() + LOG_RATIO_LIMIT
         highest = (log_ratio - beyond).amax() if mask.numel() else own.sum() - LOG_RATIO_LIMIT
         excess = torch.expm1(own)
@@ -257,4 +256,4 @@ class PolicyLoss(BatchLoss):
 
 
 def _total(x: Tensor, y: Tensor) -> Tensor:
-    return torch.dot(x.flatten(), y.flatten())  # the sum of the product, without a tensor for it
+    return torch.dot(x.flatten(), y.flatten())  # the sum of the product, without storing the product

@@ -1,8 +1,8 @@
 """The importance ratio: of a token, of a whole sequence, or of a segment (tokens of similar entropy).
 
-A ratio is called with a :class:`~llmrl.losses.batch.TokenBatch` and gives log-ratios [N, T], within +-20.
-Log-ratios of more than one token are given back to every token as ``sg[log s] + l - sg[l]``: the
-value is the common one, the gradient is each token's own, so clips and gates stay per token.
+A ratio is called with a :class:`~llmrl.losses.batch.TokenBatch` and returns log-ratios [N, T], within +-20.
+A log-ratio of several tokens is returned for each of them as ``sg[log s] + l - sg[l]``: all have the same
+value, and each has its own gradient, so clips and gates still act on single tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llmrl.losses.segments import sequence_mean
 
 @dataclass(frozen=True)
 class TokenRatio:
-    """Each token by itself: log pi - log pi_old.  PPO, arXiv:1707.06347."""
+    """Each token by itself: log pi - log pi_old. PPO, arXiv:1707.06347."""
 
     def __call__(self, batch: TokenBatch) -> Tensor:
         """[N, T]."""
@@ -34,7 +34,7 @@ class SequenceRatio:
     log s_t = sg[mean_t (l - l_old)] + l_t - sg[l_t]
 
     The value is that of :class:`WholeSequenceRatio`; the gradient with respect to each token's
-    log-probability is 1.  The two give the same loss gradient if the advantage and the weight are
+    log-probability is 1. Both give the same loss gradient if the advantage and the weight are
     the same for all tokens of a response.
     """
 
@@ -46,7 +46,7 @@ class SequenceRatio:
 
 @dataclass(frozen=True)
 class WholeSequenceRatio:
-    """The geometric mean over the response, as printed: GSPO, arXiv:2507.18071 eq. 7.
+    """The geometric mean over the response, as in the paper: GSPO, arXiv:2507.18071 eq. 7.
 
     log s = mean_t (l_t - l_old,t)
 
@@ -65,7 +65,7 @@ class SegmentRatio:
     log s_t = sg[mean_k (l - l_old)] + l_t - sg[l_t]
 
     mean_k is over the tokens of the segment.
-    As in GSPO-token, which the paper says it follows, the denominator is the current policy.
+    The denominator is the current policy, as in GSPO-token; the paper says that it follows GSPO-token.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.SEGMENT,)
@@ -78,11 +78,11 @@ class SegmentRatio:
 
 @dataclass(frozen=True)
 class SegmentRatioOld:
-    """The same with the old policy in the denominator, as eq. 9 of arXiv:2512.00499 is printed.
+    """:class:`SegmentRatio` with the old policy in the denominator, as in eq. 9 of arXiv:2512.00499.
 
     log s_t = sg[mean_k (l - l_old)] + l_t - l_old,t
 
-    It is the segment's ratio times the token's own; mean_k is over the tokens of the segment.
+    The segment's ratio times the token's own ratio; mean_k is over the tokens of the segment.
     """
 
     in_keys: ClassVar[tuple[Key, ...]] = (keys.SEGMENT,)

@@ -1,6 +1,6 @@
-"""Means over a sequence or over the segments of a sequence, given back to every token.
+"""Sums and means over a sequence or over its segments, returned for every token.
 
-A segment is a set of tokens of one sequence with the same id.  Sums go through ``scatter_add``, whose
+A segment is a set of tokens of one sequence with the same id. Sums go through ``scatter_add``, whose
 memory is [N, T] however many segments there are.
 """
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 MAX_SEGMENTS = 256
-"""Part ids are below this, or below T where T is larger."""
+"""Segment ids are below this, or below T where T is larger."""
 
 
 def sequence_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the sampled tokens of each row, [N, 1]; 0 for a row without any.
+    """Mean over the sampled tokens of each row, [N, 1]; 0 for a row without sampled tokens.
 
     Args:
         x: [N, T], 0 outside the mask.
@@ -27,11 +27,11 @@ def sequence_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 class Segments:
-    """The segments of a batch's sequences, ready to sum over.
+    """The segments of the sequences of a batch, and sums over them.
 
     Args:
         segment: int64 [N, T], the segment of each token; -1: none.
-        inside: bool [N, T], where ``segment`` is to be believed; by default where it is not -1.
+        inside: bool [N, T], where ``segment`` is used; by default where it is not -1.
     """
 
     def __init__(self, segment: Tensor, inside: Tensor | None = None) -> None:
@@ -42,12 +42,12 @@ class Segments:
         self.bucket = torch.where(self.inside, segment, self.width)
 
     def sum(self, x: Tensor) -> Tensor:
-        """For each token the sum of ``x`` over its segment, [N, T]; meaningless where it has none."""
+        """For each token the sum of ``x`` over its segment, [N, T]; undefined for tokens without a segment."""
         totals = x.new_zeros(x.shape[0], self.width + 1).scatter_add_(1, self.bucket, x)
         return totals.gather(1, self.bucket)
 
     def share(self, dtype: torch.dtype) -> Tensor:
-        """For each token 1 / tokens of its segment, [N, T]; 0 where it has none."""
+        """For each token 1 / number of tokens of its segment, [N, T]; 0 for tokens without a segment."""
         inside = self.inside.to(dtype)
         return inside / self.sum(inside).clamp_min(1)
 
@@ -83,7 +83,7 @@ def segment_count(segment: Tensor) -> Tensor:
 
 
 def token_covariance(advantage: Tensor, log_prob: Tensor, mask: Tensor) -> Tensor:
-    """(A - mean A)(log pi - mean log pi) of each token, the means over all tokens; no gradient.
+    """(A - mean A)(log pi - mean log pi) of each token, [N, T]; means over all sampled tokens, no gradient.
 
     Args:
         advantage: [N, T], 0 outside the mask.
@@ -97,12 +97,12 @@ def token_covariance(advantage: Tensor, log_prob: Tensor, mask: Tensor) -> Tenso
 
 
 def highest(score: Tensor, among: Tensor, count: Tensor) -> Tensor:
-    """bool [N, T]: the ``count`` positions of highest score among those allowed; ties by position.
+    """bool [N, T]: the ``count`` highest scores among the allowed positions; of equal ones the first.
 
     Args:
         score: [N, T].
-        among: bool [N, T].
-        count: 0-dim; a tensor, so that its value need not be known to compile.
+        among: bool [N, T], the allowed positions.
+        count: 0-dim tensor, so that ``torch.compile`` need not know its value.
 
     >>> among = torch.tensor([[True, False, True]])
     >>> highest(torch.tensor([[1.0, 3.0, 2.0]]), among, torch.tensor(1))
@@ -115,7 +115,7 @@ def highest(score: Tensor, among: Tensor, count: Tensor) -> Tensor:
 
 
 def check_segment_ids(segment: Tensor) -> None:
-    """Raise if an id is too large to be pooled; not while compiling, where values are unknown."""
+    """Raise if an id is too large to be summed over; skipped while compiling, where values are unknown."""
     if torch.compiler.is_compiling() or not segment.numel():
         return
     largest, limit = int(segment.max()), max(segment.shape[1], MAX_SEGMENTS)

@@ -1,7 +1,8 @@
-"""Further losses that a recipe adds to the policy loss: value, KL, entropy, correct answers.
+"""Further losses that a recipe adds to the policy loss: value, KL, entropy, imitation of correct answers.
 
-Each is a loss module with one ``loss_*`` entry, the coefficient inside, averaged with the same
-``weight`` as the policy loss (PositiveNLL: over the correct responses); the trainer adds up what begins with ``loss_``.
+Each is a loss module that writes one ``loss_*`` entry, its coefficient included. It is averaged with the same
+``weight`` as the policy loss (PositiveNLL: over the correct responses). The trainer adds up all entries
+whose name begins with ``loss_``.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def k3(d: Tensor, log_ratio: Tensor) -> Tensor:
 
 
 def absolute(d: Tensor, log_ratio: Tensor) -> Tensor:
-    """|d|: never negative and not below k1; not the KL in expectation.  As a loss its gradient has one length.
+    """|d|: never negative and not below k1; its expectation is not the KL. Its derivative with respect to d is +-1.
 
     >>> absolute(torch.tensor([-0.5, 0.25]), torch.zeros(2))
     tensor([0.5000, 0.2500])
@@ -54,16 +55,16 @@ def absolute(d: Tensor, log_ratio: Tensor) -> Tensor:
 
 
 def k3_straight_through(d: Tensor, log_ratio: Tensor) -> Tensor:
-    """The value of k3 with the gradient of k2: an unbiased number and the right direction."""
+    """The value of k3 with the gradient of k2: an unbiased value, and the gradient of KL(pi || pi_ref)."""
     gradient = k2(d, log_ratio)
     return gradient + (k3(d, log_ratio) - gradient).detach()
 
 
 @dataclass(frozen=True)
 class OffPolicy:
-    """(pi / pi_old) * base, the ratio with its gradient: exact on samples of the old policy.
+    """(pi / pi_old) * base, with the gradient of the ratio: unbiased on samples of the old policy.
 
-    With k3 the expected gradient is that of KL(pi || pi_ref).  DeepSeek-V3.2, arXiv:2512.02556.
+    With k3 the expected gradient is that of KL(pi || pi_ref). DeepSeek-V3.2, arXiv:2512.02556.
     """
 
     base: Estimator = k3
@@ -84,7 +85,7 @@ def _check_coefficient(owner: object, coefficient: float) -> Tensor:
 
 
 class ValueLoss(BatchLoss):
-    """Half the squared error of the critic, pessimistically clipped like PPO's ratio.
+    """Half the squared error of the critic, clipped pessimistically as PPO clips the ratio.
 
     coefficient * sum w max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2) / 2
 
@@ -92,7 +93,7 @@ class ValueLoss(BatchLoss):
         clip: how far V may move from ``old_value`` before its gradient stops; None: no clip.
         coefficient: weight of this term.
 
-    Source: OpenAI's PPO baselines; the paper's own is unclipped (arXiv:1707.06347).
+    Source: OpenAI's PPO baselines. The loss of the paper is not clipped (arXiv:1707.06347).
     """
 
     def __init__(self, *, clip: float | None = 0.2, coefficient: float = 1.0) -> None:
@@ -113,7 +114,7 @@ class ValueLoss(BatchLoss):
 
     @dispatch
     def forward(self, tensordict: TensorDictBase) -> TensorDict:
-        """``loss_value``, and the share of tokens whose clipped error is the larger one."""
+        """``loss_value``, and the share of tokens with a clipped error above the unclipped one."""
         mask = self.read_mask(tensordict)
         dtype = compute_dtype(self.read(tensordict, keys.VALUE))
         weight = self.read_weight(tensordict, mask, dtype)
@@ -137,7 +138,7 @@ class KLToReference(BatchLoss):
     """coefficient * sum w KL(pi, pi_ref) by an estimator on the sampled tokens.
 
     Args:
-        estimator: k1, k2, k3, absolute, k3_straight_through or OffPolicy(...); see their gradients.
+        estimator: k1, k2, k3, absolute, k3_straight_through or OffPolicy(...); their docstrings give the gradients.
         coefficient: weight of this term, beta in GRPO.
     """
 
@@ -168,7 +169,7 @@ class KLToReference(BatchLoss):
 
 
 class EntropyBonus(BatchLoss):
-    """-coefficient * sum w H: pays for uncertainty.  Needs ``entropy`` with its gradient.
+    """-coefficient * sum w H: rewards high entropy. It needs ``entropy`` with its gradient.
 
     Args:
         coefficient: weight of this term.
@@ -196,14 +197,14 @@ class EntropyBonus(BatchLoss):
 
 
 class PositiveNLL(BatchLoss):
-    """-coefficient * mean of log pi over the tokens of the correct responses: imitate what was right.
+    """-coefficient * mean of log pi over the tokens of the correct responses: imitation of correct answers.
 
     loss = -coefficient * sum_t w+_t log pi_t
 
-    w+ is 1 over the number of tokens of the correct responses of the optimiser batch. The strength does not depend on
-    the share of correct responses, and micro-batches add up exactly. Without a correct response it is 0. GPPO,
-    arXiv:2508.07629 eq. 13, and ERC's code use 0.1; the denominator is that of ERC's code. :meth:`prepare` makes w+
-    from the rewards that the environment paid.
+    w+ is 1 / number of tokens of the correct responses of the optimiser batch. The size of the loss does not depend on
+    the share of correct responses, and micro-batches add up exactly. Without a correct response the loss is 0. GPPO,
+    arXiv:2508.07629 eq. 13, and ERC's code use the coefficient 0.1; the denominator is that of ERC's code.
+    :meth:`prepare` computes w+ from the rewards that the environment paid.
 
     Args:
         coefficient: weight of this term.
@@ -224,7 +225,7 @@ class PositiveNLL(BatchLoss):
         return ["loss_nll"]
 
     def prepare(self, tensordict: TensorDictBase) -> dict[Key, Tensor]:
-        """``"positive_weight"`` [N, T], which sums to 1 where a response is correct.
+        """``"positive_weight"`` [N, T]; it sums to 1 if a response is correct, else to 0.
 
         >>> td = TensorDict({keys.MASK: torch.tensor([[True, True], [True, False]])}, [2])
         >>> td[keys.REWARD] = torch.tensor([[1.0], [0.0]])
@@ -234,7 +235,8 @@ class PositiveNLL(BatchLoss):
         """
         mask, reward = self.read_mask(tensordict), self.read(tensordict, keys.REWARD)
         check_entry(reward, mask, self.key(keys.REWARD), keys.REWARD)
-        positive = mask & (reward.detach() >= self.min_reward.to(reward.device))  # [N, 1] decides for a response
+        # the reward [N, 1] is that of the whole response
+        positive = mask & (reward.detach() >= self.min_reward.to(reward.device))
         return {self.key(keys.POSITIVE_WEIGHT): TokenMean()(positive)}
 
     @dispatch
@@ -246,14 +248,14 @@ class PositiveNLL(BatchLoss):
 
 
 class CovarianceKL(BatchLoss):
-    """coefficient * sum w |log pi - log pi_old| over the tokens of highest covariance.  KL-Cov.
+    """coefficient * sum w |log pi - log pi_old| over the tokens of highest covariance. KL-Cov.
 
-    Holds back the few tokens whose advantage and log-probability rise together, which make the
-    entropy collapse.  Source: arXiv:2505.22617.  The ranking is over the tokens of one call, so it
-    depends on micro-batches.
+    It holds the few tokens of highest covariance of advantage and log-probability near the old policy,
+    because they make the entropy collapse. The ranking is over the tokens of one call, so it depends on
+    how the batch is cut into micro-batches. Source: arXiv:2505.22617.
 
     Args:
-        fraction: share of the call's tokens that is held back; at least one token is.
+        fraction: share of the call's tokens to which the term applies; at least one token.
         coefficient: weight of this term.
     """
 

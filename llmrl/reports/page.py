@@ -1,6 +1,6 @@
 """One HTML file of any number of runs: results, settings, curves and the tokens of some rollouts.
 
-The file needs nothing beside it, no network and no server.  It is written rollout by rollout, so
+The file needs nothing beside it, no network and no server. It is written rollout by rollout, so
 its size is all that grows with how many are shown.
 """
 

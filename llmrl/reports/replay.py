@@ -54,7 +54,7 @@ class Width:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What one algorithm makes of the rollouts.  Fractions are of all its live tokens."""
+    """What one algorithm makes of the rollouts. Fractions are of all its live tokens."""
 
     loss: float
     """What the policy's optimiser would see: every term that has a gradient in the policy."""
@@ -76,7 +76,7 @@ class Score:
     kl_approx_k3: float
     clip_width: dict[str, Width]
     """By side (``low``, ``high``), or by segment (``segment0``, ...) where these have widths of
-    their own, the same on both sides.  Empty: no width.  In terms of the algorithm's own ratio
+    their own, the same on both sides. Empty: no width. In terms of the algorithm's own ratio
     (of single tokens for gmpo, which bounds those)."""
 
 
@@ -107,8 +107,8 @@ def replay(
     """Score the rollouts under each algorithm, all rows as one optimiser batch.
 
     The advantage is each algorithm's own, made from the saved rewards (the shaping of the run that
-    sampled them included).  No row is left out or sampled again, whatever the algorithm's credit
-    would keep.  Losses that look at a whole call (Clip-Cov, KL-Cov) depend on micro-batches.
+    sampled them included). No row is left out or sampled again, whatever the algorithm's credit
+    would keep. Losses that look at a whole call (Clip-Cov, KL-Cov) depend on micro-batches.
 
     Args:
         rollouts: such as :func:`llmrl.rollouts.files.read_rollouts` gives.
@@ -217,7 +217,7 @@ def clip_width(recipe: Algorithm, batch: TensorDict) -> dict[str, Width]:
         any.
     """
     loss = PolicyLoss(LossComponents(clip=recipe.clip))
-    # No bound depends on the policy of now, which is not scored yet.  float64: a width of 1e-6 is lost in 1 + width.
+    # No bound depends on the policy of now, which is not scored yet. float64: a width of 1e-6 is lost in 1 + width.
     tokens = loss.batch(batch.copy().set(keys.LOG_PROB, batch[keys.OLD_LOG_PROB].double()))
     bounds = loss.bounds(tokens)
     if bounds is None:

@@ -24,7 +24,7 @@ class TrustRegion(NamedTuple):
     """What one recipe does to each token, everything [N, T] and 0 outside the mask."""
 
     state: Tensor
-    """uint8, a sum of :data:`CLIPPED_LOW` and its neighbours.  ``NO_GRADIENT``: the token has an
+    """uint8, a sum of :data:`CLIPPED_LOW` and its neighbours. ``NO_GRADIENT``: the token has an
     advantage, and the update does not move it."""
     log_ratio: Tensor
     """As the recipe defines it: of the token, its response, its segment."""

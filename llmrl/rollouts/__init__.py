@@ -1,1 +1,1 @@
-"""Rollouts: which problems are asked, how episodes are played, and the batch that comes of it."""
+"""Rollouts: which problems are asked, how episodes are played, and the batch made of them."""

@@ -1,7 +1,7 @@
 """Collect: prompts from an environment, responses from the policy, rewards from the verifier.
 
-One row per episode, however many turns it has, and a group of rows per problem. Text stays next to the tensors,
-for the files that people read.
+A batch has one row per episode, however many turns the episode has, and a group of rows per problem. The texts are
+kept beside the tensors, for files that people read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rollouts:
     data: TensorDict
     records: list[Record]
     dropped_prompts: int = 0
-    """Problems left out because their prompt was too long."""
+    """Number of problems that were left out because their prompt was too long."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -56,17 +56,17 @@ def collect(
 ) -> Rollouts:
     """Play each problem ``group_size`` times, each time to the end of the episode.
 
-    Several turns become one row: see :mod:`llmrl.rollouts.play`. Of several ranks each plays some of the groups, and
-    all return the same rollouts.
+    Several turns become one row: see :mod:`llmrl.rollouts.play`. With several ranks, each rank plays some of the
+    groups, and all ranks return the same rollouts.
 
     Args:
-        policy: what answers.
-        environments: where the problems and rewards come from.
-        problem_ids: one per group.
-        seed: of environments that draw their problem instead of looking it up, and of the responses.
+        policy: the policy that answers.
+        environments: the environments that ask the problems and pay the rewards.
+        problem_ids: one problem id per group.
+        seed: seed of the responses, and of environments that draw a problem instead of looking it up by id.
         options: how responses are sampled.
-        first_group: the group id of the first problem; the next ones count on.
-        stream: what the responses are for; groups of another stream are sampled with other random numbers.
+        first_group: the group id of the first problem; the ids of the next ones follow.
+        stream: name of the purpose, such as ``"train"``; each stream has its own random numbers.
         world: the ranks that share the groups.
 
     Returns:
@@ -84,7 +84,7 @@ def collect(
     with world.together():
         if mine:
             env = environments.of_size(len(mine))
-            # For environments that ignore the seed of reset.
+            # Some environments ignore the seed of reset.
             environments.seed([seed_of(row, 0, f"{stream} environment") for row in mine])
             begin = env.reset(
                 seed=[problem_seed(seed, ids[row]) for row in mine], options={"problem_id": [ids[row] for row in mine]}
@@ -122,7 +122,7 @@ def collect(
 
 
 def concatenate(parts: Sequence[Rollouts]) -> Rollouts:
-    """One batch of several, aligned where the responses begin."""
+    """Several batches joined into one, aligned where the responses begin."""
     begins = [_begin(part.data) for part in parts]
     widths = [part.data[keys.ATTENTION].shape[1] for part in parts]
     begin = max(begins)

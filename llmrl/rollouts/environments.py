@@ -1,4 +1,4 @@
-"""Environments: one set of them, of which a batch of episodes borrows as many as it has rows."""
+"""A pool of environments; a batch of episodes uses one for each of its rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from llmrl.envs.vector import TextVectorEnv
 
 
 class Environments:
-    """Environments of one kind, made when they are first needed and then used again.
+    """Environments of one kind. They are made when they are first needed, and reused afterwards.
 
     Args:
-        env_id: a Gymnasium id; an environment without a vector form of its own is batched for us.
-        options: what ``gymnasium.make`` passes to it.
+        env_id: a Gymnasium id; an environment without a vector form of its own is run in a :class:`TextVectorEnv`.
+        options: arguments that ``gymnasium.make`` passes to the environment.
         wrappers: applied to each environment, the first one innermost.
     """
 
@@ -37,18 +37,18 @@ class Environments:
         self._lent: TextVectorEnv | None = None
 
     def of_size(self, rows: int) -> TextVectorEnv:
-        """The first ``rows`` environments as one vector environment; the next call takes them back."""
+        """The first ``rows`` environments as one vector environment; it may be used until the next call."""
         if self._lent is None or self._lent.num_envs != rows:
             if len(self._envs) < rows:
                 self._envs += self._made(rows - len(self._envs))
             self._lent = TextVectorEnv(self._envs[:rows])
-            self._lent.tolerant = True  # one environment that raises must not cost the others their work
+            self._lent.tolerant = True  # if one environment raises, the others must go on
         self._lent.time_limit = self.time_limit
         return self._lent
 
     @property
     def title(self) -> str:
-        """What reports call the problems: the id and where they come from, or the name of the data."""
+        """The name of the problems in reports: the id and their source, or the name of the data."""
         env = self.of_size(1).envs[0].unwrapped
         return env.title(self.env_id) if isinstance(env, TextEnv) else self.env_id
 
@@ -56,7 +56,7 @@ class Environments:
         """The title, and the description of a list of problems."""
         env = self.of_size(1).envs[0].unwrapped
         if not isinstance(env, TextEnv) or type(env.problems).__str__ is object.__str__:
-            return self.title  # Python's own text for an object is an address
+            return self.title  # Python's default text for an object is an address
         count = str(env.problems)
         return count if self.title in count else f"{self.title}, {count}"
 
@@ -64,34 +64,34 @@ class Environments:
         return TextVectorEnv.make(self.env_id, count, wrappers=self.wrappers, **self.options).envs
 
     def num_problems(self) -> int | None:
-        """How many problems there are; None where they never end."""
+        """The number of problems; None if it is unlimited."""
         return self.of_size(1).num_problems
 
     @property
     def made(self) -> int:
-        """How many there are so far."""
+        """The number of environments made so far."""
         return len(self._envs)
 
     def seed(self, seeds: Sequence[int]) -> None:
-        """Give each of the environments that are lent a generator of its own, by one seed each.
+        """Give each environment in use a new generator, from one seed each.
 
-        What an environment draws then depends on its row alone, not on what it drew before.
+        The draws of an environment then depend on its row alone, not on its earlier draws.
         """
         for env, seed in zip(self._envs, seeds, strict=False):
             env.unwrapped.np_random = np.random.default_rng(seed)
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all environments."""
         for env in self._envs:
             env.close()
         self._envs, self._lent = [], None
 
 
 class CopiedEnvironments(Environments):
-    """Environments that are copies of one that exists already.
+    """Environments that are copies of a given one.
 
     Args:
-        env: a text environment; it is copied with :func:`copy.deepcopy` and not used itself.
+        env: a text environment; it is copied with :func:`copy.deepcopy`, and never used itself.
     """
 
     def __init__(self, env: gymnasium.Env[str, str]) -> None:

@@ -1,8 +1,8 @@
 """Rollouts on disk: a line of text per response, and next to it the tensors that were trained on.
 
-``rollouts/step_000012.jsonl`` is for people, ``rollouts/step_000012.safetensors`` for programs; their
-rows are in the same order. A tensor is called as its entry of :mod:`llmrl.keys`, nested names joined
-by a dot: ``tokens.full``, ``old_log_prob``. The table says what the entries mean.
+``rollouts/step_000012.jsonl`` is for people, ``rollouts/step_000012.safetensors`` for programs; the rows of both
+are in the same order. A tensor has the name of its entry in :mod:`llmrl.keys`, nested names joined by a dot:
+``tokens.full``, ``old_log_prob``. The table there explains the entries.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.records import Record
 from llmrl.text import DamagedFile, json_line, read_json_lines
 
-_ABOUT = "rollouts"  # the entry of the tensors' file that is text
+_ABOUT = "rollouts"  # the one text entry of the file of tensors
 
 
 class RolloutsError(UserError, ValueError):
-    """Saved rollouts cannot be found or read; the message says which file, and what to do."""
+    """Saved rollouts cannot be found or read; the message names the file and says what to do."""
 
 
 def write_rollouts(folder: Path, step: int, rollouts: Rollouts) -> Path:
     """Write the two files of one step.
 
     Args:
-        folder: where the files of all steps are, such as ``runs/espo-0/rollouts``; made if it is not there.
-        step: part of the names.
-        rollouts: what ``Trainer.step`` returned, or any batch of the same rows and records.
+        folder: the folder of the files of all steps, such as ``runs/espo-0/rollouts``; made if it is missing.
+        step: number of the step, part of the file names.
+        rollouts: rollouts that ``Trainer.step`` returned, or any batch with as many records as rows.
 
     Returns:
-        The path of the text; the tensors are next to it, with the ending ``.safetensors``.
+        The path of the text file; the tensors are beside it, with the ending ``.safetensors``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:06d}.jsonl"
     flat = rollouts.data.flatten_keys(".")
-    # Entries may be views of each other, which the format refuses.
+    # Entries may be views of each other; the format refuses views.
     tensors = {str(name): value.detach().cpu().clone() for name, value in flat.items()}
-    # One entry: the format writes several in any order, and the files of equal runs should be equal.
+    # One metadata entry: the format writes several in any order, and equal runs should write equal files.
     about = {_ABOUT: json.dumps({"step": step, "dropped_prompts": rollouts.dropped_prompts})}
     write_tensors(tensors, path.with_suffix(".safetensors"), metadata=about)
     with path.open("w") as file:
@@ -53,13 +53,13 @@ def write_rollouts(folder: Path, step: int, rollouts: Rollouts) -> Path:
 
 
 def find_rollouts(path: str | Path) -> Path:
-    """The ``.jsonl`` that a path means.
+    """The ``.jsonl`` file of the rollouts at a path.
 
     Args:
-        path: either file of a step; a folder of steps or of a run, meaning its newest step.
+        path: either file of a step, or a folder of steps or of a run; a folder stands for its newest step.
 
     Raises:
-        RolloutsError: there is none, or the other file of the pair is missing.
+        RolloutsError: there are no rollouts, or one of the two files is missing.
     """
     path = Path(path)
     if path.is_dir():
@@ -90,16 +90,16 @@ def find_rollouts(path: str | Path) -> Path:
 
 
 def read_rollouts(path: str | Path) -> Rollouts:
-    """What :func:`write_rollouts` wrote, on the CPU.
+    """Read rollouts that :func:`write_rollouts` wrote; the tensors are on the CPU.
 
     Args:
-        path: either file of a step; a folder of steps or of a run, meaning its newest step.
+        path: either file of a step, or a folder of steps or of a run; a folder stands for its newest step.
 
     Returns:
         Tensors and records, row by row; each record also has its ``"step"``.
 
     Raises:
-        RolloutsError: a file is missing or damaged, or the two are not of the same rollouts.
+        RolloutsError: a file is missing or damaged, or the two files are not of the same rollouts.
     """
     text = find_rollouts(path)
     file = text.with_suffix(".safetensors")
@@ -126,7 +126,7 @@ def read_rollouts(path: str | Path) -> Rollouts:
 
 
 def _check_pair(text: Path, file: Path, records: list[Record], groups: list[int], about: dict[str, int]) -> None:
-    """Rows of the same number, groups and step: files of two runs may have the same name."""
+    """Raise unless both files have the same rows, groups and step: files of two runs may have the same name."""
     advice = "Put back the file that belongs to the other, or give another step."
     if len(records) != len(groups):
         raise RolloutsError(

@@ -1,6 +1,6 @@
 """Play: all episodes of a batch at once, turn by turn, from the first prompt to the last reward.
 
-Owns whose turn it is. The policy owns the tokens, the environment the replies and rewards.
+This file decides whose turn it is. The policy handles the tokens, the environment the replies and rewards.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Trajectory:
     turns: list[dict[str, Any]] = field(default_factory=list)
     """``observation``, ``response``, ``reward`` and sampled ``tokens`` of each turn."""
     info: dict[str, Any] = field(default_factory=dict)
-    """Of the last step; ``reward_parts`` are summed over the steps."""
+    """The ``info`` of the last step; ``reward_parts`` are summed over the steps."""
     terminated: bool = False
-    """The environment came to its end."""
+    """Whether the environment ended the episode."""
     truncated: bool = False
-    """The environment cut it off; where tokens ran out, ``episode.cut`` says so."""
+    """Whether the environment cut the episode off. ``episode.cut`` says whether it ran out of tokens."""
     valid: bool = True
-    """Every response that was graded got a verdict."""
+    """Whether every graded response got a verdict."""
 
     @property
     def reward(self) -> float:
-        """Sum over the turns."""
+        """Sum of the rewards of the turns."""
         return sum(turn["reward"] for turn in self.turns)
 
     def take(self, turn: dict[str, Any], info: dict[str, Any]) -> None:
@@ -58,22 +58,22 @@ def play(
     options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
     seeds: Callable[[int, int], int] | None = None,
 ) -> list[Trajectory]:
-    """Play the episodes that ``env.reset`` has begun to their end.
+    """Play to their end the episodes that ``env.reset`` has begun.
 
     An episode ends when the environment says so, when a response is cut off at the policy's limit, or
-    when the reply leaves no room for another response; the last two count as cut. A row that has ended
-    is neither stepped nor sampled for again.
+    when the reply leaves no room for another response. In the last two cases it counts as cut off. A row
+    that has ended is not stepped again, and no more tokens are sampled for it.
 
     Args:
-        policy: what answers.
+        policy: the policy that answers.
         env: N environments.
-        problems: their N first observations.
+        problems: the N first observations.
         options: how responses are sampled.
-        seeds: the seed of a row's turn, as a function of both; None: drawn from torch's global generator.
+        seeds: (row, turn) -> seed of this response; None: drawn from torch's global generator.
 
     Returns:
-        N finished episodes. Where a prompt is longer than the policy allows, the row of tokens is
-        empty and the only response is the empty text.
+        N finished episodes. If a prompt is longer than the policy allows, its episode has no tokens, and
+        its only response is the empty text.
     """
     trajectories = [Trajectory(episode) for episode in policy.begin(problems)]
     heard = [[problem] for problem in problems]

@@ -1,11 +1,11 @@
-"""Records: what is written down of one response, and what can be read from it without tensors."""
+"""Records: the texts and facts of one episode, which can be read without tensors."""
 
 from __future__ import annotations
 
 from typing import Any
 
 Record = dict[str, Any]
-"""One response, as a line of JSON.
+"""One episode, as a line of JSON.
 
 ``group``, ``problem_id``, ``problem``, ``response`` (of the last turn), ``reward`` (the sum over the turns),
 ``finish_reason`` (``end``, ``length``), ``tokens``, ``turns``, ``transcript`` (a dictionary for each turn), and
@@ -14,7 +14,7 @@ what the environment reports in its ``info``: ``verdict``, ``valid``, ``answer``
 
 
 def is_correct(record: Record) -> bool:
-    """By the verdict where there is one, so that shaped rewards do not count as accuracy.
+    """Whether the verdict is ``correct``; if the record has no verdict, whether the reward is at least 1.
 
     >>> is_correct({"verdict": "wrong", "reward": 1.5}), is_correct({"reward": 1.0})
     (False, True)

@@ -1,6 +1,6 @@
-"""The problems of a run: which one comes next, and the seeds that follow from its place.
+"""The order of the problems of a run, and the seeds of its responses.
 
-Nothing here draws from a running generator: order and seeds are functions of their arguments alone.
+Nothing here draws from a stateful generator: order and seeds are functions of their arguments alone.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 PassRates = Sequence[tuple[int, float]]
-"""Problem id and share of correct responses, for each group that was sampled."""
+"""Problem id and share of correct responses, for each sampled group."""
 
 
 class Rule(Protocol):
     """Decides which problems of a stream are asked; see :mod:`llmrl.training.curriculum`."""
 
     name: ClassVar[str]
-    """What a checkpoint calls it; no two rules of a stream have the same."""
+    """Its name in a checkpoint; each rule of a stream has another name."""
 
     def admits(self, problem_id: int, position: int) -> bool:
         """Whether the problem at this position is asked."""
 
     def observe(self, step: int, rates: PassRates) -> None:
-        """Learn from what was sampled in a step, counted from 0."""
+        """Update the rule with the groups that were sampled in a step, counted from 0."""
 
     def metrics(self) -> dict[str, float]:
-        """What to report of a step."""
+        """The metrics of a step."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold."""
+        """The state, for a checkpoint."""
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave."""
+        """Restore a state that :meth:`state` returned."""
 
 
 class NoProblemLeft(RuntimeError):
@@ -42,15 +42,15 @@ class NoProblemLeft(RuntimeError):
 
 
 class ProblemStream:
-    """Which problem comes next: every problem once, in a new order for each pass.
+    """The problems in order: every problem once per pass, in a new order for each pass.
 
-    The order is a function of seed and position alone. So a checkpoint holds the position, and the state of
-    the rules that leave problems out.
+    The order is a function of seed and position alone. So a checkpoint holds only the position,
+    and the state of the rules that leave problems out.
 
     Args:
-        seed: of the order.
-        size: how many problems there are; None: they never end.
-        position: how many came before.
+        seed: seed of the order.
+        size: number of problems; None: unlimited.
+        position: number of problems that were already passed.
         rules: a problem that one of them refuses is passed over.
 
     >>> stream = ProblemStream(seed=0, size=4)
@@ -59,7 +59,7 @@ class ProblemStream:
     """
 
     PATIENCE = 100
-    """Passes, or thousands of endless problems, without an admitted one until it gives up."""
+    """Passes, or thousands of unlimited problems, after which it gives up if no problem was admitted."""
 
     def __init__(self, seed: int, size: int | None, position: int = 0, rules: Sequence[Rule] = ()) -> None:
         self.seed = seed
@@ -69,10 +69,10 @@ class ProblemStream:
         self._pass: tuple[int, np.ndarray] | None = None
 
     def take(self, count: int) -> list[int]:
-        """The next ``count`` problem ids that are admitted.
+        """The next ``count`` admitted problem ids.
 
         Raises:
-            NoProblemLeft: the rules refuse all of them.
+            NoProblemLeft: the rules refuse all problems.
         """
         ids: list[int] = []
         refused = 0
@@ -91,24 +91,24 @@ class ProblemStream:
         return ids
 
     def observe(self, step: int, rates: PassRates) -> None:
-        """Tell the rules what came of the problems."""
+        """Pass the outcomes of a step to the rules."""
         for rule in self.rules:
             rule.observe(step, rates)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold."""
+        """The state, for a checkpoint."""
         return {"position": self.position, "rules": {rule.name: rule.state() for rule in self.rules}}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave.
+        """Restore a state that :meth:`state` returned.
 
         Raises:
-            ValueError: it has not the state of every rule: one was added or renamed since.
+            ValueError: the state of a rule is missing, because the rule was added or renamed since.
         """
         missing = [rule.name for rule in self.rules if rule.name not in state["rules"]]
         if missing:
             raise ValueError(
-                f"The checkpoint has no state of {', '.join(map(repr, missing))}, it has that of "
+                f"The checkpoint has no state of {', '.join(map(repr, missing))}; it has the state of "
                 f"{', '.join(map(repr, state['rules'])) or 'no rule'}."
             )
         self.position = state["position"]
@@ -126,19 +126,19 @@ class ProblemStream:
 
 
 def problem_seed(seed: int, problem_id: int) -> int:
-    """A seed in [0, 2**31) that depends on its arguments alone: environments without problem ids draw by it."""
+    """A seed in [0, 2**31) that depends on the arguments alone, for environments that draw their problems."""
     return _digest(f"{seed}/{problem_id}", 4)
 
 
 def row_seed(seed: int, stream: str, group: int, member: int, turn: int) -> int:
     """The seed in [0, 2**63) of one response.
 
-    It depends on its arguments alone, so neither the rows that are sampled together nor their order change a
-    response.
+    It depends on the arguments alone, so a response does not depend on the rows that are sampled with it, nor on their
+    order.
 
     Args:
-        seed: of the run.
-        stream: what the responses are for, such as ``"train"``.
+        seed: seed of the run.
+        stream: name of the purpose, such as ``"train"``.
         group: number of the group in the stream.
         member: number of the response in its group.
         turn: number of the response in its episode.

@@ -1,7 +1,7 @@
 """Checks for algorithms, verifiers and environments that are written outside the package.
 
-They need no test framework. Each raises an ``AssertionError`` whose message is one sentence: what was
-tried, what came, what was expected.
+They need no test framework. Each check raises an ``AssertionError`` with a message of one sentence: what was
+tried, what happened, what was expected.
 """
 
 from llmrl.testing.algorithms import ALGORITHM_CHECKS, check_algorithm

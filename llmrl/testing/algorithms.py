@@ -1,4 +1,4 @@
-"""What every policy-gradient algorithm must keep, tried on batches that are made here."""
+"""Properties that every policy-gradient algorithm must have, tested on batches that are made here."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from llmrl.testing.running import pickled, require, run_checks
 
 ROWS, COLUMNS = 6, 9
 FAR = 6.0
-"""A log-ratio beyond every published clip: the ratio is 403, or 1/403."""
+"""A log-ratio beyond the bounds of every published clip: the ratio is 403 or 1/403."""
 FAR_FACTOR = 20.0
-"""How many times the gradient at ratio 1 a token so far out may still get."""
+"""The largest gradient allowed at such a ratio, as a multiple of the gradient at ratio 1."""
 ATOL = 1e-10
 
 
 @dataclass(frozen=True)
 class Case:
-    """The algorithm under test, and the entries of its own that its batches need."""
+    """The algorithm under test, and the further entries that it reads."""
 
     algorithm: Algorithm
     entries: Mapping[Key, Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
     def batch(self, log_ratio: float | Tensor = 0.0, *, advantage: float | None = None) -> TensorDict:
-        """A whole optimiser batch, float64: ragged responses, one row without a token, both signs of the advantage."""
+        """An optimiser batch in float64: several lengths, a row without tokens, advantages of both signs."""
         random = torch.Generator().manual_seed(5)
         mask = torch.zeros(ROWS, COLUMNS, dtype=torch.bool)
         for row, tokens in enumerate((7, 3, 1, 6, 0, 5)):
             mask[row, 2 : 2 + tokens] = True
-        mask[3, 4] = False  # what another turn said
+        mask[3, 4] = False  # the text of another turn
         old = -0.1 - 2 * torch.rand(ROWS, COLUMNS, generator=random, dtype=torch.float64)
         entropy = 0.05 + 2 * torch.rand(ROWS, COLUMNS, generator=random, dtype=torch.float64)
         sign = torch.tensor([1.0, -0.7, 0.4, -1.3, 0.9, 0.6], dtype=torch.float64)
@@ -63,13 +63,13 @@ class Case:
         return td
 
     def near(self) -> TensorDict:
-        """A batch whose ratios lie on both sides of 1, some of them clipped."""
+        """A batch with ratios on both sides of 1, some of them clipped."""
         random = torch.Generator().manual_seed(6)
         return self.batch(0.4 * torch.randn(ROWS, COLUMNS, generator=random, dtype=torch.float64))
 
     def weighed(self, td: TensorDictBase) -> TensorDictBase:
-        """The batch with its weights."""
-        torch.manual_seed(0)  # an algorithm may draw
+        """The batch with the entries that ``weigh`` adds."""
+        torch.manual_seed(0)  # an algorithm may draw random numbers
         return self.algorithm.weigh(td)
 
     def outcome(self, weighed: TensorDictBase) -> tuple[Tensor, Tensor]:
@@ -87,17 +87,17 @@ class Case:
         return loss.detach(), grad
 
     def weight(self, weighed: TensorDictBase) -> Tensor:
-        """What the policy loss multiplies each token with."""
+        """The factor of each token in the policy loss, [N, T]."""
         return weighed[keys.POLICY_WEIGHT if self.algorithm.corrections else keys.WEIGHT]
 
 
 def _entries(case: Case) -> None:
-    """Everything the algorithm reads is known, and what its loss announces is what it returns."""
+    """Every entry that the algorithm reads is known, and the loss returns exactly the entries it announces."""
     td = case.batch()
     for key in case.algorithm.in_keys:
         require(
             key in td.keys(True, True),
-            f"the algorithm reads {key!r}, which is no entry of llmrl; give it: "
+            f"the algorithm reads {key!r}, which llmrl does not know; give it: "
             f"check_algorithm(..., entries={{{key!r}: lambda mask: ...}}).",
         )
     loss = case.algorithm.loss()
@@ -124,7 +124,7 @@ def _ratio_one(case: Case) -> None:
 
 
 def _far_ratio(case: Case) -> None:
-    """A token that moved far in the direction of its advantage is held back, and never pushed the other way."""
+    """A token that moved far in the direction of its advantage gets a small gradient, and never one the other way."""
     for log_ratio, advantage in ((FAR, 1.0), (-FAR, -1.0)):
         td = case.weighed(case.batch(log_ratio, advantage=advantage))
         gradient = case.outcome(td)[1]
@@ -143,7 +143,7 @@ def _far_ratio(case: Case) -> None:
 
 
 def _zero_advantage(case: Case) -> None:
-    """Without an advantage nothing is learnt."""
+    """Without an advantage the loss and the gradient are 0."""
     td = case.weighed(case.near())
     td[keys.ADVANTAGE] = torch.zeros_like(td[keys.ADVANTAGE])
     loss, gradient = case.outcome(td)
@@ -152,7 +152,7 @@ def _zero_advantage(case: Case) -> None:
 
 
 def _mask(case: Case) -> None:
-    """What stands outside the mask is neither read nor trained."""
+    """Positions outside the mask are not read and get no gradient."""
     clean = case.near()
     loss, gradient = case.outcome(case.weighed(clean))
     outside = ~clean[keys.MASK]
@@ -193,7 +193,7 @@ def _micro_batches(case: Case) -> None:
 
 
 def _finite(case: Case) -> None:
-    """Loss and gradient are finite wherever the policies went, in every precision."""
+    """Loss and gradient are finite at any log-ratio, in every precision."""
     infinity = float("inf")
     for log_ratio in (0.0, 100.0, -100.0, LOG_RATIO_LIMIT, -infinity):
         for dtype in (torch.float64, torch.float32, torch.bfloat16):
@@ -215,7 +215,7 @@ def _finite(case: Case) -> None:
 
 
 def _inputs(case: Case) -> None:
-    """Neither the weights nor the loss change an entry of the caller."""
+    """Neither ``weigh`` nor the loss changes an entry of the caller."""
     td = case.near()
     before = td.clone()
     weighed = case.weighed(td)
@@ -250,7 +250,7 @@ def _pickle(case: Case) -> None:
 def _compile(case: Case) -> None:
     """``torch.compile`` traces the loss as one graph and gives the same number."""
     td = case.weighed(case.near())
-    torch.compiler.reset()  # all losses share TorchRL's forward, whose recompilations are counted
+    torch.compiler.reset()  # all losses share TorchRL's forward, and torch limits its recompilations
     loss = case.algorithm.loss()
     torch.manual_seed(0)
     compiled = torch.compile(loss, fullgraph=True, backend="eager")(td)["loss_objective"]
@@ -281,18 +281,18 @@ def check_algorithm(
     entries: Mapping[Key, Callable[[Tensor], Tensor]] | None = None,
     except_for: Iterable[str] = (),
 ) -> None:
-    """Raise unless an algorithm keeps what a trainer relies on.
+    """Raise unless an algorithm has the properties that a trainer relies on.
 
     The batches have float64 log-probabilities [6, 9] and are the same in every call.
 
     Args:
         subject: a name, ``module:name``, or an :class:`~llmrl.algorithms.Algorithm`.
-        entries: entries of the algorithm's own: from the mask, bool [N, T], to a tensor [N, T].
+        entries: further entries that the algorithm reads: functions from the mask, bool [N, T], to a tensor [N, T].
         except_for: checks that do not hold for this algorithm; :data:`ALGORITHM_CHECKS` has the names.
 
     Raises:
-        AssertionError: what was tried, what came and what was expected.
-        ValueError: no check goes by a name in ``except_for``.
+        AssertionError: a check failed; the message says what was tried, what happened, what was expected.
+        ValueError: ``except_for`` has a name that no check has.
 
     >>> check_algorithm("gspo", except_for=("compile",))
     >>> import dataclasses

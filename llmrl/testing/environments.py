@@ -1,4 +1,4 @@
-"""What every text environment must keep: Gymnasium's own checks, and what rollouts rely on."""
+"""Properties that every text environment must have: Gymnasium's checks, and what rollouts rely on."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 RESPONSES = ("", "So it is \\boxed{4}.", "\x00", "答案是四", "9" * 5000)
 SEEDS = (0, 1, 2, 12345)
 TURNS = 1000
-"""An episode that is longer than this does not end."""
+"""An episode with more turns counts as endless."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """How environments under test are made."""
+    """The function that makes environments under test."""
 
     make: MakeEnv
 
     def play(self, env: gymnasium.Env[Any, Any], seed: int, response: str) -> list[Any]:
-        """Everything an episode shows that must repeat: observations, rewards and ends."""
+        """The parts of an episode that must repeat: observations, rewards and ends."""
         observation, _ = env.reset(seed=seed)
         seen: list[Any] = [observation]
         for _ in range(TURNS):
@@ -50,7 +50,7 @@ def _gymnasium(case: Case) -> None:
 
 
 def _reset(case: Case) -> None:
-    """``reset`` gives a text of the observation space, and a dict."""
+    """``reset`` returns a text of the observation space and a dict."""
     env = case.make()
     for seed in SEEDS:
         given = env.reset(seed=seed)
@@ -71,7 +71,7 @@ def _reset(case: Case) -> None:
 
 
 def _step(case: Case) -> None:
-    """``step`` takes any text and gives text, a finite number, two bools and a dict."""
+    """``step`` takes any text and returns a text, a finite number, two bools and a dict."""
     env = case.make()
     for response in RESPONSES:
         env.reset(seed=0)
@@ -108,20 +108,20 @@ def _seeds(case: Case) -> None:
 
 
 def _pickle(case: Case) -> None:
-    """A copy by pickle goes on as the original does."""
+    """A copy by pickle continues as the original does."""
     env = case.make()
     env.reset(seed=3)
     other = pickled(env)
     require(
         env.step(RESPONSES[1])[:4] == other.step(RESPONSES[1])[:4],
-        "a pickled copy answered a step in another way; the same was expected.",
+        "a pickled copy answered a step differently; the same answer was expected.",
     )
     env.close()
     other.close()
 
 
 def _vector(case: Case) -> None:
-    """Worker processes give what one process gives."""
+    """Worker processes give the same results as one process."""
     seeds: list[int | None] = list(SEEDS[:2])
     seen = []
     for build in (SyncVectorEnv, partial(AsyncVectorEnv, context="spawn", shared_memory=False)):
@@ -156,22 +156,22 @@ ENVIRONMENT_CHECKS: dict[str, Callable[[Case], None]] = {
 
 
 def check_environment(subject: str | MakeEnv, *, except_for: Iterable[str] = (), **options: Any) -> None:
-    """Raise unless a text environment keeps what rollouts rely on.
+    """Raise unless a text environment has the properties that rollouts rely on.
 
     The check ``vector`` starts two processes; in a script, call it under ``if __name__ == "__main__":``.
 
     Args:
-        subject: an id, with ``module:`` before it where a module registers it, or what makes an environment.
+        subject: an id, with ``module:`` before it if a module registers it, or a function that makes an environment.
         except_for: checks that do not hold for this environment; :data:`ENVIRONMENT_CHECKS` has the names.
-        options: of the environment.
+        options: options of the environment.
 
     Raises:
-        AssertionError: what was tried, what came and what was expected.
-        ValueError: no check goes by a name in ``except_for``.
+        AssertionError: a check failed; the message says what was tried, what happened, what was expected.
+        ValueError: ``except_for`` has a name that no check has.
 
     >>> check_environment("llmrl/MATH-v0", source="generated", except_for=("vector",))
     """
-    if isinstance(subject, str):  # worker processes know no id before its module is imported
+    if isinstance(subject, str):  # a worker process does not know the id until it imports the module
         make: MakeEnv = partial(gymnasium.make, subject if ":" in subject else f"llmrl:{subject}", **options)
     else:
         make = partial(subject, **options)

@@ -1,4 +1,4 @@
-"""How a table of named checks is run, with the same messages for all three kinds."""
+"""Run a table of named checks, with the same form of message for all three kinds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run_checks(
     """Run every check but those named in ``except_for``.
 
     Raises:
-        ValueError: no check goes by a name in ``except_for``.
+        ValueError: ``except_for`` has a name that no check has.
         AssertionError: a check failed, or the thing under test raised; the message begins with ``what``.
     """
     left_out = set(except_for)

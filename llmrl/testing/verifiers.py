@@ -1,4 +1,4 @@
-"""What every verifier must keep, tried with answers and with texts that models write."""
+"""Properties that every verifier must have, tested with answers and with texts that models write."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ODD_TEXTS: tuple[str, ...] = (
     "答案是四",
     "__import__('os').getpid()",
 )
-"""Responses of kinds that sampled text contains; none of them has a right answer."""
+"""Kinds of responses that models sample; none of them has a right answer."""
 
 
 def boxed(answer: str) -> str:
@@ -48,7 +48,7 @@ def boxed(answer: str) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """The verifier under test, and what is known of its answers."""
+    """The verifier under test, and answers that are known to be equal or different."""
 
     verifier: Verifier
     answers: Sequence[Sequence[str]]
@@ -56,7 +56,7 @@ class Case:
     deadline: float
 
     def grade(self, responses: Sequence[str], golds: Sequence[str], by: Verifier | None = None) -> list[Verdict]:
-        """Verdicts that are well formed, in time."""
+        """The verdicts, after a check of their form and of the time limit."""
         grader = self.verifier if by is None else by
         given = list(responses), list(golds)
         kept = list(responses), list(golds)
@@ -128,7 +128,7 @@ def _rows(case: Case) -> None:
 
 
 def _odd_texts(case: Case) -> None:
-    """No text raises, takes too long or is believed."""
+    """No text raises, takes too long or counts as correct."""
     gold = case.answers[0][0]
     for text in ODD_TEXTS[:4] + ODD_TEXTS[5:]:
         (verdict,) = case.grade([text], [gold])
@@ -140,7 +140,7 @@ def _odd_texts(case: Case) -> None:
 
 
 def _odd_golds(case: Case) -> None:
-    """A gold answer that cannot be read raises nothing."""
+    """A gold answer that cannot be parsed does not raise."""
     for text in ODD_TEXTS:
         case.grade([case.write(case.answers[0][0])], [text])
 
@@ -176,18 +176,18 @@ def check_verifier(
     deadline: float = 10.0,
     except_for: Iterable[str] = (),
 ) -> None:
-    """Raise unless a verifier keeps what a run relies on.
+    """Raise unless a verifier has the properties that a run relies on.
 
     Args:
         subject: a name, ``module:function``, or a verifier.
-        answers: classes of equal answers, two or more: answers of one class are right for one another,
-            answers of different classes wrong.
-        write: from an answer to a response that ends with it.
+        answers: two or more classes of answers. Answers of one class are equal, answers of different classes are
+            not.
+        write: answer -> a response that ends with it.
         deadline: seconds that one response may take.
         except_for: checks that do not hold for this verifier; :data:`VERIFIER_CHECKS` has the names.
 
     Raises:
-        AssertionError: what was tried, what came and what was expected.
+        AssertionError: a check failed; the message says what was tried, what happened, what was expected.
         ValueError: fewer than two classes of answers, or an unknown name in ``except_for``.
 
     >>> def last_word(responses, golds):
@@ -210,7 +210,7 @@ def _name(subject: object) -> str:
 
 
 def _within(seconds: float, call: Callable[[], Any]) -> Any:
-    """What the call gives; a thread of its own, so that a call that never ends is noticed too."""
+    """The result of a call. It runs in its own thread, so that a call that never ends is noticed too."""
     outcome: list[Any] = []
     failure: list[BaseException] = []
 

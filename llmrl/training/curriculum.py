@@ -122,8 +122,8 @@ class LevelCurriculum:
 class PassRateFilter:
     """Skip problems whose pass rate was 0 or 1 in each of their last visits: their groups have no advantage.
 
-    A group of equal rewards has no advantage.  Since the policy changes, such a problem is asked again
-    now and then.  Whether it is depends on the seed and the position in the stream alone.
+    A group of equal rewards has no advantage. Since the policy changes, such a problem is asked again
+    now and then. Whether it is depends on the seed and the position in the stream alone.
 
     Args:
         visits: number of consecutive visits.

@@ -106,7 +106,7 @@ class Display:
             self.console.print(table)
 
     def bar(self, title: str, total: int, done: int = 0) -> Callable[[int], None]:
-        """A new progress bar; call the result with how much is done.  A finished one goes away."""
+        """A new progress bar; call the result with how much is done. A finished one goes away."""
         task = self.progress.add_task(title, total=total, completed=done)
 
         def move(now: int) -> None:

@@ -1,7 +1,7 @@
 """What goes wrong while training and need not end it: too little memory, a bad batch, a broken environment.
 
 Owns how each is recognised, what is kept of it for whoever looks into it, and how training goes on
-without it.  The trainer decides when to stop.
+without it. The trainer decides when to stop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every number that a run reports: its name, meaning and unit; and the file that they go to.
 
-Names follow verl's, with slashes.  ``docs/metrics.md`` is made from :data:`METRICS`.
+Names follow verl's, with slashes. ``docs/metrics.md`` is made from :data:`METRICS`.
 """
 
 from __future__ import annotations
@@ -344,7 +344,7 @@ class MetricsFile:
 
     Args:
         path: the file; lines after ``position`` are cut off, so that a resumed run repeats nothing.
-        position: length in bytes that counts, None for all of it.  A file that is shorter, such as that
+        position: length in bytes that counts, None for all of it. A file that is shorter, such as that
             of a checkpoint which was moved without its run, is only written on.
     """
 

@@ -1,6 +1,6 @@
 """Experiment trackers: TensorBoard, Weights & Biases and Trackio, each through its own logger.
 
-``metrics.jsonl`` is always written and is what a run reads itself; these are copies for people.  A
+``metrics.jsonl`` is always written and is what a run reads itself; these are copies for people. A
 tracker that fails is left out from then on, and training goes on.
 """
 

@@ -137,7 +137,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tiny, tmp_path):
         ({"k": (3,)}, r"--k 3: .* must be from 1 to 2"),
         ({"env_options": ("sorce=generated",)}, r"--env-options sorce: .* Did you mean 'source'"),
         ({"env_options": ("generated",)}, r"--env-options generated: give name=value"),
-        ({"problems": 0}, r"llmrl/MATH-v0 has problems without end"),
+        ({"problems": 0}, r"llmrl/MATH-v0 has an unlimited number of problems"),
         ({"problems": -1}, r"--problems must be 0 or more, got -1"),
         ({"batch": 0}, r"--batch must be 1 or more, got 0"),
         ({"max_prompt_length": 2}, r"All 7 prompts of llmrl/MATH-v0 are longer than"),

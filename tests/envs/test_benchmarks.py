@@ -104,7 +104,7 @@ def test_environments_share_one_copy(folder, grader):
 def test_a_set_that_is_not_whole_is_said(folder, caplog):
     write(folder / "amc23.jsonl")
     open_benchmark("amc23", ProblemOptions(check=False))
-    assert "AMC 2023 test has 40 problems, but there are 60 problems of amc23.jsonl" in caplog.text
+    assert "AMC 2023 test should have 40 problems, but has 60 problems of amc23.jsonl" in caplog.text
 
 
 def test_what_cannot_be_had_says_what_to_do(folder):
@@ -137,7 +137,7 @@ def test_wrong_choices(name, options, error, text):
 
 def test_a_data_folder_that_is_none(monkeypatch, tmp_path):
     monkeypatch.setenv("LLMRL_DATA", str(tmp_path / "gone"))
-    with pytest.raises(DataError, match=r"LLMRL_DATA names '.*gone', which is no folder"):
+    with pytest.raises(DataError, match=r"LLMRL_DATA names '.*gone', which is not a folder"):
         open_benchmark("gsm8k", ProblemOptions(check=False))
 
 

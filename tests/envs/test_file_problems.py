@@ -105,7 +105,7 @@ def test_blank_lines_and_a_byte_order_mark(tmp_path):
         ('{"problem": "Q", "answer": {"a": 1}}', "column 'answer': expected text, got dict"),
         (
             '{"problme": "Q", "answer": "1"}',
-            "instruction or input. Say which it is with problem_col",
+            "instruction or input. Name it with problem_col",
         ),
         ('{"problme": "Q", "answer": "1"}', "Did you mean 'problme'? Known: answer, problme."),
         ('{"problem": "Q", "anser": "1"}', "and no solution has a \\boxed{} answer. Say which"),
@@ -145,7 +145,7 @@ def test_bad_files(tmp_path):
         FileProblems(tmp_path / "empty")
     pytest.importorskip("pyarrow")
     (tmp_path / "g.parquet").write_text("text")
-    with pytest.raises(DataError, match=r"g.parquet is no Parquet file"):
+    with pytest.raises(DataError, match=r"g.parquet is not a Parquet file"):
         FileProblems(tmp_path / "g.parquet")
 
 

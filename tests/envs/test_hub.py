@@ -130,7 +130,7 @@ def test_the_files_of_a_split_are_fetched_once_and_kept(tmp_path, hub):
     answer, log = client(tmp_path, hub.url)
     assert answer == [3, "10", "openai/gsm8k"]
     assert len(hub.asked) == count
-    assert "GSM8K test has 1319 problems, but there are 3 problems of test-0.jsonl" in log
+    assert "GSM8K test should have 1319 problems, but has 3 problems of test-0.jsonl" in log
     assert client(tmp_path, hub.url, split="train")[0][0] == 5
 
 
@@ -193,7 +193,7 @@ def test_the_commit_of_a_data_set_is_known_without_the_hub(tmp_path, hub):
 
 def test_without_network_the_error_says_what_to_do(tmp_path):
     message, _ = client(tmp_path, "http://127.0.0.1:9")
-    assert message.startswith("The data set openai/gsm8k is not on this machine, and the hub gives")
+    assert message.startswith("The data set openai/gsm8k is not on this machine, and the hub does not provide it")
     assert "put its problems into a file gsm8k_test.jsonl" in message
     assert "LLMRL_DATA" in message
 

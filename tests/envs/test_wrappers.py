@@ -35,7 +35,7 @@ def test_format_patterns_run_over_lines(env):
     wrapped = FormatReward(env, r"<think>.*</think>.*\\boxed\{")
     assert play(wrapped, "<think>\na\n</think>\nANSWER")[1] == {"answer": 1.0, "format": 0.1}
     assert play(wrapped, "a</think>\nANSWER")[1] == {"answer": 1.0, "format": 0.0}
-    with pytest.raises(ValueError, match=r"pattern '\(' is no regular expression"):
+    with pytest.raises(ValueError, match=r"pattern '\(' is not a regular expression"):
         FormatReward(env, "(")
 
 

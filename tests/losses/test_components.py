@@ -131,7 +131,7 @@ def test_what_weights_refuse() -> None:
         SegmentMean(segment_weights=(0.0, 0.0))
     with pytest.raises(ValueError, match=r"segment_weights must be 0 or more and not all 0"):
         SegmentMean(segment_weights=(1.0, -1.0))
-    with pytest.raises(ValueError, match=r"was given no segments"):
+    with pytest.raises(ValueError, match=r"the batch has no segments"):
         SegmentMean()(torch.ones(1, 1, dtype=torch.bool))
 
 

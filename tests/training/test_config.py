@@ -105,7 +105,7 @@ def test_an_unknown_algorithm_is_one_line_with_the_nearest_name():
 
 
 def test_a_composition_that_does_not_exist_is_an_error_of_the_option():
-    with pytest.raises(ConfigError, match=r"--algo grpo\+tis: .*What can stand before the \+"):
+    with pytest.raises(ConfigError, match=r"--algo grpo\+tis: .*Before the \+ can stand"):
         parse(["--algo", "grpo+tis"])
 
 

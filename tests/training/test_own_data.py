@@ -95,7 +95,7 @@ def test_rewards_are_added_to_training_alone(data):
         ("format=high", "expected a number as the weight, got 'high'"),
         ("format=nan", "must be finite"),
         ("no_such_module:f", "cannot be found"),
-        ("math:pi", "is no function"),
+        ("math:pi", "is not a function"),
     ],
 )
 def test_a_reward_that_is_none(data, reward, text):

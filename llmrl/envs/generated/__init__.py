@@ -1,8 +1,7 @@
-"""Generated problems: seven subjects, five levels, exact answers, worked solutions, without end.
+"""Generated problems: seven subjects, five levels, exact answers, worked solutions, unlimited in number.
 
-Which split a problem belongs to is a matter of its template, numbers and answer, not of its words:
-whatever the seeds, no test problem is a training problem told with other nouns.  Every module of this package adds
-its templates on import.
+The split of a problem depends on its template, numbers and answer, not on its words: with any seeds, no test problem is
+a training problem in other words. Every module of this package adds its templates on import.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 MAX_RANK = 10_000
-"""Problems of a template that are kept apart from each other; of those behind them any may come again."""
+"""Number of problems of a template among which none repeats; later problems may repeat."""
 MAX_DRAWS = 400
-"""After so many draws a template counts as exhausted, and a problem may come again."""
+"""After this many draws a template counts as exhausted, and problems may repeat."""
 
 
 def draw_problem(template: Template, level: int, split: str, rng: np.random.Generator) -> Draft:
-    """Draw a problem of one kind that belongs to ``split``; draws of the other are thrown away."""
+    """Draw a problem of one template that belongs to ``split``; draws of the other split are discarded."""
     for _ in range(MAX_DRAWS):
         draft = template.draw(rng, level)
         if split_of(template.key(draft)) == split:
@@ -49,24 +48,24 @@ def solution(draft: Draft) -> str:
 
 @dataclass
 class _Stream:
-    """The problems of one template in order: which draw each one is, and what has been seen."""
+    """The problems of one template in order: the draw of each problem, and the problems seen so far."""
 
     template: Template
     levels: tuple[int, ...]
     offset: int
     draws: list[int] = field(default_factory=list)
     seen: dict[int, set[int]] = field(default_factory=dict)
-    """By level, the problems so far; forgotten when there are no others, so that all come again."""
+    """The problems so far, by level; cleared when the level has no others, so that all may repeat."""
 
     def level(self, rank: int) -> int:
         return self.levels[(rank + self.offset) % len(self.levels)]
 
 
 class GeneratedProblems:
-    """Problems without end, balanced over subjects, then templates, then levels.
+    """An unlimited number of problems, balanced over subjects, then templates, then levels.
 
-    Problem i depends on ``seed``, on the choice of subjects and levels, and on nothing that was
-    asked before.  Of the first 10,000 of a template a problem comes again only when there is no other.
+    Problem i depends on ``seed`` and on the choice of subjects and levels, not on earlier requests. Within
+    the first 10,000 problems of a template, a problem repeats only if there is no other.
 
     Args:
         split: ``train`` or ``test``.
@@ -116,7 +115,7 @@ class GeneratedProblems:
             raise ConfigError(f"No template makes {subjects} of levels {sorted(wanted)}.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy makes its problems again, which are the same."""
+        """A copy generates its problems again; they are the same."""
         return GeneratedProblems, self._choice
 
     def __str__(self) -> str:
@@ -136,7 +135,7 @@ class GeneratedProblems:
         )
 
     def draft(self, index: int) -> Draft:
-        """Problem ``index`` as its template drew it, with the steps of its solution apart."""
+        """Problem ``index`` as its template drew it, with the solution as a list of steps."""
         stream, rank = self._place(index)
         if rank >= MAX_RANK:
             return self._draw(stream, rank, self._first_attempt(stream, rank))

@@ -1,6 +1,6 @@
 """LaTeX helpers that the problem templates share: numbers, terms, polynomials, random choices.
 
-Everything is written the way MATH writes it: ``\\frac{3}{4}``, ``x^2 - 3x + 2``, ``3\\sqrt{2}``;
+Everything is written in the style of MATH: ``\\frac{3}{4}``, ``x^2 - 3x + 2``, ``3\\sqrt{2}``;
 the templates add the dollar signs.
 """
 
@@ -70,7 +70,7 @@ def raw_frac(numerator: int | str, denominator: int | str) -> str:
 
 
 def signed(value: Number) -> str:
-    r"""A number as a further summand.
+    r"""A number as a later summand, with its sign.
 
     >>> signed(3), signed(-3), signed(Fraction(-1, 2))
     ('+ 3', '- 3', '- \\frac{1}{2}')
@@ -88,7 +88,7 @@ def paren(value: Number) -> str:
 
 
 def term(coefficient: Number, symbol: str) -> str:
-    r"""A coefficient times a symbol, for a nonzero coefficient at the head of an expression.
+    r"""A coefficient times a symbol, as the first term of an expression; the coefficient is not 0.
 
     >>> term(1, "x"), term(-1, "x"), term(-5, "x^2"), term(Fraction(1, 2), "x"), term(4, "")
     ('x', '-x', '-5x^2', '\\frac{1}{2}x', '4')

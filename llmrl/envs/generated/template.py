@@ -1,4 +1,4 @@
-"""What a problem template is: a function that draws one problem of its kind, and the table of all."""
+"""Problem templates, functions that draw one problem of a kind, and the table of all templates."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Draft:
     answer: str
     """The exact final answer in LaTeX, without a box and without dollar signs."""
     steps: tuple[str, ...]
-    """The worked solution, a sentence a step, without the final boxed sentence."""
+    """The worked solution, one sentence per step, without the final boxed sentence."""
     referee: Callable[[], bool]
-    """Recomputes the answer with sympy from the parameters, by another way than the template's, and
-    says whether ``answer`` is right.  Imports sympy when called, not before."""
+    """Recomputes the answer from the parameters with sympy, in another way than the template, and returns
+    whether ``answer`` is right. It imports sympy only when it is called."""
 
 
 class Template(NamedTuple):
@@ -45,9 +45,9 @@ class Template(NamedTuple):
     draw: Callable[[np.random.Generator, int], Draft]
 
     def key(self, draft: Draft) -> str:
-        """What is left of a problem without its words: the template, the numbers, the answer.
+        """The key of a problem: its template, numbers and answer, without its words.
 
-        Two problems with the same key are the same mathematics in other nouns or another order.
+        Two problems with the same key are the same mathematics in other words or another order.
         """
         return " ".join((self.name, *sorted(NUMBER.findall(draft.problem)), draft.answer))
 
