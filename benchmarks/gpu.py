@@ -108,7 +108,7 @@ def measure(trainer: Trainer, world: World, budget: int, steps: int) -> list[str
         once = flops(trainer, lengths) / world.size
         # Of the first update nothing is scored before it, where the algorithm allows that.
         parts = trainer.config.train.updates_per_step
-        share = 1 - 1 / parts if trainer.first_scores_itself else 1.0
+        share = 1 - 1 / parts if trainer.old_scores.left_to_first_update else 1.0
         score, update = max(metrics["time/score"], 1e-9), metrics["time/update"]
         sampled, read = (float(rollouts.data[key].sum()) / world.size for key in (keys.MASK, keys.ATTENTION))
         rows.append(

@@ -93,13 +93,14 @@ def line(name: str, folder: Path, budget: int, more: list[str]) -> str:
         batch = Batch.of(rollouts.data)
         old: dict[Key, Key] = {keys.LOG_PROB: keys.OLD_LOG_PROB, keys.ENTROPY: keys.OLD_ENTROPY}
         with counted(waits) as scoring, torch.no_grad():
-            trainer.score([batch], lambda part, layout: policy.score(part, entropy=True, layout=layout), old)
+            trainer.old_scores.score([batch], lambda part, layout: policy.score(part, entropy=True, layout=layout), old)
         parts = sum(1 for _ in batch.micro_batches(budget, policy.forward_pass))
         with counted(waits) as before_update:
             batch = trainer.before_update(rollouts, metrics)
         with counted(waits) as scoring_old, torch.no_grad():
             again = Batch.of(rollouts.data)
-            trainer.score_old(again.whole, [again.take(rows) for rows in trainer.mini_batches(len(again), peek=True)])
+            parts_of = [again.take(rows) for rows in trainer.mini_batches(len(again), peek=True)]
+            trainer.old_scores.write_policy(again.whole, parts_of)
         passes = (trainer.critic is not None) + (trainer.reference is not None)
         with counted(waits) as updating:
             trainer.update(batch, metrics)

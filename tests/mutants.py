@@ -444,7 +444,7 @@ MUTANTS = [
     Mutant("training/learner.py", "if loss.requires_grad:", "if True:", LEARNER),
     Mutant("training/trainer.py", 'set(keys.MASK, data[keys.MASK].to("cpu"))', "copy()", LEARNER),
     Mutant(
-        "training/trainer.py",
+        "training/old_scores.py",
         "            for part in parts:\n                part.score(",
         "            for part in parts[:1]:\n                part.of(part.whole).score(",
         UNCHANGED,

@@ -13,6 +13,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from llmrl.errors import PolicyError
+from llmrl.policies.options import PolicyOptions
 from llmrl.policies.sampling.trial import LONG, Rounding, attention_gap, changes, padded_gap, rounding_of
 from llmrl.policies.scoring.forward import ForwardPass
 from llmrl.policies.scoring.probing import TOLERANCE, checkpointed_gap, forward_pass_for
@@ -61,17 +62,15 @@ def settle_attention(model: Any, longest: int, temperature: float) -> Rounding:
     return rounding
 
 
-def exact_forward_pass(
-    model: Any, *, longest: int, rounding: Rounding, packing: bool, share_prompts: bool
-) -> ForwardPass:
+def exact_forward_pass(model: Any, options: PolicyOptions, *, longest: int, rounding: Rounding) -> ForwardPass:
     """How responses pass through the model to be scored.
 
     Args:
         model: a Hugging Face causal language model.
+        options: whether several responses are scored in one row, and whether a prompt's responses may be scored behind
+            one pass over it.
         longest: tokens of a prompt and its response together, at most.
         rounding: what counts as agreement.
-        packing: whether several responses are scored in one row.
-        share_prompts: whether a prompt's responses may be scored behind one pass over it.
 
     Raises:
         PolicyError: the model cannot be scored exactly, or not as asked.
@@ -87,7 +86,7 @@ def exact_forward_pass(
         )
     if getattr(model, "is_gradient_checkpointing", False):
         _try_checkpointing(model)
-    return forward_pass_for(model.get_decoder(), name, packing=packing, share_prompts=share_prompts)
+    return forward_pass_for(model.get_decoder(), name, packing=options.packing, share_prompts=options.share_prompts)
 
 
 def set_training(model: nn.Module, mode: bool) -> None:

@@ -54,3 +54,13 @@ def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, longest_response: in
             longest_response,
         )
     return {int(i) for i in ids}
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase, ends: set[int]) -> int:
+    """The token that fills rows; what it is changes nothing, since it is never read.
+
+    Args:
+        tokenizer: its padding token is taken, if it has one.
+        ends: the end tokens, of which one is taken else.
+    """
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0))

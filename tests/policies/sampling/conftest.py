@@ -3,7 +3,7 @@
 import pytest
 from engine_stand_in import TOKEN
 
-from llmrl.policies.sampling import vllm
+from llmrl.policies.sampling import pool, vllm
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def no_back_off(monkeypatch):
             loops.append(self)
 
     monkeypatch.setenv("LLMRL_TOKEN", TOKEN)
-    monkeypatch.setattr(vllm, "BACK_OFF", 0.0)
+    monkeypatch.setattr(pool, "BACK_OFF", 0.0)
     monkeypatch.setattr(vllm, "Loop", Loop)
     yield
     for loop in loops:

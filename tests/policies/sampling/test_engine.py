@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM
 from llmrl import keys
 from llmrl.errors import ConfigError, EngineError
 from llmrl.policies.policy import LoraOptions, PolicyError
-from llmrl.policies.sampling import vllm
+from llmrl.policies.sampling import pool
+from llmrl.policies.sampling.child import Child
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.policies.sampling.servers import Barred, Forgotten, Server
 from llmrl.policies.sampling.vllm import VLLM
@@ -158,7 +159,7 @@ def test_a_batch_that_kills_every_engine_ends_the_run(stand_in):
 
 
 def test_no_server_at_the_address(monkeypatch):
-    monkeypatch.setattr(vllm, "PATIENCE", 0.0)
+    monkeypatch.setattr(pool, "PATIENCE", 0.0)
     with pytest.raises(PolicyError, match=r"nothing answers .*by: llmrl serve --host 127\.0\.0\.1 --port 9"):
         VLLM(tiny_model(), max_length=8, url="http://127.0.0.1:9")
 
@@ -235,7 +236,7 @@ def child(tmp_path, monkeypatch):
     """A process that serves, and that nobody has started an engine in."""
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"):
         monkeypatch.setenv(name, "1")
-    child = vllm.Child(tmp_path)
+    child = Child(tmp_path)
     child.start()
     yield child
     child.end()
@@ -274,7 +275,7 @@ def test_an_engine_that_ends_before_it_has_begun_leaves_its_last_words(monkeypat
 
 def test_nothing_is_left_of_an_engine_that_was_closed(stand_in):
     engine = VLLM(tiny_model(), max_length=LENGTH, url=stand_in(StandIn()))
-    folder = engine._folder.path
+    folder = engine.weights.folder
     assert [path.name for path in folder.iterdir()] == ["lock"]  # the weights went when they were read
     engine.close()
     engine.close()

@@ -20,7 +20,7 @@ from tiny import tiny_model, tiny_policy
 from llmrl import keys
 from llmrl.errors import EngineError
 from llmrl.policies.loading import PolicyError
-from llmrl.policies.sampling import servers, vllm, wire
+from llmrl.policies.sampling import pool, servers, wire
 from llmrl.policies.sampling.folders import token_file, write_private
 from llmrl.policies.sampling.servers import Address, Forgotten, Lost, Server, Unreachable, check, token_for
 from llmrl.policies.sampling.vllm import VLLM
@@ -285,7 +285,7 @@ def test_what_a_refusal_means(liar, kind, error, words):
 
 
 def test_a_page_of_a_proxy_becomes_one_sentence(liar, monkeypatch):
-    monkeypatch.setattr(vllm, "PATIENCE", 0.0)
+    monkeypatch.setattr(pool, "PATIENCE", 0.0)
     liar.answer = http(b"<html>502</html>", "502 Bad Gateway", "text/html")
     with pytest.raises(PolicyError, match=r"it answered with status 502 and text/html.*--policy\.engine transformers"):
         VLLM(tiny_model(), max_length=LENGTH, url=liar.server.address.url)
@@ -570,7 +570,7 @@ def test_when_none_is_left_the_sentence_names_them_all(fleet, monkeypatch):
     made = fleet(Keyed(), Keyed())
     policy = tiny_policy()
     policy.engine = engine_for(made)
-    monkeypatch.setattr(vllm, "PATIENCE", 0.0)
+    monkeypatch.setattr(pool, "PATIENCE", 0.0)
     for server in made:
         server.stop()
     with pytest.raises(EngineError, match=rf"No engine is left.*{made[0].url} failed.*{made[1].url} failed"):
@@ -582,7 +582,7 @@ def test_when_none_is_left_the_sentence_names_them_all(fleet, monkeypatch):
 
 
 def test_one_that_cannot_be_reached_ends_the_start(fleet, monkeypatch):
-    monkeypatch.setattr(vllm, "PATIENCE", 0.0)
+    monkeypatch.setattr(pool, "PATIENCE", 0.0)
     made = fleet(Keyed())
     with pytest.raises(PolicyError, match=r"nothing answers.*llmrl serve --host 127\.0\.0\.1 --port 9"):
         VLLM(tiny_model(), max_length=LENGTH, url=f"{made[0].url},http://127.0.0.1:9")
@@ -592,7 +592,7 @@ def test_weights_that_changed_since_they_were_handed_over_are_not_handed_over_ag
     made = fleet(Keyed(), Keyed())
     policy = tiny_policy()
     policy.engine = engine_for(made)
-    policy.engine.model = policy.model
+    policy.engine.weights.model = policy.model
     made[1].stop()
     sampled(policy)
     with torch.no_grad():
@@ -602,7 +602,7 @@ def test_weights_that_changed_since_they_were_handed_over_are_not_handed_over_ag
     made[1].start()
     sampled(policy)
     assert made[1].host.weights is None
-    assert "the model has changed since" in policy.engine._servers[1].away
+    assert "the model has changed since" in policy.engine.pool.servers[1].away
     policy.close()
 
 
@@ -624,7 +624,7 @@ def test_a_second_trainer_is_told_and_the_first_goes_on(fleet, monkeypatch):
 
 
 async def _spawned(engine):
-    engine._loop.spawn(engine._beat())
+    engine._loop.spawn(engine.pool.beat())
 
 
 def test_a_trainer_that_was_killed_is_forgotten(fleet, monkeypatch):

@@ -9,7 +9,8 @@ from engine_stand_in import StandIn, running
 from tiny import tiny_model
 
 from llmrl.errors import EngineError
-from llmrl.policies.sampling import vllm
+from llmrl.policies.sampling import pool
+from llmrl.policies.sampling.child import own_gpu
 from llmrl.policies.sampling.vllm import VLLM
 
 pytestmark = pytest.mark.usefixtures("no_back_off")
@@ -69,9 +70,9 @@ def asked(server):
 def push(engine, version):
     """Hand over weights that are a little larger."""
     with torch.no_grad():
-        for parameter in engine.model.parameters():
+        for parameter in engine.weights.model.parameters():
             parameter.add_(1.0)
-    engine.push(engine.model, version)
+    engine.push(engine.weights.model, version)
 
 
 def test_each_process_asks_servers_of_its_own(servers, processes):
@@ -116,7 +117,7 @@ def test_a_process_without_a_server_of_its_own_waits_for_the_weights(servers, pr
     made[0].host = StandIn()
     made[0].stop()
     made[0].start()
-    monkeypatch.setattr(vllm, "PATIENCE", 1.0)
+    monkeypatch.setattr(pool, "PATIENCE", 1.0)
     with pytest.raises(EngineError, match="it holds no weights, and another process has to change that"):
         ask(engines[1], [11])
     ask(engines[0], [10])
@@ -131,4 +132,4 @@ def test_an_engine_beside_a_rank_sees_the_gpu_of_that_rank(monkeypatch, seen, he
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if seen is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-    assert vllm.own_gpu() == {"CUDA_VISIBLE_DEVICES": want}
+    assert own_gpu() == {"CUDA_VISIBLE_DEVICES": want}

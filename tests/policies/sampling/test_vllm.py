@@ -280,7 +280,7 @@ def test_the_death_of_the_engine_changes_nothing(policy, weights, caplog):
     policy.sync()
     want = policy.generate(PROBLEMS * 2, seeds=seeds_of(PROBLEMS * 2, 5))
     restarts = policy.engine.restarts
-    policy.engine._child._process.kill()
+    policy.engine.pool.child._process.kill()
     got = policy.generate(PROBLEMS * 2, seeds=seeds_of(PROBLEMS * 2, 5))
     assert equal(want, got)
     assert policy.engine.restarts == restarts + 1
@@ -314,7 +314,9 @@ def test_two_servers_sample_from_the_weights_that_were_trained(server, second_se
     policy.engine = VLLM(policy.model, max_length=1024, url=f"{server},{second_server}")
     before = greedy(policy, policy.engine)
     assert before == greedy(policy, None)
-    for each in policy.engine._servers:  # vLLM's own rounds are counted, which tell one that hangs from one that works
+    for (
+        each
+    ) in policy.engine.pool.servers:  # vLLM's own rounds are counted, which tell one that hangs from one that works
         policy.engine._loop.run(each.hold(policy.engine.run))
         assert each._progress[0] >= 2
     with torch.no_grad():
@@ -326,8 +328,8 @@ def test_two_servers_sample_from_the_weights_that_were_trained(server, second_se
     assert now != before
     together = policy.generate(PROBLEMS * 4, seeds=seeds_of(PROBLEMS * 4, 5))
     assert largest_gap(policy, together) < TOLERANCE
-    policy.engine._servers[1].away = "as if it had died"
-    policy.engine._take_back = nothing
+    policy.engine.pool.servers[1].away = "as if it had died"
+    policy.engine.pool._take_back = nothing
     alone = policy.generate(PROBLEMS * 4, seeds=seeds_of(PROBLEMS * 4, 5))
     assert torch.equal(alone[keys.TOKENS], together[keys.TOKENS])
     policy.close()

@@ -1,0 +1,81 @@
+"""The weights on their way to engines: files in a private folder, and the identity that every request names."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmrl.errors import EngineError
+from llmrl.policies.sampling import wire
+from llmrl.policies.sampling.folders import PrivateFolder
+from llmrl.policies.sampling.weights import weights, write_parts
+
+
+class HandOver:
+    """The weights that every engine of a run must hold.
+
+    The files exist while engines read them. They are written again where an engine must be told the weights later.
+
+    Args:
+        model: a Hugging Face causal language model.
+        run: the name of the run.
+        version: of the weights, as the policy counts.
+    """
+
+    def __init__(self, model: Any, run: str, version: int) -> None:
+        self.run = run
+        self.digests: list[str] = []
+        """Of the files that exist now."""
+        self._folder = PrivateFolder(sum(p.numel() * p.element_size() for p in model.parameters()))
+        self._readers = 0
+        self.take(model, version)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._folder.path
+
+    @torch.no_grad()
+    def take(self, model: Any, version: int) -> None:
+        """Write the files of new weights."""
+        self.model, self.version = model, version
+        self.digests = write_parts(weights(model), self.folder)
+        self.identity = wire.Weights(run=self.run, step=version, digest=wire.digest_of_parts(self.digests))
+
+    @contextlib.asynccontextmanager
+    async def files(self) -> AsyncIterator[None]:
+        """A block in which the files exist; the last reader that leaves removes them.
+
+        Raises:
+            EngineError: they must be written again, and the model has changed since it was handed over.
+        """
+        self._readers += 1
+        try:
+            if not self.digests:
+                self.digests = await asyncio.to_thread(self._write_again)
+            yield
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                for index in range(len(self.digests)):
+                    (self.folder / wire.part_name(index)).unlink(missing_ok=True)
+                self.digests = []
+
+    def close(self) -> None:
+        """Remove the folder; safe to call twice."""
+        self._folder.close()
+
+    @torch.no_grad()
+    def _write_again(self) -> list[str]:
+        digests = write_parts(weights(self.model), self.folder)
+        if wire.digest_of_parts(digests) != self.identity.digest:
+            raise EngineError(
+                "An engine must be told the weights again, and the model has changed since they were handed over. "
+                "Call policy.sync() after every change of the weights."
+            )
+        return digests

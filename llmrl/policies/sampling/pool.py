@@ -1,0 +1,325 @@
+"""The engines of a run: rows are dealt over them, one that fails is left out, and taken back when it answers again.
+
+What one of them is asked is :mod:`llmrl.policies.sampling.servers`; what a policy asks of all of them
+:mod:`llmrl.policies.sampling.vllm`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from llmrl.errors import EngineError
+from llmrl.policies.sampling import wire
+from llmrl.policies.sampling.child import Child
+from llmrl.policies.sampling.handover import HandOver
+from llmrl.policies.sampling.loop import all_of
+from llmrl.policies.sampling.servers import START_WITHIN, Barred, Held, Lost, Server, Stalled, Unreachable
+
+ATTEMPTS = 3  # at one batch, by one engine
+BACK_OFF = 0.5  # seconds before the second attempt; twice as long before each further one
+PATIENCE = 60.0  # seconds in which a server that is gone may come back, if no other is left
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+
+class ServerPool:
+    """Several engines with the same weights.
+
+    Args:
+        servers: all engines.
+        settings: what each is started with.
+        weights: what each must hold.
+        share: which of how many processes this is. Of S servers, process r of N hands the weights to r, r + N, ...,
+            and samples from those; from server r mod S where there is none for it; and from all others where these are
+            left out.
+        child: the process behind the only server, where this process starts it.
+
+    ``restarts`` counts attempts that failed.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        settings: wire.Start,
+        weights: HandOver,
+        *,
+        share: tuple[int, int] = (0, 1),
+        child: Child | None = None,
+    ) -> None:
+        rank, number = share
+        self.servers = list(servers)
+        self.settings = settings
+        self.weights = weights
+        self.child = child
+        self.restarts = 0
+        self._own = self.servers[rank::number]
+        self._near = self._own or [self.servers[rank % len(self.servers)]]
+        self._stalled: set[Server] = set()  # they answer and hang
+
+    @property
+    def run(self) -> str:
+        """The name of the run."""
+        return self.settings.run
+
+    # What is done with all servers
+
+    async def begin(self) -> None:
+        """Start the servers of this process, give them the weights and try each: some only fail when used.
+
+        Raises:
+            EngineError: one cannot be used.
+        """
+        trial = wire.Sampling(
+            run=self.run,
+            weights=self.weights.identity,
+            contexts=[[0]],
+            seeds=None,
+            limits=[1],
+            temperature=1.0,
+            end_ids=[],
+        )
+
+        async def begin(server: Server) -> None:
+            try:
+                await self._begin(server, PATIENCE if server in self._own else START_WITHIN)
+                await server.sample(trial, self.settings.vocab_size)
+            except Lost as error:
+                raise EngineError(f"{_failure(server, error)}.") from error
+
+        async with self.weights.files():
+            await all_of(begin(server) for server in self._near)
+
+    async def sample(self, asked: wire.Sampling) -> wire.Sampled:
+        """Deal rows over the servers, and those of one that fails over the others.
+
+        Raises:
+            EngineError: no server is left.
+        """
+        await all_of(self._take_back(server) for server in self._away())
+        responses: dict[int, wire.Response] = {}
+        cached: dict[int, int] = {}
+        pending = list(range(len(asked.contexts)))
+        while pending:
+            servers = self._live()
+            parts = deal(pending, asked.contexts, len(servers))
+            answers = await all_of(
+                self._sampled(server, _rows(asked, part)) for server, part in zip(servers, parts, strict=False)
+            )
+            for part, answer in zip(parts, answers, strict=True):
+                if answer is not None:
+                    responses |= dict(zip(part, answer.responses, strict=True))
+                    cached |= dict(zip(part, answer.cached, strict=True))
+            pending = [row for row in pending if row not in responses]
+        rows = range(len(asked.contexts))
+        return wire.Sampled(
+            weights=asked.weights, responses=[responses[i] for i in rows], cached=[cached[i] for i in rows]
+        )
+
+    async def push(self) -> None:
+        """Give the servers of this process the weights.
+
+        Raises:
+            EngineError: none could take them.
+        """
+        async with self.weights.files():
+            await all_of(self._take_back(server) for server in self._away() if server in self._own)
+            await all_of(self._pushed(server) for server in self._own if server.away is None)
+            self._live()
+
+    async def pause(self) -> None:
+        """Have the servers free their memory until the next weights."""
+
+        async def pause(server: Server) -> None:
+            try:
+                await server.sleep(self.run)
+            except Lost as error:  # the next weights will find it, or leave it out
+                log.warning("The engine at %s did not free its memory: %s.", server, error)
+
+        await all_of(pause(server) for server in self._live())
+
+    async def leave(self) -> None:
+        """Tell the servers that the run has ended."""
+
+        async def leave(server: Server) -> None:
+            with contextlib.suppress(Lost, EngineError):  # it forgets us by itself, after a minute
+                await server.leave(self.run)
+
+        await all_of(leave(server) for server in self._own if server.away is None)
+
+    async def beat(self) -> None:
+        """Signs of life in both directions, for as long as the run lasts; requests tell what is wrong."""
+
+        async def hold(server: Server) -> None:
+            with contextlib.suppress(Lost, EngineError):
+                await server.hold(self.run)
+
+        while True:
+            await asyncio.sleep(wire.BEAT)
+            await all_of(hold(server) for server in self.servers if server.away is None)
+
+    # What is done with one server
+
+    async def _sampled(self, server: Server, asked: wire.Sampling) -> wire.Sampled | None:
+        return await self._insisting(server, lambda: server.sample(asked, self.settings.vocab_size))
+
+    async def _pushed(self, server: Server) -> None:
+        await self._insisting(server, lambda: self._hand_over(server))
+
+    async def _insisting(self, server: Server, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
+        """Ask; if that fails tell the engine everything again and repeat it; None: it is left out now."""
+        for attempt in range(ATTEMPTS):
+            try:
+                return await ask()
+            except Lost as error:
+                failed: Lost | EngineError = error
+            except Barred as error:
+                failed = error
+                break
+            if isinstance(failed, Unreachable) and self._others(server):
+                break
+            if isinstance(failed, Stalled) and self.child is None:  # it would hang at the next question too
+                failed = EngineError(f"{_failure(server, failed)}.")
+                self._stalled.add(server)
+                break
+            log.warning("%s. It is told everything again, and the request repeated.", _failure(server, failed))
+            self.restarts += 1
+            await asyncio.sleep(BACK_OFF * 2**attempt)
+            try:
+                await self._begin(server, 0.0 if self._others(server) else PATIENCE)
+            except Lost as error:  # counts as one more attempt
+                failed = error
+            except EngineError as error:
+                failed = error
+                break
+        if isinstance(failed, EngineError) and not self._others(server):
+            raise failed
+        server.away = f"{failed}"
+        if self._others(server):
+            log.warning("%s. It is left out, and the others sample its rows.", _failure(server, failed))
+        return None
+
+    async def _take_back(self, server: Server) -> None:
+        """Use a server again that was left out, if it answers."""
+        if self.child is None and not await server.listens():
+            return
+        try:
+            if server in self._stalled and not await server.hold(self.run):
+                return
+            self._stalled.discard(server)
+            await self._begin(server, 0.0)
+        except (Lost, EngineError) as error:
+            server.away = f"{error}"
+            return
+        server.away = None
+        log.warning("The engine at %s is back, and has the weights.", server)
+
+    async def _begin(self, server: Server, patience: float) -> None:
+        """A running engine that holds the current weights.
+
+        Args:
+            server: where.
+            patience: seconds in which it may come.
+        """
+        if self.child is not None:
+            await asyncio.to_thread(self.child.start)
+        deadline = time.monotonic() + patience
+        alive = _Alive()
+        while True:
+            try:
+                done = await server.start(self.settings)
+                if done.weights == self.weights.identity or server in self._own:
+                    break
+                if time.monotonic() >= deadline:
+                    raise Lost(f"it holds {done.weights or 'no weights'}, and another process has to change that")
+            except Lost as error:
+                if self.child is not None:
+                    raise EngineError(f"The engine ended before it had begun: {self.child.last_words()}.") from error
+                if not isinstance(error, Unreachable):
+                    raise
+                if time.monotonic() >= deadline:
+                    raise Unreachable(f"{error}. {_how_to_start(server)}") from error
+            except Held as error:  # perhaps by a run that was killed, and is forgotten soon
+                if not patience or alive(error.silent):
+                    raise
+            await asyncio.sleep(1)
+        if done.weights != self.weights.identity:
+            async with self.weights.files():
+                await self._hand_over(server)
+
+    async def _hand_over(self, server: Server) -> None:
+        await server.hand_over(self.weights.folder, self.weights.digests, self.weights.identity)
+
+    # Who there is
+
+    def _live(self) -> list[Server]:
+        """The servers that are in use.
+
+        Raises:
+            EngineError: there is none.
+        """
+        live = [server for server in self._near if server.away is None]
+        live = live or [server for server in self.servers if server.away is None]
+        if not live:
+            failures = "; ".join(f"{_failure(server, server.away)}" for server in self.servers)
+            raise EngineError(f"No engine is left that samples, after {ATTEMPTS} attempts. {failures}.")
+        return live
+
+    def _away(self) -> list[Server]:
+        return [server for server in self.servers if server.away is not None]
+
+    def _others(self, server: Server) -> bool:
+        return any(other is not server and other.away is None for other in self.servers)
+
+
+class _Alive:
+    """Whether the run that holds an engine gives signs of life while we wait."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+
+    def __call__(self, silent: float) -> bool:
+        now = time.monotonic()
+        if self._first is None:
+            log.warning("The engine is held by another run; waiting whether that gives a sign of life.")
+            self._first = now, silent
+        began, before = self._first
+        return silent < before + (now - began) - 2
+
+
+def deal(rows: Sequence[int], contexts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+    """Rows in at most ``count`` parts of nearly equal size, those with equal contexts side by side.
+
+    >>> deal([0, 1, 2, 3], [[7], [8], [7], [8]], 2)
+    [[0, 2], [1, 3]]
+    >>> deal([0], [[7]], 2)
+    [[0]]
+    """
+    first: dict[tuple[int, ...], int] = {}
+    order = sorted(rows, key=lambda row: (first.setdefault(tuple(contexts[row]), row), row))
+    count = min(count, len(order))
+    return [order[len(order) * i // count : len(order) * (i + 1) // count] for i in range(count)]
+
+
+def _rows(asked: wire.Sampling, rows: Sequence[int]) -> wire.Sampling:
+    """The request for some of the rows."""
+    chosen = {
+        "contexts": [asked.contexts[row] for row in rows],
+        "limits": [asked.limits[row] for row in rows],
+        "seeds": None if asked.seeds is None else [asked.seeds[row] for row in rows],
+    }
+    return asked.model_copy(update=chosen)
+
+
+def _failure(server: Server, why: object) -> str:
+    return f"The engine at {server} failed: {why}".rstrip(".")
+
+
+def _how_to_start(server: Server) -> str:
+    host, _, port = server.address.url.partition("://")[2].rpartition(":")
+    return f"Start one there by: llmrl serve --host {host.strip('[]')} --port {port}"
