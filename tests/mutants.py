@@ -44,6 +44,7 @@ MODULE = ("tests/losses/test_torchrl.py",)
 CREDIT = ("tests/credit/test_credit.py",)
 SHAPED = ("tests/credit/test_shaped_reward.py",)
 MISMATCH = ("tests/training/test_mismatch.py",)
+PROBE = ("tests/training/test_probe.py",)
 REWARDED = ("tests/rollouts/test_rewards.py",)
 PENALTIES = ("tests/credit/test_penalty.py",)
 HISTORY = ("tests/credit/test_history.py",)
@@ -419,6 +420,10 @@ MUTANTS = [
     # sampler against scorer, and single tokens
     Mutant("training/mismatch.py", "return math.inf if given == 0 else given", "return given", MISMATCH),
     Mutant("training/mismatch.py", "return policy.rounding.tolerance", "return math.inf", MISMATCH),
+    Mutant("training/mismatch.py", "if self.options.ahead and records", "if False and records", PROBE),
+    Mutant("training/mismatch.py", "short, seeds=range(len(episodes))", "short", PROBE),
+    Mutant("training/mismatch.py", "self.world.largest(mean)", "pass", PROBE),
+    Mutant("training/mismatch.py", ".nan_to_num(math.inf)", ".nan_to_num(0.0)", PROBE),
     Mutant("training/measures.py", "_mean(gap.abs(), mask)", "_mean(gap, mask).abs() / 2", MISMATCH),
     Mutant("training/learner.py", "log_prob.grad.abs()", "log_prob.grad.square()", LEARNER),
     # raw and shaped rewards

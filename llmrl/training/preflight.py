@@ -12,7 +12,7 @@ from llmrl.rollouts.collect import Rollouts, collect
 from llmrl.rollouts.environments import Environments
 from llmrl.training import faults
 from llmrl.training.display import Display
-from llmrl.training.mismatch import check_start, limit_of
+from llmrl.training.mismatch import PROBE_EVERY, PROBES, check_start, limit_of
 from llmrl.training.trainer import Trainer
 from llmrl.training.writer import refuse_without_memory
 
@@ -72,8 +72,9 @@ def introduce(trainer: Trainer, display: Display) -> None:
     check_start(gap, limit_of(policy, config.train))
     if config.train.ahead:
         display.note(
-            "check      later steps are not checked so (--train.ahead 1): their responses are of older weights, whose "
-            "change rollout/mismatch_mean holds too"
+            f"check      later on they are compared every {PROBE_EVERY} steps, on {PROBES} short responses sampled "
+            "for that (--train.ahead 1): those of a step are of older weights, whose change rollout/mismatch_mean "
+            "holds too"
         )
 
 

@@ -42,7 +42,7 @@ from llmrl.training.incidents import Counters, Incidents
 from llmrl.training.learner import Learner
 from llmrl.training.measures import credited, fetch, first_advantage
 from llmrl.training.metrics import MetricsFile, Sums
-from llmrl.training.mismatch import check_step, limit_of
+from llmrl.training.mismatch import Watch
 from llmrl.training.old_scores import OldScores
 from llmrl.training.past_rewards import PastRewards
 from llmrl.training.writer import Writer
@@ -89,6 +89,8 @@ class Trainer:
     pending: Gathered | None = field(init=False, default=None)
     """The next step's batch, where ``train.ahead`` has had it gathered."""
     old_scores: OldScores = field(init=False)
+    watch: Watch = field(init=False)
+    """Compares sampler and scorer."""
     drift: Drift | None = field(init=False)
     """How far updates move the distributions, where ``train.drift`` asks for that."""
     seconds: dict[str, float] = field(init=False, default_factory=dict)
@@ -115,6 +117,7 @@ class Trainer:
             rescore=train.rescore,
             scores_first=self.algorithm.scores_first,
         )
+        self.watch = Watch(self.policy, train, self.world)
         self.drift = Drift(self.policy, PolicyLoss(self.algorithm)) if train.drift else None
         self.shuffling = torch.Generator().manual_seed(self.config.seed + 1)
         self.problems = ProblemStream(
@@ -150,8 +153,8 @@ class Trainer:
                 self.update(self.before_update(rollouts, metrics), metrics)
         with self.timed("sync"):
             self.policy.sync()
-        self.counters.step += 1
-        check_step(metrics, limit_of(self.policy, self.config.train), self.counters.step)
+            self.counters.step += 1
+            self.watch.check(metrics, rollouts.records, self.counters.step)
         elapsed = time.perf_counter() - began
         metrics |= {f"time/{name}": seconds for name, seconds in self.seconds.items()}
         metrics |= {

@@ -20,7 +20,7 @@ from llmrl.training import checkpoint
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TrainingError
-from llmrl.training.mismatch import check_step, limit_of
+from llmrl.training.mismatch import limit_of
 from llmrl.training.preflight import introduce
 from llmrl.training.session import Callback, train
 from llmrl.training.trainer import Trainer
@@ -118,11 +118,11 @@ def test_the_limit_is_the_measured_rounding_unless_it_is_given(tiny) -> None:
     assert limit_of(policy, options) == math.inf
     options.max_mismatch = 0.25
     assert limit_of(policy, options) == 0.25
-    check_step({}, 0.0, 1)  # a step in which nothing was scored
-    check_step({"rollout/mismatch_mean": 1.0, "rollout/staleness": 1.0}, 0.1, 1)
+    trainer.watch.check({}, [], 1)  # a step in which nothing was scored
+    trainer.watch.check({"rollout/mismatch_mean": 1.0, "rollout/staleness": 1.0}, [], 1)
     for gap in (1.0, math.nan):
         with pytest.raises(TrainingError):
-            check_step({"rollout/mismatch_mean": gap, "rollout/staleness": 0.0}, 0.1, 1)
+            trainer.watch.check({"rollout/mismatch_mean": gap, "rollout/staleness": 0.0}, [], 1)
     with pytest.raises(ConfigError, match=r"--train\.max-mismatch must be 0 or more nats, got -1"):
         parse(arguments(tiny, "--train.max-mismatch", "-1"))
 
@@ -144,7 +144,7 @@ class Notes:
 
 
 @pytest.mark.parametrize("ahead", ["0", "1"])
-def test_the_start_report_says_where_later_steps_are_not_checked(ahead, tiny) -> None:
+def test_the_start_report_says_where_later_steps_are_probed(ahead, tiny) -> None:
     trainer, _ = build(parse(arguments(tiny, "--train.ahead", ahead)))
     notes = Notes()
     introduce(trainer, notes)  # type: ignore[arg-type]
