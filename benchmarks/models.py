@@ -102,6 +102,26 @@ SMALL: dict[str, Any] = {
 }
 """Settings by their names."""
 
+INNER = ("text_config",)
+"""Settings that hold the settings of a part."""
+
+QWEN4: dict[str, Any] = {
+    "layer_types": ["linear_attention", "indexed_attention"] * 2,
+    "indexer_n_heads": 2,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 16,
+    "indexer_budget": 32,
+    "indexer_compress_ratio": 4,
+    "ple_layer_ids": [1],
+    "ngram_vocab_size_base": 64,
+    "heads_per_ngram": 2,
+    "hc_lowrank": 16,
+    "split_ngram_parts": 1,
+    "eos_token_id": 1,
+    "make_ngram_vocab_size_divisible_by": 8,
+}
+"""Its own defaults leave out the settings of a layer type that they use."""
+
 FAMILIES: dict[str, dict[str, Any]] = {
     **{name: {"is_decoder": True} for name in PLAIN},
     **{
@@ -121,6 +141,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "longcat_flash": {"head_dim": 8, "num_key_value_heads": 4},
     "mamba2": {"num_heads": 8, "head_dim": 16, "expand": 2},
     "nemotron_h": {"layers_block_type": ["mamba", "attention", "mamba", "mlp"]},
+    "qwen4_exp": {"text_config": QWEN4},
+    "qwen4_exp_text": QWEN4,
     "reformer": {"is_decoder": True, "axial_pos_embds": False, "attn_layers": ["local", "lsh"] * 2},
     "roc_bert": {"is_decoder": True, "pronunciation_vocab_size": 32, "shape_vocab_size": 32},
     "xlm": {"emb_dim": 64, "causal": True},
@@ -168,7 +190,11 @@ def _shrunk(config_class: Any, own: dict[str, Any]) -> Any:
                 found[name] = SMALL[name]
         return found
 
-    return config_class(**{**small(config_class().to_dict()), **own})
+    def changed(settings: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+        inner = {name: changed(settings[name], value) for name, value in more.items() if name in INNER}
+        return {**settings, **more, **inner}
+
+    return config_class(**changed(small(config_class().to_dict()), own))
 
 
 class Family:

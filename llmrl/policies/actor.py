@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Actor(TensorDictModuleBase):
-    """Answers observations: the module that TorchRL calls between two steps of an environment.
+    """The module that TorchRL calls between two steps of an environment: it answers observations.
 
     It takes ``"observation"``, a text or one for each row, and writes ``"action"``, the responses as text, and the
     tokens, attention, mask and sampler's log-probabilities of :mod:`llmrl.keys`, padded to the longest row that the
     policy allows, so that steps can be stacked. What a collector returns can be given to
     :meth:`llmrl.policies.policy.Policy.score`.
 
-    Each observation is a prompt of its own; for episodes in which a response is given with all that came before, use
+    Each observation is a prompt of its own. For episodes in which the policy reads everything before a response, use
     :meth:`llmrl.policies.policy.Policy.respond`.
 
     Args:

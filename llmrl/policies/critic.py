@@ -26,7 +26,7 @@ class Critic(TensorDictModuleBase):
     at a sampled token, the prediction from everything before that token; 0 elsewhere.
 
     Args:
-        body: a transformer that maps ids to ``last_hidden_state``; it is owned, not shared.
+        body: a transformer that maps ids to ``last_hidden_state``; no other model may use it.
         hidden_size: width of its hidden states.
         forward_pass: how the body reads the responses.
     """
@@ -44,7 +44,7 @@ class Critic(TensorDictModuleBase):
 
     @classmethod
     def from_policy(cls, policy: Policy) -> Critic:
-        """Start from the policy's own weights; read as there, since the body is the same."""
+        """A critic with the policy's weights. It uses the policy's forward pass, since the body is the same."""
         body = copy.deepcopy(policy.model.get_decoder())
         width = policy.model.config.get_text_config().hidden_size
         critic = cls(body, width, forward_pass=policy.forward_pass)
@@ -57,14 +57,14 @@ class Critic(TensorDictModuleBase):
         return self
 
     def shard(self, world: World, policy: Policy) -> None:
-        """Spread the weights over the ranks, by the layers of the policy that it was made from."""
+        """Spread the weights over the ranks, layer by layer as those of the policy that the critic was made from."""
         if world.size > 1:
             blocks = blocks_of(self.body, policy.model)
             world.shard(self, blocks, ["with_weights"])
             gather_for_cache(blocks, world.unshard)
 
     def with_weights(self, work: Callable[[], Tensor]) -> Tensor:
-        """``work()``: the way into a sharded critic, see :meth:`Policy.with_weights`."""
+        """Call ``work`` while the weights of a sharded critic are whole; see :meth:`Policy.with_weights`."""
         return work()
 
     def forward(self, tensordict: TensorDictBase, layout: TensorDictBase | None = None) -> TensorDictBase:

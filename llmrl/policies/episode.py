@@ -1,7 +1,7 @@
 """Episodes as they grow: a prompt, then responses that were sampled and replies to them.
 
-Owns which token is whose, and how episodes become rows of tensors. Tokens are only ever added: what was sampled is
-never turned into text and back, so the sampler's log-probabilities stay true.
+Records which tokens the policy sampled, and makes rows of tensors of episodes. Tokens are only added. Sampled tokens
+are never turned into text and back, so the sampler's log-probabilities stay true.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Episode:
     prompt: list[int]
     """What was read before the first response."""
     tokens: list[int] = field(default_factory=list)
-    """All that follows the prompt."""
+    """Everything behind the prompt."""
     sampled: list[bool] = field(default_factory=list)
-    """For each of those, whether the policy sampled it."""
+    """For each token of ``tokens``, whether the policy sampled it."""
     log_probs: list[float] = field(default_factory=list)
-    """For each of those, its log-probability when it was sampled; 0 where it was read."""
+    """For each token of ``tokens``, its log-probability when it was sampled; 0 where it was only read."""
     finish_reason: int = FINISH_END
-    """Of the last response; ``FINISH_LENGTH`` too where no room was left for another one."""
+    """Of the last response; also ``FINISH_LENGTH`` where no room was left for another response."""
 
     @property
     def context(self) -> list[int]:
@@ -54,14 +54,14 @@ class Episode:
         return self.finish_reason == FINISH_LENGTH
 
     def add(self, response: Sample) -> None:
-        """Append what was sampled."""
+        """Append a sampled response."""
         self.tokens += response.tokens
         self.sampled += [True] * len(response.tokens)
         self.log_probs += response.log_probs
         self.finish_reason = response.finish_reason
 
     def append(self, ids: Sequence[int]) -> None:
-        """Append what the policy reads and did not sample."""
+        """Append tokens that the policy reads and did not sample."""
         self.tokens += ids
         self.sampled += [False] * len(ids)
         self.log_probs += [0.0] * len(ids)
@@ -72,7 +72,7 @@ def pack(episodes: Sequence[Episode], pad_id: int) -> TensorDict:
 
     Args:
         episodes: N of them; one whose prompt was refused becomes a row of padding.
-        pad_id: what fills the rest.
+        pad_id: the token that fills the rest.
 
     Returns:
         A TensorDict [N] on the CPU with tokens, attention, mask and the sampler's log-probabilities [N, T] of

@@ -1,6 +1,6 @@
 """How a model is scored exactly: its attention and its forward pass are tried before they are used.
 
-Owns what a model is refused for. Gaps are measured in :mod:`llmrl.policies.sampling.trial` and
+Decides which models are refused. Gaps are measured in :mod:`llmrl.policies.sampling.trial` and
 :mod:`llmrl.policies.scoring.probing`.
 """
 
@@ -31,7 +31,7 @@ def settle_attention(model: Any, longest: int, temperature: float) -> Rounding:
 
     Args:
         model: a Hugging Face causal language model; transformers' own attention is set where the kernel is not exact.
-        longest: tokens of a prompt and its response together, at most.
+        longest: the most tokens that a prompt and its response have together.
         temperature: what logits are divided by.
 
     Raises:
@@ -69,8 +69,8 @@ def exact_forward_pass(model: Any, options: PolicyOptions, *, longest: int, roun
         model: a Hugging Face causal language model.
         options: whether several responses are scored in one row, and whether a prompt's responses may be scored behind
             one pass over it.
-        longest: tokens of a prompt and its response together, at most.
-        rounding: what counts as agreement.
+        longest: the most tokens that a prompt and its response have together.
+        rounding: of the model; smaller gaps count as agreement.
 
     Raises:
         PolicyError: the model cannot be scored exactly, or not as asked.
@@ -90,9 +90,9 @@ def exact_forward_pass(model: Any, options: PolicyOptions, *, longest: int, roun
 
 
 def set_training(model: nn.Module, mode: bool) -> None:
-    """Keep a model in evaluation mode, without dropout; only layers that are checkpointed are told of training.
+    """Keep a model in evaluation mode, without dropout, all but its layers with gradient checkpointing.
 
-    They would keep their activations otherwise.
+    Those keep their activations in evaluation mode.
     """
     model.eval()
     for part in model.modules():

@@ -1,4 +1,4 @@
-"""A policy's checkpoint for others: a folder that transformers loads, written at the end and tried at the beginning."""
+"""A policy's checkpoint for others: a folder that transformers loads. It is written at the end, tried at the start."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from llmrl.errors import PolicyError
 from llmrl.policies import adapters
+from llmrl.policies.loading import locate
 from llmrl.policies.saving import usual_mode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TRIED_BYTES = 1 << 27
-"""Weights of more bytes than these are not written on trial."""
+"""Larger weights, in bytes, are not written on trial."""
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Path:
@@ -34,13 +35,30 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Path:
         usual_mode(*(folder / adapters.FOLDER).glob("*.safetensors"))
     else:
         model.save_pretrained(folder)
+    _write_settings(model, folder)
     usual_mode(*folder.glob("*.safetensors"))
     tokenizer.save_pretrained(folder)
     return folder
 
 
+def _write_settings(model: Any, folder: str | Path) -> None:
+    """Write settings that ``AutoModelForCausalLM`` finds the model's class by.
+
+    Some models have settings of their own that only the settings of a larger model lead to, such as those of the text
+    half of Emu3: then they are written inside of these.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    config, own = model.config, type(model.config)
+    if own not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        for larger in MODEL_FOR_CAUSAL_LM_MAPPING:
+            if larger.sub_configs.get("text_config") is own:
+                config = larger(text_config=config.to_dict(), architectures=config.architectures)
+    config.save_pretrained(folder)
+
+
 def try_saving(model: Any, tokenizer: PreTrainedTokenizerBase, name: str, write: Callable[[str], object]) -> None:
-    """Save into a folder that is removed again: what cannot be saved is known before the first step.
+    """Save into a folder that is removed again: a model that cannot be saved or loaded again is refused early.
 
     Args:
         model: weights of more than :data:`TRIED_BYTES` are left out.
@@ -49,7 +67,7 @@ def try_saving(model: Any, tokenizer: PreTrainedTokenizerBase, name: str, write:
         write: saves everything into a folder.
 
     Raises:
-        PolicyError: it cannot be saved.
+        PolicyError: it cannot be saved, or transformers would not find its class again.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -57,9 +75,12 @@ def try_saving(model: Any, tokenizer: PreTrainedTokenizerBase, name: str, write:
                 write(folder)
             else:
                 tokenizer.save_pretrained(folder)
-                model.config.save_pretrained(folder)
+                _write_settings(model, folder)
                 if model.generation_config is not None:
                     model.generation_config.save_pretrained(folder)
+            locate(folder)
+        except PolicyError as error:
+            raise PolicyError(f"{name} can be saved but not loaded again: {error}") from error
         except Exception as error:  # whatever a model or tokenizer makes of being saved
             raise PolicyError(
                 f"{name} cannot be saved, so a run would have no checkpoint: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""What ends a response: the model's context, and the tokens that a model or its tokenizer names."""
+"""Where a response ends: the model's context, and the end tokens that a model or its tokenizer names."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, longest_response: in
     Args:
         model: its generation settings are read.
         tokenizer: its end token is read.
-        longest_response: tokens of every response, where there is no end token; a warning says so.
+        longest_response: the length of every response where there is no end token; a warning says so.
     """
     named = getattr(model.generation_config, "eos_token_id", None)
     ids = {named} if isinstance(named, int) else set(named or ())

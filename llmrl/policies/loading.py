@@ -1,6 +1,6 @@
 """From a name to a model and its tokenizer, with an early and clear error where that cannot work.
 
-Owns what a policy's name may be. How the model is used is decided in :mod:`llmrl.policies.policy`.
+Decides which names a policy may have. :mod:`llmrl.policies.policy` decides how the model is used.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def locate(name: str) -> tuple[str, bool]:
     """Check that there is a causal language model under this name, before anything big is loaded.
 
     Args:
-        name: a folder, one that is embedded such as ``llmrl/nano``, or an id of the hub.
+        name: a folder, an embedded policy such as ``llmrl/nano``, or an id of the hub.
 
     Returns:
         What to give to ``from_pretrained``, and whether to look at local files only.
@@ -207,10 +207,10 @@ def mend_generation_settings(model: Any) -> None:
 
 
 def device_of(name: str | torch.device | None) -> torch.device:
-    """The device that is meant: a GPU if there is one, unless named.
+    """The device of that name; without a name a GPU if there is one, else the CPU.
 
     Raises:
-        PolicyError: this machine has none of that name.
+        PolicyError: this machine has no device of that name.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -256,7 +256,7 @@ def check_head(model: Any) -> None:
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
-    """Refuse a tokenizer whose plain tokens the model has no embedding for; added ones may never be used."""
+    """Refuse a tokenizer with more plain tokens than the model embeds; added tokens may never be used."""
     if tokenizer.vocab_size > rows:
         raise PolicyError(
             f"The tokenizer has {tokenizer.vocab_size} tokens and the model embeds {rows}: they do not belong "
@@ -318,7 +318,7 @@ def _check_type(name: str, model_type: str | None, auto_map: Any) -> None:
 
 
 def _check_hub(name: str) -> None:
-    """The hub is asked only if a connection opens within seconds: its client would try for minutes."""
+    """Refuse at once where the hub cannot be reached; its client would try for minutes."""
     way_out = f"Download it elsewhere and give its folder, or use --policy {NANO}."
     if any(
         os.environ.get(flag, "").lower() not in ("", "0", "false", "no", "off")

@@ -21,10 +21,10 @@ class PolicyOptions:
     temperature: float = 1.0
     """Of sampling; scores are taken at the same temperature."""
     max_prompt_length: int = 1024
-    """Longer prompts are refused, never cut; less where the model's own context leaves no room for a response behind
-    such a prompt."""
+    """Longer prompts are refused, never cut. The limit is smaller where the model's context leaves no room for a
+    response behind such a prompt."""
     max_response_length: int = 256
-    """Limit of all that follows the prompt: one response, or the responses and replies of an episode of several
+    """The most tokens behind the prompt: of one response, or of all responses and replies of an episode of several
     turns."""
     chat_template: str | None = "auto"
     """``"auto"``: the tokenizer's if it has one; None: ``prompt_template``; else the name of one of the tokenizer's
@@ -40,8 +40,8 @@ class PolicyOptions:
     packing: bool = False
     """Score several responses in one row, without padding; a model that cannot keep them apart is refused."""
     share_prompts: bool = True
-    """Score the responses to a prompt behind one pass over it, if the model can and where that saves enough; not
-    together with packing or gradient checkpointing."""
+    """Score the responses to a prompt behind one pass over the prompt, if the model supports that and it saves enough.
+    Not together with packing or gradient checkpointing."""
     fast_cpu: bool = True
     """Sample on a CPU with repacked weights and an attention for one token at a time; the result is the same to
     rounding."""

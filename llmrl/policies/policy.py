@@ -1,7 +1,7 @@
 """The policy: a language model as a TorchRL actor that generates, scores and hands over its weights.
 
-Owns which tensors go in and come out, and when the model is tried. Options, prompts, loading, sampling, scoring and
-export are the modules beside; what counts as a good response is the environment's.
+Decides which tensors go in and come out, and when the model is tried. Options, prompts, loading, sampling, scoring and
+export have modules of their own. The environment decides what a good response is.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Policy(TensorDictModuleBase):
     As a module it is :meth:`score`: it reads tokens and masks and writes ``"log_prob"``, so that
     ``TensorDictSequential(policy, loss)`` composes. The model stays in evaluation mode, without dropout.
 
-    Scoring reads the weights within :meth:`score` and :meth:`get_dist` alone, and both go through :meth:`with_weights`.
+    Only :meth:`score`, :meth:`get_dist` and :meth:`distributions` read the weights, each within :meth:`with_weights`.
 
     Args:
         model: a Hugging Face causal language model.
@@ -101,12 +101,12 @@ class Policy(TensorDictModuleBase):
 
     @property
     def longest(self) -> int:
-        """Tokens of a prompt and all that follows it, at most."""
+        """The most tokens that a prompt and everything behind it may have."""
         return self.max_prompt_length + self.max_response_length
 
     @cached_property
     def forward_pass(self) -> ForwardPass:
-        """How responses pass through the model to be scored; tried when it is first asked for.
+        """How responses pass through the model to be scored; tried at its first use.
 
         Raises:
             PolicyError: the model cannot be scored exactly, or not as the options ask.
@@ -115,19 +115,21 @@ class Policy(TensorDictModuleBase):
 
     @cached_property
     def sampling_way(self) -> tuple[Way, bool]:
-        """How the policy samples itself, without an engine; tried when it is first asked for.
+        """How the policy samples without an engine; tried at its first use.
+
+        The second value says whether the quick products and attention for CPUs are used.
 
         Raises:
-            PolicyError: no way is exact.
+            PolicyError: no way of sampling is exact.
         """
         fast, longest = self.options.fast_cpu, self.longest
         return sampling_way(self.model, pad_id=self.pad_id, longest=longest, rounding=self.rounding, fast_cpu=fast)
 
     def try_out(self) -> None:
-        """Find out how the model is sampled and scored exactly; done at load, else when first used.
+        """Find out how the model is sampled and scored exactly. :meth:`from_pretrained` does so.
 
         Raises:
-            PolicyError: it cannot be.
+            PolicyError: the model cannot be sampled or scored exactly.
         """
         _ = self.sampling_way, self.forward_pass
 
@@ -172,7 +174,7 @@ class Policy(TensorDictModuleBase):
     def train(self, mode: bool = True) -> Policy:
         """As in torch, but the model stays in evaluation mode: no dropout and no other noise, in training too.
 
-        Only layers that are checkpointed are told, as they would keep their activations otherwise.
+        Only layers with gradient checkpointing change: they would keep their activations otherwise.
         """
         super().train(mode)
         set_training(self.model, mode)
@@ -180,12 +182,12 @@ class Policy(TensorDictModuleBase):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the weights."""
+        """The type of the weights."""
         return self.model.dtype
 
     # Acting
@@ -233,7 +235,7 @@ class Policy(TensorDictModuleBase):
         """Sample the next response of each episode, and append it there.
 
         Args:
-            episodes: each needs room for a response; one whose prompt is too long is marked so.
+            episodes: each must have room for a response. One with too long a prompt is marked as refused.
             options: how to sample.
             seeds: one for each episode; see :meth:`generate`.
 
@@ -310,13 +312,13 @@ class Policy(TensorDictModuleBase):
         Args:
             tensordict: tokens, attention and mask [N, T].
             entropy: whether to write ``"entropy"`` too, exact over the whole vocabulary.
-            layout: the same tokens, attention and mask on the CPU, where they are known there: a GPU need not be
-                waited for.
+            layout: tokens, attention and mask of the same rows on the CPU, if they exist there: then nothing waits for
+                a GPU.
 
         Returns:
-            A new TensorDict with ``"log_prob"`` [N, T], at each sampled token the log-probability given everything
-            before it, 0 elsewhere, differentiable where gradients are enabled; ``"entropy"`` [N, T] in the same form;
-            ``"max_entropy"`` [N, 1]. They are float32, or float64 where the weights are.
+            A new TensorDict. ``"log_prob"`` [N, T] is the log-probability of each sampled token given everything before
+            it, and 0 elsewhere; it is differentiable where gradients are enabled. ``"entropy"`` [N, T] has the same
+            form. ``"max_entropy"`` is [N, 1]. All are float32, or float64 where the weights are.
         """
         given, tokens = tensordict if layout is None else layout, tensordict[keys.TOKENS]
         log_prob, spread = self.with_weights(lambda: self.scorer.scores(given, tokens, entropy))
@@ -328,10 +330,9 @@ class Policy(TensorDictModuleBase):
         return out
 
     def with_weights(self, work: Callable[[], T]) -> T:
-        """``work()``: the way into a sharded policy.
+        """Call ``work`` while the weights of a sharded policy are whole.
 
-        Within it the model's weights are whole. Every rank must go in equally often; ``work`` returns a tensor or a
-        tuple of them.
+        Every rank must do so equally often. ``work`` returns a tensor or a tuple of tensors.
         """
         return work()
 
@@ -340,14 +341,14 @@ class Policy(TensorDictModuleBase):
         return self.score(tensordict)
 
     def get_dist(self, tensordict: TensorDictBase, **kwargs: Any) -> Any:
-        """The distributions as an object, for TorchRL's own losses; it holds all logits.
+        """The distributions as an object for TorchRL's own losses. It holds all logits.
 
         Args:
             tensordict: tokens, attention and mask [N, T].
-            kwargs: what TorchRL passes besides; nothing of it applies.
+            kwargs: further arguments of TorchRL, which are ignored.
 
         Returns:
-            TorchRL's ``LLMMaskedCategorical`` over [N, T]: tempered at sampled tokens, masked elsewhere.
+            TorchRL's ``LLMMaskedCategorical`` over [N, T]: tempered, and masked where nothing was sampled.
         """
         from torchrl.modules.distributions import LLMMaskedCategorical
 
@@ -356,13 +357,13 @@ class Policy(TensorDictModuleBase):
 
     @torch.no_grad()
     def distributions(self, layout: TensorDictBase) -> Tensor:
-        """Log-probabilities of the whole vocabulary in front of each sampled token, tempered, without gradient.
+        """Log-probabilities of the whole vocabulary before each sampled token, at the sampling temperature.
 
         Args:
             layout: tokens, attention and mask [N, T], with M sampled tokens.
 
         Returns:
-            [M, V] float32, or float64 where the weights are, row by row.
+            [M, V] float32, or float64 where the weights are, row by row; without gradient.
 
         >>> policy = Policy.from_pretrained("llmrl/nano")
         >>> rollout = policy.generate(["What is 2 + 2?"])
@@ -374,11 +375,11 @@ class Policy(TensorDictModuleBase):
     # Weights
 
     def shard(self, world: World, *, sample: bool = True) -> None:
-        """Spread the weights over the ranks; every rank must do so, before an optimizer is made.
+        """Spread the weights over the ranks. Every rank must call this before an optimizer is made.
 
         Args:
-            world: the ranks; with one, nothing is done.
-            sample: whether the policy samples too, from a whole copy of its weights.
+            world: the ranks; one rank changes nothing.
+            sample: whether the policy samples too; it then keeps a whole copy of its weights.
         """
         if world.size == 1:
             return
@@ -390,10 +391,10 @@ class Policy(TensorDictModuleBase):
         gather_for_cache(blocks, world.unshard)
 
     def sample_from_copy(self, world: World) -> CopyEngine:
-        """Sample from a whole copy of the weights, which only :meth:`sync` changes; returns what holds it.
+        """Sample from a whole copy of the weights, which only :meth:`sync` changes; returns the engine that holds it.
 
         Args:
-            world: the ranks that the weights are spread over, or will be.
+            world: the ranks over which the weights are spread, or will be.
         """
         engine = self.engine = CopyEngine(self.model, self._sampler, self.version, world)
         return engine
@@ -409,7 +410,7 @@ class Policy(TensorDictModuleBase):
         return self.version
 
     def pause(self) -> None:
-        """Nothing is sampled until the next :meth:`sync`: an engine may free its memory."""
+        """Let an engine free its memory: nothing is sampled until the next :meth:`sync`."""
         if self.engine is not None:
             self.engine.pause()
 
@@ -420,17 +421,15 @@ class Policy(TensorDictModuleBase):
             self.engine = None
 
     def try_saving(self) -> None:
-        """Save into a folder that is removed again: what cannot be saved is known before the first step.
-
-        Weights of more than :data:`llmrl.policies.export.TRIED_BYTES` bytes are left out.
+        """Save into a folder that is removed again; see :func:`llmrl.policies.export.try_saving`.
 
         Raises:
-            PolicyError: it cannot be saved.
+            PolicyError: the policy cannot be saved, or not loaded again.
         """
         try_saving(self.model, self.tokenizer, self.name, self.save)
 
     def describe(self) -> list[str]:
-        """How the model is sampled, scored and trained, a line for each."""
+        """Lines that say how the model is sampled, scored and trained."""
         ends = [str(self.tokenizer.decode([i])) for i in sorted(self.end_ids)]
         way, fast_cpu = self.sampling_way
         sampling = f"{way.value}{', products and attention for one token on a CPU' if fast_cpu else ''}"
@@ -455,7 +454,7 @@ class Policy(TensorDictModuleBase):
         return save(self._whole_model, self.tokenizer, Path(folder))
 
     def snapshot(self) -> Callable[[str | Path], Path]:
-        """What :meth:`save` would write now, as a function that writes it later, in another thread too."""
+        """A function that writes later, in any thread, what :meth:`save` would write now."""
         model, tokenizer = copy.deepcopy(self._whole_model), self._tokenizer_for_threads
         return lambda folder: save(model, tokenizer, Path(folder))
 

@@ -1,6 +1,6 @@
-"""Prompts: from a problem to the token ids that a model reads, and from a reply to those that follow a response.
+"""Prompts: from a problem to the token ids that a model reads, and from a reply to the ids behind a response.
 
-Owns templates, the system prompt, the instruction and the special tokens. Limits are the policy's.
+Templates, the system prompt, the instruction and special tokens belong here. The policy has the limits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 STAND_IN = "<think>\nfirst\n</think>\n\nthen"
-"""Stands for a response in a rendered history: templates that rewrite responses change this one too."""
+"""A response in a rendered history. Templates that rewrite responses change this one too."""
 
 
 class Prompts:
@@ -91,8 +91,8 @@ class Prompts:
         """The prompt as text, special tokens visible.
 
         Args:
-            problem: what is asked.
-            replies: what is said later on; :data:`STAND_IN` takes the place of the responses between.
+            problem: the first message of the user.
+            replies: its later messages; :data:`STAND_IN` takes the place of the responses between them.
         """
         if self.instruction:
             problem = f"{problem}\n\n{self.instruction}"
@@ -173,7 +173,7 @@ class Prompts:
         )
 
     def reply(self, said: Sequence[str], end: int) -> list[int]:
-        """The ids that follow a response: what closes it, the newest reply, and what opens the next response.
+        """The ids behind a response: the end of its turn, the newest reply, and the start of the next response.
 
         Args:
             said: the problem and all replies so far.
@@ -187,7 +187,7 @@ class Prompts:
 
 
 def json_or_text(value: str) -> Any:
-    """What a template argument of the command line means.
+    """The value of a template argument of the command line.
 
     >>> json_or_text("false"), json_or_text("low")
     (False, 'low')
@@ -199,7 +199,7 @@ def json_or_text(value: str) -> Any:
 
 
 def written_behind(before: str, whole: str) -> str:
-    """What a template writes between a response and the next one.
+    """The text that a template writes between a response and the next response.
 
     Args:
         before: the rendered history in front of the response.

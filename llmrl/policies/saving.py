@@ -1,4 +1,4 @@
-"""Files of tensors with the mode that other files have; safetensors makes them for one account alone."""
+"""Files of tensors with the usual mode; those of safetensors can be read by one account alone."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def write_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[s
 
 
 def usual_mode(*files: Path) -> None:
-    """Give files the mode that files made by ``open`` have."""
+    """Give files the mode of files made by ``open``."""
     for file in files:
         file.chmod(0o666 & ~_UMASK)

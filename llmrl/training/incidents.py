@@ -1,6 +1,6 @@
-"""Incidents: what goes wrong in a step and need not end the run is counted, told and kept; too much of it ends the run.
+"""Incidents: failures in a step that need not end the run. They are counted, reported and kept; too many end the run.
 
-What is kept goes to a folder, for whoever looks into it (:mod:`llmrl.training.faults`).
+Batches and tracebacks are kept in a folder (:mod:`llmrl.training.faults`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llmrl.training.metrics import Sums
 
 @dataclass
 class Counters:
-    """What has happened so far; part of every checkpoint."""
+    """Counts since the start of the run; part of every checkpoint."""
 
     step: int = 0
     tokens: int = 0
@@ -39,10 +39,10 @@ class Incidents:
     """Groups that broke, steps without a verdict, and updates that were left out.
 
     Args:
-        counters: of the run; steps in them are finished ones.
-        options: how much is too much.
+        counters: of the run; ``step`` counts finished steps.
+        options: how many failures end the run.
         env_id: the environment, for messages.
-        note: is told, in words, of what went wrong.
+        note: is called with a sentence about each failure.
         folder: for batches and tracebacks; None: they are not kept.
     """
 
@@ -137,7 +137,7 @@ class Incidents:
 
     @contextmanager
     def _unless_disk_is_full(self) -> Iterator[None]:
-        """Write something that training can do without."""
+        """Write something that training does not need; a full disk is reported and does not end the run."""
         try:
             yield
         except OSError as error:

@@ -1,6 +1,6 @@
-"""The trainer: one step after the other, read from top to bottom.
+"""The trainer: the calls of a step in their order, and the state of a run that a checkpoint holds.
 
-Owns the order of things and the state that a checkpoint holds. The learner owns the gradients.
+The learner has the gradients.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from llmrl.training.writer import Writer
 
 @dataclass
 class Trainer:
-    """Everything that a run consists of.
+    """All objects of a run.
 
     Args:
         config: the resolved settings.
@@ -59,8 +59,8 @@ class Trainer:
         environments: training problems.
         critic: for algorithms that read ``"value"``.
         reference: for algorithms that read ``"ref_log_prob"``.
-        note: is told, in words, of what went wrong and did not end the training.
-        world: the ranks that train together; every one of them makes every step.
+        note: is called with a sentence about each failure that does not end the training.
+        world: the ranks that train together; each of them makes every step.
     """
 
     config: Config
@@ -81,13 +81,13 @@ class Trainer:
     """The order of rows."""
     past_rewards: PastRewards = field(init=False, default_factory=PastRewards)
     kl_coefficient: float | None = field(init=False, default=None)
-    """Of a KL penalty that adapts its weight; None before the first step."""
+    """The weight of a KL penalty that adapts it; None before the first step."""
     records: list[Record] = field(init=False, default_factory=list)
-    """Of the step's rows, for reports of bad updates."""
+    """The records of the step's rows, for reports of bad updates."""
     writer: Writer = field(init=False)
     gatherer: Gatherer = field(init=False)
     pending: Gathered | None = field(init=False, default=None)
-    """The next step's batch, where ``train.ahead`` has had it gathered."""
+    """The batch of the next step, if ``train.ahead`` has gathered it."""
     old_scores: OldScores = field(init=False)
     watch: Watch = field(init=False)
     """Compares sampler and scorer."""
@@ -139,7 +139,7 @@ class Trainer:
     # The step, in the order of docs/architecture.md.
 
     def step(self) -> tuple[dict[str, float], Rollouts]:
-        """Sample, grade, credit, learn; returns the metrics and what was trained on.
+        """Sample, grade, credit, learn; returns the metrics and the rollouts of the step.
 
         The rollouts hold every tensor that the update read, and ``"log_prob"`` (``"entropy"`` where
         :meth:`noted_scores` names it) as the update last scored each row, before that row's last gradient.
@@ -181,10 +181,10 @@ class Trainer:
 
     @contextmanager
     def meanwhile(self) -> Iterator[None]:
-        """A block during which the next step's batch is gathered, where ``train.ahead`` asks for that.
+        """Gather the next step's batch during the block, if ``train.ahead`` asks for that.
 
-        The sampler has weights of its own, which nobody changes before the block has ended: so the batch is the one
-        that would be gathered before the block or after it.
+        The sampler has weights of its own, which do not change before the block ends. So the batch would be the same if
+        it were gathered before the block or after it.
         """
         step = self.counters.step + 1
         if not self.config.train.ahead or step >= self.config.train.steps:
@@ -198,12 +198,12 @@ class Trainer:
         self.pending = self.counted(gathered)
 
     def counted(self, gathered: Gathered) -> Gathered:
-        """The same; its groups will not be asked again."""
+        """The batch itself, after counting its groups: their numbers are not used again."""
         self.counters.groups += gathered.groups
         return gathered
 
     def before_update(self, rollouts: Rollouts, metrics: dict[str, float]) -> Batch:
-        """Everything that is fixed during the update: old scores, values, advantages."""
+        """Compute what is fixed during the update: old scores, values, advantages."""
         batch = Batch.of(rollouts.data)
         data = batch.whole
         with self.timed("score"):
@@ -232,7 +232,7 @@ class Trainer:
 
         Args:
             count: of rows.
-            peek: leave the generator as it is: the next call gives the same.
+            peek: leave the generator as it is, so that the next call gives the same rows.
         """
         state = self.shuffling.get_state()
         order = torch.randperm(count, generator=self.shuffling)
@@ -284,15 +284,15 @@ class Trainer:
         return {keys.TOKENS, keys.ATTENTION, keys.MASK, keys.SAMPLER_LOG_PROB, *self.algorithm.in_keys}
 
     def keeps_rollouts(self, step: int) -> bool:
-        """Whether the rollouts of a step (1, 2, ...) are written: the first, the last, each ``rollouts_every``."""
+        """Whether the rollouts of a step (1, 2, ...) are written: the first, the last, every ``rollouts_every``-th."""
         every = self.config.checkpoint.rollouts_every
         return every > 0 and (step % every == 0 or step in (1, self.config.train.steps))
 
     def noted_scores(self) -> list[str]:
-        """What the update scores of each token, and notes in the rollouts.
+        """The scores of the update that are written into the rollouts.
 
-        Entropies if the algorithm reads them, if nothing else tells them, and for rollouts that are kept:
-        another algorithm may read them there.  They change nothing of the gradient.
+        Entropies are among them if the algorithm reads them, if nothing else computes them, and for rollouts that are
+        kept, where another algorithm may read them. They do not change the gradient.
         """
         entropy = (
             keys.ENTROPY in self.algorithm.in_keys
@@ -314,7 +314,7 @@ class Trainer:
     # State
 
     def state(self, metrics_position: int) -> dict[str, Any]:
-        """All that a run needs to go on, beside the weights of the policy."""
+        """Everything but the weights of the policy that a run needs to go on."""
         return {
             "counters": vars(self.counters).copy(),
             "problems": self.problems.state(),
@@ -331,11 +331,11 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any], start: Path) -> None:
-        """Take up what :meth:`state` gave.
+        """Continue from what :meth:`state` gave.
 
         Args:
             state: of a checkpoint.
-            start: its folder; where it holds a whole model, its weights are loaded by whoever made the policy.
+            start: the checkpoint's folder. If it holds a whole model, whoever made the policy has loaded its weights.
         """
         self.counters = self.incidents.counters = Counters(**state["counters"])
         try:
@@ -363,14 +363,15 @@ class Trainer:
         self.policy.sync(state["policy_version"])
 
     def load_random(self, state: dict[str, Any]) -> None:
-        """Put the process's own generators back; exactly where the number of ranks is that of the checkpoint."""
+        """Restore the random generators of the process; exact if the checkpoint has the same number of ranks."""
         states = state["random"]
         randomness.load(states[self.world.rank % len(states)], self.environments)
 
     def save(self, folder: Path, metrics: MetricsFile | None, score: checkpoint.Score | None = None) -> Path:
-        """Write a checkpoint; every rank takes part, and rank 0 gives the metrics' file.
+        """Write a checkpoint; every rank takes part, and only rank 0 gives a metrics file.
 
-        With ``checkpoint.background`` it is still being written when this returns; ``writer.wait()`` waits for that.
+        With ``checkpoint.background`` the checkpoint is still being written when this returns; ``writer.wait()`` waits
+        for it.
         """
         if metrics is not None:
             metrics.flush()

@@ -124,7 +124,7 @@ def test_all_ranks_stop_where_the_sampler_of_one_is_wrong(tiny) -> None:
 
     trainer = make(tiny, 1)
     trainer.watch = mismatch.Watch(trainer.policy, trainer.config.train, Two())
-    with pytest.raises(TrainingError, match="Step 1: .* by 1 nats a token"):
+    with pytest.raises(TrainingError, match=r"Step 1: .* by 1 nats a token"):
         trainer.step()
 
 

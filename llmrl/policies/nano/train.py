@@ -34,10 +34,10 @@ CHAT_TEMPLATE = (
 
 @dataclass
 class Stage:
-    """One stretch of training with one mixture of styles."""
+    """A stage of training with one mixture of styles."""
 
     tokens: int
-    """How much text it reads, prompts and padding included."""
+    """How many tokens it reads, prompts and padding included."""
     learning_rate: float
     """Peak, after 2 % of warm-up; a cosine takes it to a twentieth."""
     mixture: Mixture
@@ -71,7 +71,7 @@ class NanoConfig:
     )
     """The short second stage."""
     careful_subjects: tuple[str, ...] = ("prealgebra", "algebra", "geometry", "precalculus")
-    """In the habit stage, subjects in which careful and terse change places: working is the habit here."""
+    """Subjects for which the habit stage swaps the shares of careful and terse: there the habit is to work."""
     seed: int = 0
     """Seed of everything."""
 

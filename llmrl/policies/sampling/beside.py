@@ -1,4 +1,4 @@
-"""The engine of one of several ranks: it takes the weights from this rank's copy, and the ranks go on together."""
+"""The engine of one of several ranks: it takes the weights from this rank's copy, and all ranks push together."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from llmrl.policies.sampling.engine import Engine, Sample
 class EngineOfRank:
     """See :class:`~llmrl.policies.sampling.engine.Engine`.
 
-    The copy holds the whole weights in the memory of the CPU, so that an engine that is started again can be told them
-    at any time, without the other ranks.
+    The copy holds the whole weights in the memory of the CPU. An engine that is started again gets them from there at
+    any time, without the other ranks.
 
     Args:
         copy: of the sharded model.
-        engine: this rank's own, which holds the copy's weights.
+        engine: of this rank; it holds the copy's weights.
     """
 
     def __init__(self, copy: CopyEngine, engine: Engine) -> None:

@@ -43,7 +43,10 @@ class CopyEngine:
     ) -> list[Sample]:
         """One response for each context."""
         if version != self.version:
-            raise EngineError(f"The copy that samples holds weights {self.version}, not weights {version}.")
+            raise EngineError(
+                f"The copy that samples holds version {self.version} of the weights and the policy is at {version}. "
+                "Call policy.sync() after every change of the weights."
+            )
         return self.sampler_of(self.model).sample(
             contexts, max_new_tokens=max_new_tokens, temperature=temperature, greedy=greedy, seeds=seeds
         )
@@ -57,7 +60,7 @@ class CopyEngine:
         self.version = version
 
     def pause(self) -> None:
-        """Nothing to free: the copy's memory is used again at once."""
+        """Does nothing: the copy's memory is used again at once."""
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Does nothing: there is no process to end."""

@@ -1,6 +1,6 @@
-"""One token per row, quickly on a CPU: repacked weights, and attention that does not copy its cache.
+"""Fast steps of one token per row on a CPU: repacked weights, and attention that does not copy its cache.
 
-Both compute what the model computes, to rounding. Elsewhere, and for other types of weights, nothing is changed.
+Both compute the same as the model, to rounding. On other devices and for other types of weights nothing changes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 
 WORTHWHILE = 16
-"""Tokens per row from which on repacking the weights takes less time than it saves."""
+"""Repacking the weights saves more time than it takes from this many tokens per row on."""
 
 LARGEST = 4 << 30
-"""Bytes of weights up to which they are repacked: the copies need as much memory again."""
+"""Weights of more bytes are not repacked: the copies need as much memory again."""
 
 
 Product = Callable[[Tensor], Tensor]
@@ -30,8 +30,8 @@ Product = Callable[[Tensor], Tensor]
 def product(weight: Tensor, bias: Tensor | None, *, rows: int) -> Product:
     """``x -> x @ weight.T + bias`` for about ``rows`` rows at a time, while the weight does not change.
 
-    For few rows torch's own product spends half of its time on bringing the weight into the order in which
-    oneDNN and MKL read it, again for each product.
+    For few rows torch's own product spends half of its time on reordering the weight for oneDNN and MKL, once for each
+    product.
 
     >>> weight = torch.arange(6.0).reshape(2, 3)
     >>> product(weight, None, rows=1)(torch.ones(1, 3))
@@ -68,8 +68,8 @@ def decoding(
 ) -> Iterator[Callable[[Tensor, Tensor | None], Product]]:
     """Within, linear layers work on repacked copies of their weights, and attention works on the cache in place.
 
-    Only for inference with weights that do not change meanwhile. The copies need as much memory as the weights;
-    those of a model with more than ``LARGEST`` are used as they are, and a model on a GPU is left alone.
+    Only for inference with weights that do not change meanwhile. The copies need as much memory as the weights. Weights
+    of more than ``LARGEST`` bytes are not repacked, and a model on a GPU is left as it is.
 
     Args:
         decoder: a Hugging Face model without its head, as ``get_decoder`` gives it.
@@ -78,7 +78,7 @@ def decoding(
         fast_cpu: False: change nothing.
 
     Yields:
-        What makes a product of a further weight and bias, such as those of the head, in the same way.
+        A function that makes such a product of another weight and bias, such as those of the head.
     """
     if not fast_cpu or decoder.device.type != "cpu":
         yield _plain

@@ -1,4 +1,4 @@
-"""What samples for a policy: the protocol of an engine, its samples, its options and its random numbers.
+"""Engines, which sample for a policy: their protocol, samples, options and random numbers.
 
 :mod:`llmrl.policies.sampling.sampler` has the loop that the policy runs itself, :mod:`llmrl.policies.sampling.vllm`
 the engine that is a process or a server.
@@ -25,7 +25,7 @@ class Sample(NamedTuple):
     tokens: list[int]
     """Sampled ids, the end token included."""
     log_probs: list[float]
-    """Of each token under the distribution that it was drawn from."""
+    """Of each token, under the distribution from which it was drawn."""
     finish_reason: int
     """``FINISH_END``: an end token was sampled; ``FINISH_LENGTH``: the limit was reached; ``FINISH_REFUSED``: the
     prompt is too long, and nothing was sampled."""
@@ -40,12 +40,12 @@ class SamplingOptions:
     """
 
     temperature: float | None = None
-    """What logits are divided by; None: the policy's temperature. Recorded log-probabilities are at this temperature,
+    """Logits are divided by it; None: the policy's temperature. Recorded log-probabilities are at this temperature,
     those of greedy responses too."""
     greedy: bool = False
     """Take the likeliest token instead of drawing one."""
     max_new_tokens: int | None = None
-    """Limit of all that follows a prompt, over all turns of an episode; None: the policy's."""
+    """The most tokens behind a prompt, over all turns of an episode; None: the policy's limit."""
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
@@ -55,7 +55,7 @@ class SamplingOptions:
 
 
 class Engine(Protocol):
-    """What samples in the policy's place, from weights of its own."""
+    """Samples in the policy's place, from weights of its own."""
 
     def sample(
         self,
@@ -73,9 +73,9 @@ class Engine(Protocol):
         Args:
             contexts: token ids, at least one each.
             end_ids: tokens that end a response.
-            version: of the weights; an engine that holds other ones raises.
+            version: of the weights; an engine with other weights raises.
             max_new_tokens: limit of every response, or one for each.
-            temperature: what logits are divided by.
+            temperature: logits are divided by it.
             greedy: take the likeliest token; ``seeds`` is not used then.
             seeds: one for each row; None: drawn from torch's global generator. See :func:`row_seeds`.
         """
@@ -84,7 +84,7 @@ class Engine(Protocol):
         """Take the model's weights."""
 
     def pause(self) -> None:
-        """Nothing is sampled until the next push: memory may be freed."""
+        """Memory may be freed: nothing is sampled until the next push."""
 
     def close(self) -> None:
         """End it; safe to call twice."""
@@ -93,7 +93,7 @@ class Engine(Protocol):
 def row_limits(
     contexts: Sequence[Sequence[int]], *, max_new_tokens: int | Sequence[int], temperature: float
 ) -> list[int]:
-    """The limit of each response; refuses what nothing could be sampled for."""
+    """The limit of each response; raises ValueError for contexts or limits that allow no response."""
     if not temperature > 0:
         raise ValueError(f"temperature must be greater than 0, got {temperature}.")
     if isinstance(max_new_tokens, int):

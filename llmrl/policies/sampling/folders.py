@@ -1,7 +1,7 @@
 """Folders that only this account can enter, for tokens, sockets and weights on their way to an engine.
 
-A process that is killed leaves its folder behind, in shared memory if the weights fit there: the next one that makes a
-folder removes those whose owner is gone.  A lock that ends with its process tells which ones these are.
+A process that is killed leaves its folder behind, in shared memory if the weights fit there. The next process that
+makes a folder removes those of ended processes. A lock that ends with its process tells which ones these are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The weights on their way to engines: files in a private folder, and the identity that every request names."""
+"""The weights for engines: files in a private folder, and the identity that every request names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llmrl.policies.sampling.weights import weights, write_parts
 class HandOver:
     """The weights that every engine of a run must hold.
 
-    The files exist while engines read them. They are written again where an engine must be told the weights later.
+    The files exist while engines read them. They are written again for an engine that needs the weights later.
 
     Args:
         model: a Hugging Face causal language model.

@@ -1,4 +1,4 @@
-"""Asynchronous work for a caller that is not: an event loop in a thread of its own."""
+"""Asynchronous work for a synchronous caller: an event loop in a thread of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """The result of a coroutine, which is waited for."""
+        """Wait for a coroutine and return its result."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -29,11 +29,11 @@ class Loop:
             raise
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin a coroutine, and go on."""
+        """Start a coroutine without waiting for it."""
         self._tasks.append(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def close(self) -> None:
-        """Cancel what runs, and end; safe to call twice."""
+        """Cancel all coroutines and end; safe to call twice."""
         if self._loop.is_closed():
             return
 
@@ -51,7 +51,7 @@ class Loop:
 
 
 async def all_of(works: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
-    """The results of several coroutines that run at the same time; all have ended when one's error is raised."""
+    """The results of several coroutines that run at the same time. The first error is raised when all have ended."""
     results = await asyncio.gather(*works, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

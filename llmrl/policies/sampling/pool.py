@@ -1,7 +1,7 @@
-"""The engines of a run: rows are dealt over them, one that fails is left out, and taken back when it answers again.
+"""The engines of a run: each samples some of the rows. An engine that fails is left out until it answers again.
 
-What one of them is asked is :mod:`llmrl.policies.sampling.servers`; what a policy asks of all of them
-:mod:`llmrl.policies.sampling.vllm`.
+Requests to one engine are in :mod:`llmrl.policies.sampling.servers`. A policy calls
+:mod:`llmrl.policies.sampling.vllm`, which calls this module.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class ServerPool:
     # What is done with all servers
 
     async def begin(self) -> None:
-        """Start the servers of this process, give them the weights and try each: some only fail when used.
+        """Start the servers of this process, give them the weights and sample a token from each: some fail only then.
 
         Raises:
             EngineError: one cannot be used.
@@ -96,7 +96,7 @@ class ServerPool:
             await all_of(begin(server) for server in self._near)
 
     async def sample(self, asked: wire.Sampling) -> wire.Sampled:
-        """Deal rows over the servers, and those of one that fails over the others.
+        """Deal rows over the servers. The rows of a server that fails are dealt over the others.
 
         Raises:
             EngineError: no server is left.
@@ -153,7 +153,7 @@ class ServerPool:
         await all_of(leave(server) for server in self._own if server.away is None)
 
     async def beat(self) -> None:
-        """Signs of life in both directions, for as long as the run lasts; requests tell what is wrong."""
+        """Exchange signs of life for as long as the run lasts. Failures are found by requests, not here."""
 
         async def hold(server: Server) -> None:
             with contextlib.suppress(Lost, EngineError):
@@ -172,7 +172,7 @@ class ServerPool:
         await self._insisting(server, lambda: self._hand_over(server))
 
     async def _insisting(self, server: Server, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        """Ask; if that fails tell the engine everything again and repeat it; None: it is left out now."""
+        """Ask. After a failure send the engine settings and weights again, and repeat; None: it is left out now."""
         for attempt in range(ATTEMPTS):
             try:
                 return await ask()
@@ -220,11 +220,11 @@ class ServerPool:
         log.warning("The engine at %s is back, and has the weights.", server)
 
     async def _begin(self, server: Server, patience: float) -> None:
-        """A running engine that holds the current weights.
+        """Start an engine, and give it the current weights if it has others.
 
         Args:
-            server: where.
-            patience: seconds in which it may come.
+            server: the engine.
+            patience: seconds in which it may become reachable.
         """
         if self.child is not None:
             await asyncio.to_thread(self.child.start)
@@ -278,7 +278,7 @@ class ServerPool:
 
 
 class _Alive:
-    """Whether the run that holds an engine gives signs of life while we wait."""
+    """Finds out whether the run that holds an engine gives signs of life while this one waits."""
 
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None
@@ -286,7 +286,7 @@ class _Alive:
     def __call__(self, silent: float) -> bool:
         now = time.monotonic()
         if self._first is None:
-            log.warning("The engine is held by another run; waiting whether that gives a sign of life.")
+            log.warning("Another run holds the engine; waiting to see whether that run still gives signs of life.")
             self._first = now, silent
         began, before = self._first
         return silent < before + (now - began) - 2

@@ -1,7 +1,7 @@
 """Token-level generation: contexts of ids in, sampled ids with their log-probabilities out.
 
-One batched loop over the model's own forward pass; rows that have ended leave the batch. What is kept of earlier
-tokens is that of :mod:`llmrl.policies.sampling.states`; text, templates and TensorDicts are the policy's.
+One batched loop over the model's own forward pass. Rows that have ended leave the batch. Earlier tokens are kept as in
+:mod:`llmrl.policies.sampling.states`. Text, templates and TensorDicts belong to the policy.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ class Sampler:
     Args:
         model: a Hugging Face causal language model; its weights are read at each call.
         end_ids: tokens that end a response.
-        pad_id: what fills the space left of a short context.
-        max_cache_tokens: rows are sampled in several batches, if need be, so that rows x length
-            stays within this.
-        way: what is kept of earlier tokens.
+        pad_id: the token that fills the space left of a short context.
+        max_cache_tokens: the largest rows x length; more rows are sampled in several batches.
+        way: how the states of earlier tokens are kept.
         fast_cpu: on a CPU, use :func:`llmrl.policies.sampling.decoding.decoding`.
     """
 
@@ -70,7 +69,7 @@ class Sampler:
         Args:
             contexts: token ids, at least one each; equal ones are read once.
             max_new_tokens: limit of every response, or one for each.
-            temperature: what logits are divided by, also where ``greedy`` records log-probabilities.
+            temperature: logits are divided by it, also those of greedy responses.
             greedy: take the likeliest token.
             seeds: one for each row, from 0 to 2**63 - 1; None: drawn from torch's global generator.
         """
@@ -96,7 +95,7 @@ class Sampler:
 
 
 class _Batch:
-    """The rows that are sampled together, B at first, fewer and fewer later on."""
+    """The rows that are sampled together: B at first, fewer as rows end."""
 
     def __init__(
         self,

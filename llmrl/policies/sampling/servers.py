@@ -1,7 +1,7 @@
 """One engine at an address, as the trainer sees it: requests with a time limit, answers that are checked.
 
-Nothing an engine says is believed before it was held against what was asked: :func:`check` has the rules. What goes
-wrong is one of two: a :class:`Lost` may be mended by asking again, an :class:`EngineError` may not.
+Every answer is compared with the request: :func:`check` has the rules. There are two kinds of failure: after a
+:class:`Lost` another attempt may succeed, after an :class:`EngineError` it cannot.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Kind = TypeVar("Kind", bound=wire.Message)
 
 
 class Barred(EngineError):
-    """The engine is there, and does not let this run in."""
+    """The engine answers, and refuses this run."""
 
 
 class Held(Barred):
@@ -53,7 +53,7 @@ class Held(Barred):
 
 
 class Lost(Exception):
-    """No answer that can be believed; another try may bring one."""
+    """No valid answer came; another attempt may bring one."""
 
 
 class Unreachable(Lost):
@@ -65,7 +65,7 @@ class Stalled(Lost):
 
 
 class Forgotten(Lost):
-    """The engine is there and does not hold our weights: it must be told everything again."""
+    """The engine answers and does not hold our weights: settings and weights must be sent again."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def addresses(text: str) -> list[Address]:
     ['http://a:8000', 'https://b:8001']
 
     Raises:
-        PolicyError: one is none, or is there twice.
+        PolicyError: a part is no address, or an address is there twice.
     """
     found = []
     for url in text.split(","):
@@ -111,10 +111,10 @@ def addresses(text: str) -> list[Address]:
 
 
 def token_for(address: Address) -> str:
-    """The token of a server: ``LLMRL_TOKEN``, or what a server of this account on this machine wrote down.
+    """The token of a server: ``LLMRL_TOKEN``, or the token in the file of a server of this account on this machine.
 
     Raises:
-        EngineError: it holds what no token may.
+        EngineError: the variable holds no valid token.
     """
     given = os.environ.get(wire.TOKEN_VARIABLE, "")
     if given and not re.fullmatch(wire.TOKEN, given):
@@ -135,10 +135,10 @@ class Server:
 
     Args:
         address: where it is.
-        token: what it wants to see; None: :func:`token_for` is asked each time, as a server that is started again
-            may have made another.
+        token: the token of the engine; None: :func:`token_for` is asked each time, since a server that is started
+            again may have made another.
 
-    ``away`` is why it is left out, None while it is in use; ``heard`` when it last answered.
+    ``away`` says why the engine is left out, None while it is in use. ``heard`` is the time of its last answer.
     """
 
     def __init__(self, address: Address, token: str | None = None) -> None:
@@ -153,11 +153,11 @@ class Server:
         return str(self.address)
 
     async def start(self, settings: wire.Start) -> wire.Done:
-        """Have the engine built, or find it as it was."""
+        """Have the engine built; one that was built with these settings stays as it is."""
         return await self._ask("/start", settings, wire.Done, START_WITHIN)
 
     async def hand_over(self, folder: Path, digests: list[str], identity: wire.Weights) -> None:
-        """Have it take the weights that lie in a folder; they travel unless the folder is its own too."""
+        """Have it take the weights in a folder. They are uploaded unless the engine reads the same folder."""
         size = 0
         if self.address.socket is None:
             for index, digest in enumerate(digests):
@@ -238,9 +238,9 @@ class Server:
         return await (self._watched(asking, kind is wire.Sampled) if watched else asking)
 
     async def _watched(self, asking: Coroutine[Any, Any, Kind], sampling: bool) -> Kind:
-        """The answer, unless the server gives no sign of life, or samples and gets no further.
+        """The answer; raises where the server goes silent, or samples no token for too long.
 
-        Its beat is heard elsewhere.
+        :meth:`hold` notes its signs of life meanwhile.
         """
         self.heard = time.monotonic()
         task = asyncio.ensure_future(asking)
@@ -296,7 +296,7 @@ class Server:
     async def _exchange(
         self, path: str, body: bytes | AsyncIterator[bytes], headers: dict[str, str], room: int
     ) -> tuple[int, str, bytes]:
-        """Status, type and body of the answer, of which no more is read than there is room for."""
+        """Status, type and body of the answer; a body longer than ``room`` bytes is not read to its end."""
         uds = None if self.address.socket is None else str(self.address.socket)
         transport = httpx2.AsyncHTTPTransport(uds=uds, verify=self._tls or False, trust_env=False)
         limit = httpx2.Timeout(None, connect=CONNECT_WITHIN, write=60.0)
@@ -335,10 +335,10 @@ class Server:
 
 
 def check(answer: wire.Sampled, asked: wire.Sampling, vocab_size: int) -> None:
-    """Hold responses against the request.
+    """Compare responses with the request.
 
     Raises:
-        Lost: they cannot be what the engine sampled from these weights; the message says which and why.
+        Lost: the engine cannot have sampled them from these weights; the message says which and why.
     """
 
     def refuse(what: str) -> None:

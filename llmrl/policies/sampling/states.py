@@ -1,7 +1,6 @@
 """What a sampler keeps of the tokens so far: keys, values and recurrent states, or nothing.
 
-Four ways, from fast to safe. Which of them is exact for a model is tried: see
-:mod:`llmrl.policies.sampling.trial`.
+There are four ways, from fast to safe. :mod:`llmrl.policies.sampling.trial` tries which of them is exact for a model.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Way(Enum):
 
 
 class States(Protocol):
-    """The rows of a batch as far as they were sampled."""
+    """The rows of a batch, as far as they have been sampled."""
 
     def first(self) -> Tensor:
         """The hidden states [B, H] behind the contexts."""
@@ -39,7 +38,7 @@ class States(Protocol):
 
         Args:
             token: what was sampled.
-            live: [B] bool; what becomes of the other rows does not matter.
+            live: [B] bool; the results of other rows are not read.
         """
 
     def keep(self, rows: Tensor) -> None:
@@ -47,7 +46,7 @@ class States(Protocol):
 
 
 def states_of(model: Any, contexts: Sequence[Sequence[int]], room: int, pad_id: int, way: Way) -> States:
-    """The states of contexts behind which up to ``room`` tokens come."""
+    """The states of contexts, with room for ``room`` more tokens each."""
     if way is Way.WHOLE:
         return _Whole(model, contexts, room, pad_id)
     return _Cached(model, contexts, room, pad_id, roomy=way is Way.ROOMY)
@@ -109,7 +108,7 @@ class _Cached:
 
 
 class _Whole:
-    """The sequences themselves, right-padded: as they are scored."""
+    """The sequences themselves, right-padded, as the scorer reads them."""
 
     def __init__(self, model: Any, contexts: Sequence[Sequence[int]], room: int, pad_id: int) -> None:
         self.decoder = model.get_decoder()
@@ -138,10 +137,10 @@ class _Whole:
 
 
 class RoomyLayer(DynamicLayer):
-    """A cache layer that grows by several tokens at a time, so that most tokens are written, not appended.
+    """A cache layer that grows by several tokens at a time, so that most tokens are written in place.
 
-    Attention reads the free places too, and the mask hides them: rows without gaps between them come from memory about
-    twice as fast as the used part of roomy rows.
+    Attention reads the free places too, and the mask hides them. Reading whole rows is about twice as fast as reading
+    only the used part of each row.
     """
 
     def __init__(self) -> None:
@@ -195,7 +194,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def _grown(store: Tensor, used: int, room: int) -> Tensor:
-    """A copy with room for more; zeros, as a hidden place still takes part in sums, with weight 0."""
+    """A copy with more room. Free places are 0: attention adds them with weight 0, which must give no NaN."""
     bigger = store.new_empty((*store.shape[:2], room, store.shape[3]))
     bigger[:, :, :used] = store[:, :, :used]
     bigger[:, :, used:] = 0

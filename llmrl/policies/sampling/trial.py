@@ -30,7 +30,7 @@ MARGIN = 8.0
 """How many times the typical measured rounding still counts as rounding: among many tokens some are far off."""
 
 FLOOR = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
-"""Nats that are allowed to every model of a type: one trial does not meet the worst token."""
+"""Nats that every model of a type is allowed: one trial may not meet the worst token."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,16 +81,16 @@ def sampling_way(model: Any, *, pad_id: int, longest: int, rounding: Rounding, f
 
     Args:
         model: a Hugging Face causal language model.
-        pad_id: what fills the space left of a short context.
-        longest: tokens of a prompt and its response together, at most.
-        rounding: what counts as agreement.
+        pad_id: the token that fills the space left of a short context.
+        longest: the most tokens that a prompt and its response have together.
+        rounding: of the model; smaller gaps count as agreement.
         fast_cpu: whether :func:`llmrl.policies.sampling.decoding.decoding` may be used.
 
     Returns:
         The way, and whether the quick products and attention for CPUs are exact too.
 
     Raises:
-        PolicyError: no way is.
+        PolicyError: no way is exact.
     """
     name = type(model).__name__
     reasons: dict[str, str] = {}
@@ -125,9 +125,9 @@ def sampling_way(model: Any, *, pad_id: int, longest: int, rounding: Rounding, f
 def sampled_gap(sampler: Sampler, longest: int) -> float:
     """The largest gap between the sampler's log-probabilities and those of a dense pass, in nats.
 
-    Contexts of different lengths, two of them equal, are sampled together and leave at different times; one is beyond
-    each length at which the model's attention or positions change, as far as ``longest`` reaches, and one response
-    crosses the last of them.
+    Contexts of different lengths, two of them equal, are sampled together and end at different times. One context is
+    longer than every length up to ``longest`` at which the model's attention or positions change. One response crosses
+    the last of these lengths.
     """
     model: Any = sampler.model
     reached = [n for n in changes(model.config) if n + GROWTH <= longest]
@@ -153,7 +153,7 @@ def sampled_gap(sampler: Sampler, longest: int) -> float:
 def attention_gap(model: Any, longest: int) -> float:
     """The largest gap between log-probabilities with the model's attention kernel and with transformers' own, in nats.
 
-    Kernels drop what they do not know, such as a soft-cap; ``eager`` is the definition.
+    Kernels drop settings that they do not know, such as a soft-cap; ``eager`` is the definition.
     """
     used = model.config._attn_implementation
     long = max([LONG, *(n + GROWTH for n in changes(model.config) if n + GROWTH <= min(longest, 1024))])
@@ -226,7 +226,7 @@ def _made_up(model: Any, length: int, seed: int = 0) -> Tensor:
 
 @contextmanager
 def _rounded(model: nn.Module, draw: torch.Generator) -> Iterator[None]:
-    """Within, what each layer without further layers inside returns is moved by a rounding error."""
+    """Within, a rounding error is added to the output of each layer that contains no other layer."""
     size = torch.finfo(next(model.parameters()).dtype).eps / 4
 
     def move(module: nn.Module, given: Sequence[Any], out: Any) -> Any:

@@ -1,8 +1,7 @@
 """vLLM as the policy's sampler: a process beside the trainer, or servers at addresses.
 
-Owns what the policy sees of it. Which server samples which rows is decided in
-:mod:`llmrl.policies.sampling.pool`; what goes over the line is :mod:`llmrl.policies.sampling.servers`, and what happens
-at its other end :mod:`llmrl.policies.sampling.host`.
+This is the engine as the policy sees it. :mod:`llmrl.policies.sampling.pool` decides which server samples which rows,
+:mod:`llmrl.policies.sampling.servers` makes the requests, and :mod:`llmrl.policies.sampling.host` answers them.
 """
 
 from __future__ import annotations
@@ -32,24 +31,25 @@ GIB = 1 << 30
 
 
 class VLLM:
-    """Samples with vLLM what a policy would sample with its own loop.
+    """Samples with vLLM instead of the policy's own loop.
 
-    It is given the model's weights when it is made, and by :meth:`push`.
+    The engine gets the model's weights when it is made, and by :meth:`push`.
 
     Args:
         model: the Hugging Face model that is trained.
         max_length: the longest prompt and response together.
         url: of a server started by ``llmrl serve``, or of several, separated by commas; None: a process of our own on
             this machine. The servers' token is read from ``LLMRL_TOKEN``.
-        cache_gib: memory for keys and values; None: enough for 64 responses of full length, at most 4;
-            vLLM makes responses wait for which there is no room.
+        cache_gib: memory for keys and values; None: enough for 64 responses of full length, at most 4. Responses
+            without room wait.
         sleep: free the engine's memory while the trainer updates; needs a GPU.
         version: of the weights, as the policy counts.
         run: the name of this run in the identity of weights; None: made at random. Processes that share servers and
-            weights give the same.
+            weights need the same name.
         share: which of how many such processes this is; see :class:`~llmrl.policies.sampling.pool.ServerPool`.
 
-    ``cached_tokens`` are the tokens of the last call's contexts that were not read, since an equal beginning had been.
+    ``cached_tokens`` counts the tokens of the last call's contexts that were not read again, since another context
+    begins with the same tokens.
 
     Raises:
         PolicyError: vLLM is not installed, does not answer, or cannot serve this model.
@@ -124,9 +124,9 @@ class VLLM:
         Args:
             contexts: token ids, at least one each.
             end_ids: tokens that end a response.
-            version: of the policy's weights; an engine that holds other ones refuses.
+            version: of the policy's weights; an engine with other weights refuses.
             max_new_tokens: limit of every response, or one for each.
-            temperature: what logits are divided by.
+            temperature: logits are divided by it.
             greedy: take the likeliest token; log-probabilities are then those of temperature 1.
             seeds: one for each row, from 0 to 2**63 - 1; None: drawn from torch's global generator.
 

@@ -1,4 +1,4 @@
-"""A model's weights under their names in a checkpoint, and the files in which they go to an engine."""
+"""A model's weights under their names in a checkpoint, and the files that an engine reads."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ PART_BYTES = 1 << 28  # of one file, if no tensor is larger
 
 
 def weights(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """Every weight under its name in a checkpoint, one after the other; adapters merged, a tied head written out.
-
-    A model that is sharded over several processes would gather here, a layer at a time.
-    """
+    """Every weight under its name in a checkpoint, one after the other; adapters merged, a tied head included."""
     from transformers.core_model_loading import revert_weight_conversion
 
     plain = merged(model)
@@ -29,7 +26,7 @@ def weights(model: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def write_parts(tensors: Iterable[tuple[str, Tensor]], folder: Path, part_bytes: int = PART_BYTES) -> list[str]:
-    """Write tensors to safetensors files, a part at a time, so that never all of them are held at once.
+    """Write tensors to safetensors files, one file at a time: a whole second copy is never in memory.
 
     Args:
         tensors: names and tensors; every name once.

@@ -1,7 +1,7 @@
 """Forward passes over many token sequences: each in a row of its own, or several in a row without padding.
 
-Owns the input of a model. :mod:`llmrl.policies.scoring.sharing` has a third way of a forward pass, and
-:mod:`llmrl.policies.scoring.probing` finds out which ways a model supports. The policy and the critic use the hidden
+This module makes the input of a model. :mod:`llmrl.policies.scoring.sharing` has a third kind of forward pass, and
+:mod:`llmrl.policies.scoring.probing` finds out which kinds a model supports. The policy and the critic use the hidden
 states.
 """
 
@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Sequences:
-    """N token sequences, moved together so that each begins in column 0; a model need not read what follows the
-    last sampled token, nor that one itself.
+    """N token sequences, moved so that each begins in column 0. A model need not read the last sampled token, nor
+    anything behind it.
 
-    Causality alone then hides what pads a row, which is behind all that counts: no row of attention is empty (its
+    Padding stands behind all tokens that count, so causal attention alone hides it: no row of attention is empty (its
     softmax would be undefined), and a row of one sequence needs no mask. All tensors are on the CPU, so that nothing
     here waits for a GPU.
     """
@@ -33,17 +33,17 @@ class Sequences:
     sampled: Tensor
     """[N, T] bool"""
     columns: Tensor
-    """[N, T] where each token came from"""
+    """[N, T] the column from which each token was moved"""
     lengths: list[int]
-    """How many tokens a model reads of each; 0 where nothing was sampled."""
+    """How many tokens of each sequence a model reads; 0 where nothing was sampled."""
     prompts: list[int]
-    """How many tokens come before the first sampled one; 0 where nothing was sampled."""
+    """How many tokens stand before the first sampled token; 0 where nothing was sampled."""
     device: torch.device
-    """Where the model is that reads them."""
+    """The device of the model that reads them."""
 
     @classmethod
     def of(cls, tokens: Tensor, attention: Tensor, mask: Tensor, device: torch.device | None = None) -> Sequences:
-        """Of rows with padding anywhere. The CPU waits for tensors that are not on it.
+        """Sequences from rows with padding anywhere. The CPU waits for tensors that are on another device.
 
         Args:
             tokens: [N, T] int64.
@@ -79,12 +79,12 @@ class Sequences:
 
     @property
     def width(self) -> int:
-        """The length of the longest."""
+        """The largest of ``lengths``."""
         return max(self.lengths, default=0)
 
     @cached_property
     def same_prompt(self) -> list[int]:
-        """A number for each, the same where the whole prompts are equal."""
+        """A number for each sequence, equal where the whole prompts are equal."""
         numbers: dict[tuple[int, ...], int] = {}
         ids = self.ids[:, : max(self.prompts, default=0)].tolist()
         return [
@@ -92,17 +92,17 @@ class Sequences:
         ]
 
     def before_sampled(self) -> tuple[Tensor, Tensor]:
-        """Numbers of the sequences [M], and the place in each [M] from which a sampled token is predicted."""
+        """For each sampled token the number of its sequence [M], and the place [M] from which it is predicted."""
         sequence, step = self.sampled[:, 1:].nonzero(as_tuple=True)
         return sequence, step
 
     def there(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Tensors of the CPU on the device of the model, without waiting for it."""
+        """Copies of CPU tensors on the device of the model; nothing waits for that device."""
         return tuple(x.to(self.device, non_blocking=True) for x in tensors)
 
 
 class ForwardPass(Protocol):
-    """A way to have a model read sequences."""
+    """A way in which a model reads sequences."""
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
         """The hidden states [M, H] that the sampled tokens are predicted from, differentiable.
@@ -114,13 +114,13 @@ class ForwardPass(Protocol):
         """
 
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
-        """Numbers of sequences, parts of which a model reads at most ``budget`` tokens with their padding.
+        """Parts of the sequences, as numbers. In each part a model reads at most ``budget`` tokens, padding included.
 
-        A sequence that is longer than the budget is computed anyway.
+        A sequence longer than the budget is a part of its own.
         """
 
     def extent(self, sequences: Sequences) -> tuple[int, int]:
-        """Rows, and tokens of each on the average, that a model reads of them together."""
+        """The rows that a model reads of all sequences together, and the tokens of a row on the average."""
 
     def passes(self, sequences: Sequences) -> int:
         """How many passes :meth:`hidden` makes through the model."""
@@ -166,7 +166,7 @@ class Padded:
         return _read(decoder, sequences, layout)
 
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
-        """Alike in length together, so that there is little padding."""
+        """Sequences of similar length together, so that there is little padding."""
         left = sorted(range(len(sequences)), key=lambda i: -sequences.lengths[i])
         batches: list[list[int]] = []
         while left:
@@ -187,8 +187,8 @@ class Padded:
 class Packed:
     """Several sequences in a row, with padding only at the end of the rows.
 
-    They are told apart by their positions, which begin at 0 with each: transformers then masks attention between
-    them, if the model hands it the positions.
+    The positions begin at 0 with each sequence. From that transformers masks attention between sequences, if the model
+    passes the positions on.
     """
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
@@ -196,9 +196,9 @@ class Packed:
         return _read(decoder, sequences, Layout.packed(sequences.lengths))
 
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
-        """Long and short together.
+        """Long and short sequences together.
 
-        A sequence that is longer than the budget gets a row of its own, with what else has room in it.
+        A sequence longer than the budget begins a row of its own; shorter ones may fill the rest of it.
         """
         left = sorted(range(len(sequences)), key=lambda i: -sequences.lengths[i])
         batches: list[list[int]] = []
@@ -246,14 +246,14 @@ class Layout:
 
     @classmethod
     def packed(cls, lengths: Sequence[int], most_rows: int | None = None) -> Layout:
-        """Best fit, the longest first: each into the fullest row that has room for it.
+        """Best fit, longest sequence first: each goes into the fullest row that has room for it.
 
         A row is as wide as the longest sequence.  Wider ones would waste fewer columns, but attention
         costs the square of the width, also where sequences are masked from each other.
 
         Args:
             lengths: of the sequences.
-            most_rows: leave out what would need more rows than these.
+            most_rows: sequences that need a further row are left out.
 
         >>> layout = Layout.packed([3, 9, 4, 2])
         >>> layout.row, layout.begin, layout.rows, layout.width
@@ -285,8 +285,8 @@ def _read(decoder: Any, sequences: Sequences, layout: Layout) -> Tensor:
     read[row[sequence], begin[sequence] + step] = sequences.ids[sequence, step]
     first = torch.zeros_like(read)
     first[row, begin] = begin
-    # What pads a row's end counts on from the last sequence in it, so that rows of one sequence each
-    # look like any batch, for which there are faster kernels.
+    # Padding continues the positions of the last sequence in its row. A row of one sequence then looks like a
+    # plain batch, for which there are faster kernels.
     positions = torch.arange(layout.width) - first.cummax(1).values
     sequence, step = sequences.before_sampled()
     read, positions, row, column = sequences.there(read, positions, row[sequence], begin[sequence] + step)

@@ -1,7 +1,6 @@
-"""Finding out in which ways a model can be read.
+"""Finding out which forward passes a model supports.
 
-A model is tried: it reads a few made-up sequences together and each alone, and hidden states and gradients must
-agree.
+A model reads a few made-up sequences together and each alone. Hidden states and gradients must agree.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ PROBE_LENGTH = 48
 """Tokens of the longest made-up sequence."""
 
 PROBE_VOCABULARY = 256
-"""They consist of this many first tokens of the vocabulary."""
+"""The made-up sequences use this many first tokens of the vocabulary."""
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 0.1}
 """How far, relative to their length, hidden states and gradients may be from those of sequences read alone."""

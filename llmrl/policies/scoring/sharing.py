@@ -1,7 +1,7 @@
-"""Forward passes over sequences with a common beginning, which is computed once.
+"""Forward passes over sequences that share a prompt, which is computed once.
 
-The responses to a prompt differ, their prompt does not. Owns what is computed once, and when that is worth it; see
-:mod:`llmrl.policies.scoring.forward` for the other ways.
+This module decides what is computed once, and when that saves enough. :mod:`llmrl.policies.scoring.forward` has the
+other kinds of forward pass.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from llmrl.policies.scoring.forward import PADDED, Sequences
 
 LEAST_SAVED = 1 / 8
-"""Share of the tokens that must be saved before a prompt is read apart: attention behind one needs a mask, for
-which there are slower kernels, and looks at up to twice as many pairs."""
+"""The share of tokens that sharing must save. Attention behind a shared prompt needs a mask, which has slower kernels,
+and computes up to twice as many pairs."""
 
 
 class Shared:
-    """The prompts of a batch are read once, up to the length of the shortest of them, and then all that follows.
+    """Each prompt of a batch is read once, up to the length of the shortest prompt, and then the rest of each sequence.
 
-    Keys and values of the first reading serve each sequence that begins so: two passes through the model, one
-    graph.  As all of them are equally long, there is no padding in front, and no mask but the causal one.  Where
-    that would save little, sequences are read as in :class:`llmrl.policies.scoring.forward.Padded`.
+    Keys and values of the first pass serve every sequence with that prompt: two passes through the model, one graph.
+    The shared parts are equally long, so there is no padding before the rest, and no mask but the causal one. Where
+    this would save little, sequences are read as in :class:`llmrl.policies.scoring.forward.Padded`.
     """
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
         """See :class:`llmrl.policies.scoring.forward.ForwardPass`.
 
         Raises:
-            RuntimeError: gradient checkpointing is on, which leaves the cache out.
+            RuntimeError: gradient checkpointing is on, which cannot use a cache.
         """
         found = _beginnings(sequences)
         if found is None:
@@ -66,7 +66,7 @@ class Shared:
         return rest[sequence, step]
 
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
-        """Those of one prompt together, or those of one length, whichever is less to read."""
+        """Sequences with one prompt together, or of similar length together: whichever needs fewer tokens."""
         ways = [_by_prompt(sequences, budget), PADDED.batches(sequences, budget)]
         return min(ways, key=lambda parts: sum(_tokens(sequences, part) for part in parts))
 
