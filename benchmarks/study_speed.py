@@ -3,7 +3,7 @@
     python benchmarks/study_speed.py --jobs 2
 
 Prints the wall time, and the CPU seconds of all processes together (user and system), which depend less on other work
-of the machine. The 2,000 runs are copies of one real run per algorithm under other seeds; only their number matters here.
+of the machine. The 2,000 runs are copies of one real run per algorithm under other seeds; only their number counts.
 """
 
 from __future__ import annotations
