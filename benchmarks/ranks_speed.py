@@ -1,14 +1,15 @@
-"""What a second process buys: time of a step with one and two processes, the ratios, and where two processes wait.
+"""What a second process buys: time of a step with one and two processes, what the machine allows, and where they wait.
 
 python benchmarks/ranks_speed.py                                     the embedded policy
 python benchmarks/ranks_speed.py --random-135m                       a model of SmolLM2-135M's sizes with random weights
 python benchmarks/ranks_speed.py --server-python PATH/bin/python     and one step ahead beside `llmrl serve` of that
                                                                      environment, which has vLLM
 
-Each measurement is a process (or two) of its own, in turns, --rounds times; every step counts but the first. Waiting
-is the time that a process is blocked in exchanges with the other, the transfer included: ``torch.distributed``'s own
-``Work.wait``, by the part of the step it falls into. Handing over weights (sync) gathers them: with two processes all
-of it is exchange.
+Each measurement is a process (or two) of its own, in turns, --rounds times; every step counts but the first. Two
+processes that know nothing of each other, each with half of the prompts, show what memory and cache of the machine
+allow: no exchange is faster than none. CPU seconds are of the process that uses most; they mean something on a
+machine that is busy with other work too. Waiting is the time that a process is blocked in exchanges with the other,
+the transfer included: ``torch.distributed``'s own ``Work.wait``, by the part of the step it falls into.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ from llmrl.training.trainer import Trainer
 
 PARTS = ("generate", "score", "update", "sync")
 GOALS = {"two/one": 0.60, "two/threads": 1.15}
+PAIRS = [("two", "one"), ("two", "threads"), ("halves", "one"), ("two", "halves"), ("ahead", "serial")]
 # One process of a measurement
 
 
@@ -71,6 +75,7 @@ def watched(trainer: Trainer, waited: Counter[str]) -> Iterator[None]:
             return wait(*arguments, **options)
         finally:
             waited[part[-1]] += time.perf_counter() - began
+            waited["exchanges"] += 1
 
     Work.wait = timed
     yield
@@ -88,9 +93,12 @@ def work(arguments: list[str], steps: int) -> None:
         with watched(trainer, waited):
             for _ in range(steps + 1):
                 waited.clear()
+                began = time.process_time()
                 metrics, rollouts = trainer.step()
+                spent = time.process_time() - began
                 row = {name: metrics.get(f"time/{name}", 0.0) for name in ("step", "wait", *PARTS)}
                 row |= {f"waited/{name}": waited[name] for name in PARTS}
+                row |= {"CPU": spent, "exchanges": waited["exchanges"]}
                 row["tokens"] = float(rollouts.data[keys.MASK].sum())
                 rows.append(row)
         every = world.gather([rows[1:]])
@@ -103,8 +111,16 @@ def work(arguments: list[str], steps: int) -> None:
 # All of them
 
 
-def measure(arguments: list[str], steps: int, ranks: int, threads: int) -> list[list[dict[str, float]]]:
-    """For each process its steps."""
+Steps = list[list[dict[str, float]]]
+"""For each process its steps."""
+
+
+def measure(arguments: list[str], steps: int, ranks: int, threads: int, apart: bool) -> Steps:
+    """Train with some ranks, or with as many processes that are strangers to each other."""
+    if apart:
+        with ThreadPoolExecutor(ranks) as pool:
+            alone = [pool.submit(measure, arguments, steps, 1, threads, False) for _ in range(ranks)]
+            return [one.result()[0] for one in alone]
     own = [str(Path(__file__)), "--work", json.dumps([*arguments, "--threads", str(threads)]), "--steps", str(steps)]
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks > 1 else []
     source = str(Path(__file__).parents[1])
@@ -113,7 +129,7 @@ def measure(arguments: list[str], steps: int, ranks: int, threads: int) -> list[
     found = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if done.returncode or not found:
         raise SystemExit(f"A measurement failed:\n{done.stdout}{done.stderr}")
-    result: list[list[dict[str, float]]] = json.loads(found[0].removeprefix("RESULT "))
+    result: Steps = json.loads(found[0].removeprefix("RESULT "))
     return result
 
 
@@ -136,9 +152,24 @@ def served(python: str) -> Iterator[str]:
             process.wait(60)
 
 
-def median(runs: list[list[dict[str, float]]], name: str) -> float:
-    """Of a column over all steps of all rounds."""
-    return statistics.median(row[name] for run in runs for row in run)
+@dataclass(frozen=True)
+class Way:
+    """A way to do a step."""
+
+    name: str
+    arguments: list[str]
+    """Of ``llmrl train``."""
+    ranks: int
+    threads: int
+    """Of each."""
+    apart: bool = False
+    """Each process is alone in its world."""
+
+
+def median(runs: list[Steps], name: str) -> float:
+    """Of a column over all steps of all rounds, of the process that has most."""
+    every = [[row[name] for run in runs for row in run[rank]] for rank in range(len(runs[0]))]
+    return max(map(statistics.median, every))
 
 
 def main() -> None:
@@ -152,6 +183,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, help="tokens of a micro-batch")
     parser.add_argument("--steps", type=int, help="that count, of each round; one before them does not")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--ways", nargs="+", default=["one", "two", "threads", "halves", "serial", "ahead"])
     parser.add_argument("--server-python", help="of an environment with llmrl and vLLM")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -159,7 +191,7 @@ def main() -> None:
         work(json.loads(chosen.work), chosen.steps)
         return
     large = chosen.random_135m
-    prompts, group = chosen.prompts or (4 if large else 16), chosen.group or (4 if large else 8)
+    prompts, group = chosen.prompts or (8 if large else 16), chosen.group or (4 if large else 8)
     tokens, steps = chosen.tokens or (48 if large else 160), chosen.steps or (2 if large else 5)
     with tempfile.TemporaryDirectory() as folder:
         policy = str(random_model(Path(folder))) if large else chosen.policy
@@ -178,24 +210,27 @@ def main() -> None:
             "eval.problems": 0,
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        half = [*arguments, "--train.prompts-per-step", str(prompts // 2)]
         ways = {
-            "one": ("1 process, 1 thread", arguments, 1, 1),
-            "two": ("2 processes, 1 thread each", arguments, 2, 1),
-            "threads": ("1 process, 2 threads", arguments, 1, 2),
+            "one": Way("1 process, 1 thread", arguments, 1, 1),
+            "two": Way("2 processes, 1 thread each", arguments, 2, 1),
+            "threads": Way("1 process, 2 threads", arguments, 1, 2),
+            "halves": Way("2 strangers, each half of the prompts", half, 2, 1, apart=True),
         }
         with contextlib.ExitStack() as stack:
             if chosen.server_python:
                 beside = [*arguments, "--policy.engine", stack.enter_context(served(chosen.server_python))]
-                ways["serial"] = ("1 process, 1 thread, a server beside", beside, 1, 1)
-                ways["ahead"] = ("the same, --train.ahead 1", [*beside, "--train.ahead", "1"], 1, 1)
-            runs: dict[str, list[list[list[dict[str, float]]]]] = {name: [] for name in ways}
+                ways["serial"] = Way("1 process, 1 thread, a server beside", beside, 1, 1)
+                ways["ahead"] = Way("the same, --train.ahead 1", [*beside, "--train.ahead", "1"], 1, 1)
+            ways = {name: way for name, way in ways.items() if name in chosen.ways}
+            runs: dict[str, list[Steps]] = {name: [] for name in ways}
             for _ in range(chosen.rounds):
-                for name, (_, given, ranks, threads) in ways.items():
-                    runs[name].append(measure(given, steps, ranks, threads))
+                for name, way in ways.items():
+                    runs[name].append(measure(way.arguments, steps, way.ranks, way.threads, way.apart))
     report(chosen, ways, runs, f"{prompts} x {group} responses of at most {tokens} tokens")
 
 
-def report(chosen: argparse.Namespace, ways: dict[str, Any], runs: dict[str, Any], size: str) -> None:
+def report(chosen: argparse.Namespace, ways: dict[str, Way], runs: dict[str, list[Steps]], size: str) -> None:
     """Print what came of it."""
     git = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
@@ -204,29 +239,30 @@ def report(chosen: argparse.Namespace, ways: dict[str, Any], runs: dict[str, Any
         f"{name}, grpo, float32, {size}, 2 updates; {os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}; commit "
         f"{commit}, {time.strftime('%Y-%m-%d')}, torch {torch.__version__}. Medians of {chosen.rounds} rounds.\n"
     )
-    first = {way: [run[0] for run in found] for way, found in runs.items()}  # of rank 0
-    columns = ("step", *PARTS, "wait", "tokens")
-    rows = [[ways[way][0], *(f"{median(first[way], name):.3g}" for name in columns)] for way in ways]
-    print(table(["", *(name if name in ("wait", "tokens") else f"{name} s" for name in columns)], rows), "\n")
-    pairs = [("two", "one"), ("two", "threads"), *([("ahead", "serial")] if "ahead" in ways else [])]
+    columns = ("step", *PARTS, "wait", "CPU", "tokens", "exchanges")
+    rows = [[ways[way].name, *(f"{median(runs[way], name):.3g}" for name in columns)] for way in ways]
+    plain = ("tokens", "exchanges")
+    print(table(["", *(name if name in plain else f"{name} s" for name in columns)], rows), "\n")
     found = []
-    for one, other in pairs:
-        each = [median([a], "step") / median([b], "step") for a, b in zip(first[one], first[other], strict=True)]
+    for one, other in PAIRS:
+        if one not in ways or other not in ways:
+            continue
+        each = [median([a], "step") / median([b], "step") for a, b in zip(runs[one], runs[other], strict=True)]
         goal = GOALS.get(f"{one}/{other}")
         found.append(
             [
-                f"{ways[one][0]} / {ways[other][0]}",
-                f"{median(first[one], 'step') / median(first[other], 'step'):.2f}",
+                f"{ways[one].name} / {ways[other].name}",
+                *(f"{median(runs[one], name) / median(runs[other], name):.2f}" for name in ("step", "CPU")),
                 ", ".join(f"{ratio:.2f}" for ratio in each),
                 "" if goal is None else f"{goal:.2f}",
             ]
         )
-    print(table(["time per step", "ratio", "of each round", "at most"], found), "\n")
+    print(table(["", "time per step", "CPU seconds", "time of each round", "at most"], found), "\n")
     waits = []
-    for rank in range(2):
-        mine = [run[rank] for run in runs["two"]]
+    for rank in range(2 if "two" in ways else 0):
+        mine = [[run[rank]] for run in runs["two"]]
         for part in PARTS:
-            spent, waited = median(mine, part), median(mine, part if part == "sync" else f"waited/{part}")
+            spent, waited = median(mine, part), median(mine, f"waited/{part}")
             waits.append(
                 [str(rank), part, f"{spent:.3g}", f"{waited:.3g}", f"{100 * waited / median(mine, 'step'):.1f}"]
             )

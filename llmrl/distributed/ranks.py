@@ -1,4 +1,4 @@
-"""Several ranks: collectives with a time limit, and FSDP2. The only file that uses process groups.
+"""Several ranks: collectives with a time limit, whole copies, and FSDP2. The only file that uses process groups.
 
 Gradients are summed, not averaged: llmrl's weights are made over the whole optimiser batch, so the sum
 over ranks of what their micro-batches give is the gradient of one process.
@@ -20,10 +20,13 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from llmrl.distributed.world import LostRank, World, WorldConfig
+from llmrl.distributed.world import LostRank, Reading, World, WorldConfig
 from llmrl.errors import ConfigError, UserError
 
 T = TypeVar("T")
+
+BUCKET = 2**26
+"""Bytes of gradients that travel together; a larger gradient travels alone."""
 
 
 class Ranks(World):
@@ -31,7 +34,7 @@ class Ranks(World):
 
     Args:
         options: how the ranks work together.
-        mesh: of one axis, or of two: copies of the model, and the ranks that share one.
+        mesh: its last axis are the ranks that share a copy of the model; one before it are the copies.
         device: the kind of device, and which one is this rank's.
     """
 
@@ -41,6 +44,9 @@ class Ranks(World):
         self.device = device
         self.rank = dist.get_rank()
         self.size = dist.get_world_size()
+        self.shards = mesh.size(-1)
+        self.spread: list[FSDPModule] = []
+        """Every part that gathers its weights."""
         # Objects travel by CPU memory whatever carries the gradients.
         self.objects = dist.new_group(backend="gloo", timeout=_limit(options))
         self.tensors: Any = None  # the group of all ranks
@@ -65,8 +71,10 @@ class Ranks(World):
                 f"Rank {os.environ.get('RANK')} of {os.environ.get('WORLD_SIZE')} did not meet the others at "
                 f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}: {error}"
             ) from error
-        size, shard = dist.get_world_size(), options.shard
-        if shard is None or shard == size:
+        size = dist.get_world_size()
+        # Gloo carries weights through the memory that CPUs compute from, so gathers cost more there than copies do.
+        shard = options.shard or (1 if here.type == "cpu" else size)
+        if shard == size:
             mesh = init_device_mesh(here.type, (size,), mesh_dim_names=("shard",))
         else:
             mesh = init_device_mesh(here.type, (size // shard, shard), mesh_dim_names=("copies", "shard"))
@@ -76,16 +84,40 @@ class Ranks(World):
         """The GPU of this rank, or the CPU."""
         return str(self.device)
 
-    def share(self, parts: Iterable[T], passes: Callable[[T], int]) -> Iterator[tuple[T, bool]]:
+    def share(self, parts: Iterable[T], reads: Callable[[T], Reading]) -> Iterator[tuple[T, bool]]:
         """The parts of this rank; see :meth:`World.share`."""
+        # The longest first: what is left for the end then evens out best.
+        dealt = sorted(((reads(part), part) for part in parts), key=lambda pair: -pair[0].tokens)
+        if self.shards == 1:
+            loads = [0] * self.size
+            for reading, part in dealt:
+                least = loads.index(min(loads))
+                loads[least] += reading.tokens
+                if least == self.rank:
+                    yield part, True
+            return
         kinds: dict[int, list[T]] = {}
-        for part in parts:
-            kinds.setdefault(passes(part), []).append(part)
-        for kind in sorted(kinds):
-            of_kind = kinds[kind]
-            for begin in range(0, len(of_kind), self.size):
-                place = begin + self.rank
-                yield (of_kind[place], True) if place < len(of_kind) else (of_kind[-1], False)
+        for reading, part in dealt:
+            kinds.setdefault(reading.passes, []).append(part)
+        rounds = [
+            of_kind[begin : begin + self.size]
+            for _, of_kind in sorted(kinds.items())
+            for begin in range(0, len(of_kind), self.size)
+        ]
+        for number, together in enumerate(rounds):
+            self._reduce_after(last=number == len(rounds) - 1)
+            yield (together[self.rank], True) if self.rank < len(together) else (together[-1], False)
+
+    def _reduce_after(self, last: bool) -> None:
+        """What a backward pass does with the gradients of a sharded model, by whether it is the last of an update.
+
+        Copies add up once an update. Where gathered weights are kept, so does everything.
+        """
+        for part in self.spread:
+            part.set_requires_all_reduce(last)
+            if not self.options.reshard:
+                part.set_requires_gradient_sync(last)
+                part.set_reshard_after_backward(last)
 
     def gather(self, mine: Sequence[T]) -> list[T]:
         """What all ranks did, in the order of :meth:`World.mine`."""
@@ -97,6 +129,20 @@ class Ranks(World):
         """Add up each tensor over the ranks, in place."""
         for tensor in tensors:
             self._reduce(tensor, dist.ReduceOp.SUM)
+
+    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Add up the gradients of whole copies; see :meth:`World.sum_gradients`."""
+        if self.shards > 1 or not parameters:
+            return
+        there = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32)
+        there = there.to(self.device)
+        self.largest(there)
+        added = [parameter for parameter, has in zip(parameters, there.tolist(), strict=True) if has]
+        for bucket in _buckets(added):
+            flat = torch.cat([_gradient(parameter).reshape(-1) for parameter in bucket])
+            self.sum(flat)
+            for parameter, gradient in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
+                parameter.grad = gradient.view_as(parameter)
 
     def smallest(self, tensor: Tensor) -> None:
         """The smallest of each element over the ranks, in place."""
@@ -154,6 +200,8 @@ class Ranks(World):
 
     def shard(self, module: torch.nn.Module, blocks: Sequence[torch.nn.Module], entries: Sequence[str]) -> None:
         """FSDP2: each block, then the root with everything else."""
+        if self.shards == 1:
+            return
         how: dict[str, Any] = {"mesh": self.mesh, "reshard_after_forward": self.options.reshard}
         half = {p.dtype for p in module.parameters()} & {torch.bfloat16, torch.float16}
         if half:
@@ -171,6 +219,7 @@ class Ranks(World):
                 part.set_gradient_divide_factor(1.0)
                 # Otherwise the factor goes into the collective, which gloo cannot do.
                 part.set_force_sum_reduction_for_comms(True)
+                self.spread.append(part)
         for entry in entries:
             register_fsdp_forward_method(module, entry)
 
@@ -226,6 +275,24 @@ class Ranks(World):
                 f"lack of memory) or did not answer within --world.timeout-minutes {self.options.timeout_minutes}: "
                 f"{str(error).splitlines()[0]}"
             )
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Parameters of one type whose gradients travel together: few transfers, and little memory for each."""
+    bucket: list[Tensor] = []
+    held = 0
+    for parameter in parameters:
+        if bucket and (held + parameter.nbytes > BUCKET or bucket[0].dtype != parameter.dtype):
+            yield bucket
+            bucket, held = [], 0
+        bucket.append(parameter)
+        held += parameter.nbytes
+    if bucket:
+        yield bucket
 
 
 BROKEN = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "Broken pipe", "gloo", "NCCL")

@@ -1,6 +1,6 @@
 """Which of N equal processes this is, and what they do together; one process is the world of this file.
 
-The batch is replicated, the model is sharded, the work is shared. Every rank holds the whole batch and
+The batch is replicated, the model is copied or sharded, the work is shared. Every rank holds the whole batch and
 computes advantages, weights and segments of it itself. Only sampling, scoring and backward passes are
 shared out. So the result does not depend on the number of ranks.
 
@@ -29,13 +29,25 @@ class WorldConfig:
     """Several processes that train one model; they are started by torchrun."""
 
     shard: int | None = None
-    """Ranks that share one copy of the model, such as 8 on machines of 8 GPUs; by default all ranks."""
+    """Ranks that share one copy of the model, such as 8 on machines of 8 GPUs; by default 1 on CPUs, where each rank
+    holds a whole copy, and all ranks on GPUs."""
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     """What carries tensors between ranks; auto: nccl on GPUs, gloo on CPUs."""
     timeout_minutes: float = 30.0
     """How long a rank waits for another one before it gives up."""
     reshard: bool = True
-    """Free a layer's gathered weights after its forward pass: less memory, one more gather."""
+    """Free a layer's gathered weights after each pass: less memory. Otherwise they, and whole gradients, are kept to
+    the end of an update, which then gathers once and adds up once, however many micro-batches it has."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model reads of a part of the work."""
+
+    passes: int
+    """Forward passes."""
+    tokens: int
+    """Read in them, padding included."""
 
 
 class LostRank(UserError, RuntimeError):
@@ -49,6 +61,8 @@ class World:
 
     rank: int = 0
     size: int = 1
+    shards: int = 1
+    """Ranks that share one copy of the weights; with 1 each rank holds a whole copy."""
 
     @property
     def main(self) -> bool:
@@ -67,8 +81,10 @@ class World:
         """
         return range(self.rank, count, self.size)
 
-    def share(self, parts: Iterable[T], passes: Callable[[T], int]) -> Iterator[tuple[T, bool]]:
+    def share(self, parts: Iterable[T], reads: Callable[[T], Reading]) -> Iterator[tuple[T, bool]]:
         """The parts that this rank does, each with whether it counts.
+
+        Ranks with whole copies get about equally many tokens each, and perhaps no part at all.
 
         Every pass through a sharded model is a collective, so all ranks must make equally many. In each
         round, every rank gets a part that takes equally many passes. A rank for which none is left gets one
@@ -76,9 +92,9 @@ class World:
 
         Args:
             parts: the same list on every rank.
-            passes: how many forward passes a part takes.
+            reads: what a model reads of a part.
 
-        >>> list(World().share(["a", "b"], len))
+        >>> list(World().share(["a", "b"], lambda part: Reading(passes=1, tokens=1)))
         [('a', True), ('b', True)]
         """
         for part in parts:
@@ -90,6 +106,12 @@ class World:
 
     def sum(self, *tensors: Tensor) -> None:
         """Add up each tensor over the ranks, in place."""
+
+    def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Add up the gradients of whole copies over the ranks; those of a sharded model its backward pass adds up.
+
+        All ranks end with the same gradients, bitwise. One that no rank has stays None.
+        """
 
     def smallest(self, tensor: Tensor) -> None:
         """The smallest of each element over the ranks, in place."""
@@ -131,7 +153,7 @@ class World:
         return make()
 
     def shard(self, module: torch.nn.Module, blocks: Sequence[torch.nn.Module], entries: Sequence[str]) -> None:
-        """Spread the parameters of a module over the ranks.
+        """Spread the parameters of a module over the ranks; nothing is done where each holds a whole copy.
 
         Args:
             module: the root; what no block holds (embedding, norm, head) is sharded with it.

@@ -58,7 +58,7 @@ class Critic(TensorDictModuleBase):
 
     def shard(self, world: World, policy: Policy) -> None:
         """Spread the weights over the ranks, layer by layer as those of the policy that the critic was made from."""
-        if world.size > 1:
+        if world.shards > 1:
             blocks = blocks_of(self.body, policy.model)
             world.shard(self, blocks, ["with_weights"])
             gather_for_cache(blocks, world.unshard)

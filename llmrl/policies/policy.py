@@ -378,10 +378,10 @@ class Policy(TensorDictModuleBase):
         """Spread the weights over the ranks. Every rank must call this before an optimizer is made.
 
         Args:
-            world: the ranks; one rank changes nothing.
+            world: the ranks; nothing is done where each has a whole copy.
             sample: whether the policy samples too; it then keeps a whole copy of its weights.
         """
-        if world.size == 1:
+        if world.shards == 1:
             return
         self.try_out()  # on the whole model
         if sample:

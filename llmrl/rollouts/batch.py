@@ -15,9 +15,12 @@ from tensordict import TensorDict, TensorDictBase
 from torch import Tensor
 
 from llmrl import keys
-from llmrl.distributed.world import World
+from llmrl.distributed.world import Reading, World
 from llmrl.keys import Key
 from llmrl.policies.scoring.forward import PADDED, ForwardPass, Sequences
+
+EVEN = 4
+"""Several micro-batches are a multiple of this."""
 
 LAYOUT = (keys.TOKENS, keys.ATTENTION, keys.MASK)
 
@@ -96,21 +99,27 @@ class Batch:
     def micro_batches(self, budget: int, forward_pass: ForwardPass = PADDED) -> Iterator[Batch]:
         """Parts of which a forward pass gives a model at most ``budget`` tokens, with their padding.
 
+        They are about equally large, and several are a multiple of :data:`EVEN`, so that ranks get equal shares. How
+        many ranks there are must not matter, since some losses depend on which rows meet.
+
         A single row that is longer than the budget gets a part of its own. Rows without a sampled token are in
         none: they have nothing to score and no gradient.
         """
         live = self.layout[keys.MASK].any(1).nonzero().squeeze(1)
         layout = self.layout[live]
         sequences = Sequences.of(*(layout[key] for key in LAYOUT))
-        for part in forward_pass.batches(sequences, budget) if len(live) else []:
+        for part in even(lambda most: forward_pass.batches(sequences, most), budget) if len(live) else []:
             yield self.take(live[torch.tensor(part)])
 
     def shared(self, world: World, budget: int, forward_pass: ForwardPass = PADDED) -> Iterator[tuple[Batch, bool]]:
         """The micro-batches that this rank does, each with whether it counts; see :meth:`World.share`."""
-        return world.share(
-            self.micro_batches(budget, forward_pass),
-            lambda part: forward_pass.passes(Sequences.of(*(part.layout[key] for key in LAYOUT))),
-        )
+
+        def reads(part: Batch) -> Reading:
+            sequences = Sequences.of(*(part.layout[key] for key in LAYOUT))
+            rows, length = forward_pass.extent(sequences)
+            return Reading(forward_pass.passes(sequences), rows * length)
+
+        return world.share(self.micro_batches(budget, forward_pass), reads)
 
     @contextmanager
     def put_together(self, world: World, names: Iterable[Key]) -> Iterator[None]:
@@ -128,26 +137,28 @@ class Batch:
             if self.whole.get(name, None) is not None:
                 self.whole[name][rows] = 0
         yield
-        for name in names:
-            values = self.whole.get(name, None)
-            if values is not None:
-                mine = values[rows]
-                world.sum(mine)
-                values[rows] = mine
+        made = {name: self.whole[name] for name in names if self.whole.get(name, None) is not None}
+        forms = {name: (values.shape[1], values.dtype) for name, values in made.items()}
+        for other in world.gather([forms]):  # a rank without a micro-batch has made no entry
+            forms = {**other, **forms}
+        for name in sorted(forms, key=str):
+            width, dtype = forms[name]
+            if name not in made:
+                self.whole[name] = torch.zeros((len(self.whole), width), dtype=dtype, device=rows.device)
+            mine = self.whole[name][rows]
+            world.sum(mine)
+            self.whole[name][rows] = mine
 
     def extent(self, forward_pass: ForwardPass) -> tuple[int, int]:
         """Rows, and tokens of each on the average, that a model reads of them together."""
         return forward_pass.extent(Sequences.of(*(self.layout[key] for key in LAYOUT)))
 
-    def put_back(
-        self, values: TensorDictBase | Mapping[Key, Tensor], names: Mapping[Key, Key], counts: bool = True
-    ) -> None:
+    def put_back(self, values: TensorDictBase | Mapping[Key, Tensor], names: Mapping[Key, Key]) -> None:
         """Write entries [n, t] to where their sampled tokens are in ``whole``, entries [n, 1] to their rows.
 
         Args:
             values: the entries, which are detached.
             names: of an entry in ``values``, the name in ``whole``; one that is not there is made, of zeros.
-            counts: false: entries are made, and nothing is written.
         """
         mask = self.data[keys.MASK]
         rows = self.rows.to(mask.device, non_blocking=True)[:, None]
@@ -158,8 +169,6 @@ class Batch:
             if self.whole.get(target, None) is None:
                 width = self.whole[keys.MASK].shape[1] if full else 1
                 self.whole[target] = value.new_zeros((len(self.whole), width))
-            if not counts:
-                continue
             kept = self.whole[target]
             value = value.to(kept.dtype)
             if full:
@@ -178,7 +187,35 @@ class Batch:
         """Apply ``scorer`` to micro-batches, each on one rank, and put the entries ``names`` back."""
         with self.put_together(world, names.values()):
             for part, counts in self.shared(world, budget, forward_pass):
-                part.put_back(scorer(part), names, counts)
+                scored = scorer(part)
+                if counts:
+                    part.put_back(scored, names)
+
+
+def even(cut: Callable[[int], list[list[int]]], budget: int) -> list[list[int]]:
+    """Parts of about equal size, one or a multiple of :data:`EVEN` of them where the sizes of the rows allow that.
+
+    Args:
+        cut: into parts of at most so many tokens each.
+        budget: the most that a part may have.
+
+    >>> even(lambda most: [list(range(10))[i : i + most] for i in range(0, 10, most)], budget=4)
+    [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+    """
+    parts = cut(budget)
+    if len(parts) == 1:
+        return parts
+    most = -(-len(parts) // EVEN) * EVEN
+    # The smallest budget that makes no more parts than that, to a sixteenth.
+    low, high = budget // (2 * EVEN), budget
+    while high - low > max(high // 16, 1):
+        middle = (low + high) // 2
+        finer = cut(middle)
+        if len(finer) <= most:
+            high, parts = middle, finer
+        else:
+            low = middle
+    return parts
 
 
 def _columns(layout: TensorDict) -> slice:

@@ -233,8 +233,9 @@ def _attach_engine(settings: PolicyConfig, policy: Policy, world: World) -> None
         advice = f"--policy.engine {settings.engine} needs {error.name}: pip install 'llmrl[serve]'"
         raise ConfigError(advice) from error
 
-    whole = policy.whole  # where the model itself is spread over the ranks
-    if whole is not None:
+    whole = None
+    if world.size > 1:  # all go on together, when every server has the weights
+        whole = policy.whole or policy.sample_from_copy(world)
         whole.model.to("cpu")  # nothing samples from it
     engine = VLLM(
         policy.model if whole is None else whole.model,

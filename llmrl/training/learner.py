@@ -126,7 +126,8 @@ class Learner:
                     for new, old in OLD.items():
                         if old in notes:
                             scored[old] = scored[new].detach()
-                    part.put_back(scored, notes, counts)
+                    if counts:
+                        part.put_back(scored, notes)
                     log_prob = scored[keys.LOG_PROB]
                     log_prob.retain_grad()
                     if not counts:  # another rank does it: here its gradient is 0
@@ -140,13 +141,15 @@ class Learner:
                         loss.backward()
                     self._add_to_masters()
                     out.update(token_gradient(log_prob))
-                sums.add(out, part.tokens, counts)
-        sums.reduce(self.world, batch.tokens)
+                if counts:
+                    sums.add(out, part.tokens)
+        self.world.sum_gradients([*self.masters, *self.critic_parameters])
+        sums.reduce(self.world, batch.tokens, self.policy.device)
         return sums
 
     def _through_all(self, loss: Tensor, scored: TensorDictBase) -> Tensor:
-        """With several ranks a loss whose backward pass reaches every network, since the others' passes do too."""
-        if self.world.size == 1:
+        """With shards a loss whose backward pass reaches every network, since the passes of other ranks do too."""
+        if self.world.shards == 1:
             return loss
         read = [keys.LOG_PROB, *([] if self.critic is None else [keys.VALUE])]
         return loss + 0.0 * torch.stack([scored[name].sum() for name in read]).sum()

@@ -251,28 +251,24 @@ class Sums:
         self._waiting: list[tuple[str, Tensor, int]] = []
         self._totals: dict[str, float] = {}
 
-    def add(self, outputs: Mapping[str, Tensor], tokens: int, counts: bool = True) -> None:
-        """Add the outputs of a loss module for one micro-batch of ``tokens`` sampled tokens.
-
-        With ``counts`` false only the names are added: another rank has the values.
-        """
+    def add(self, outputs: Mapping[str, Tensor], tokens: int) -> None:
+        """Add the outputs of a loss module for one micro-batch of ``tokens`` sampled tokens."""
         for name, value in outputs.items():
             if name != "tokens":
-                metric = metric_name(name)
-                value = value.detach() if counts else torch.full_like(value, NOTHING.get(_reduce(metric), 0.0))
-                self._waiting.append((metric, value, tokens))
-        self.tokens += tokens if counts else 0
+                self._waiting.append((metric_name(name), value.detach(), tokens))
+        self.tokens += tokens
 
     def note(self, metric: str, value: Tensor) -> None:
         """Add a number of the whole update."""
         self._waiting.append((metric, value.detach(), 1))
 
-    def reduce(self, world: World, tokens: int) -> None:
-        """Add up what was added on each rank, before the first fetch; all ranks must have added the same names.
+    def reduce(self, world: World, tokens: int, device: torch.device) -> None:
+        """Add up what was added on each rank, before the first fetch; a rank may have added nothing.
 
         Args:
             world: the ranks.
             tokens: that all ranks together have added.
+            device: where this rank computes.
         """
         if world.size == 1:
             return
@@ -281,12 +277,15 @@ class Sums:
             how = _reduce(name)
             value = value.reshape(()).double() * (weight if how is Reduce.TOKENS else 1)
             kept[name] = _PICKS.get(how, torch.add)(kept[name], value) if name in kept else value
+        names = dict.fromkeys(name for mine in world.gather([list(kept)]) for name in mine)
+        nothing = {name: NOTHING.get(_reduce(name), 0.0) for name in names}
+        kept = {name: kept.get(name, torch.tensor(nothing[name], dtype=torch.float64, device=device)) for name in names}
         for pick, together in ((torch.minimum, world.smallest), (torch.maximum, world.largest), (None, world.sum)):
-            names = [name for name in kept if _PICKS.get(_reduce(name)) is pick]
-            if names:
-                stacked = torch.stack([kept[name] for name in names])
+            picked = [name for name in kept if _PICKS.get(_reduce(name)) is pick]
+            if picked:
+                stacked = torch.stack([kept[name] for name in picked])
                 together(stacked)
-                kept.update(zip(names, stacked, strict=True))
+                kept.update(zip(picked, stacked, strict=True))
         self.tokens = tokens
         self._waiting = [(name, value, 1) for name, value in kept.items()]
 

@@ -43,7 +43,7 @@ def introduce(trainer: Trainer, display: Display) -> None:
     policy.try_saving()
     if config.checkpoint.background:
         # Of a rank: its share of masters and two moments, in float32, and the model that it may export.
-        refuse_without_memory(12 * trained // trainer.world.size + sum(p.nbytes for p in policy.model.parameters()))
+        refuse_without_memory(12 * trained // trainer.world.shards + sum(p.nbytes for p in policy.model.parameters()))
     for line in policy.describe():
         display.note(line)
     eight = range(min(8, problems or 8))

@@ -1,6 +1,7 @@
 """Whole training steps on several ranks are those of one process: weights, responses, metrics, evaluations.
 
-Set LLMRL_EVERY_CASE=1 for every case; by default every algorithm on 2 ranks, and a few cases on 3 and on 2 x 2.
+Set LLMRL_EVERY_CASE=1 for every case; by default every algorithm on 2 ranks with whole
+copies of the model, and a few cases on 3 that share one and on 2 x 2.
 """
 
 import json
@@ -71,18 +72,20 @@ def bound(case):
     return (1e-10 if case["algo"] == "dr_grpo" else 1e-12), 1e-6
 
 
-@pytest.mark.parametrize(("ranks", "shard"), [(2, 2), (3, 3), (4, 2)])
+@pytest.mark.parametrize(("ranks", "shard"), [(2, 1), (3, 3), (4, 2), *([(2, 2), (3, 1)] if EVERY else [])])
 def test_results_do_not_depend_on_the_number_of_ranks(ranks, shard):
     cases = all_cases(ranks)
     output = launch(CASES, json.dumps(cases), shard, ranks=ranks, limit=100 + 40 * len(cases)).stdout
     found = json.loads(next(line for line in output.splitlines() if line.startswith("RESULT "))[7:])
     for case, report in zip(cases, found, strict=True):
-        print(f"| {ranks} | {' '.join(map(str, case.values()))} | {report['weights']:.1e} | {report['metrics']:.1e} |")
+        name = " ".join(map(str, case.values()))
+        print(f"| {ranks}/{shard} | {name} | {report['weights']:.1e} | {report['metrics']:.1e} |")
     for case, report in zip(cases, found, strict=True):
         weights, metrics = bound(case)
         assert report["count"] > 0, case
         assert report["moved"] > 1e-4, (case, report)  # else equal weights would say nothing
         assert report["names"], case
+        assert report["copies"] == 1, case
         assert report["weights"] < weights, (case, report)
         assert report["metrics"] < metrics, (case, report)
         assert report["responses"], case

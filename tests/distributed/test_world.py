@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ranks import ROOT, launch
 
-from llmrl.distributed.world import World, WorldConfig, join
+from llmrl.distributed.world import Reading, World, WorldConfig, join
 from llmrl.errors import ConfigError
 
 CASES = Path(__file__).parents[1] / "helpers" / "world_cases.py"
@@ -19,21 +19,35 @@ def result(output):
     return json.loads(next(line for line in output.splitlines() if line.startswith("RESULT "))[7:])
 
 
-@pytest.mark.parametrize(("ranks", "shard"), [(2, ()), (3, ()), (4, (2,))])
-def test_ranks_do_together_what_one_process_does_alone(ranks, shard):
-    out = result(launch(CASES, *shard, ranks=ranks).stdout)
+# What an update of three rounds exchanges for a model of two blocks and the rest.
+COPIES = {"allreduce_": 2}  # which gradients there are, and all of them
+SHARDS = {"_allgather_base_": 18, "_reduce_scatter_base_": 9}
+BOTH = {**SHARDS, "allreduce_": 3}
+KEPT = {"_allgather_base_": 3, "_reduce_scatter_base_": 3, "allreduce_": 3}
+
+
+@pytest.mark.parametrize(
+    ("ranks", "options", "exchanged"),
+    [(2, (), COPIES), (3, (3,), SHARDS), (4, (2,), BOTH), (4, (2, "keep"), KEPT)],
+)
+def test_ranks_do_together_what_one_process_does_alone(ranks, options, exchanged):
+    out = result(launch(CASES, *options, ranks=ranks).stdout)
     assert out["size"] == ranks
     assert out["gathered"] == [f"thing {i}" for i in range(7)]
-    assert len({str(kinds) for kinds in out["kinds"]}) == 1, "ranks make different numbers of passes"
+    if out["shards"] > 1:
+        assert len({str(kinds) for kinds in out["kinds"]}) == 1, "ranks make different numbers of passes"
+    else:  # as evenly as parts of 5, 4, 3, 2 and 1 tokens can be dealt to 2 and 3 ranks
+        assert out["loads"] == [8, 7]
     assert out["counted"] == ["a", "bb", "cc", "d", "e"]
     assert out["sum"] == [ranks * (ranks + 1) / 2] * 2
     assert (out["smallest"], out["largest"]) == ([1.0] * 2, [float(ranks)] * 2)
     assert out["any"] == [False, True]
     assert out["from_main"] == "zero"
     for name in [name for name in out if name.startswith("gradient")]:
-        gap, same = out[name]
+        gap, same, count = out[name]
         assert gap < (1e-13 if "float64" in name else 1e-5), name
         assert same, name
+        assert count == exchanged, name
     assert out["agreed"][1] == "ValueError: no disk"
     assert out["agreed"][0] == f"LostRank: Rank 1 of {ranks} stopped, and so do all. ValueError: no disk"
 
@@ -51,7 +65,7 @@ def test_one_process_is_the_identity():
     world = join(WorldConfig())
     assert type(world) is World
     assert world.gather([1, 2]) == [1, 2]
-    assert list(world.share([1, 2], lambda part: part)) == [(1, True), (2, True)]
+    assert list(world.share([1, 2], lambda part: Reading(part, part))) == [(1, True), (2, True)]
     with pytest.raises(ValueError, match="as it is"):
         world.agree(ValueError("as it is"))
 

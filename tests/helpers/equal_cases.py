@@ -4,6 +4,7 @@ Prints one JSON line: for each case how far weights and metrics are from those o
 """
 
 import copy
+import hashlib
 import json
 import sys
 
@@ -138,8 +139,10 @@ def run(case, world, batches=None):
     found = evaluate(trainer.policy, held_out, 5, samples=2, world=world)
     weights = weights_of(trainer, world)
     moved = max(float((value - before[name]).abs().max()) for name, value in weights.items())
+    digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in weights.values())).hexdigest()
     return {
         "weights": weights,
+        "copies": len(set(world.gather([digest]))),
         "moved": moved,
         "batches": gathered,
         "metrics": metrics,
@@ -166,6 +169,7 @@ def compare(one, many):
     return {
         "weights": max(gaps),
         "moved": one["moved"],
+        "copies": many["copies"],
         "names": sorted(one["weights"]) == sorted(many["weights"]),
         "metrics": off[worst],
         "metric": worst,

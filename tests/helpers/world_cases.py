@@ -3,10 +3,12 @@
 import copy
 import json
 import sys
+from collections import Counter
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from llmrl.distributed.world import LostRank, WorldConfig, join
+from llmrl.distributed.world import LostRank, Reading, WorldConfig, join
 
 
 def model(tied):
@@ -22,6 +24,19 @@ def model(tied):
     if tied:
         net["head"].weight = net["embed"].weight
     return net
+
+
+class Exchanges(TorchDispatchMode):
+    """Counts what ranks do together, by the name of the operator."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "c10d":
+            self.count[func.__name__.split(".")[0]] += 1
+        return func(*args, **(kwargs or {}))
 
 
 class Net(torch.nn.Module):
@@ -42,33 +57,40 @@ class Net(torch.nn.Module):
 
 
 def gradients(world, tied, dtype):
-    """The largest difference between the summed gradients of the ranks and those of one process."""
+    """The largest difference between the summed gradients of the ranks and those of one process, and further facts.
+
+    Further: whether the weights are whole on every rank, and how often the ranks have added up.
+    """
     torch.manual_seed(1)
     parts = [torch.randint(0, 7, (2, 3)) for _ in range(2 * world.size + 1)]
     alone = Net(tied, dtype)
     sharded = copy.deepcopy(alone)
     sum(alone(part).sum() for part in parts).backward()
     world.shard(sharded, list(sharded.parts["blocks"]), ["score"])
-    for part, counts in world.share(parts, lambda part: 1):
-        (sharded.score(part).sum() * float(counts)).backward()
+    with Exchanges() as seen:
+        for part, counts in world.share(parts, lambda part: Reading(1, 6)):
+            (sharded.score(part).sum() * float(counts)).backward()
+        world.sum_gradients(list(sharded.parameters()))
     whole = dict(world.weights(sharded))
     same = all(torch.equal(whole[name], value) for name, value in alone.state_dict().items())
     gaps = [
         (world.whole(p.grad) - q.grad).abs().max()
         for p, q in zip(sharded.parameters(), alone.parameters(), strict=True)
     ]
-    return float(max(gaps)), same
+    return float(max(gaps)), same, seen.count
 
 
 def main():
     """All cases."""
     shard = int(sys.argv[1]) if len(sys.argv) > 1 else None
-    world = join(WorldConfig(timeout_minutes=1, shard=shard), "cpu")
-    out = {"size": world.size}
+    world = join(WorldConfig(timeout_minutes=1, shard=shard, reshard="keep" not in sys.argv), "cpu")
+    out = {"size": world.size, "shards": world.shards}
     out["gathered"] = world.gather([f"thing {i}" for i in world.mine(7)])
-    rounds = list(world.share(["a", "bb", "cc", "d", "e"], len))
+    tokens = {"a": 5, "bb": 4, "cc": 3, "d": 2, "e": 1}
+    rounds = list(world.share(tokens, lambda part: Reading(len(part), tokens[part])))
     everyone = world.gather([rounds])
     out["kinds"] = [[len(part) for part, _ in one] for one in everyone]
+    out["loads"] = [sum(tokens[part] for part, _ in one) for one in everyone]
     out["counted"] = sorted(part for one in everyone for part, counts in one if counts)
     total, low, high = (torch.full((2,), float(world.rank + 1), dtype=torch.float64) for _ in range(3))
     world.sum(total)
