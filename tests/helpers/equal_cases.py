@@ -159,7 +159,7 @@ def weights_of(trainer, world):
 
 def compare(one, many):
     """How far apart they are."""
-    gaps = [float((one["weights"][name] - value).abs().max()) for name, value in many["weights"].items()]
+    gaps = {name: float((one["weights"][name] - value).abs().max()) for name, value in many["weights"].items()}
     off = {}
     for a, b in zip(one["metrics"], many["metrics"], strict=True):
         for name in {**a, **b}:
@@ -167,7 +167,8 @@ def compare(one, many):
             off[name] = max(off.get(name, 0.0), gap if gap == gap else 1e9)
     worst = max(off, key=off.get)
     return {
-        "weights": max(gaps),
+        "weights": max(gaps.values()),
+        "weight": max(gaps, key=gaps.get),
         "moved": one["moved"],
         "copies": many["copies"],
         "names": sorted(one["weights"]) == sorted(many["weights"]),
