@@ -1,29 +1,22 @@
 """The fault matrix: what can go wrong, at every moment of a run, and what was seen.
 
 Each cell is a run of a tiny model in a process of its own, in which one thing goes wrong at one moment. Afterwards the
-same command goes on with ``--resume auto``, undisturbed, and its last weights are compared bitwise with those of a
-run in which nothing went wrong.
+same command goes on, undisturbed, and its last weights are compared bitwise with those of a run in which nothing went
+wrong. Needs Linux, root and a C compiler: each run has a small file system of its own.
 
-    python benchmarks/faults.py --output docs/faults.md
+    python benchmarks/faults.py --results build/faults.jsonl --output build/faults.md
     python benchmarks/faults.py --faults SIGTERM "disk full" --moments update
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import datetime
-import errno
-import os
-import platform
-import resource
+import json
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,158 +25,40 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from llmrl.commands.cli import main as llmrl
-from llmrl.envs.vector import TextVectorEnv
-from llmrl.evaluation import Evaluation
-from llmrl.policies.policy import Policy
-from llmrl.training import checkpoint, session
-from llmrl.training.learner import Learner
-
 TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "helpers")]
 
-LIMIT = 120
-"""Seconds after which a cell counts as hanging."""
+import failing  # noqa: E402
+import noisy  # noqa: E402, F401  registers tests/Noisy-v0
+import trivial  # noqa: E402, F401  registers tests/SayA-v0
+from fault_rows import FAULTS, Fault  # noqa: E402
+from forked import HANGS, Child, Results, import_what_is_used, run  # noqa: E402
+from tiny import tiny_folder  # noqa: E402
+
+from llmrl.commands import eval as evaluation  # noqa: E402
+from llmrl.envs.vector import TextVectorEnv  # noqa: E402
+from llmrl.evaluation import Evaluation  # noqa: E402
+from llmrl.policies.policy import Policy  # noqa: E402
+from llmrl.training import checkpoint, session  # noqa: E402
+from llmrl.training.learner import Learner  # noqa: E402
+
 STEPS = 4
-
-MOMENTS: dict[str, tuple[Any, str, int]] = {
-    "start": (session, "build", 1),
-    "sampling": (Policy, "respond", 4),
-    "grading": (TextVectorEnv, "step", 4),
-    "update": (Learner, "update", 3),
-    "checkpoint": (checkpoint, "_write_state", 2),
-    "evaluation": (session, "evaluate", 1),
-    "end": (Evaluation, "write", 2),
+ROOM = 24
+"""MiB of the file system of a cell."""
+CALLS: dict[str, tuple[Any, str]] = {
+    "start": (session, "build"),
+    "sampling": (Policy, "respond"),
+    "grading": (TextVectorEnv, "step"),
+    "update": (Learner, "update"),
+    "checkpoint": (checkpoint, "_write_state"),
+    "evaluation": (session, "evaluate"),
+    "end": (Evaluation, "write"),
 }
-"""What is called then, and which call of it the fault comes before."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that goes wrong."""
-
-    act: Callable[[Path], object]
-    promise: str
-    """What ought to happen."""
-    statuses: tuple[int, ...]
-    """Exit statuses that keep the promise."""
-    trace: bool = False
-    """Whether a traceback may be shown: for mistakes in code, which whoever mends them needs."""
-    tells: bool = True
-    """Whether a nonzero status comes with a sentence."""
-
-
-def _raise(error: BaseException) -> Callable[[Path], object]:
-    def act(folder: Path) -> None:
-        raise error
-
-    return act
-
-
-def _signals(*numbers: int) -> Callable[[Path], object]:
-    return lambda folder: [os.kill(os.getpid(), number) for number in numbers]
-
-
-def _small_files(folder: Path) -> None:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, resource.RLIM_INFINITY))
-
-
-def _few_descriptors(folder: Path) -> None:
-    used = len(os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-
-
-def _no_reader(folder: Path) -> None:
-    read, write = os.pipe()
-    os.dup2(write, 1)
-    os.close(read)
-
-
-def _claim(folder: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from llmrl.training.folder import held\n"
-        "with held(Path(sys.argv[1])): print('entered')"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
-    if "entered" in done.stdout:
-        raise AssertionError("a second process entered the folder")
-
-
-def _damage(folder: Path) -> None:
-    for file in sorted(folder.glob("checkpoint-*/model.safetensors"))[-1:]:
-        with file.open("r+b") as stream:
-            stream.seek(200)
-            stream.write(b"\xff\xff")
-
-
-def _half_written(folder: Path) -> None:
-    (folder / ".writing-checkpoint-000009").mkdir(exist_ok=True)
-    (folder / ".writing-checkpoint-000009" / "model.safetensors").write_bytes(b"half")
-
-
-def _stop_clock(folder: Path) -> None:
-    time.time = lambda: 0.0
-
-
-def _stir(folder: Path) -> None:
-    torch.manual_seed(99)
-
-
-def _hang_then_stop(folder: Path) -> None:
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
-    signal.signal(
-        signal.SIGALRM, lambda *_: (os.kill(os.getpid(), signal.SIGTERM), os.kill(os.getpid(), signal.SIGTERM))
-    )
-    time.sleep(LIMIT)
-
-
-def _full_disk() -> OSError:
-    return OSError(errno.ENOSPC, "No space left on device")
-
-
-STOPS = "finishes the step, writes a checkpoint, status 3; before the first step it may leave at once"
-LEAVES = "leaves at once with a sentence; checkpoints are whole"
-FAULTS: dict[str, Fault] = {
-    "SIGKILL": Fault(_signals(signal.SIGKILL), "checkpoints are whole", (-9,), tells=False),
-    "SIGTERM": Fault(_signals(signal.SIGTERM), STOPS, (3, 0, -15), tells=False),
-    "SIGHUP": Fault(_signals(signal.SIGHUP), STOPS, (3, 0, -1), tells=False),
-    "SIGUSR1": Fault(_signals(signal.SIGUSR1), STOPS, (3, 0, -10), tells=False),
-    "SIGINT": Fault(_signals(signal.SIGINT), STOPS, (3, 0, 130), tells=False),
-    "SIGTERM twice": Fault(_signals(signal.SIGTERM, signal.SIGTERM), LEAVES, (130, -15), tells=False),
-    "hangs, then SIGTERM twice": Fault(_hang_then_stop, LEAVES, (130, -15, 0), tells=False),
-    "disk full": Fault(_raise(_full_disk()), "a sentence, or what is not needed is left out", (0, 1, 2)),
-    "files above 64 KiB": Fault(_small_files, "a sentence, status 1", (0, 1, 2)),
-    "no file descriptor left": Fault(_few_descriptors, "a sentence, status 1", (0, 1, 2)),
-    "permission denied": Fault(_raise(PermissionError(errno.EACCES, "Permission denied")), "a sentence", (0, 1, 2)),
-    "run folder removed": Fault(lambda folder: shutil.rmtree(folder, True), "a sentence, status 1", (1, 2)),
-    "run folder renamed": Fault(
-        lambda folder: folder.exists() and folder.rename(f"{folder}-moved"), "a sentence, status 1", (1, 2)
-    ),
-    "reader of stdout gone": Fault(_no_reader, "training does not notice", (0,)),
-    "a second process": Fault(_claim, "it is refused; the run does not notice", (0,)),
-    "last checkpoint damaged": Fault(_damage, "the run does not notice; a resume passes it over", (0,)),
-    "a half-written checkpoint": Fault(_half_written, "is cleared away", (0,)),
-    "clock at 1970": Fault(_stop_clock, "the run does not notice", (0,)),
-    "global generator seeded": Fault(_stir, "other numbers at most; a run ends", (0,)),
-    "MemoryError": Fault(_raise(MemoryError("out of memory")), "smaller micro-batches, or an error", (0, 1, 2), True),
-    "GPU out of memory": Fault(
-        _raise(torch.OutOfMemoryError("CUDA out of memory")), "smaller micro-batches, or an error", (0, 1, 2), True
-    ),
-    "SystemExit in a library": Fault(_raise(SystemExit(5)), "ends; in an environment the group is lost", (0, 1, 2, 5)),
-    "KeyboardInterrupt in a library": Fault(_raise(KeyboardInterrupt()), LEAVES, (130,)),
-    "an exception in code": Fault(
-        _raise(RuntimeError("a mistake")), "a traceback for whoever mends it; checkpoints are whole", (0, 1, 2), True
-    ),
-}
-ALTERS = {"global generator seeded", "MemoryError", "GPU out of memory", "disk full", "permission denied"} | {
-    "an exception in code",
-    "SystemExit in a library",
-}
-"""Faults after which a run may go on with other numbers: a group that an environment lost is not sampled again."""
+"""What is called at a moment: the fault comes before it."""
 
 
 def arguments(model: Path, output: Path) -> list[str]:
-    """The command line of every cell."""
+    """The command line of a run."""
     return [
         *("train", "--policy", str(model), "--env", "tests/Noisy-v0", "--algo", "grpo", "--output", str(output)),
         *("--policy.max-response-length", "4", "--train.prompts-per-step", "2", "--train.group-size", "4"),
@@ -193,48 +68,44 @@ def arguments(model: Path, output: Path) -> list[str]:
     ]
 
 
-def run(command: list[str], log: Path, before: Callable[[], object] | None = None) -> int:
-    """Run a command of llmrl in a forked process; returns its status, negative for a signal, 999 if it hangs."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(sink, 1)
-            os.dup2(sink, 2)
-            if before is not None:
-                before()
-            status = llmrl(command)
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 1
-        except BaseException:
-            with contextlib.suppress(BaseException):
-                os.write(2, traceback.format_exc().encode())
-        finally:
-            with contextlib.suppress(BaseException):
-                sys.stdout.flush()
-            os._exit(status)
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return 999
+def evaluate(model: Path, output: Path) -> list[str]:
+    """The command line of an evaluation in batches."""
+    asked = ("--problems", "3", "--samples", "2", "--batch", "3", "--max-response-length", "3")
+    return ["eval", "--policy", str(model), "--env", "tests/SayA-v0", *asked, "--output", str(output)]
 
 
-def break_at(moment: str, act: Callable[[Path], object], folder: Path) -> None:
+@dataclass(frozen=True)
+class Base:
+    """What is disturbed."""
+
+    command: Callable[[Path, Path], list[str]]
+    again: tuple[str, ...]
+    """What is added to go on."""
+    counts: dict[str, int]
+    """Which call of a moment's function the fault comes before; other moments do not occur."""
+    begun: int = 0
+    """Steps that an earlier run has made before."""
+
+
+LATER = {"start": 1, "sampling": 4, "grading": 4, "update": 3, "checkpoint": 2, "evaluation": 1, "end": 2}
+BASES = {
+    "train": Base(arguments, ("--resume", "auto"), LATER),
+    "resume": Base(
+        lambda model, folder: [*arguments(model, folder), "--resume", "auto"], (), dict.fromkeys(CALLS, 1), begun=2
+    ),
+    "eval": Base(evaluate, (), {"start": 1, "sampling": 2, "grading": 2}),
+}
+
+
+def break_at(owner: Any, name: str, wanted: int, act: Callable[[], object]) -> None:
     """Have something happen before a call."""
-    owner, name, wanted = MOMENTS[moment]
     function, calls = getattr(owner, name), 0
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == wanted:
-            act(folder)
+            act()
         return function(*args, **kwargs)
 
     setattr(owner, name, broken)
@@ -251,98 +122,182 @@ def equal(one: dict[str, torch.Tensor] | None, other: dict[str, torch.Tensor] | 
     return one is not None and other is not None and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def cell(name: str, moment: str, model: Path, place: Path, good: dict[str, torch.Tensor]) -> tuple[bool, str]:
-    """Whether the promise was kept, and what was seen."""
-    fault, folder, log = FAULTS[name], place / "run", place / "log"
-    command = arguments(model, folder)
-    status = run(command, log, lambda: break_at(moment, fault.act, folder))
-    said = log.read_text(errors="replace") if log.exists() else ""
-    wrong = []
-    if status not in fault.statuses:
-        wrong.append("hangs" if status == 999 else f"status {status}")
-    if "Traceback" in said and not fault.trace:
-        wrong.append("a traceback")
-    if status not in (0, 3) and fault.tells and not fault.trace and "error: " not in said:
-        wrong.append("no sentence")
-    seen = "hangs" if status == 999 else f"status {status}"
-    moved = Path(f"{folder}-moved")
-    if moved.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        moved.rename(folder)
-    whole = checkpoint.list_checkpoints(folder)
-    if any(checkpoint.damages(path) for path in whole) and "damaged" not in name:
-        wrong.append("a damaged checkpoint")
-    again = run([*command, "--resume", "auto"], place / "log2")
-    if again != 0:
-        wrong.append(f"a resume ends with {again}: {(place / 'log2').read_text(errors='replace').strip()[-200:]}")
-    elif name in ALTERS:
-        seen += ", goes on"
-    elif equal(weights(folder), good):
-        seen += ", goes on bitwise"
-    else:
-        wrong.append("other weights after a resume")
-    return not wrong, "; ".join([seen, *wrong])
+def answers(folder: Path) -> dict[str, str]:
+    """The responses of an evaluation, by file."""
+    return {path.name: path.read_text() for path in folder.glob("*.jsonl")}
 
 
-def write(table: dict[str, dict[str, tuple[bool, str]]], moments: list[str]) -> str:
-    """The page."""
-    cells = [entry for row in table.values() for entry in row.values()]
-    kept = sum(ok for ok, _ in cells)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    ).stdout.strip()
+@dataclass(frozen=True)
+class Cell:
+    """One fault at one moment.
+
+    Args:
+        fault: what goes wrong.
+        moment: when.
+        model: the policy.
+        place: an empty folder, or a file system.
+        good: folders of what was not disturbed, by base.
+    """
+
+    fault: Fault
+    moment: str
+    model: Path
+    place: Path
+    good: dict[str, Path]
+
+    def find(self) -> dict[str, Any]:
+        """Whether the promise was kept, and what was seen."""
+        fault, base, folder = self.fault, BASES[self.fault.base], self.place / "run"
+        if base.begun:
+            shutil.copytree(self.good["begun"] / "run", folder, symlinks=True)
+        command = base.command(self.model, folder)
+        child = Child(command, self.place.parent / "log", lambda: self._prepare(folder))
+        wrong = self._beside(child, folder)
+        status = child.wait()
+        fault.mend(folder)
+        wrong += self._told(status, child.said)
+        moved = Path(f"{folder}-moved")
+        if moved.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            moved.rename(folder)
+        if not fault.damages and any(checkpoint.damages(path) for path in checkpoint.list_checkpoints(folder)):
+            wrong.append("a damaged checkpoint")
+        seen, more = self._go_on([*command, *base.again], folder)
+        return {"kept": not wrong + more, "seen": "; ".join([f"{status}, {seen}", *wrong, *more])}
+
+    def _prepare(self, folder: Path) -> None:
+        def act() -> None:
+            (self.place.parent / "reached").touch()
+            self.fault.act(folder)
+            while self.fault.beside is not None and not (self.place.parent / "go").exists():
+                time.sleep(0.01)
+
+        owner, name = (evaluation, "_load") if self._first_of_evaluation() else CALLS[self.moment]
+        break_at(owner, name, BASES[self.fault.base].counts[self.moment], act)
+
+    def _first_of_evaluation(self) -> bool:
+        return self.fault.base == "eval" and self.moment == "start"
+
+    def _beside(self, child: Child, folder: Path) -> list[str]:
+        """Another process gives its command at that moment, while the first one waits; what is wrong with that."""
+        if self.fault.beside is None:
+            return []
+        while not (self.place.parent / "reached").exists() and not child.ended():
+            time.sleep(0.01)
+        second = Child(self.fault.beside(self.model, folder), self.place.parent / "log-beside")
+        status = second.wait()
+        (self.place.parent / "go").touch()
+        refused = status == 2 and "is in use" in second.said
+        return [] if refused else [f"the second ended with {status}: {second.said.strip()[-200:]}"]
+
+    def _told(self, status: int, said: str) -> list[str]:
+        fault, wrong = self.fault, []
+        if not (self.place.parent / "reached").exists():
+            wrong.append("the moment did not come")
+        if status not in fault.statuses:
+            wrong.append("hangs" if status == HANGS else f"status {status}")
+        if "Traceback" in said and not fault.trace:
+            wrong.append(f"a traceback: {said.strip().splitlines()[-1][:200]}")
+        if status not in (0, 3) and fault.tells and not fault.trace and "error: " not in said:
+            wrong.append("no sentence")
+        return wrong
+
+    def _go_on(self, command: list[str], folder: Path) -> tuple[str, list[str]]:
+        """The same command again, undisturbed: what was seen, and what is wrong with it."""
+        log = self.place.parent / "log-again"
+        status = run(command, log)
+        if status != 0:
+            return "does not go on", [f"going on ends with {status}: {log.read_text(errors='replace').strip()[-300:]}"]
+        if self.fault.base == "eval":
+            same = answers(folder) == answers(self.good["eval"] / "run")
+            return ("goes on to the same", []) if same else ("goes on", ["other responses"])
+        steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        wrong = [] if steps == list(range(1, STEPS + 1)) else [f"metrics of steps {steps}"]
+        if equal(weights(folder), weights(self.good["train"] / "run")):
+            return "goes on bitwise", wrong
+        return "goes on", [*wrong, *([] if self.fault.alters else ["other weights"])]
+
+
+def write(found: dict[str, dict[str, dict[str, Any]]], moments: list[str]) -> str:
+    """The table."""
+    cells = [entry for row in found.values() for entry in row.values()]
+    commits = ", ".join(sorted({entry["commit"] for entry in cells}))
+    dates = ", ".join(sorted({entry["date"] for entry in cells}))
     lines = [
-        "# What goes wrong, and when",
-        "",
-        "A run of a tiny model, in which one thing goes wrong at one moment. Afterwards the same command goes on with",
-        "`--resume auto`; *bitwise* means that its last weights are those of a run in which nothing went wrong. The",
-        "number is the exit status, negative for a signal that ended the process. A cell in bold broke its promise.",
-        "",
-        f"{kept} of {len(cells)} cells keep the promise of their row.",
-        f"`python benchmarks/faults.py --output docs/faults.md`, commit {commit or 'unknown'},",
-        f"{datetime.date.today()}, {os.cpu_count()} CPU cores, {platform.machine()}.",
+        f"{sum(entry['kept'] for entry in cells)} of {len(cells)} cells keep the promise of their row.",
+        f"`python benchmarks/faults.py`, commit {commits}, {dates}.",
         "",
         "| fault | promised | " + " | ".join(moments) + " |",
         "| --- | --- |" + " --- |" * len(moments),
     ]
-    for name, row in table.items():
-        shown = [text.replace("status ", "").replace("|", "/").replace("\n", " ") for _, text in row.values()]
-        marked = [text if ok else f"**{text}**" for text, (ok, _) in zip(shown, row.values(), strict=True)]
+    for name, row in found.items():
+        shown = [
+            "" if (entry := row.get(moment)) is None else entry["seen"].replace("|", "/").replace("\n", " ")
+            for moment in moments
+        ]
+        marked = [
+            f"**{text}**" if moment in row and not row[moment]["kept"] else text
+            for moment, text in zip(moments, shown, strict=True)
+        ]
         lines.append(f"| {name} | {FAULTS[name].promise} | {' | '.join(marked)} |")
     return "\n".join(lines) + "\n"
+
+
+def prepare(place: Path, model: Path) -> dict[str, Path]:
+    """Undisturbed runs to compare with, by base, and one that was stopped half-way."""
+    good = {}
+    for name, command in {
+        "train": arguments(model, place / "train" / "run"),
+        "eval": evaluate(model, place / "eval" / "run"),
+        "begun": [*arguments(model, place / "begun" / "run"), "--train.steps", str(BASES["resume"].begun)],
+    }.items():
+        good[name] = place / name
+        good[name].mkdir()
+        status = run(command, place / "log")
+        assert status == 0, (place / "log").read_text()
+    return good
 
 
 def main() -> int:
     """Run the cells; status 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS), metavar="FAULT")
-    parser.add_argument("--moments", nargs="*", default=list(MOMENTS), choices=list(MOMENTS), metavar="MOMENT")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--moments", nargs="*", default=list(CALLS), choices=list(CALLS), metavar="MOMENT")
+    parser.add_argument("--results", type=Path, help="a line of JSON a cell; cells that are there are not run again")
+    parser.add_argument("--output", type=Path, help="the table in Markdown")
     options = parser.parse_args()
-    sys.path[:0] = [str(TESTS), str(TESTS / "helpers")]
-    import noisy  # noqa: F401  registers tests/Noisy-v0
-    from tiny import tiny_folder
-
-    torch.set_num_threads(1)
-    table: dict[str, dict[str, tuple[bool, str]]] = {}
+    results = Results(options.results)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
-        model = tiny_folder(Path(temporary) / "model", sharpness=1.0, num_hidden_layers=1)
-        reference = Path(temporary) / "good"
-        reference.mkdir()
-        assert run(arguments(model, reference / "run"), reference / "log") == 0, (reference / "log").read_text()
-        good = weights(reference / "run")
-        assert good is not None
+        root = Path(temporary)
+        failing.preload(root)
+        model = tiny_folder(root / "model", sharpness=1.0, num_hidden_layers=1)
+        import_what_is_used([arguments(model, root / "first"), evaluate(model, root / "second")], root)
+        good = prepare(root, model)
         for name in options.faults:
+            fault = FAULTS[name]
             for moment in options.moments:
-                place = Path(temporary) / "cell"
-                place.mkdir()
-                table.setdefault(name, {})[moment] = cell(name, moment, model, place, good)
-                ok, text = table[name][moment]
-                print(f"{'kept  ' if ok else 'BROKEN'} {name}, {moment}: {text}", flush=True)
-                shutil.rmtree(place)
-            if options.output is not None:
-                options.output.write_text(write(table, options.moments))
-    return int(not all(ok for row in table.values() for ok, _ in row.values()))
+                if moment not in BASES[fault.base].counts:
+                    continue
+                entry = results.get(f"{name}, {moment}", lambda: on_its_own_disk(fault, moment, model, root, good))  # noqa: B023
+                found.setdefault(name, {})[moment] = entry
+                print(f"{'kept  ' if entry['kept'] else 'BROKEN'} {name}, {moment}: {entry['seen']}", flush=True)
+    if options.output is not None:
+        options.output.write_text(write(found, options.moments))
+    return int(not all(entry["kept"] for row in found.values() for entry in row.values()))
+
+
+def on_its_own_disk(fault: Fault, moment: str, model: Path, root: Path, good: dict[str, Path]) -> dict[str, Any]:
+    """A cell in a small file system of its own, which is gone afterwards."""
+    around = root / "cell"
+    place = around / "disk"
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}m", "tmpfs", str(place)], check=True)
+    try:
+        return Cell(fault, moment, model, place, good).find()
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        shutil.rmtree(around)
 
 
 if __name__ == "__main__":

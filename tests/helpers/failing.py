@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("failing.c")
-ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EACCES": errno.EACCES}
+ERRORS = {name: getattr(errno, name) for name in ("ENOSPC", "EIO", "EACCES", "ESTALE")}
 
 
 def preload(library: Path) -> None:
