@@ -1,4 +1,4 @@
-"""What can go wrong with a run: the rows of the fault matrix. Each is a function that makes it happen, and a promise."""
+"""What can go wrong with a run: the rows of the fault matrix, each with what makes it happen and what is promised."""
 
 from __future__ import annotations
 
@@ -210,9 +210,7 @@ FAULTS: dict[str, Fault] = {
     "SIGHUP": Fault(_signals(signal.SIGHUP), STOPS, (3, 0, -1), tells=False),
     "SIGUSR1": Fault(_signals(signal.SIGUSR1), STOPS, (3, 0, -10), tells=False),
     "SIGINT": Fault(_signals(signal.SIGINT), STOPS, (3, 0, 130), tells=False),
-    "SIGTERM twice": Fault(
-        _signals(signal.SIGTERM, signal.SIGTERM, gap=1.5), LEAVES, (130, -15), tells=False
-    ),
+    "SIGTERM twice": Fault(_signals(signal.SIGTERM, signal.SIGTERM, gap=1.5), LEAVES, (130, -15), tells=False),
     "hangs, then SIGTERM twice": Fault(_hang_then_stop, LEAVES, (130, -15), tells=False),
     "SIGSTOP, then SIGCONT": Fault(
         lambda folder: _shell("(kill -STOP $1; sleep 0.5; kill -CONT $1) & wait")(folder), GOES_ON, (0,)

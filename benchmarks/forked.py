@@ -1,8 +1,8 @@
-"""Commands of llmrl in forked processes that have imported everything already, and results that outlast an interruption.
+"""Commands of llmrl in forked processes that have imported everything already; results that outlast an interruption.
 
 Importing torch, transformers and matplotlib takes many times longer than a run of a tiny model. A forked process
 begins as a fresh one does: a session and process group of its own, Python's own answers to signals, one thread, no
-state of an earlier run. ``fresh=True`` starts a new interpreter instead, to see that both find the same.
+state of an earlier run.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ run in a process of its own in which the first write below its output fails, the
 disk that stays full from then on, once with one error alone (EIO and EACCES in turn). Afterwards every checkpoint must
 be whole and the same command, undisturbed, must give what it gives where nothing failed.
 
-    python benchmarks/writes.py                            all writes of all commands
-    python benchmarks/writes.py --commands train --every 9 every ninth
+    python benchmarks/writes.py --results build/writes.jsonl  all writes of all commands
+    python benchmarks/writes.py --commands train --every 9    every ninth
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "helpers")]
@@ -28,7 +27,8 @@ sys.path[:0] = [str(TESTS), str(TESTS / "helpers")]
 import failing  # noqa: E402
 import noisy  # noqa: E402, F401  registers tests/Noisy-v0
 import trivial  # noqa: E402, F401  registers tests/SayA-v0
-from faults import arguments, equal, run, weights  # noqa: E402
+from faults import arguments, equal, evaluate, weights  # noqa: E402
+from forked import HANGS, Results, import_what_is_used, run  # noqa: E402
 from tiny import tiny_folder  # noqa: E402
 
 from llmrl.training import checkpoint  # noqa: E402
@@ -66,11 +66,7 @@ def same_run(one: Path, other: Path) -> bool:
 
 def evaluation(model: Path) -> Case:
     """Responses to three problems, in batches."""
-    options = ["--env", "tests/SayA-v0", "--problems", "3", "--samples", "2", "--batch", "3"]
-    options += ["--max-response-length", "3"]
-    return Case(
-        lambda folder: ["eval", "--policy", str(model), *options, "--output", str(folder / "eval")], (), same_files
-    )
+    return Case(lambda folder: evaluate(model, folder / "eval"), (), same_files)
 
 
 def compare(place: Path, model: Path) -> Case:
@@ -117,8 +113,10 @@ def same_names(one: Path, other: Path) -> bool:
     return names(one) == names(other)
 
 
-def cell(case: Case, writes: failing.Writes, place: Path, good: Path, which: int, error: str, forever: bool) -> str:
-    """Run a command whose write ``which`` fails, and again; what went wrong, empty for nothing."""
+def cell(
+    case: Case, writes: failing.Writes, place: Path, good: Path, which: int, error: str, forever: bool
+) -> dict[str, Any]:
+    """Run a command whose write ``which`` fails, and again: what failed, and what went wrong, empty for nothing."""
     folder = place / "cell"
     folder.mkdir()
     command, log = case.command(folder), place / "log"
@@ -126,7 +124,7 @@ def cell(case: Case, writes: failing.Writes, place: Path, good: Path, which: int
     said = log.read_text(errors="replace")
     wrong = []
     if status not in (0, 1, 2):
-        wrong.append("hangs" if status == 999 else f"status {status}")
+        wrong.append("hangs" if status == HANGS else f"status {status}")
     if "Traceback" in said:
         wrong.append(f"a traceback: {said.strip().splitlines()[-1]}")
     if status != 0 and sum(line.startswith("error: ") for line in said.splitlines()) != 1:
@@ -138,7 +136,7 @@ def cell(case: Case, writes: failing.Writes, place: Path, good: Path, which: int
     elif not case.same(folder, good):
         wrong.append("going on gives something else")
     shutil.rmtree(folder)
-    return "; ".join(wrong)
+    return {"failed": writes.first, "wrong": "; ".join(wrong)}
 
 
 def main() -> int:
@@ -147,14 +145,17 @@ def main() -> int:
     names = ("train", "eval", "compare", "report", "study")
     parser.add_argument("--commands", nargs="*", default=names, choices=names)
     parser.add_argument("--every", type=int, default=1, help="every so many writes")
+    parser.add_argument("--results", type=Path, help="a line of JSON a write; what is there is not tried again")
     options = parser.parse_args()
-    broken = 0
+    results, broken = Results(options.results), 0
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         failing.preload(place)
-        torch.set_num_threads(1)
         writes = failing.Writes()
         model = tiny_folder(place / "model", sharpness=1.0, num_hidden_layers=1)
+        (place / "first").mkdir()
+        used = (train(model), evaluation(model), study(model))
+        import_what_is_used([case.command(place / "first") for case in used], place)
         make = {
             "train": lambda: train(model),
             "eval": lambda: evaluation(model),
@@ -170,14 +171,18 @@ def main() -> int:
             status = run(case.command(good), place / "log", lambda: writes.arm(good))  # noqa: B023
             assert status == 0, (place / "log").read_text()
             total, tried, kept = writes.count, 0, 0
-            for which in range(1, total + 1, options.every):
-                for error, forever in (("ENOSPC", True), (("EIO", "EACCES")[which % 2], False)):
-                    wrong = cell(case, writes, place, good, which, error, forever)
+            for forever in (True, False):
+                for which in range(1, total + 1, options.every):
+                    error = "ENOSPC" if forever else ("EIO", "EACCES")[which % 2]
+                    found = results.get(
+                        f"{name}, write {which} of {total}, {error}",
+                        lambda: cell(case, writes, place, good, which, error, forever),  # noqa: B023
+                    )
                     tried += 1
-                    kept += not wrong
-                    if wrong:
+                    kept += not found["wrong"]
+                    if found["wrong"]:
                         broken += 1
-                        print(f"BROKEN {name}, write {which} ({error}, {writes.first}): {wrong}", file=sys.stderr)
+                        print(f"BROKEN {found['key']}, {found['failed']}: {found['wrong']}", file=sys.stderr)
             print(f"| {name} | {total} | {tried} | {kept} |", flush=True)
     return int(broken > 0)
 

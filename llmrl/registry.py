@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from llmrl.errors import UserError
@@ -118,6 +120,28 @@ def _nearest(name: str, known: Sequence[str]) -> str | None:
     return plain[near[0]] if near else None
 
 
+SEARCHED: list[str] = []
+"""Where ``module:name`` is looked for if the Python path has no such module: a command names the current folder here.
+
+The folder is not on the path before: it may be one that was downloaded, whose files pass for optional packages."""
+
+
+def import_named(name: str) -> ModuleType:
+    """Import a module that the user named.
+
+    Raises:
+        ModuleNotFoundError: neither the Python path nor :data:`SEARCHED` has it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        more = [folder for folder in SEARCHED if folder not in sys.path]
+        if not more or error.name is None or not name.startswith(error.name):
+            raise
+        sys.path.extend(more)
+        return importlib.import_module(name)
+
+
 def load_object(reference: str) -> Any:
     """Import ``module:attribute``; an error says whether the module or the attribute is wrong.
 
@@ -126,7 +150,7 @@ def load_object(reference: str) -> Any:
     """
     module_name, _, attribute = reference.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        module = import_named(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise  # the module exists, but a module that it imports does not

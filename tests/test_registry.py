@@ -1,9 +1,13 @@
 """Names are found, and a name that is not says what is near."""
 
+import importlib.util
 import inspect
+import sys
 
 import pytest
 
+from llmrl import registry
+from llmrl.commands import cli
 from llmrl.registry import ALIASES, Registry, UnknownName, load_object, suggest
 
 
@@ -34,6 +38,25 @@ def test_a_module_that_breaks_on_import_shows_its_own_error(tmp_path, monkeypatc
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ModuleNotFoundError, match="a_library_that_is_missing"):
         load_object("broken_on_import:thing")
+
+
+@pytest.fixture
+def downloaded(tmp_path, monkeypatch):
+    """A command was given in a folder whose file has the name of an optional package."""
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.setattr(registry, "SEARCHED", registry.SEARCHED[:])
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "optional_package.py").write_text("thing = 'of the current folder'\n")
+    assert cli.main(["algos"]) == 0
+
+
+def test_no_file_of_the_current_folder_passes_for_a_package(downloaded):
+    assert importlib.util.find_spec("optional_package") is None
+
+
+def test_a_module_of_the_current_folder_is_found_where_it_is_named(downloaded):
+    assert load_object("optional_package:thing") == "of the current folder"
 
 
 OPTIONS = [

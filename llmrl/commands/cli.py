@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmrl.errors import UserError
-from llmrl.registry import suggest
+from llmrl.registry import SEARCHED, suggest
 from llmrl.terminal import Terminal
 
 BROKEN_OFF = 1
@@ -72,8 +72,7 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl") -> int:
 
 def run(module: str, arguments: list[str], prog: str) -> int:
     """Run one command; the place where errors become one sentence and an exit status."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # module:name reaches the current folder
+    SEARCHED[:] = [str(Path.cwd())]
     try:
         command: Any = importlib.import_module(module)
         options = _parsed(command, arguments, prog)

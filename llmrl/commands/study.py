@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-import yaml
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from llmrl.studies.grid import Row
 from llmrl.studies.page import HEADER, cells
 from llmrl.studies.results import Results
 from llmrl.terminal import Terminal
+from llmrl.training.files import read_tree
 
 
 @dataclass
@@ -78,12 +78,7 @@ def read_config(path: Path) -> StudyOptions:
     Raises:
         ConfigError: it is no mapping, or has an unknown name or a value of another type.
     """
-    try:
-        content: Any = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold options by name, such as 'algos: [dapo, gspo]'.")
+    content = read_tree(path)
     known = {name: value for name, value in vars(StudyOptions()).items() if name not in ("config", "yes")}
     numbers = {"learning_rates": float, "updates": int, "lags": int, "tasks": str, "algos": str}
     values: dict[str, Any] = {}

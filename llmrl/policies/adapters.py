@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from llmrl.errors import PolicyError
+from llmrl.text import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -109,8 +109,8 @@ def base_of(folder: Path) -> str | None:
     if (folder / "config.json").is_file() or not (folder / SETTINGS).is_file():
         return None
     try:
-        base = json.loads((folder / SETTINGS).read_text())["base_model_name_or_path"]
-    except (ValueError, KeyError, TypeError) as error:
+        base = read_json(folder / SETTINGS)["base_model_name_or_path"]
+    except (ValueError, LookupError, TypeError) as error:
         raise PolicyError(f"{folder / SETTINGS} names no base_model_name_or_path: {error}") from error
     return str(base)
 

@@ -5,7 +5,6 @@ Decides which names a policy may have. :mod:`llmrl.policies.policy` decides how 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
@@ -15,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 import torch
-from safetensors import SafetensorError
 
 from llmrl.envs.hub import NAME
 from llmrl.errors import PolicyError
 from llmrl.policies.adapters import LoraOptions, add_adapters, base_of, has_adapters, load_adapters
 from llmrl.policies.scoring.head import Head
 from llmrl.registry import suggest
+from llmrl.text import DamagedFile, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -91,13 +90,13 @@ def locate(name: str) -> tuple[str, bool]:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(name, local_files_only=True)
+        config = AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
         local = True
     except (OSError, ValueError):
         _check_hub(name)
         local = False
         try:
-            config = AutoConfig.from_pretrained(name)
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise PolicyError(
@@ -122,18 +121,18 @@ def load(
         return load_adapters(model, folder), tokenizer
     source, local = locate(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
+    except Exception as error:  # whatever a folder from elsewhere makes of transformers and tokenizers
         raise PolicyError(
             f"The policy {name!r} has no tokenizer that transformers can load: {error}. Save it beside "
             "the model by tokenizer.save_pretrained."
         ) from error
-    options: dict[str, Any] = {"dtype": dtype, "local_files_only": local}
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": local, "trust_remote_code": False}
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
-    except (OSError, ValueError, SafetensorError, ImportError, RuntimeError, AttributeError, KeyError) as error:
+    except Exception as error:  # whatever a folder from elsewhere makes of transformers, torch and safetensors
         reason = str(error).strip() or type(error).__name__
         raise PolicyError(f"The weights of {name!r} cannot be loaded: {reason}") from error
     model, info = loaded
@@ -295,16 +294,18 @@ def _check_folder(name: str, folder: Path) -> None:
             f"{', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}."
         )
     try:
-        config = json.loads(file.read_text())
-    except ValueError as error:
+        config = read_json(file)
+    except DamagedFile as error:
         raise PolicyError(f"{file} is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise PolicyError(f"{file} holds no settings of a model. Give the folder of a Hugging Face checkpoint.")
     _check_type(name, config.get("model_type"), config.get("auto_map"))
 
 
-def _check_type(name: str, model_type: str | None, auto_map: Any) -> None:
+def _check_type(name: str, model_type: Any, auto_map: Any) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    if model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if isinstance(model_type, str) and model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return
     extra = (
         " It brings code of its own, which llmrl does not run; save it in a form that transformers knows."

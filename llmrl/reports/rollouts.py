@@ -304,12 +304,12 @@ def load_tokenizer(run: Run, shown: Shown) -> Any:
     checkpoints = list_checkpoints(run.folder)
     try:
         if checkpoints:
-            return AutoTokenizer.from_pretrained(str(checkpoints[-1]), local_files_only=True)
+            return AutoTokenizer.from_pretrained(str(checkpoints[-1]), local_files_only=True, trust_remote_code=False)
         folder = local_folder(str(run.config.get("policy", {}).get("path", "")))
         if folder is None:  # a name of the hub: a file opens no address
             shown.note("the run has no checkpoint to take its tokenizer from, so tokens are shown as numbers")
             return None
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, PolicyError) as error:
         reason = str(error).strip().splitlines()[0]
         shown.note(f"the tokenizer cannot be loaded, so tokens are shown as numbers: {reason}")

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from llmrl.errors import UserError
+from llmrl.errors import ConfigError, UserError
 from llmrl.text import DamagedFile, read_json
+from llmrl.training.files import read_tree
 from llmrl.training.hints import kept
 
 # What does not make two runs different experiments: their seed, their length, where and how they ran.
@@ -79,10 +78,11 @@ def read_run(folder: Path) -> Run:
         hint = f" It holds runs: {', '.join(inside)}. Give these." if inside else ""
         raise ReportError(f"{folder} is not the folder of a run: it has no config.yaml.{hint}")
     try:
-        config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        config = read_tree(path)
+    except ConfigError as error:
         raise ReportError(f"{path} cannot be read: {error}") from error
-    if not isinstance(config, dict) or "name" not in (config.get("algo") or {}):
+    algo = config.get("algo")
+    if not isinstance(algo, Mapping) or "name" not in algo:
         raise ReportError(f"{path} is not the config.yaml of a run: it names no algorithm under algo.")
     run = Run(folder, folder.resolve().name, config, notes=kept(folder))
     if (folder / "metrics.jsonl").is_file():

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import re
 import shutil
 import threading
@@ -23,6 +24,7 @@ from safetensors import SafetensorError
 
 from llmrl.distributed.world import World
 from llmrl.errors import UserError
+from llmrl.text import DamagedFile, one_line, read_json
 
 APART = "state"
 """The folder within a checkpoint for what is no part of the model."""
@@ -74,7 +76,7 @@ def save(
         with world.together():
             if world.main:
                 for left in folder.glob(".writing-*"):  # of a run that was killed while it wrote
-                    shutil.rmtree(left)
+                    _remove(left)
                 aside.mkdir(parents=True)
         _write_model(save_model, aside)
         with world.together():
@@ -110,11 +112,11 @@ def _arrange(aside: Path, target: Path, keep: int, score: Score | None) -> None:
         note_score(target, score)
     _flush(folder)
     if replaced is not None:
-        shutil.rmtree(replaced)
+        _remove(replaced)
     stay = {path.resolve() for path in (folder / "best", folder / "good", target) if path.exists()}
     for old in list_checkpoints(folder)[: -max(keep, 1)]:
         if old.resolve() not in stay:
-            shutil.rmtree(old)
+            _remove(old)
 
 
 def note_score(checkpoint: Path, score: Score) -> None:
@@ -123,10 +125,9 @@ def note_score(checkpoint: Path, score: Score) -> None:
         return
     folder = checkpoint.parent
     record = folder / "best.json"
-    if (folder / "best").exists() and record.is_file():
-        best = json.loads(record.read_text())
-        others = best["checkpoint"] != checkpoint.name and best["metric"] == score.metric
-        if others and best["value"] > score.value:
+    best = _best(record) if (folder / "best").exists() else None
+    if best is not None and best[0] != checkpoint.name and best[1].metric == score.metric:
+        if best[1].value > score.value:
             return
     aside = folder / ".best.json"
     aside.write_text(json.dumps({"checkpoint": checkpoint.name, **score._asdict()}) + "\n")
@@ -134,6 +135,15 @@ def note_score(checkpoint: Path, score: Score) -> None:
     # The record first: with a link to an older one, the next score merely writes both again.
     os.replace(aside, record)
     link(folder, "best", checkpoint)
+
+
+def _best(record: Path) -> tuple[str, Score] | None:
+    """The name and the score of the best checkpoint so far; None where there is no such record."""
+    try:
+        best = read_json(record)
+        return str(best["checkpoint"]), Score(str(best["metric"]), float(best["value"]))
+    except (FileNotFoundError, DamagedFile, LookupError, TypeError, ValueError):
+        return None
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -251,14 +261,34 @@ def set_aside_later(checkpoint: Path) -> list[Path]:
 def set_aside(checkpoint: Path) -> Path:
     """Rename a checkpoint to ``aside-checkpoint-STEP``, in place of one that has this name."""
     new = checkpoint.parent / f"aside-{checkpoint.name}"
-    if new.exists():
-        shutil.rmtree(new)
+    if new.exists() or new.is_symlink():
+        _remove(new)
     return checkpoint.rename(new)
 
 
+def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint; of one that was moved elsewhere only the link that was left in its place."""
+    if checkpoint.is_symlink():
+        checkpoint.unlink()
+    else:
+        shutil.rmtree(checkpoint)
+
+
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """What ``trainer.pt`` of a checkpoint holds."""
-    state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    """What ``trainer.pt`` of a checkpoint holds.
+
+    Raises:
+        DamagedCheckpoint: it is no state of a trainer, or names code.
+    """
+    try:
+        state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DamagedCheckpoint(
+            f"{checkpoint / STATE} cannot be read ({one_line(reason[0])}). Give another --resume."
+        ) from error
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{checkpoint / STATE} is no state of a trainer. Give another --resume.")
     return state
 
 

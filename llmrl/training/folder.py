@@ -229,7 +229,7 @@ def write_record(folder: Path, config: Config, start: Path | None, data: Data, a
     """
     (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     record = folder / "environment.json"
-    before = read_json(record)["sessions"] if record.is_file() else []
+    before = _sessions(record) if record.is_file() else []
     name = config.policy.path
     now = {
         **environment(),
@@ -244,6 +244,19 @@ def write_record(folder: Path, config: Config, start: Path | None, data: Data, a
     record.write_text(json.dumps({"sessions": [*before, now]}, indent=2) + "\n")
     if not (folder / MARKER).exists():
         (folder / MARKER).write_text(json.dumps({"format": 1, "started": now["date"]}) + "\n")
+
+
+def _sessions(record: Path) -> list[Any]:
+    """What ``environment.json`` says of the sessions of a run so far.
+
+    Raises:
+        ConfigError: it is not such a file.
+    """
+    content = read_json(record)
+    sessions = content.get("sessions") if isinstance(content, dict) else None
+    if not isinstance(sessions, list):
+        raise ConfigError(f"{record} does not hold the record of a run. Move it away, then give the command again.")
+    return sessions
 
 
 def environment() -> dict[str, Any]:
@@ -287,7 +300,12 @@ def refuse_changes(config: Config, state: dict[str, Any]) -> None:
     Raises:
         ConfigError: settings have changed, and ``--force`` is not given.
     """
-    old, new = json.loads(state["config"]), config.to_dict()
+    try:
+        old, new = json.loads(state["config"]), config.to_dict()
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            "The checkpoint does not say with which settings its run was made. Give another --resume."
+        ) from error
     changes = [
         f"  {key}: was {before!r}, is {now!r}"
         for key, before, now in _differences(old, new)
@@ -311,7 +329,7 @@ def refuse_other_data(config: Config, start: Path, data: Data) -> None:
     if config.force or not record.is_file():
         return
     try:
-        was = Data(**read_json(record)["sessions"][-1]["data"])
+        was = Data(**_sessions(record)[-1]["data"])
     except (LookupError, TypeError) as error:
         raise ConfigError(
             f"{record} does not say which data the run had. Give --force to go on without comparing them."

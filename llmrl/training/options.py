@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import importlib
 import inspect
 import types
 import typing
@@ -20,7 +19,7 @@ import tyro
 
 from llmrl.envs.tables import is_data
 from llmrl.errors import ConfigError
-from llmrl.registry import load_object, suggest
+from llmrl.registry import import_named, load_object, suggest
 from llmrl.training.config import SECTIONS, Config
 
 
@@ -97,7 +96,7 @@ def env_class(env_id: str) -> Callable[..., Any]:
     before = set(gymnasium.registry)
     try:
         if module:
-            importlib.import_module(module)
+            import_named(module)
         spec = gymnasium.spec(name)
     except ModuleNotFoundError as error:
         raise ConfigError(

@@ -31,11 +31,11 @@ class TestOptions:
         ("text", "message"),
         [
             ("algo: [dapo]", "Did you mean 'algos'"),
-            ("- dapo", "must hold options by name"),
+            ("- dapo", "must hold settings"),
             ("seeds: many", "seeds is 'many'"),
             ("tasks: carry", "expected a list"),
             ("rerun_shipped: 'no'", "expected true or false"),
-            ("a: [", "cannot be read"),
+            ("a: [", "is not valid YAML"),
         ],
     )
     def test_a_wrong_file_is_refused_with_what_to_do(self, tmp_path, text, message):

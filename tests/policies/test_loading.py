@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
+import pathlib
+import pickle
 import time
 
 import pytest
@@ -83,6 +86,69 @@ def test_a_model_that_is_no_causal_language_model(tmp_path, config, message):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(PolicyError, match=message):
         locate(str(tmp_path))
+
+
+@pytest.mark.parametrize("config", ["[1]", '{"model_type": ["llama"]}', "[" * 100_000, '{"model_type": "\\u001b[2J"}'])
+def test_settings_that_are_none(tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(PolicyError):
+        locate(str(tmp_path))
+
+
+class Runs:
+    """A pickle of it runs code where it is read."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.mark,)
+
+
+CODE = "import pathlib\npathlib.Path({!r}).touch()\nclass Model: pass\n"
+
+
+def set_in(file, **settings):
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+
+
+def own_tokenizer(folder):
+    set_in(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Model", None]}, tokenizer_class="Evil")
+
+
+def own_model(folder):
+    set_in(folder / "config.json", auto_map={"AutoModelForCausalLM": "evil.Model"}, trust_remote_code=True)
+
+
+def own_generation(folder):
+    (folder / "custom_generate").mkdir()
+    (folder / "evil.py").rename(folder / "custom_generate" / "generate.py")
+
+
+def pickled(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Runs(folder / "ran")))
+
+
+def pickled_by_torch(folder):
+    (folder / "model.safetensors").unlink()
+    torch.save({"lm_head.weight": Runs(folder / "ran")}, folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize("attack", [own_tokenizer, own_model, own_generation, pickled, pickled_by_torch])
+def test_no_code_of_a_folder_runs_and_nobody_is_asked(attack, tmp_path, monkeypatch):
+    folder = tiny_folder(tmp_path / "tiny")
+    (folder / "evil.py").write_text(CODE.format(str(folder / "ran")))
+    attack(folder)
+
+    def asked(prompt=""):
+        raise AssertionError(f"somebody was asked: {prompt}")
+
+    monkeypatch.setattr(builtins, "input", asked)
+    monkeypatch.chdir(folder)
+    with contextlib.suppress(PolicyError):  # another file than the one that was changed may do
+        Policy.from_pretrained(folder)
+    assert not (folder / "ran").exists()
 
 
 def test_weights_that_are_missing(tmp_path):

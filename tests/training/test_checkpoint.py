@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import resource
 import shutil
 import subprocess
@@ -224,6 +225,35 @@ def test_the_best_one_stays_and_the_later_of_two_equals_is_the_best(tmp_path):
     # A value of another metric is no rival.
     checkpoint.note_score(save(tmp_path, 7), checkpoint.Score("reward/accuracy", 0.1))
     assert best() == "checkpoint-000007"
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"checkpoint": [], "metric": 1, "value": "x"}', "[" * 10_000])
+def test_a_record_of_the_best_one_that_is_damaged_is_written_again(record, tmp_path):
+    save(tmp_path, 1, score=0.5)
+    (tmp_path / "best.json").write_text(record)
+    save(tmp_path, 2, score=0.1)
+    save(tmp_path, 3, score=0.05)
+    assert (tmp_path / "best").resolve().name == "checkpoint-000002"
+
+
+def test_of_a_checkpoint_that_was_moved_elsewhere_only_the_link_is_removed(tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    moved = save(run, 1).rename(elsewhere)
+    for name in ("checkpoint-000001", "aside-checkpoint-000004", ".writing-checkpoint-000009"):
+        (run / name).symlink_to(moved)
+    save(run, 3)
+    save(run, 4, keep=2)
+    checkpoint.set_aside_later(checkpoint.path_of(run, 3))
+    assert sorted(path.name for path in run.iterdir()) == ["aside-checkpoint-000004", "checkpoint-000003", "latest"]
+    assert checkpoint.damages(moved) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04junk", pickle.dumps(os.getcwd, 2), pickle.dumps([1], 2)])
+def test_a_state_that_is_none_is_named(content, tmp_path):
+    path = save(tmp_path, 1)
+    (path / checkpoint.STATE).write_bytes(content)
+    with pytest.raises(checkpoint.DamagedCheckpoint, match=r"trainer\.pt (cannot be read|is no state)"):
+        checkpoint.load_state(path)
 
 
 def test_a_checkpoint_written_again_takes_the_place_of_the_first(tmp_path):
