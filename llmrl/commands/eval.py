@@ -31,7 +31,7 @@ from llmrl.text import DamagedFile, one_line, read_json
 from llmrl.training.build import held_out_environments
 from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
-from llmrl.training.files import DEFAULT_ENV, read_tree
+from llmrl.training.files import DEFAULT_ENV, read_tree, section
 from llmrl.training.folder import content_of, held, set_aside
 from llmrl.training.options import env_class
 
@@ -185,7 +185,7 @@ def _trained_with(policy: str) -> dict[str, Any]:
     for file in (folder / "training.yaml", folder.resolve().parent / "config.yaml"):
         tree = read_tree(file) if file.is_file() else {}
         if {"policy", "env"} & tree.keys():
-            return tree
+            return {name: section(file, tree, name) for name in ("policy", "env")}
     return {}
 
 
@@ -247,6 +247,11 @@ def _load(options: EvalOptions, trained: dict[str, Any]) -> Policy:
         value = getattr(options, name)
         before = trained.get("policy", {}).get(name, getattr(defaults, name))
         settings[name] = before if value is None else value
+        if not isinstance(settings[name], int | float) or not settings[name] > 0:
+            raise ConfigError(
+                f"{name} is {one_line(str(settings[name]), 80)}, expected a number above 0. Give "
+                f"--{name.replace('_', '-')}."
+            )
     return Policy.from_pretrained(options.policy, dtype=options.dtype, device=options.device, **settings)
 
 

@@ -27,7 +27,7 @@ from llmrl.policies.policy import Policy
 from llmrl.reports.replay import FRACTIONS, Replay, ReplayError, replay
 from llmrl.rollouts.files import find_rollouts, read_rollouts
 from llmrl.terminal import Terminal
-from llmrl.training.files import read_tree
+from llmrl.training.files import read_tree, section
 
 SAME_POLICY = 1e-4
 """Below this many nats all log-ratios are rounding."""
@@ -132,10 +132,7 @@ def _recipe(name: str) -> Algorithm:
 def _settings_of(folder: Path) -> dict[str, Any]:
     """The policy's settings of a run; nothing where the rollouts lie elsewhere."""
     config = folder / "config.yaml"
-    settings = read_tree(config).get("policy", {}) if config.is_file() else {}
-    if not isinstance(settings, Mapping):
-        raise ReplayError(f"{config} is not the config.yaml of a run: its policy is no mapping. Give --policy.")
-    return dict(settings)
+    return section(config, read_tree(config), "policy") if config.is_file() else {}
 
 
 def _newest_checkpoint(folder: Path) -> str:

@@ -96,7 +96,7 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> Any:
     peft = _peft()
     try:
         return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever a folder from elsewhere makes of peft and torch
         raise PolicyError(f"The adapters in {str(folder)!r} do not fit their base model: {error}") from error
 
 

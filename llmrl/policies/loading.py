@@ -20,7 +20,7 @@ from llmrl.errors import PolicyError
 from llmrl.policies.adapters import LoraOptions, add_adapters, base_of, has_adapters, load_adapters
 from llmrl.policies.scoring.head import Head
 from llmrl.registry import suggest
-from llmrl.text import DamagedFile, read_json
+from llmrl.text import DamagedFile, one_line, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,6 +34,8 @@ EMBEDDED: Mapping[str, Path] = {
     },
 }
 """The policies that come with llmrl, by name."""
+MOST_PARTS = 10_000
+"""Layers or experts that a model may have."""
 log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -300,6 +302,16 @@ def _check_folder(name: str, folder: Path) -> None:
     if not isinstance(config, dict):
         raise PolicyError(f"{file} holds no settings of a model. Give the folder of a Hugging Face checkpoint.")
     _check_type(name, config.get("model_type"), config.get("auto_map"))
+    _check_size(file, config)
+
+
+def _check_size(file: Path, config: dict[str, Any]) -> None:
+    """Refuse more parts than could be made in a lifetime; shapes are compared with the weights later."""
+    for settings in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key, value in settings.items():
+            if isinstance(value, int) and value > MOST_PARTS and ("layer" in key or "expert" in key):
+                given = one_line(str(value), 40)
+                raise PolicyError(f"{file}: {key} is {given}; no model has more than {MOST_PARTS}.")
 
 
 def _check_type(name: str, model_type: Any, auto_map: Any) -> None:

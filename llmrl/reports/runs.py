@@ -14,7 +14,7 @@ from typing import Any
 
 from llmrl.errors import ConfigError, UserError
 from llmrl.text import DamagedFile, read_json
-from llmrl.training.files import read_tree
+from llmrl.training.files import read_tree, section
 from llmrl.training.hints import kept
 
 # What does not make two runs different experiments: their seed, their length, where and how they ran.
@@ -79,10 +79,10 @@ def read_run(folder: Path) -> Run:
         raise ReportError(f"{folder} is not the folder of a run: it has no config.yaml.{hint}")
     try:
         config = read_tree(path)
+        algo = section(path, config, "algo")
     except ConfigError as error:
         raise ReportError(f"{path} cannot be read: {error}") from error
-    algo = config.get("algo")
-    if not isinstance(algo, Mapping) or "name" not in algo:
+    if "name" not in algo:
         raise ReportError(f"{path} is not the config.yaml of a run: it names no algorithm under algo.")
     run = Run(folder, folder.resolve().name, config, notes=kept(folder))
     if (folder / "metrics.jsonl").is_file():

@@ -10,6 +10,7 @@ import yaml
 
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
+from llmrl.text import one_line
 
 DEFAULT_ENV = "llmrl/MATH-v0"
 NAME_FLAGS = {"algo.name": "algo", "env.id": "env", "policy.path": "policy"}
@@ -47,6 +48,20 @@ def read_tree(path: Path) -> dict[str, Any]:
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path} must hold settings such as 'train: {{steps: 10}}', got {str(tree)[:80]!r}.")
     return dict(tree)
+
+
+def section(path: Path, tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of the settings in a file, such as those of ``env``; empty if it has none.
+
+    Raises:
+        ConfigError: what stands there is no mapping.
+    """
+    value = tree.get(name, {})
+    if name in FLAG_NAMES and isinstance(value, str):
+        value = {FLAG_NAMES[name].partition(".")[2]: value}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: {name} is {one_line(str(value), 80)}, expected options such as '{name}: {{a: 1}}'.")
+    return dict(value)
 
 
 class _Loader(yaml.SafeLoader):

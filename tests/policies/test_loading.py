@@ -95,6 +95,16 @@ def test_settings_that_are_none(tmp_path, config):
         locate(str(tmp_path))
 
 
+def test_more_layers_than_can_be_made(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": 10**9}))
+    with pytest.raises(PolicyError, match=r"num_hidden_layers is 1000000000; no model"):
+        locate(str(tmp_path))
+    nested = {"model_type": "llama", "text_config": {"num_local_experts": 10**30}}
+    (tmp_path / "config.json").write_text(json.dumps(nested))
+    with pytest.raises(PolicyError, match="num_local_experts is 1000"):
+        locate(str(tmp_path))
+
+
 class Runs:
     """A pickle of it runs code where it is read."""
 

@@ -3,8 +3,10 @@
 import shutil
 
 import pytest
+import trivial  # noqa: F401  registers tests/SayA-v0
 import yaml
 
+from llmrl.commands.eval import EvalOptions, evaluate_policy
 from llmrl.errors import ConfigError
 from llmrl.training.command_line import parse
 from llmrl.training.files import SUGGESTIONS
@@ -80,3 +82,18 @@ def test_a_broken_file_is_one_sentence(model, kind, where, tmp_path):
     with pytest.raises(ConfigError, match=r"(not valid YAML|must hold settings)") as error:
         parse(arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("env: [1]", "env is"),
+        ("policy: 7", "policy is 7"),
+        ("policy: {temperature: [1]}", "temperature is"),
+        ("policy: {max_response_length: {a: 1}}", "max_response_length is"),
+    ],
+)
+def test_what_an_evaluation_takes_from_a_model_has_the_right_kind(model, text, words, tmp_path):
+    options = EvalOptions(policy=model(text), env=("tests/SayA-v0",), problems=1, output=tmp_path / "eval")
+    with pytest.raises(ConfigError, match=words):
+        evaluate_policy(options)
