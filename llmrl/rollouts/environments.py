@@ -95,7 +95,9 @@ class CopiedEnvironments(Environments):
     """
 
     def __init__(self, env: gymnasium.Env[str, str]) -> None:
-        super().__init__(str(env.spec.id if env.spec is not None else type(env.unwrapped).__name__), {})
+        spec = env.spec
+        name = type(env.unwrapped).__name__ if spec is None else spec.id
+        super().__init__(name, {} if spec is None else dict(spec.kwargs))
         self._env = env
 
     def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:

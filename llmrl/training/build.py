@@ -7,7 +7,6 @@ import dataclasses
 import inspect
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,9 @@ from llmrl.rollouts.environments import Environments
 from llmrl.training import checkpoint
 from llmrl.training.command_line import DATA_ENV
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
+from llmrl.training.given import Given
 from llmrl.training.options import env_class
 from llmrl.training.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Given:
-    """Parts of a run that exist already, in place of those that the settings name."""
-
-    policy: Policy | None = None
-    algorithm: Algorithm | None = None
-    environments: Environments | None = None
-    held_out: Environments | None = None
 
 
 def build(
@@ -81,7 +71,8 @@ def build(
     if critic is not None:
         critic.shard(world, policy)
     policy.shard(world)
-    _attach_engine(settings, policy, world)
+    if given.policy is None:
+        _attach_engine(settings, policy, world)
     if config.train.ahead and policy.engine is None:
         policy.sample_from_copy(world)
     return Trainer(config, policy, recipe, environments, critic, reference, world=world), held_out

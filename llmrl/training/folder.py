@@ -234,6 +234,7 @@ def write_record(folder: Path, config: Config, start: Path | None, data: Data, a
     now = {
         **environment(),
         "algorithm": algorithm,
+        "origins": config.origins,
         "base": {
             "hub": on_hub(name),
             "commit": commit_of(name, "model") if on_hub(name) else None,

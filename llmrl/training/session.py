@@ -17,12 +17,13 @@ from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
 from llmrl.terminal import Terminal
 from llmrl.training import checkpoint, faults, folder, randomness
-from llmrl.training.build import Given, build, resolve
+from llmrl.training.build import build, resolve
 from llmrl.training.card import write_card
 from llmrl.training.config import Config
 from llmrl.training.data import Data
 from llmrl.training.departures import GOOD, Range, forget
 from llmrl.training.display import Display
+from llmrl.training.given import Given
 from llmrl.training.hints import FILE, Hints, keep
 from llmrl.training.metrics import MetricsFile, read_metrics, writing
 from llmrl.training.preflight import introduce

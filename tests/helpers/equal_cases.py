@@ -21,8 +21,9 @@ from llmrl.evaluation import evaluate
 from llmrl.policies.adapters import LoraOptions, add_adapters
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling import trial
-from llmrl.training.build import Given, build
+from llmrl.training.build import build
 from llmrl.training.command_line import parse
+from llmrl.training.given import Given
 from llmrl.verifiers import Verdict
 
 STEPS = 2

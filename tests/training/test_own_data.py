@@ -12,8 +12,9 @@ from llmrl.evaluation import evaluate
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.environments import Environments
-from llmrl.training.build import Given, _problems, resolve
+from llmrl.training.build import _problems, resolve
 from llmrl.training.command_line import parse
+from llmrl.training.given import Given
 
 
 @pytest.fixture

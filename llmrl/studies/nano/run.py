@@ -19,8 +19,9 @@ from llmrl.rollouts.records import is_correct
 from llmrl.studies.exact.run import Broken, RunResult, compared
 from llmrl.studies.exact.task import Settings
 from llmrl.studies.nano.task import PROBLEMS, NanoTask, places
-from llmrl.training.build import Given, build
+from llmrl.training.build import build
 from llmrl.training.command_line import from_settings
+from llmrl.training.given import Given
 from llmrl.training.process import borrowed
 from llmrl.training.trainer import Trainer
 
