@@ -26,6 +26,11 @@ class PushOptions:
     """What the hub is to call the model; made if it is missing."""
     private: bool = False
     """Make the repository private."""
+    license: str | None = None
+    """Licence of the weights, as the hub calls it, such as apache-2.0; by default that of the base model's card, if it
+    names one."""
+    tags: tuple[str, ...] = ()
+    """Tags of the card, beside those of llmrl."""
     dry_run: bool = False
     """Show the files and the card, and upload nothing."""
 
@@ -41,7 +46,14 @@ def run(options: PushOptions) -> int:
     Raises:
         UserError: there is nothing to upload, no token, or the hub does not take it.
     """
-    done = push(options.source, options.repo_id, private=options.private, dry_run=options.dry_run)
+    done = push(
+        options.source,
+        options.repo_id,
+        private=options.private,
+        license=options.license,
+        tags=options.tags,
+        dry_run=options.dry_run,
+    )
     console = Terminal()
     if options.dry_run:
         console.say(done.card)

@@ -16,12 +16,14 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from llmrl.envs.hub import NAME
+from llmrl.errors import ConfigError
 from llmrl.evaluation import Comparison, DifferentProblems, Estimate, Evaluation, compare
 from llmrl.evaluation.tables import difference_text
 from llmrl.text import DamagedFile, one_line, read_json, visible
 from llmrl.training import checkpoint
 from llmrl.training.defaults import changed
 from llmrl.training.files import read_tree
+from llmrl.training.licenses import License, license_of_base
 from llmrl.training.metrics import read_metrics
 
 FILE = "README.md"
@@ -33,9 +35,10 @@ _SHOWN = {
 }
 """Metrics of the table of the training."""
 _MARKS = re.compile(r"[^\w.+-]+")
+_TAG = re.compile(r"[A-Za-z0-9][\w.:+-]{0,60}")
 
 
-def write_card(run: Path, saved: Path, repo: str | None = None) -> Path:
+def write_card(run: Path, saved: Path) -> Path:
     """Write the card of a checkpoint into it, under its name only when it is whole.
 
     Raises:
@@ -43,25 +46,40 @@ def write_card(run: Path, saved: Path, repo: str | None = None) -> Path:
         ConfigError: its ``config.yaml`` cannot be read.
     """
     aside = saved / f".{FILE}"
-    aside.write_text(model_card(run, saved, repo), encoding="utf-8")
+    aside.write_text(model_card(run, saved), encoding="utf-8")
     return aside.replace(saved / FILE)
 
 
-def model_card(run: Path, saved: Path, repo: str | None = None) -> str:
+def model_card(
+    run: Path,
+    saved: Path,
+    repo: str | None = None,
+    *,
+    license: str | None = None,
+    tags: Sequence[str] = (),
+    ask_hub: bool = False,
+) -> str:
     """The card of a checkpoint.
 
     Args:
         run: folder of the run.
         saved: the checkpoint, in that folder.
         repo: what the hub calls the model; None: the card names the folder.
+        license: as the hub calls it; None: that of the base model's card, if it has one that names it.
+        tags: beside those of llmrl.
+        ask_hub: download the base model's card where it is not on this machine.
 
     Raises:
         DamagedFile: a file of the run is not what was written.
-        ConfigError: its ``config.yaml`` cannot be read.
+        ConfigError: its ``config.yaml`` cannot be read, or the licence or a tag cannot be one.
     """
+    for tag in tags:
+        if _TAG.fullmatch(tag) is None:
+            raise ConfigError(f"{one_line(tag)!r} cannot be a tag. Give letters, digits, and . _ : - between them.")
     facts = _Facts.of(run, saved, repo)
-    front = _front(facts).to_yaml(line_break="\n")
-    return f"---\n{front}\n---\n\n" + "\n\n".join(_sections(facts)) + "\n"
+    known = License.named(license) if license is not None else facts.license_of_base(ask_hub)
+    front = _front(facts, known, tags).to_yaml(line_break="\n")
+    return f"---\n{front}\n---\n\n" + "\n\n".join(_sections(facts, known)) + "\n"
 
 
 @dataclass(frozen=True)
@@ -119,6 +137,13 @@ class _Facts:
         """Whether the base model's name is one of the hub; records of before do not say."""
         return bool((self.first.get("base") or {}).get("hub")) and NAME.fullmatch(self.base) is not None
 
+    def license_of_base(self, ask_hub: bool) -> License | None:
+        """What the base model's card says; nothing of a name that is neither of the hub nor of a folder."""
+        base = self.first.get("base") or {}
+        if not (self.base_on_hub or base.get("hub") is False):
+            return None
+        return license_of_base(self.base, base.get("commit"), ask_hub=ask_hub)
+
     @property
     def data_sets(self) -> dict[str, str]:
         """The hub's data sets with their commits."""
@@ -157,7 +182,7 @@ def evaluation_of(run: Path, step: int) -> Path | None:
     return None
 
 
-def _front(facts: _Facts) -> ModelCardData:
+def _front(facts: _Facts, license: License | None, tags: Sequence[str]) -> ModelCardData:
     results = None
     if facts.after is not None:
         source = next((name for name in facts.data_sets if name in facts.asked.split()), None)
@@ -172,13 +197,17 @@ def _front(facts: _Facts) -> ModelCardData:
             )
             for name, value in facts.after.estimates().items()
         ]
-    tags = ["reinforcement-learning", "llmrl", _MARKS.sub("-", facts.algorithm).strip("-")]
+    own = ["reinforcement-learning", "llmrl", _MARKS.sub("-", facts.algorithm).strip("-")]
     return ModelCardData(
+        license=None if license is None else license.license,
+        license_name=None if license is None else license.license_name,
+        license_link=None if license is None else license.license_link,
         library_name="transformers",
         pipeline_tag="text-generation",
         base_model=facts.base if facts.base_on_hub else None,
+        base_model_relation="finetune" if facts.base_on_hub else None,
         datasets=list(facts.data_sets) or None,
-        tags=[tag for tag in tags if tag],
+        tags=list(dict.fromkeys(tag for tag in (*own, *tags) if tag)),
         model_name=_title(facts) if results else None,
         eval_results=results,
     )
@@ -188,7 +217,7 @@ def _title(facts: _Facts) -> str:
     return one_line(facts.repo.rpartition("/")[2] if facts.repo else facts.run.resolve().name)
 
 
-def _sections(facts: _Facts) -> Iterator[str]:
+def _sections(facts: _Facts, license: License | None) -> Iterator[str]:
     base, algorithm = _code(_name(facts.base)), _code(facts.algorithm)
     yield f"# {_code(_title(facts))}"
     yield (
@@ -206,7 +235,11 @@ def _sections(facts: _Facts) -> Iterator[str]:
     yield "## Limits"
     yield (
         "Training rewarded what the verifier of its environment checks and nothing else; nothing but the scores above "
-        "was measured. The licences of the base model and of the data apply; none is stated here."
+        "was measured."
+    )
+    yield "## License"
+    yield "The licences of the base model and of the data apply. " + (
+        "None is stated here." if license is None else f"{_code(license.license)} is stated by {license.said_by}."
     )
 
 

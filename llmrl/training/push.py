@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,15 @@ class Pushed:
     """``README.md``."""
 
 
-def push(source: str | Path, repo_id: str, *, private: bool = False, dry_run: bool = False) -> Pushed:
+def push(
+    source: str | Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    license: str | None = None,
+    tags: Sequence[str] = (),
+    dry_run: bool = False,
+) -> Pushed:
     """Upload a checkpoint of a run as a model of the hub, in one commit.
 
     The files are those that the checkpoint's list of sums names, without the trainer's, and a new card. The token is
@@ -48,10 +57,13 @@ def push(source: str | Path, repo_id: str, *, private: bool = False, dry_run: bo
         source: a checkpoint, or a run, whose newest checkpoint is meant.
         repo_id: ``OWNER/NAME``; made if it is missing.
         private: make the repository private.
+        license: of the weights, as the hub calls it, such as ``"apache-2.0"``; None: that of the base model's card.
+        tags: of the card, beside those of llmrl.
         dry_run: say what would be uploaded, and do nothing.
 
     Raises:
-        ConfigError: there is no such checkpoint, it holds no model, the name cannot be one, or there is no token.
+        ConfigError: there is no such checkpoint, it holds no model, there is no token, or the name, the licence or a
+            tag cannot be one.
         DamagedCheckpoint: its files are not those that were written.
         PushError: the hub refuses, or does not answer.
 
@@ -63,7 +75,11 @@ def push(source: str | Path, repo_id: str, *, private: bool = False, dry_run: bo
     _check_name(repo_id)
     if wrong := checkpoint.damages(saved):
         raise checkpoint.DamagedCheckpoint(f"{saved} is damaged ({'; '.join(wrong)}) and is not uploaded.")
-    text = card.model_card(saved.parent, saved, repo_id)
+    if not dry_run and get_token() is None:
+        raise ConfigError(
+            "There is no token for the Hugging Face hub. Log in by 'hf auth login', or set HF_TOKEN; or give --dry-run."
+        )
+    text = card.model_card(saved.parent, saved, repo_id, license=license, tags=tags, ask_hub=not dry_run)
     contents: dict[str, bytes | Path] = {name: _content(saved / name) for name in sorted(_names(saved))}
     contents[card.FILE] = text.encode()
     sizes = {name: c.stat().st_size if isinstance(c, Path) else len(c) for name, c in contents.items()}
@@ -71,10 +87,6 @@ def push(source: str | Path, repo_id: str, *, private: bool = False, dry_run: bo
     done = Pushed(f"{api.endpoint}/{repo_id}", saved, sizes, text)
     if dry_run:
         return done
-    if get_token() is None:
-        raise ConfigError(
-            "There is no token for the Hugging Face hub. Log in by 'hf auth login', or set HF_TOKEN; or give --dry-run."
-        )
     try:
         api.create_repo(repo_id, private=private or None, exist_ok=True)
         if private and not api.model_info(repo_id).private:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -42,7 +43,31 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def do_HEAD(self) -> None:
+        self._resolve(body=False)
+
+    def _resolve(self, body: bool) -> None:
+        """A file of a repository, as ``OWNER/NAME/resolve/main/FILE``."""
+        repo, _, name = self.path.removeprefix("/").partition("/resolve/main/")
+        content = self.server.files.get(repo, {}).get(name)
+        if content is None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
     def do_GET(self) -> None:
+        if "/resolve/main/" in self.path:
+            return self._resolve(body=True)
         repo = self.path.removeprefix("/api/models/").partition("?")[0]
         if repo in self.server.private:
             self._answer({"id": repo, "private": self.server.private[repo], "siblings": [], "tags": []})

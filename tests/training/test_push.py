@@ -99,6 +99,7 @@ def test_a_base_model_of_the_hub_and_its_data_are_named(run):
     text = model_card(run, run / "latest")
     front = card_of(text)
     assert (front["base_model"], front["datasets"]) == ("Qwen/Qwen2.5-0.5B-Instruct", ["openai/gsm8k"])
+    assert front["base_model_relation"] == "finetune"
     assert front["model-index"][0]["results"][0]["dataset"]["type"] == "openai/gsm8k"
     assert "`Qwen/Qwen2.5-0.5B-Instruct` at `abc`" in text
     assert "`openai/gsm8k` at `def`" in text
@@ -125,8 +126,82 @@ def test_foreign_text_stays_text_in_a_card(run, place):
     assert "<script" not in page
     assert page.count("<h1>") == 1
     assert [line for line in body.splitlines() if line.startswith("## ")] == [
-        f"## {title}" for title in ("Scores", "Training", "Use", "Versions", "Limits")
+        f"## {title}" for title in ("Scores", "Training", "Use", "Versions", "Limits", "License")
     ]
+
+
+BASE_CARD = """---
+license: other
+license_name: tiny-1.0
+license_link: https://example.org/LICENSE
+---
+# Base
+"""
+
+
+def with_base(run: Path, folder: Path, card: str) -> None:
+    """Say that the run began with the model of this folder, which has this card."""
+    folder.mkdir()
+    (folder / "README.md").write_text(card)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["policy"]["path"] = str(folder)
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_the_licence_is_that_of_the_base_models_card_or_none(run, tmp_path):
+    text = model_card(run, run / "latest")
+    assert "license" not in card_of(text)
+    assert "None is stated here." in text
+    with_base(run, tmp_path / "base", BASE_CARD)
+    text = model_card(run, run / "latest")
+    front = card_of(text)
+    assert (front["license"], front["license_name"]) == ("other", "tiny-1.0")
+    assert front["license_link"] == "https://example.org/LICENSE"
+    assert "`other` is stated by the base model's card." in text
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "# no front matter",
+        "---\nlicense: [mit, other]\n---\n",
+        "---\nlicense: 'Proprietary <b>'\n---\n",
+        "---\nlicense: {a: [\n---\n",
+        "---\n- mit\n---\n",
+        "text\n---\nlicense: mit\n---\n",
+    ],
+)
+def test_a_licence_is_never_guessed(run, tmp_path, card):
+    with_base(run, tmp_path / "base", card)
+    assert "license" not in card_of(model_card(run, run / "latest"))
+
+
+def test_the_licence_of_a_base_model_of_the_hub_is_read_from_its_card(finished, run, on_this_machine, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["policy"]["path"] = "them/base"
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    record = json.loads((run / "environment.json").read_text())
+    record["sessions"][0]["base"] = {"hub": True, "commit": None}
+    (run / "environment.json").write_text(json.dumps(record))
+    on_this_machine.private["them/base"] = False
+    on_this_machine.files["them/base"] = {"README.md": BASE_CARD.encode()}
+    push(run, "me/sums")
+    assert card_of(on_this_machine.files["me/sums"]["README.md"].decode())["license"] == "other"
+    del on_this_machine.files["them/base"]["README.md"]  # a base model without a card
+    shutil.rmtree(constants.HF_HUB_CACHE, ignore_errors=True)
+    push(run, "me/sums")
+    assert "license" not in card_of(on_this_machine.files["me/sums"]["README.md"].decode())
+
+
+def test_the_user_names_licence_and_tags(finished, capsys):
+    command = ["push", str(finished), "me/sums", "--dry-run", "--license", "apache-2.0", "--tags", "math", "grpo"]
+    assert main(command) == 0
+    front = card_of(capsys.readouterr().out.partition("\n      ")[0])
+    assert (front["license"], front["tags"]) == ("apache-2.0", ["reinforcement-learning", "llmrl", "grpo", "math"])
+    with pytest.raises(ConfigError, match=r"'Apache 2\.0' is no licence of the hub"):
+        push(finished, "me/sums", license="Apache 2.0", dry_run=True)
+    with pytest.raises(ConfigError, match="'a b' cannot be a tag"):
+        push(finished, "me/sums", tags=["a b"], dry_run=True)
 
 
 def test_push_uploads_the_model_and_its_card_and_nothing_of_the_trainer(finished, on_this_machine, capsys, tmp_path):
