@@ -7,8 +7,10 @@ progress bars and the random generators of the process are as before. Errors tha
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass, make_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,14 @@ from llmrl.errors import ArgumentError, ConfigError
 from llmrl.evaluation.outcomes import Evaluation
 from llmrl.evaluation.running import evaluate as run_evaluation
 from llmrl.policies.policy import Policy
+from llmrl.registry import suggest
 from llmrl.rollouts.environments import CopiedEnvironments, Environments
 from llmrl.terminal import Terminal
-from llmrl.training.build import Given, held_out_environments
+from llmrl.training.build import held_out_environments
 from llmrl.training.command_line import from_settings
 from llmrl.training.config import SECTIONS
 from llmrl.training.display import Display
+from llmrl.training.given import Given, describe
 from llmrl.training.process import borrowed
 from llmrl.training.session import Callback, Outcome
 from llmrl.training.session import train as run_session
@@ -86,10 +90,9 @@ def train(
     >>> len(run.metrics)
     1
     """
-    wrong = [name for name in sections if name not in SECTIONS or name == "policy"]
-    if wrong:
-        known = ", ".join(name for name in SECTIONS if name != "policy")
-        raise ConfigError(f"train() has no argument {wrong[0]!r}. Sections are {known}.")
+    for name in sections:
+        if name not in SECTIONS or name == "policy":
+            raise ConfigError(f"train() has no argument {name!r}. {_meant(name)}")
     settings: dict[str, Any] = {name: _plain(value, name) for name, value in sections.items()}
     settings |= {"seed": seed, "force": force}
     policy_options = _options(policy_options, "policy_options", isinstance(policy, Policy), "A Policy")
@@ -118,19 +121,13 @@ def train(
     if isinstance(eval_env, str):
         settings.setdefault("eval", {})["env"] = eval_env
     config = from_settings(settings)
-    # The record of the settings holds the name of an object that was given.
-    if environments is not None:
-        config.env = make_dataclass("Given", [("id", str)])(environments.env_id)
-    if isinstance(algo, Algorithm):
-        config.algo = make_dataclass("Given", [("name", str)])(algo.name)
-    if isinstance(policy, Policy):
-        config.policy.path = policy.model.config.name_or_path or type(policy.model).__name__
     given = Given(
         policy=policy if isinstance(policy, Policy) else None,
         algorithm=algo if isinstance(algo, Algorithm) else None,
         environments=environments,
         held_out=held_out,
     )
+    describe(config, given)
     outcome = run_session(config, _display(quiet), given, callbacks, signals=False)
     assert outcome is not None  # dry_run is not among the arguments
     return outcome
@@ -178,6 +175,20 @@ def evaluate(
         environments.close()
 
 
+def _meant(name: str) -> str:
+    """What an argument that train() does not have may have meant: another one, or an option of a section."""
+    arguments = [known for known in inspect.signature(train).parameters if known != "sections"]
+    sections = {section: kind for section, kind in SECTIONS.items() if section != "policy"}
+    options = [f"{section}.{f.name}" for section, kind in SECTIONS.items() for f in fields(kind)]
+    advice = suggest(name, [*arguments, *sections, *options])
+    if (meant := re.match(r"Did you mean '(\w+)\.(\w+)'\?", advice)) is not None:
+        if meant[2] == "path":
+            return "Did you mean policy?"
+        section = "policy_options" if meant[1] == "policy" else meant[1]
+        return f"Did you mean {section}={{{meant[2]!r}: ...}}?"
+    return advice
+
+
 def _shown(value: Any) -> str:
     """A value for a message, on one line: the value if it is plain, otherwise its type."""
     if isinstance(value, type):
@@ -204,6 +215,12 @@ def _options(given: Any, name: str, is_object: bool, what: str) -> dict[str, Any
         raise ConfigError(
             f"{name} apply to what is given by its name. {what} is an object: give it the options when you make it."
         )
+    for option, value in given.items():
+        if callable(value):
+            raise ArgumentError(
+                f"{name}[{option!r}] must be a value that a file can hold, got {_shown(value)}. Give a name such as "
+                f"'module:function', or make {what.lower()} with it and give that."
+            )
     return dict(given)
 
 
@@ -215,6 +232,17 @@ def _callbacks(given: Any) -> list[Callback]:
     for one in given:
         if not isinstance(one, Callback):
             raise ArgumentError(f"callbacks must be a list of Callback objects, got a list with {_shown(one)}.")
+        for method, arguments in (
+            (one.on_step, "(trainer, metrics, rollouts)"),
+            (one.on_evaluation, "(name, evaluation)"),
+        ):
+            signature = inspect.signature(method)
+            try:
+                signature.bind(*arguments.split(","))
+            except TypeError as error:
+                raise ArgumentError(
+                    f"{type(one).__name__}.{method.__name__} is called with {arguments}, and takes {signature}."
+                ) from error
     return list(given)
 
 

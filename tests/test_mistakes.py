@@ -18,6 +18,20 @@ from llmrl.policies import Policy
 
 ROWS = [{"problem": "1+1", "answer": "2"}]
 
+
+async def later(prompt, response, answer):
+    return 1.0
+
+
+class Bare(gymnasium.Env):
+    """An environment whose author forgot the spaces."""
+
+
+class Late(llmrl.Callback):
+    def on_step(self, metrics):
+        """Takes too little."""
+
+
 TRAIN = {
     "algorithm": ({"algo": "dapoo"}, "Did you mean 'dapo'"),
     "environment": ({"env": "llmrl/Math-v0"}, "Did you mean"),
@@ -56,6 +70,24 @@ TRAIN = {
     "reward of two arguments": (
         {"env": ROWS, "reward": lambda p, r: 1.0},
         r"takes prompt, response and answer, got .*\(p, r\)",
+    ),
+    "reward of nothing": ({"env": ROWS, "reward": lambda p, r, a: None}, "gave None, no finite number"),
+    "reward in words": ({"env": ROWS, "reward": lambda p, r, a: "1.0"}, "gave '1.0', no finite number"),
+    "reward that raises": (
+        {"env": ROWS, "reward": lambda p, r, a: p["x"]},
+        "got a verdict: the reward function raised",
+    ),
+    "reward to be awaited": ({"env": ROWS, "reward": later}, "got one that is async"),
+    "function among options": (
+        {"env_options": {"verifier": print}},
+        r"env_options\['verifier'\] must be a value that a file can hold",
+    ),
+    "option of TRL": ({"num_generations": 4}, r"no argument 'num_generations'. Did you mean train=\{'group_size'"),
+    "model by another name": ({"model": "m"}, "no argument 'model'. Did you mean policy"),
+    "environment without spaces": ({"env": Bare()}, "Bare has no observation_space or no action_space"),
+    "callback of two arguments": (
+        {"callbacks": [Late()]},
+        r"Late.on_step is called with \(trainer, metrics, rollouts\), and takes \(metrics\)",
     ),
     "function as callback": ({"callbacks": [print]}, "list of Callback objects"),
     "one callback": ({"callbacks": llmrl.Callback()}, r"Write callbacks=\[callback\]"),
@@ -172,6 +204,18 @@ def test_an_environment_without_texts(policy, tmp_path):
         lambda: llmrl.train(policy, env, "grpo", train=train, eval={"problems": 0}, output=tmp_path / "r", quiet=True),
         r"An observation must be a str, got array\(.*Try it alone",
     )
+
+
+@pytest.mark.parametrize(
+    ("swapped", "said"),
+    [
+        (lambda p: Policy(p.tokenizer, p.model), "got PreTrainedTokenizerFast and LlamaForCausalLM"),
+        (lambda p: Policy("here", p.tokenizer), "got 'here' and PreTrainedTokenizerFast"),
+        (lambda p: Policy(p.model, "gpt2"), "got LlamaForCausalLM and 'gpt2'"),
+    ],
+)
+def test_what_is_no_model_or_no_tokenizer(policy, swapped, said):
+    says(lambda: swapped(policy), said)
 
 
 def test_options_of_a_policy_that_is_given(policy):

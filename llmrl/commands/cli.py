@@ -40,7 +40,9 @@ COMMANDS: dict[str, Command] = {
     "verify": Command("llmrl.commands.verify", "grade a file of responses, audit a grader, check gold answers"),
     "algos": Command("llmrl.commands.algos", "show algorithms as compositions of their components"),
     "envs": Command("llmrl.commands.envs", "list the environments, or show one with its options"),
-    "completion": Command("llmrl.commands.completion", "print the script with which bash completes all this"),
+    "completion": Command(
+        "llmrl.commands.completion", "print the script with which bash, zsh or fish completes all this"
+    ),
 }
 
 
@@ -97,14 +99,33 @@ def run(module: str, arguments: list[str], prog: str) -> int:
 
 
 def _parsed(command: Any, arguments: list[str], prog: str) -> Any:
-    """The options; the parser ends the process itself after --help, and after a message that quotes what was given."""
+    """The options; a complaint of the parser, which ends the process itself, becomes one sentence.
+
+    Raises:
+        UserError: the options cannot be read.
+        SystemExit: after --help.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return command.parse(arguments, prog)
-    finally:
-        if said.getvalue():
-            Terminal(stderr=True).say(said.getvalue().rstrip("\n"))
+            options = command.parse(arguments, prog)
+    except SystemExit as error:
+        if not error.code:
+            raise
+        from llmrl.training.complaints import one_sentence
+
+        raise UserError(one_sentence(said.getvalue())) from error
+    except Exception:
+        _pass_on(said)
+        raise
+    _pass_on(said)
+    return options
+
+
+def _pass_on(said: io.StringIO) -> None:
+    """Show what was written to the standard error stream, without control characters."""
+    if said.getvalue():
+        Terminal(stderr=True).say(said.getvalue().rstrip("\n"))
 
 
 def _fail(text: str, status: int) -> int:

@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from llmrl.envs.problems import AsksProblems, NamesResetOptions, Problems
 from llmrl.envs.text import TextEnv, grade
 from llmrl.envs.waiting import TookTooLong, at_most
+from llmrl.errors import ConfigError
 
 NO_PROBLEM = "(no problem: the environment raised an error)"
 """The observation of an environment after its reset raised an error, if ``tolerant`` is set."""
@@ -59,10 +60,9 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         first = self.envs[0]
         self.render_mode = first.render_mode
         self.spec = first.spec
-        self.single_observation_space = first.observation_space
-        self.single_action_space = first.action_space
-        self.observation_space = batch_space(first.observation_space, self.num_envs)
-        self.action_space = batch_space(first.action_space, self.num_envs)
+        self.single_observation_space, self.single_action_space = _spaces(first)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._observations = [""] * self.num_envs
         self._terminated = np.zeros(self.num_envs, dtype=bool)
         self._truncated = np.zeros(self.num_envs, dtype=bool)
@@ -282,6 +282,25 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
                 + (f"{given!r:.80}." if isinstance(given, (str, Mapping)) else f"{len(values)}.")
             )
         return values
+
+
+def _spaces(env: gymnasium.Env[str, str]) -> tuple[gymnasium.Space[str], gymnasium.Space[str]]:
+    """The observation and action spaces of an environment.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    missing = ConfigError(
+        f"{type(env.unwrapped).__name__} has no observation_space or no action_space. Set both in its __init__ to "
+        "llmrl.envs.spaces.FreeText()."
+    )
+    try:
+        spaces = env.observation_space, env.action_space
+    except AttributeError as error:
+        raise missing from error
+    if not all(isinstance(space, gymnasium.Space) for space in spaces):
+        raise missing
+    return spaces
 
 
 def _short(rows: Sequence[int]) -> str:

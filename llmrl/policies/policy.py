@@ -57,6 +57,22 @@ __all__ = ["LoraOptions", "Policy", "PolicyError", "PolicyOptions", "local_folde
 T = TypeVar("T")
 
 
+def _check_kinds(model: Any, tokenizer: Any) -> None:
+    """Refuse what is no model or no tokenizer, such as names, or the two in the other order."""
+    from transformers import PreTrainedTokenizerBase
+
+    given = f"got {_kind(model)} and {_kind(tokenizer)}"
+    if not isinstance(model, torch.nn.Module) or not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise PolicyError(
+            f"Policy takes a model and its tokenizer as transformers loads them, {given}. Of a name or a folder, "
+            "Policy.from_pretrained makes one."
+        )
+
+
+def _kind(thing: Any) -> str:
+    return repr(thing) if isinstance(thing, (str, Path)) else type(thing).__name__
+
+
 class Policy(TensorDictModuleBase):
     """A causal language model and its tokenizer.
 
@@ -73,6 +89,7 @@ class Policy(TensorDictModuleBase):
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
         super().__init__()
+        _check_kinds(model, tokenizer)
         self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
         self.out_keys = [keys.LOG_PROB]
         self.options = PolicyOptions(**options)

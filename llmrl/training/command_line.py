@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import dataclasses
 import io
-import re
 import sys
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -21,6 +20,7 @@ import tyro
 
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
+from llmrl.training.complaints import one_sentence
 from llmrl.training.config import Config, PolicyConfig, check
 from llmrl.training.files import (
     DEFAULT_ENV,
@@ -193,24 +193,7 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             return parse([], settings=settings)
     except SystemExit as error:
-        raise ConfigError(_in_one_sentence(said.getvalue())) from error
-
-
-def _in_one_sentence(box: str) -> str:
-    """What tyro says of a value that cannot be read, without its box and its title.
-
-    >>> _in_one_sentence("Value error ----- Error parsing --seed: invalid literal for int() with base 10: 'a' -----")
-    "--seed: expected a whole number, got 'a'."
-    """
-    flat = " ".join(box.translate(dict.fromkeys(map(ord, "╭╮╰╯│"), " ")).replace("─", "-").split())
-    parts = [part.strip() for part in re.split(r"-{4,}", flat) if part.strip()]
-    text = (parts[1] if len(parts) > 1 else flat).removeprefix("Error parsing ").rstrip(".")
-    text = re.sub(r"invalid literal for int\(\) with base 10: ", "expected a whole number, got ", text)
-    text = re.sub(r"could not convert string to float: ", "expected a number, got ", text)
-    about = next(
-        (part.removeprefix("Argument helptext: ") for part in parts if part.startswith("Argument helptext")), ""
-    )
-    return f"{text}. {about}".strip()
+        raise ConfigError(one_sentence(said.getvalue())) from error
 
 
 def _used(settings: Any, spoken: Sequence[str]) -> str:

@@ -79,7 +79,13 @@ def introduce(trainer: Trainer, display: Display) -> None:
 
 
 def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:
-    """An environment that raises everywhere is not worth starting with; one that does so once may be."""
+    """An environment or verifier that fails everywhere is not worth starting with; one that does so once may be."""
+    ungraded = [record for record in probe.records if record.get("verdict") == "error"]
+    if len(ungraded) == len(probe):
+        raise ConfigError(
+            f"No response to the first problems got a verdict: {ungraded[0].get('detail')}. Try the verifier or the "
+            "reward function alone on a response and an answer."
+        )
     faulty = [record["fault"] for record in probe.records if record.get("fault")]
     if len(faulty) == len(probe):
         raise ConfigError(

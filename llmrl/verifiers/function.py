@@ -31,6 +31,10 @@ class FunctionVerifier:
         if not callable(function) or not _takes_three(function):
             given = f"a function of {inspect.signature(function)}" if callable(function) else repr(function)
             raise ArgumentError(f"A reward function takes prompt, response and answer, got {given:.80}.")
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+            raise ArgumentError(
+                "A reward function returns a number at once, got one that is async. Give a plain function."
+            )
         self.function = function
         self.threshold = threshold
 
@@ -44,11 +48,15 @@ class FunctionVerifier:
 
     def _one(self, prompt: str, response: str, gold: str) -> Verdict:
         try:
-            reward = float(self.function(prompt, response, gold))
+            given = self.function(prompt, response, gold)
         except (Exception, SystemExit) as error:
             return Verdict(0.0, "error", detail=f"the reward function raised {type(error).__name__}: {error}")
+        try:
+            reward = math.nan if isinstance(given, str) else float(given)
+        except (Exception, SystemExit):  # what it gave may be anything
+            reward = math.nan
         if not math.isfinite(reward):
-            return Verdict(0.0, "error", detail=f"the reward function gave {reward}, no finite number")
+            return Verdict(0.0, "error", detail=f"the reward function gave {given!r:.80}, no finite number")
         return Verdict(reward, "correct" if reward >= self.threshold else "wrong")
 
 

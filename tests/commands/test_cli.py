@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 
 import llmrl
 from llmrl.commands.cli import COMMANDS, main
-from llmrl.commands.completion import script
+from llmrl.commands.completion import SHELLS, script
 
 
 def test_without_a_command_it_lists_them(capsys):
@@ -61,15 +62,36 @@ def test_code_that_ends_the_process_is_told_of(monkeypatch, capsys):
     assert "ended it by SystemExit(5)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["train", "-steps", "3"], "names of options begin with two dashes. Did you mean --steps 3?"),
+        (["train", "algo=grpo"], "'algo=grpo' is no option. Did you mean --algo grpo?"),
+        (["train", "grpo"], "'grpo' belongs to no option. Write --NAME grpo"),
+        (["train", "--algo"], "--algo: expected one argument."),
+        (["train", "--dry-run", "yes"], "a switch takes no value"),
+        (["train", "--train.steps", "1e3"], "--train.steps: expected a whole number, got '1e3'."),
+        (["push", "runs/x"], "llmrl push needs OWNER/NAME: What the hub is to call the model"),
+        (["study", "--algorithm", "dapo"], "There is no option --algorithm. --help lists those that there are."),
+    ],
+)
+def test_options_that_cannot_be_read_are_one_sentence(typed, said, capsys):
+    assert main(typed) == 2
+    (line,) = " ".join(capsys.readouterr().err.split()).split("error: ")[1:]
+    assert said in line
+    assert "╭" not in line
+
+
 @pytest.fixture(scope="module")
 def completion(tmp_path_factory):
-    """The script of ``llmrl completion``, in a file."""
-    path = tmp_path_factory.mktemp("completion") / "llmrl.bash"
-    path.write_text(script())
-    return path
+    """The scripts of ``llmrl completion``, in files by the name of their shell."""
+    folder = tmp_path_factory.mktemp("completion")
+    for shell in SHELLS:
+        (folder / shell).write_text(script(shell))
+    return folder
 
 
-@pytest.mark.parametrize(
+OFFERED = pytest.mark.parametrize(
     ("typed", "offered"),
     [
         ("tr", {"train"}),
@@ -82,14 +104,48 @@ def completion(tmp_path_factory):
         ("nothing --x", set()),
     ],
 )
+
+
+@OFFERED
 def test_bash_completes_commands_and_their_options(completion, typed, offered):
     words = " ".join(f"'{word}'" for word in ["llmrl", *typed.split(" ")])
-    code = (
-        f"source {completion}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _llmrl; complete -p llmrl"
-    )
+    where = f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))"
+    code = f"source {completion / 'bash'}; {where}; _llmrl; complete -p llmrl"
     done = subprocess.run(
         ["bash", "-c", code + "; printf '%s\\n' \"${COMPREPLY[@]}\""], capture_output=True, text=True, check=True
     )
     registered, *found = done.stdout.split("\n")
     assert registered == "complete -F _llmrl llmrl"
     assert {word.strip() for word in found if word.strip()} == offered
+
+
+ZSH = """
+compadd() { print -rl -- "${(@)@:#--}" }
+_describe() { print -rl -- "${(@)${(P)2}%%:*}" }
+compdef() { }
+source $1
+words=("${(@)argv[2,-1]}") CURRENT=$#words
+_llmrl
+"""
+"""In the place of zsh's own functions ones that print what they are given."""
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@OFFERED
+def test_zsh_completes_commands_and_their_options(completion, typed, offered):
+    words = ["llmrl", *typed.split(" ")]
+    command = ["zsh", "-f", "-c", ZSH, "zsh", str(completion / "zsh"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    # The shell itself leaves out what does not begin with the last word.
+    found = {word for line in done.stdout.splitlines() if (word := line.strip()).startswith(words[-1])} - {""}
+    assert found == offered
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+@OFFERED
+def test_fish_completes_commands_and_their_options(completion, typed, offered):
+    code = f"source {completion / 'fish'}; complete --do-complete 'llmrl {typed}'"
+    done = subprocess.run(["fish", "--no-config", "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert {line.split("\t")[0] for line in done.stdout.splitlines()} == offered
