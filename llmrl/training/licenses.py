@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, HTTPError
 
 from llmrl.errors import ConfigError
@@ -88,7 +88,7 @@ def license_of_base(name: str, commit: str | None = None, *, ask_hub: bool) -> L
 def _card_on_hub(name: str, commit: str | None, ask_hub: bool) -> Path | None:
     try:
         if ask_hub:
-            return Path(hf_hub_download(name, CARD, revision=commit))
+            return Path(HfApi().hf_hub_download(name, CARD, revision=commit))
         found = try_to_load_from_cache(name, CARD, revision=commit)
     except (HFValidationError, HTTPError, OSError):  # no card, or it cannot be had: no licence is stated
         return None

@@ -176,27 +176,30 @@ def test_a_licence_is_never_guessed(run, tmp_path, card):
     assert "license" not in card_of(model_card(run, run / "latest"))
 
 
-def test_the_licence_of_a_base_model_of_the_hub_is_read_from_its_card(finished, run, on_this_machine, tmp_path):
+@pytest.mark.parametrize(("files", "found"), [({"README.md": BASE_CARD.encode()}, "other"), ({}, None)])
+def test_the_licence_of_a_base_model_of_the_hub_is_read_from_its_card(
+    run, on_this_machine, tmp_path, monkeypatch, files, found
+):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["policy"]["path"] = "them/base"
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     record = json.loads((run / "environment.json").read_text())
     record["sessions"][0]["base"] = {"hub": True, "commit": None}
     (run / "environment.json").write_text(json.dumps(record))
-    on_this_machine.private["them/base"] = False
-    on_this_machine.files["them/base"] = {"README.md": BASE_CARD.encode()}
+    on_this_machine.private["them/base"], on_this_machine.files["them/base"] = False, files
     push(run, "me/sums")
-    assert card_of(on_this_machine.files["me/sums"]["README.md"].decode())["license"] == "other"
-    del on_this_machine.files["them/base"]["README.md"]  # a base model without a card
-    shutil.rmtree(constants.HF_HUB_CACHE, ignore_errors=True)
-    push(run, "me/sums")
-    assert "license" not in card_of(on_this_machine.files["me/sums"]["README.md"].decode())
+    card = card_of(on_this_machine.files["me/sums"]["README.md"].decode())
+    assert (card["base_model"], card.get("license")) == ("them/base", found)
 
 
 def test_the_user_names_licence_and_tags(finished, capsys):
     command = ["push", str(finished), "me/sums", "--dry-run", "--license", "apache-2.0", "--tags", "math", "grpo"]
     assert main(command) == 0
-    front = card_of(capsys.readouterr().out.partition("\n      ")[0])
+    said = capsys.readouterr().out
+    assert "license: apache-2.0" in said
+    assert "- math" in said
+    front = card_of(push(finished, "me/sums", license="apache-2.0", tags=["math", "grpo"], dry_run=True).card)
     assert (front["license"], front["tags"]) == ("apache-2.0", ["reinforcement-learning", "llmrl", "grpo", "math"])
     with pytest.raises(ConfigError, match=r"'Apache 2\.0' is no licence of the hub"):
         push(finished, "me/sums", license="Apache 2.0", dry_run=True)
