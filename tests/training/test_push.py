@@ -49,6 +49,8 @@ def on_this_machine(monkeypatch, tmp_path):
     """A hub, and a user who is logged in there."""
     with hub() as server:
         monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        files = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield server
 
