@@ -2,6 +2,7 @@ r"""Makes an answer of a tree: decides what notation means, and leaves what is e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from llmrl.verifiers.math.algebra import Algebra
@@ -37,7 +38,10 @@ from llmrl.verifiers.math.parsing.tree import (
 from llmrl.verifiers.math.values import number
 
 _EVERYTHING = ("all real numbers", "all reals", "all real number", "real numbers", "reals")
-_NOTHING = ("no solution", "no solutions", "no real solutions", "no real solution", "empty set")
+_NOTHING = re.compile(
+    r"(?:there (?:is|are|exists?) |(?:it|(?:the )?equation) has )?no (?:real |such )?(?:solutions?|roots?)(?: exists?)?"
+    r"|(?:the )?empty set"
+)
 _INTEGERS = Node("const", ("bbZ",))
 _REALS = (Node("const", ("bbR",)), Node("sym", ("R",)))
 
@@ -115,7 +119,7 @@ def _words(node: Node, do: Algebra) -> Answer:
     text = node.args[0].strip()
     if text.lower() in _EVERYTHING:
         return LINE
-    return Sequence("set", ()) if text.lower() in _NOTHING else Words(text)
+    return Sequence("set", ()) if _NOTHING.fullmatch(text.lower().rstrip(".")) else Words(text)
 
 
 def _ratio(node: Node, do: Algebra) -> Answer:
@@ -300,6 +304,11 @@ def _sets(node: Node, do: Algebra) -> Answer:
     return total
 
 
+def _piecewise(node: Node, do: Algebra) -> Answer:
+    """Values with the conditions under which they hold."""
+    return Combined("piecewise", tuple(Sequence("tuple", tuple(build(part, do) for part in row)) for row in node.args))
+
+
 def _relation(node: Node, do: Algebra) -> Answer:
     signs, sides = node.args
     if "approx" in signs:
@@ -311,6 +320,10 @@ def _relation(node: Node, do: Algebra) -> Answer:
         signs = tuple("=" if sign == "approx" else sign for sign in signs)
     if signs == ("in",) and not plain(sides[0]):
         return build(sides[1], do)
+    if signs == ("notin",) and (without := as_pieces(build(sides[1], do))) is not None:
+        rest = meet([outside(piece) for piece in without.pieces], do)
+        if rest is not None:
+            return Pieces(rest.pieces, name(sides[0]))
     if set(signs) == {"="}:
         return Equation(tuple(_side(side, do) for side in sides), tuple(map(name, sides)))
     if set(signs) <= {"<", "le", ">", "ge", "ne", "="}:
@@ -339,6 +352,7 @@ _BUILDERS: dict[str, Callable[[Node, Algebra], Answer]] = {
     "ellipsis": _dots,
     "date": _date,
     "where": _where,
+    "piecewise": _piecewise,
     "sets": _sets,
     "rel": _relation,
 }

@@ -98,7 +98,7 @@ class Comparison:
         if isinstance(gold, Combined) and isinstance(answer, Combined):
             return gold.operation == answer.operation and (
                 self._matched(gold.operands, answer.operands)
-                if gold.operation in ("cap", "cup")
+                if gold.operation in ("cap", "cup", "piecewise")
                 else self._in_order(gold.operands, answer.operands)
             )
         if isinstance(gold, Inequality) and isinstance(answer, Inequality):
@@ -118,7 +118,7 @@ class Comparison:
 
     def _based(self, gold: Answer, answer: Answer) -> bool:
         if isinstance(gold, Based) and isinstance(answer, Based):
-            return (gold.digits, _base(gold.base)) == (answer.digits, _base(answer.base))
+            return (gold.digits.upper(), _base(gold.base)) == (answer.digits.upper(), _base(answer.base))
         based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
         return (
             self.rules.units

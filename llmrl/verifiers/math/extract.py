@@ -32,7 +32,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from llmrl.verifiers.math import phrases
-from llmrl.verifiers.math.denials import denied_after, denied_before
+from llmrl.verifiers.math.denials import announcement_denied, denied_after, denied_before
 from llmrl.verifiers.math.plain import formula_around, is_result
 
 MAX_RESPONSE = 400_000
@@ -86,6 +86,7 @@ def find_answer(response: str) -> list[Found]:
     []
     """
     text = after_thinking(response[-MAX_RESPONSE:])
+    text = _without_struck(text)
     special = phrases.SPECIAL.search(text)
     if special and special.start() > 0:
         text = text[: special.start()]
@@ -104,6 +105,17 @@ def find_answer(response: str) -> list[Found]:
     if found or announced is None or phrases.GIVES_UP.search(text) or phrases.ANSWER_DENIED.search(text):
         return found
     return _loose(_behind_doubted(text))
+
+
+def _without_struck(text: str) -> str:
+    r"""The text without what is crossed out: ``~~5~~``, ``<del>5</del>``, ``\cancel{5}``.
+
+    >>> _without_struck(r"~~5~~ \boxed{6}")
+    ' \\boxed{6}'
+    """
+    if phrases.SEQUENCE.fullmatch(text):
+        return text
+    return phrases.STRUCK.sub("", text) if phrases.STRIKES.search(text) else text
 
 
 def boxes(text: str) -> list[tuple[int, int, int]]:
@@ -148,9 +160,10 @@ def _boxed(text: str, found: list[tuple[int, int, int]]) -> list[Found]:
     if not found or phrases.EMPTY.fullmatch(text, found[-1][1], found[-1][2]):
         return []
     before, after = text[max(0, found[-1][0] - 200) : found[-1][0]], text[found[-1][2] + 1 :][:20_000]
-    if (announced := _last(phrases.CORRECTS, after) or _last(phrases.OTHERWISE, after)) is not None:
+    announced = _last(phrases.CORRECTS, after) or _last(phrases.OTHERWISE, after)
+    if announced is not None and not announcement_denied(after[: announced.start()]):
         return _readings(after[phrases.LEAD.match(after, announced.end()).end() :][:2_000], "answer is")  # type: ignore[union-attr]
-    if denied_before(before) or denied_after(after, text[found[-1][1] : found[-1][2]]):
+    if denied_before(before, after) or denied_after(after, text[found[-1][1] : found[-1][2]]):
         return []
     joined = [found[-1]]
     for earlier in reversed(found[:-1]):
@@ -213,8 +226,7 @@ def _after_phrase(text: str) -> tuple[int, list[Found]]:
 
 def _doubted(text: str, announcement: re.Match[str]) -> bool:
     """Whether the words before an announcement deny or only suppose it."""
-    before = text[max(0, announcement.start() - 200) : announcement.start()]
-    return any(pattern.search(before) for pattern in (phrases.SUPPOSED, phrases.DOUBTED)) or denied_before(before)
+    return announcement_denied(text[max(0, announcement.start() - 200) : announcement.start()])
 
 
 def _behind_doubted(text: str) -> str:
@@ -269,7 +281,7 @@ def _readings(tail: str, rule: str) -> list[Found]:
         else:
             readings.append(tail[: _end_of_sentence(tail, end)])
     else:
-        if (letter := phrases.LETTER_FIRST.match(tail)) is not None:
+        if (letter := phrases.BEFORE_REASON.match(tail)) is not None:
             readings.append(letter.group(1))
         sentence = phrases.REMARK.sub("", tail[: _end_of_sentence(tail, 0)].strip().rstrip("*_ "))
         if sentence:
@@ -324,7 +336,8 @@ def _last_of(text: str) -> Iterator[Found]:
         content = text[start:end]
     if not is_result(text, start, end) or not is_result(text, *last.span()):
         return
-    if denied_before(text[max(0, start - 200) : start]) or denied_after(text[end:][:20_000], content):
+    after = text[end:][:20_000]
+    if denied_before(text[max(0, start - 200) : start], after) or denied_after(after, content):
         return
     if not phrases.ALTERNATIVE.search(text[max(0, start - 20) : start]) and not _asked(text, last):
         if rule == "math" and phrases.CONCLUDES.search(text[max(0, start - 40) : start]):

@@ -14,6 +14,15 @@ OPEN = re.compile(
 CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,80}<\|message\|>|<\|(?:end|return|call)\|>")
 """How harmony says which part of a response the user sees: that of the channel ``final``."""
 SPECIAL = re.compile(r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text|return|end|start|eom_id)\|>|</s>")
+STRIKES = re.compile(r"~~|</(?:s|del|strike)>|\\(?:[bx]?cancel|sout|st)\s?\{", re.IGNORECASE)
+STRUCK = re.compile(
+    r"~~(?=\S)[^~]{1,2000}~~|<(s|del|strike)>[^<>]{0,2000}</\1>"
+    r"|\\(?:[bx]?cancel|sout|st)\s?\{(?:[^{}]|\{[^{}]{0,200}\}){0,200}\}",
+    re.IGNORECASE,
+)
+"""What a response crosses out."""
+SEQUENCE = re.compile(r"\s*<s>(?:(?!</s>).)*(?:</s>\s*)+", re.DOTALL)
+"""A response between the tokens that begin and end it, which look like crossing out."""
 BOX_TAGS = re.compile(r"<\|(begin|end)_of_box\|>")
 BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
 BARE_BOX = re.compile(r"\\boxed\s{0,4}([-+]?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
@@ -85,7 +94,7 @@ NUMBER = re.compile(
 STATES = re.compile(r"[=<>]|\\(?:[lg]eq?|neq?|in|approx)(?![A-Za-z])")
 ITEM = re.compile(rf"{MATH.pattern}|{NUMBER.pattern}", re.DOTALL)
 ALTERNATIVE = re.compile(
-    r"(?:\b(?:or|either|maybe|perhaps|not|possibly|neither|nor|(?:could|may|might)\s+be|exceeds?|between"
+    r"(?:\bi\s+(?:need|want|have|spent|took|used)\b[^.!?\n]*|\b(?:or|either|maybe|perhaps|not|possibly|neither|nor|(?:could|may|might)\s+be|exceeds?|between"
     r"|times|plus|minus|over|(?:divided|multiplied)\s+by|out\s+of"
     r"|(?:more|less|fewer|greater|larger|smaller)\s+than|between\s+\S{1,10}\s+and|from\s+\S{1,10}\s+to)\b"
     r"|(?:\b(?:not|never|cannot)\b|n['’]t\b)(?:\s+(?:be|equal|to|the|answer|it|is|that|think|believe|exactly))*"
@@ -110,8 +119,8 @@ CONDITION = re.compile(
     r"\s+(?:when|whenever|if|because|since|as\s+long|modulo)\b[^.!?\n]{0,200}[.!?]?$"
 )
 """A result followed by its condition, at the end: "is 5 when divided by 7"."""
-LETTER_FIRST = re.compile(r"\(?([A-J])\)?(?=,?\s+(?:because|since|as|for)\b)")
-"""A choice followed by its reason."""
+BEFORE_REASON = re.compile(r"\(?([A-J](?![A-Za-z])|(?i:yes|no|true|false)\b)\)?(?=[,;]?\s+(?:because|since|as|for)\b)")
+"""A choice or yes and no, followed by a reason."""
 SINCE = re.compile(
     r"\s?\((?:since|because|as|where|for|note|about|approximately|approx|roughly|≈|i\.e|by|see|if|when|using|from)\b[^()\n]{0,120}\)",
     re.IGNORECASE,
@@ -125,15 +134,6 @@ COMPARED = re.compile(
     r"\b(?:at\s+(?:least|most)|somewhere|anywhere|in\s+the\s+(?:neighbou?rhood|vicinity|region)|on\s+the\s+order|(?:more|less|fewer|greater|larger|smaller)\s+than|up\s+to|close\s+to|near|exceeds?"
     r"|between|half|twice|double|triple|times|plus|minus|roots?|squares?d?|cubes?d?|factorial|reciprocal|inverse|negative"
     r"|powers?|logarithm|sine|cosine|tangent|percent\s+of|multiples?|divided|over|modulo|mod)\b",
-    re.IGNORECASE,
-)
-SUPPOSED = re.compile(
-    r"\bguess(?:ing)?,?\s+(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$|\b(?:if|suppose|assume|assuming|whether)\s+(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$",
-    re.IGNORECASE,
-)
-DOUBTED = re.compile(
-    r"\b(?:wrong|incorrect|false|mistake|not\s+true|untrue|unlikely|doubt|deny|denies|claims?|claimed|says?|thinks?|not)"
-    r"\s+(?:to\s+\w+\s+)?(?:that\s+)?(?:(?:the|our|final|correct)\s+){0,3}$",
     re.IGNORECASE,
 )
 REMARK = re.compile(

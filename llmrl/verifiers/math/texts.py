@@ -8,7 +8,8 @@ import re
 from llmrl.verifiers.math.parsing.limits import check_size
 from llmrl.verifiers.math.parsing.notation import to_latex
 from llmrl.verifiers.math.parsing.parser import parse
-from llmrl.verifiers.math.parsing.tree import Node, integer
+from llmrl.verifiers.math.parsing.spoken import date_in_words, in_notation
+from llmrl.verifiers.math.parsing.tree import Node
 from llmrl.verifiers.math.parsing.vocabulary import STYLE
 
 _CURRENCY = r"(?:\\text\s?\{\s*)?(?:\\(?:euro|dollar|gbp|\$)|\$|EUR|USD|GBP|euros?|dollars?)\s*\}?"
@@ -17,10 +18,6 @@ _DATE = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})|(\d{4})/(\d{1,2})/(\d{1,2})|(\d{1,2})/(\d{1,2})/(\d{4})|(\d{1,2})\.(\d{1,2})\.(\d{4})"
 )
 """Dates in digits, which are no differences or quotients."""
-_COUNT = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-    seventeen eighteen nineteen twenty"""
-NUMBER_WORDS = {word: value for value, word in enumerate(_COUNT.split())}
-"""Numbers in words, up to twenty."""
 _IS_ANSWER = re.compile(r"\\text\s?\{\s*is the (?:final |correct )?answer\.?\s*\}$")
 _FOR_ALL = re.compile(
     r",?(?:\\[,;: ]|\s)*\(?(?:\\text\s?\{)?[\s,(]*for (?:all|any|every|each)(?: real)?(?: numbers?| values of)?\s*\}?"
@@ -43,7 +40,8 @@ _FAMILY = re.compile(
 _NO_DECIMAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)|,\d{3}(?!\d)|\d,\d+,|[()\[\]{}]")
 _RUPEES = re.compile(r"(?<![A-Za-z])Rs\.?\s*(?=\d)")
 _DIGITS_IN_BASE = re.compile(r"(\d[0-9A-F]*[A-F][0-9A-F]*)_\{?(1[1-9]|2\d|3[0-6])\}?")
-_STYLED_WORD = re.compile(rf"{STYLE}\s*\{{([^{{}}\\]*)\}}")
+_CONDITION_WORD = re.compile(r",?\s*&\s*(?:\\text\w*\s?\{\s*)?(?:if|for|when|where)\b\s*\}?")
+"""What opens the condition of a function that is defined by cases."""
 MAX_REMARKED = 300
 """Characters up to which remarks after a formula are looked for."""
 _OPEN_END = re.compile(r"([\[\]])([^\[\]()]+)\[")  # [4, 5[ is [4, 5)
@@ -73,8 +71,9 @@ def readings(text: str, decimal_comma: bool = True) -> tuple[Node, ...]:
     check_size(text)
     if (date := _DATE.fullmatch(text)) is not None:
         return (Node("date", tuple(int(part) for part in date.groups() if part)),)
-    if (count := NUMBER_WORDS.get(_STYLED_WORD.sub(r"\1", text).lower().strip(". "))) is not None:
-        return (integer(count),)
+    if (said := date_in_words(text)) is not None:
+        return (Node("date", said),)
+    text = in_notation(text)
     trees = [parse(text)]
     if "," in text and _GROUPED.search(text) and not _THOUSANDS.fullmatch(text):
         other = parse(text, thousands=False)
@@ -115,6 +114,8 @@ def clean(text: str) -> str:
         text = _RUPEES.sub(r"\\rupee ", text)
     if (based := _DIGITS_IN_BASE.fullmatch(text)) is not None:
         text = rf"\text{{{based.group(1)}}}_{{{based.group(2)}}}"
+    if r"\begin{cases}" in text:
+        text = _CONDITION_WORD.sub("& ", text)
     if len(text) <= MAX_REMARKED:
         text = _without_remarks(text)
     if open_end := _OPEN_END.fullmatch(text):

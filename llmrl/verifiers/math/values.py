@@ -63,7 +63,7 @@ def number(value: Fraction | int) -> Value:
     >>> number(0).num, number(3).num
     ({}, {(): Fraction(3, 1)})
     """
-    return Value({(): Fraction(value)} if value else {}, ONE)
+    return Value({(): value if isinstance(value, Fraction) else Fraction(value)} if value else {}, ONE)
 
 
 def single(atom: Atom, exponent: Exponent = 1, coefficient: Fraction | int = 1) -> Value:

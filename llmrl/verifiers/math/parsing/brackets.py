@@ -72,7 +72,9 @@ def environment(p: Reader) -> Node:
             continue
         else:
             rows[-1].append(p.relation())
-            p.accept("&", ",")
+            if not p.accept("&"):
+                p.accept(",")
+                p.accept("&")
         if sum(map(len, rows)) > MAX_CELLS:
             raise TooMuch(f"a matrix of more than {MAX_CELLS} entries")
     p.letters()
@@ -81,8 +83,8 @@ def environment(p: Reader) -> Node:
     if not rows or len({len(row) for row in rows}) != 1:
         raise Unreadable("a matrix with rows of different lengths")
     if name == "cases":
-        if len(rows[0]) > 1:
-            raise Unreadable("a function defined by cases")
+        if len(rows[0]) == 2:
+            return Node("piecewise", tuple(map(tuple, rows)))
         return Node("list", (tuple(row[0] for row in rows), ("and",) * (len(rows) - 1)))
     node = Node("matrix", (tuple(map(tuple, rows)),))
     return Node("call", ("det", (node,))) if name == "vmatrix" else node

@@ -241,7 +241,7 @@ def has_pm(node: Node) -> bool:
 def _any_pm(parts: tuple[Any, ...]) -> bool:
     for part in parts:
         if isinstance(part, Node):
-            if has_pm(part):
+            if part.kind == "pm" or (part.kind not in ("num", "sym", "const") and _any_pm(part.args)):
                 return True
         elif isinstance(part, tuple) and _any_pm(part):
             return True

@@ -1,0 +1,43 @@
+"""Every sign that an answer does not count is needed, and later words of a response decide over earlier ones."""
+
+import pytest
+
+from llmrl.verifiers.math import denials
+from llmrl.verifiers.math.extract import find_answer
+from llmrl.verifiers.math.signs import Sign
+
+ROWS = [(place, number) for place, table in denials.TABLES.items() for number in range(len(table.rows))]
+
+
+def accepted(response):
+    return "5" in [found.text.strip("$ ") for found in find_answer(response)]
+
+
+@pytest.mark.parametrize(("place", "number"), ROWS, ids=lambda value: str(value))
+def test_a_sign_alone_takes_its_example_back(place, number, monkeypatch):
+    table = denials.TABLES[place]
+    example = table.rows[number].example
+    assert not accepted(example), example
+    others = table._replace(rows=(*table.rows[:number], *table.rows[number + 1 :], Sign("(?!)", "")))
+    monkeypatch.setitem(denials.PATTERNS, place, others.pattern())
+    assert accepted(example), f"the row is not needed for {example!r}"
+
+
+@pytest.mark.parametrize(
+    ("response", "counts"),
+    [
+        (r"\boxed{5}. Wait, is 0 allowed? No. So 2 + 3 = 5.", True),
+        (r"\boxed{5}. Wait, is 0 allowed? Yes. Hmm, then 2 + 4 = 6.", False),
+        (r"\boxed{5}. I made an error. Checked again: it is confirmed.", True),
+        (r"\boxed{5}. It is confirmed. No, I made an error.", False),
+        (r"Tom wrote \boxed{5}.", False),
+        (r"Tom wrote \boxed{5} pages.", True),
+        (r"~~\boxed{4}~~ \boxed{5}", True),
+        (r"\boxed{4} ~~\boxed{5}~~", False),
+        (r"<s>The answer is 5.</s>", True),
+        (r"The answer is <s>5</s>.", False),
+        (r"\boxed{5} [asy] for (int i=0; i<5; ++i) {} // not wrong [/asy]", True),
+    ],
+)
+def test_the_last_word_counts(response, counts):
+    assert accepted(response) is counts
