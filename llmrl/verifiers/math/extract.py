@@ -113,9 +113,9 @@ def _without_struck(text: str) -> str:
     >>> _without_struck(r"~~5~~ \boxed{6}")
     ' \\boxed{6}'
     """
-    if phrases.SEQUENCE.fullmatch(text):
+    if not any(sign in text for sign in phrases.STRIKES) or phrases.SEQUENCE.fullmatch(text):
         return text
-    return phrases.STRUCK.sub("", text) if phrases.STRIKES.search(text) else text
+    return phrases.STRUCK.sub("", text)
 
 
 def boxes(text: str) -> list[tuple[int, int, int]]:
