@@ -51,6 +51,7 @@ def _write_settings(model: Any, folder: str | Path) -> None:
 
     config, own = model.config, type(model.config)
     if own not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        larger: Any
         for larger in MODEL_FOR_CAUSAL_LM_MAPPING:
             if larger.sub_configs.get("text_config") is own:
                 config = larger(text_config=config.to_dict(), architectures=config.architectures)

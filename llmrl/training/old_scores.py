@@ -94,7 +94,7 @@ class OldScores:
         for name in OLD.values() if self.left_to_first_update else ():
             data[name] = torch.where(data[keys.MASK], data[name], data[name].nan_to_num(0.0))
 
-    def measured_in_first_update(self, batch: Batch, rows: Tensor) -> Measures:
+    def measured_in_first_update(self, batch: Batch, rows: Tensor) -> Mapping[str, Tensor]:
         """What the old scores say of the sampler, where the first update has completed them.
 
         Args:

@@ -258,9 +258,9 @@ class Trainer:
                     part = batch.take(rows)
                     part = part.having(self.algorithm.weigh(part.data.select(*wanted, strict=False)))
                     first = done is None
-                    measure = partial(self.old_scores.measured_in_first_update, batch, rows) if first else dict
                     fills = first and self.old_scores.left_to_first_update
-                    sums = self.learner.update(part, step, notes, fills, measure)
+                    measure = partial(self.old_scores.measured_in_first_update, batch, rows)
+                    sums = self.learner.update(part, step, notes, fills, measure if first else dict)
                     if done is None:
                         done = sums
                     else:
