@@ -130,4 +130,4 @@ def _metadata(observation: dict[str, Any]) -> dict[str, Any]:
     return dict(found) if isinstance(found, dict) else {}
 
 
-gymnasium.register("llmrl/OpenEnv-v0", entry_point=OpenEnvEnv)
+gymnasium.register("llmrl/OpenEnv-v0", entry_point=f"{__name__}:OpenEnvEnv")

@@ -306,4 +306,4 @@ def _text(message: Any) -> str:
     return content
 
 
-gymnasium.register("llmrl/Verifiers-v0", entry_point=VerifiersEnv)
+gymnasium.register("llmrl/Verifiers-v0", entry_point=f"{__name__}:VerifiersEnv")
