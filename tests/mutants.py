@@ -468,9 +468,9 @@ MUTANTS = [
     Mutant("verifiers/math/scalars.py", "wanted.keys() != found.keys()", "False", CASES),
     Mutant("verifiers/math/scalars.py", "// target.denominator)) < 3:", "// target.denominator)) < 1:", CASES),
     # answers that are taken back
-    Mutant("verifiers/math/denials.py", " or _turned(after, answer)", "", CASES),
-    Mutant("verifiers/math/denials.py", "(not named or (numbers and numbers <= named))", "True", CASES),
-    Mutant("verifiers/math/denials.py", "_WRONG_WAY.search(_CONTRAST.split(near)[-1])", "False", CASES),
+    Mutant("verifiers/math/denials.py", "elif _turns(after, begin, end, numbers, confirmed):", "elif False:", CASES),
+    Mutant("verifiers/math/denials.py", "(not named or bool(numbers and numbers <= named))", "True", CASES),
+    Mutant("verifiers/math/denials.py", 'PATTERNS["wrong way"].search(way) is not None', "False", CASES),
     Mutant("verifiers/math/extract.py", "(len(text) - len(rest), _readings", "(place, _readings", CASES),
     # earlier steps
     Mutant(
