@@ -35,27 +35,30 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Path:
         usual_mode(*(folder / adapters.FOLDER).glob("*.safetensors"))
     else:
         model.save_pretrained(folder)
-    _write_settings(model, folder)
+    _lead_to_class(model, folder)
     usual_mode(*folder.glob("*.safetensors"))
     tokenizer.save_pretrained(folder)
     return folder
 
 
-def _write_settings(model: Any, folder: str | Path) -> None:
-    """Write settings that ``AutoModelForCausalLM`` finds the model's class by.
+def _lead_to_class(model: Any, folder: str | Path) -> None:
+    """Change the written settings so that ``AutoModelForCausalLM`` finds the model's class by them.
 
     Some models have settings of their own that only the settings of a larger model lead to, such as those of the text
-    half of Emu3: then they are written inside of these.
+    half of Emu3. Then they are written inside the settings of the larger model.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    config, own = model.config, type(model.config)
-    if own not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        larger: Any
-        for larger in MODEL_FOR_CAUSAL_LM_MAPPING:
-            if larger.sub_configs.get("text_config") is own:
-                config = larger(text_config=config.to_dict(), architectures=config.architectures)
-    config.save_pretrained(folder)
+    own = type(model.config)
+    if own in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return
+    larger: Any
+    for larger in MODEL_FOR_CAUSAL_LM_MAPPING:
+        if larger.sub_configs.get("text_config") is own:
+            written = own.from_pretrained(folder)
+            text = written.to_dict()
+            larger(text_config=text, architectures=written.architectures, dtype=written.dtype).save_pretrained(folder)
+            return
 
 
 def try_saving(model: Any, tokenizer: PreTrainedTokenizerBase, name: str, write: Callable[[str], object]) -> None:
@@ -76,7 +79,8 @@ def try_saving(model: Any, tokenizer: PreTrainedTokenizerBase, name: str, write:
                 write(folder)
             else:
                 tokenizer.save_pretrained(folder)
-                _write_settings(model, folder)
+                model.config.save_pretrained(folder)
+                _lead_to_class(model, folder)
                 if model.generation_config is not None:
                     model.generation_config.save_pretrained(folder)
             locate(folder)
