@@ -15,6 +15,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from llmrl.evaluation import Estimate, Evaluation, estimate
 from llmrl.reports.plots import smooth
@@ -91,7 +92,11 @@ def curve_figures(groups: Sequence[Group]) -> Iterator[tuple[str, Figure]]:
                 metric = KNOWN[name]
                 axis.set_title(name, fontsize=10)
                 axis.set_xlabel("step")
+                axis.xaxis.set_major_locator(MaxNLocator(integer=True))
                 axis.set_ylabel(metric.unit or name.split("/")[-1])
+                if metric.unit == "share":
+                    low, high = axis.get_ylim()
+                    axis.set_ylim(max(low, -0.02), min(high, 1.02))
                 axis.grid(alpha=0.25)
                 axis.legend(fontsize=7, framealpha=0)
             yield name, figure
@@ -153,7 +158,7 @@ def accuracy_figure(groups: Sequence[Group]) -> Figure | None:
     records = [r for g in groups for run in g.runs for r in run.evaluations.get("before", ())]
     cells: list[tuple[str, str | None, Any]] = [("all", None, None)]
     for field, prefix in (("level", "level "), ("subject", "")):
-        found = {record[field] for record in records if record.get(field) is not None}
+        found = {record[field] for record in records if record.get(field)}  # level 0 and no subject: unknown
         cells += [(prefix + str(v).replace("_", " "), field, v) for v in sorted(found, key=str)]
     table = [[change(g.runs, field, value) for g in groups] for _, field, value in cells]
     if not any(entry for row in table for entry in row):
@@ -171,6 +176,7 @@ def accuracy_figure(groups: Sequence[Group]) -> Figure | None:
         axis.set_yticks(range(len(cells)), [name for name, *_ in cells])
         axis.invert_yaxis()
         axis.set_xlim(-0.02, 1.02)
+        axis.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axis.set_xlabel("greedy accuracy: hollow before, filled after; bars: 95 % over problems")
         axis.grid(axis="x", alpha=0.25)
         axis.legend(fontsize=8, framealpha=0)

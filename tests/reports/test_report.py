@@ -200,6 +200,24 @@ def test_before_and_after_by_problem(tmp_path):
 # Rollouts
 
 
+def test_problems_of_unknown_level_and_subject_have_no_row(tmp_path):
+    run = write_run(tmp_path / "a")
+    for path in (run / "eval").glob("*.jsonl"):
+        path.write_text(path.read_text().replace('"level": 2', '"level": 0').replace('"algebra"', '""'))
+    (axis,) = accuracy_figure(group_runs(read_runs([run]))).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["all", "level 1"]
+    figure = inline_svg(accuracy_figure(group_runs(read_runs([run]))), "x")
+    assert ">100 %<" in figure
+
+
+def test_steps_are_whole_numbers_and_shares_stay_within_0_and_1(tmp_path):
+    groups = group_runs(read_runs([write_run(tmp_path / "a", level=0.0)]))
+    (axis,) = dict(curve_figures(groups))["reward/accuracy"].axes
+    assert all(float(step).is_integer() for step in axis.get_xticks())
+    low, high = axis.get_ylim()
+    assert -0.02 <= low < high <= 1.02
+
+
 def test_rows_are_whole_groups_from_one_end_to_the_other():
     groups = [i // 8 for i in range(80)]
     assert choose_rows(groups, 24) == [*range(8), *range(32, 40), *range(72, 80)]
