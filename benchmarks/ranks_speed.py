@@ -172,6 +172,11 @@ def median(runs: list[Steps], name: str) -> float:
     return max(map(statistics.median, every))
 
 
+def words(options: dict[str, Any]) -> list[str]:
+    """Options as they stand on a command line."""
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -209,8 +214,8 @@ def main() -> None:
             "train.steps": 10 * steps,
             "eval.problems": 0,
         }
-        arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        half = [*arguments, "--train.prompts-per-step", str(prompts // 2)]
+        arguments = words(options)
+        half = words({**options, "train.prompts-per-step": prompts // 2})
         ways = {
             "one": Way("1 process, 1 thread", arguments, 1, 1),
             "two": Way("2 processes, 1 thread each", arguments, 2, 1),
