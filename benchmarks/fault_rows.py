@@ -39,6 +39,8 @@ class Fault:
     """Whether a run may go on with other numbers: a group that an environment lost is not sampled again."""
     damages: bool = False
     """Whether the fault itself damages a checkpoint."""
+    loses: int = 0
+    """Of how many steps the fault itself destroys the metrics."""
     mend: Callable[[Path], object] = lambda folder: None
     """Takes it away again, before the run goes on."""
     base: str = "train"
@@ -240,7 +242,9 @@ FAULTS: dict[str, Fault] = {
     "a half-written checkpoint": Fault(_half_written, "is cleared away", (0,)),
     "checkpoints moved, links in their place": Fault(_link_checkpoints, GOES_ON, (0,)),
     "config.yaml damaged": Fault(_damage_config, GOES_ON, (0,)),
-    "metrics.jsonl cut in mid-line": Fault(_cut_metrics, "that step's metrics are lost at most", (0, 1)),
+    "metrics.jsonl cut in mid-line": Fault(
+        _cut_metrics, "the metrics of that step are lost, and no others", (0,), loses=1
+    ),
     "clock at 1970": Fault(_clock(0.0), GOES_ON, (0,)),
     "clock jumps by days": Fault(_clock(1.9e9, 1.8e9, 1.8e9 + 1), GOES_ON, (0,)),
     "global generator seeded": Fault(_stir, "other numbers at most; a run ends", (0,), alters=True),

@@ -152,7 +152,7 @@ def compare(whole: Path, other: Path) -> dict[str, bool]:
         for folder in (whole, other)
     ]
     shards = [
-        {path.name: path.read_bytes() for path in (folder / "latest" / checkpoint.SHARDS).glob("*")}
+        {path.name: path.read_bytes() for path in (folder / "latest" / checkpoint.SHARDS).glob("*.distcp")}
         for folder in (whole, other)
     ]
     return {

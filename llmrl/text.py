@@ -76,6 +76,15 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The object on a line; None if there is none, as on a line that is being written."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):  # not JSON, or cut inside a character
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def json_line(value: Any) -> str:
     r"""A value as a line of JSON, with readable characters; in ASCII if a text has a lone surrogate, which UTF-8
     refuses.

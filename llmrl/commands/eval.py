@@ -315,7 +315,10 @@ def _results(folder: Path) -> dict[str, Any]:
     """What is finished: an environment in it is not evaluated again."""
     file = folder / "results.json"
     results = read_json(file) if file.is_file() else {"environments": {}}
-    if not isinstance(results, dict) or not isinstance(results.get("environments"), dict):
+    environments = results.get("environments") if isinstance(results, dict) else None
+    if not isinstance(environments, dict) or not all(
+        isinstance(one, dict) and isinstance(one.get("dropped_prompts"), int) for one in environments.values()
+    ):
         raise DamagedFile(f"{file} does not hold the results of an evaluation. Delete it and give the command again.")
     return results
 

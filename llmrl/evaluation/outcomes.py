@@ -19,6 +19,9 @@ from llmrl.evaluation.estimators import Estimate, estimate, majority_at_k, pass_
 from llmrl.rollouts.records import Record, is_correct
 from llmrl.text import DamagedFile, json_line, read_json_lines
 
+NEEDED = frozenset({"greedy", "problem_id", "reward"})
+"""What every record of an evaluation has."""
+
 
 @dataclass
 class Evaluation:
@@ -39,7 +42,7 @@ class Evaluation:
         """
         records = read_json_lines(path)
         for number, record in enumerate(records, 1):
-            if lacking := {"greedy", "problem_id", "reward"} - record.keys():
+            if lacking := NEEDED - record.keys():
                 raise DamagedFile(
                     f"{path}, line {number} is not a response of an evaluation: it has no {sorted(lacking)[0]}."
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,14 +11,14 @@ from typing import NamedTuple
 from llmrl.distributed.world import World
 from llmrl.envs.text import TextEnv
 from llmrl.errors import ConfigError
-from llmrl.evaluation.outcomes import Evaluation, count_votes
+from llmrl.evaluation.outcomes import NEEDED, Evaluation, count_votes
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import collect
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record
 from llmrl.rollouts.stream import ProblemStream
-from llmrl.text import json_line
+from llmrl.text import json_line, parse_line
 from llmrl.verifiers.verdict import ComparesAnswers
 
 PROBLEM_ORDER = 0
@@ -128,10 +127,10 @@ def _resume(file: Path, plan: list[_Batch]) -> list[Record]:
     records = []
     with file.open("rb") as lines:
         for line in lines:
-            try:
-                records.append(json.loads(line))
-            except ValueError:
+            record = parse_line(line)
+            if record is None or not NEEDED | {"group"} <= record.keys():
                 break  # the process may have been killed while it wrote the last line, even inside a character
+            records.append(record)
     if records:
         last = _batch_of(records[-1], plan)
         records = [record for record in records if _batch_of(record, plan) != last]

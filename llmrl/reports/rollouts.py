@@ -23,9 +23,9 @@ from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.keys import MissingEntry
 from llmrl.policies.loading import PolicyError, local_folder
-from llmrl.reports.runs import Run, parse_line
+from llmrl.reports.runs import Run
 from llmrl.reports.tokens import trust_region
-from llmrl.text import one_line
+from llmrl.text import one_line, parse_line
 from llmrl.training.checkpoint import list_checkpoints
 
 AS_TRAINED = "as trained"

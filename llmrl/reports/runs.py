@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.errors import ConfigError, UserError
-from llmrl.text import DamagedFile, read_json
+from llmrl.evaluation.outcomes import NEEDED
+from llmrl.text import DamagedFile, parse_line, read_json
 from llmrl.training.files import read_tree, section
 from llmrl.training.hints import kept
 
@@ -87,13 +88,14 @@ def read_run(folder: Path) -> Run:
     run = Run(folder, folder.resolve().name, config, notes=kept(folder))
     if (folder / "metrics.jsonl").is_file():
         lines = json_lines(folder / "metrics.jsonl", run.notes)
-        rows = {row["step"]: row for row in lines if "step" in row}
+        rows = {row["step"]: row for row in lines if isinstance(row.get("step"), int)}
         run.metrics = [rows[step] for step in sorted(rows)]
     if not run.metrics:
         run.notes.append("no step is finished yet: metrics.jsonl is missing or empty")
     for name in ("before", "after"):
         if (path := folder / "eval" / f"{name}.jsonl").is_file():
-            run.evaluations[name] = list(json_lines(path, run.notes))
+            records = json_lines(path, run.notes)
+            run.evaluations[name] = [record for record in records if record.keys() >= NEEDED]
     if (path := folder / "environment.json").is_file():
         run.record = _last_session(path, run.notes)
     for path in sorted(folder.glob("rollouts/step_*.jsonl")):
@@ -144,15 +146,6 @@ def json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     if broken:
         lines = f"line {broken[0]} is" if len(broken) == 1 else f"{len(broken)} lines are"
         notes.append(f"{path.name}: {lines} incomplete and left out")
-
-
-def parse_line(line: bytes) -> dict[str, Any] | None:
-    """The object on a line; None if there is none, as on a line that is being written."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):  # not JSON, or cut inside a character
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from tensordict import TensorDict
+from torch import Tensor
 
 from llmrl import keys
 from llmrl.errors import UserError
 from llmrl.policies.saving import write_tensors
 from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.records import Record
-from llmrl.text import DamagedFile, json_line, read_json_lines
+from llmrl.text import DamagedFile, json_line, one_line, parse_line, read_json_lines
 
 _ABOUT = "rollouts"  # the one text entry of the file of tensors
 
@@ -106,7 +107,7 @@ def read_rollouts(path: str | Path) -> Rollouts:
     records = _records(text)
     try:
         with safe_open(file, framework="pt") as opened:
-            about = json.loads((opened.metadata() or {}).get(_ABOUT, "{}"))
+            about = parse_line((opened.metadata() or {}).get(_ABOUT, "{}").encode())
             flat = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise RolloutsError(
@@ -119,10 +120,40 @@ def read_rollouts(path: str | Path) -> Rollouts:
                 f"{file} has no entry {name!r}, so it holds no rollouts. It has: "
                 f"{', '.join(sorted(flat)) or 'nothing'}."
             )
+    _check_tensors(file, flat)
+    if about is None:
+        raise RolloutsError(f"{file} does not say of which step it is: its entry {_ABOUT!r} is no JSON object.")
     rows = len(flat[keys.GROUP])
     _check_pair(text, file, records, flat[keys.GROUP].tolist(), about)
-    data = TensorDict(flat, batch_size=[rows]).unflatten_keys(".")
+    try:
+        data = TensorDict(flat, batch_size=[rows]).unflatten_keys(".")
+    except KeyError as error:
+        raise RolloutsError(f"{file}: {one_line(str(error))} Give another step.") from error
     return Rollouts(data, records, about.get("dropped_prompts", 0))
+
+
+def _check_tensors(file: Path, flat: dict[str, Tensor]) -> None:
+    """Every entry of the table has its shape and kind of numbers; others have a row for each response.
+
+    Raises:
+        RolloutsError: one has not, or a token id is below 0.
+    """
+    shape = flat[".".join(keys.TOKENS)].shape
+    sizes = {"[N, T]": shape, "[N]": shape[:1], "[N, 1]": (*shape[:1], 1)}
+    table = {entry.key if isinstance(entry.key, str) else ".".join(entry.key): entry for entry in keys.TABLE}
+    for name, tensor in flat.items():
+        row = table.get(name)
+        kind = "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
+        same_size = tensor.shape == sizes[row.shape] if row is not None and row.shape in sizes else True
+        same_kind = row is None or row.dtype.startswith(kind)
+        if len(shape) != 2 or tensor.shape[:1] != shape[:1] or not same_size or not same_kind:
+            expected = "a row for each response" if row is None else keys.describe(row.key)
+            raise RolloutsError(
+                f"{file}: {one_line(name)!r} is {list(tensor.shape)} {kind}; with [N, T] = {list(shape)} expected "
+                f"{expected}. Give another step."
+            )
+    if shape.numel() and int(flat[".".join(keys.TOKENS)].min()) < 0:
+        raise RolloutsError(f"{file} has token ids below 0. Give another step.")
 
 
 def _check_pair(text: Path, file: Path, records: list[Record], groups: list[int], about: dict[str, int]) -> None:

@@ -32,6 +32,8 @@ STATE = f"{APART}/trainer.pt"
 SHARDS = f"{APART}/shards"
 """Weights and optimizer as several ranks write them; the folder then holds a model only where that was asked for."""
 SUMS = "SHA256SUMS"
+LINKS = ("latest", "best", "good")
+"""Names in the folder of a run that lead to a checkpoint."""
 ARRANGING = threading.Lock()
 """Held while checkpoints of this process are named, linked or removed, which may happen in two threads."""
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -151,9 +153,18 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / f"checkpoint-{step:06d}"
 
 
+def is_name(name: str) -> bool:
+    """Whether a folder of this name in that of a run is a checkpoint.
+
+    >>> is_name("checkpoint-000010"), is_name("latest")
+    (True, False)
+    """
+    return _NAME.fullmatch(name) is not None
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """All complete checkpoints, oldest first."""
-    found = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+    found = [path for path in folder.glob("checkpoint-*") if is_name(path.name)]
     return sorted(found, key=step_of)
 
 

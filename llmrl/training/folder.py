@@ -152,8 +152,10 @@ def held(folder: Path) -> Iterator[None]:
     """Lock a folder that exists for this process.
 
     Raises:
-        ConfigError: another process holds it; the message says which, where and since when.
+        ConfigError: another process holds it; the message says which, where and since when. Or a link in it leads out:
+            what is written to a folder that came from elsewhere must not replace a file of the user.
     """
+    _refuse_links_out(folder)
     lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -168,6 +170,19 @@ def held(folder: Path) -> Iterator[None]:
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
+
+
+def _refuse_links_out(folder: Path) -> None:
+    """Checkpoints and links to them may lead out: they are renamed and removed, never written through."""
+    home = folder.resolve()
+    for path in folder.rglob("*"):
+        if not path.is_symlink() or checkpoint.is_name(path.name) or path.name in checkpoint.LINKS:
+            continue
+        if not path.resolve().is_relative_to(home):
+            raise ConfigError(
+                f"{path} is a link that leads out of {folder}; it would be written through. Remove the link, or choose "
+                "another --output."
+            )
 
 
 def _holder(folder: Path) -> str:

@@ -6,6 +6,7 @@ Names follow verl's, with slashes. ``docs/metrics.md`` is made from :data:`METRI
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -19,7 +20,9 @@ import torch
 from torch import Tensor
 
 from llmrl.distributed.world import World
-from llmrl.text import read_json_lines
+from llmrl.text import parse_line
+
+log = logging.getLogger(__name__)
 
 
 class Reduce(Enum):
@@ -364,6 +367,8 @@ class MetricsFile:
         line: dict[str, Any] = {"step": step}
         line.update({k: v if math.isfinite(v) else None for k, v in metrics.items()})
         left = json.dumps(line).encode() + b"\n"
+        if os.fstat(self._file.fileno()).st_size != self.position:  # somebody cut it, perhaps within a line
+            left = b"\n" + left
         with writing(self.path):
             if os.fstat(self._file.fileno()).st_nlink == 0 or not self.path.exists():
                 raise FileNotFoundError("the folder of the run was removed or moved while it was going on")
@@ -385,8 +390,13 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``."""
-    return read_json_lines(path)
+    """The lines of a ``metrics.jsonl``; those that hold no step, as a full disk or a hand leaves them, are left out."""
+    with path.open("rb") as file:
+        read = [parse_line(line) for line in file]
+    rows = [row for row in read if row is not None and isinstance(row.get("step"), int)]
+    if len(rows) < len(read):
+        log.warning("%s: %d damaged lines are left out.", path, len(read) - len(rows))
+    return rows
 
 
 def markdown_table() -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from llmrl.distributed.world import World, joined
+from llmrl.errors import UserError
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
@@ -146,7 +147,7 @@ def train(
             trainer.load_random(state)
         finished = not session.stopping() and session.loop()
         if not finished:
-            _leave_card(world, where)
+            _leave_card(world, where, display)
             display.note(f"Stopped. Go on with the same command and: --output {where} --resume auto")
             return Outcome(where, trainer.policy, finished, before, None, world.rank)
         after = session.evaluate("after")
@@ -157,16 +158,19 @@ def train(
                 display.note(f"No paired gain. {error}")
         if after is not None and config.checkpoint.keep_best == GREEDY and world.main:
             checkpoint.note_score((where / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean))
-        _leave_card(world, where)
+        _leave_card(world, where, display)
         return Outcome(where, trainer.policy, finished, before, after, world.rank)
 
 
-def _leave_card(world: World, where: Path) -> None:
-    """The card of the newest checkpoint, if there is one with a model to load."""
+def _leave_card(world: World, where: Path, display: Display) -> None:
+    """The card of the newest checkpoint, if there is one with a model to load and the files of the run are in order."""
     with world.together():
         latest = where / "latest"
         if world.main and (latest / "config.json").is_file():
-            write_card(where, latest.resolve())
+            try:
+                write_card(where, latest.resolve())
+            except UserError as error:  # the files were changed meanwhile; the model is whole
+                display.note(f"The model's card is left out: {error}")
 
 
 class _Files(NamedTuple):

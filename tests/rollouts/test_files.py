@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
+from safetensors.torch import load_file, save_file
 from tensordict import TensorDict
 from tiny import tiny_folder
 
@@ -235,4 +236,37 @@ def test_damaged_tensors_are_refused(tmp_path):
     bare.data = bare.data.exclude(keys.MASK)
     write_rollouts(tmp_path, 3, bare)
     with pytest.raises(RolloutsError, match=r"no entry 'masks.all_assistant_mask'.* It has: group, "):
+        read_rollouts(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tokens.full": lambda x: x[:, :1]}, "expected"),
+        ({"tokens.full": lambda x: x * 0 - 7}, "ids below 0"),
+        ({"masks.all_assistant_mask": lambda x: x.float()}, "all_assistant_mask' is .* float"),
+        ({"group": lambda x: x.float()}, "'group' is .* float"),
+        ({"group": lambda x: x[0]}, "'group' is"),
+        ({"next.reward": lambda x: x[:1]}, "next.reward' is"),
+        ({"mine": lambda x: x[:1]}, "expected a row for each response"),
+        ({"tokens": lambda x: x}, "Give another step"),
+    ],
+)
+def test_tensors_of_another_shape_or_kind_are_refused(change, words, tmp_path):
+    path = write_rollouts(tmp_path, 3, small())
+    tensors = path.with_suffix(".safetensors")
+    flat = load_file(tensors)
+    for name, altered in change.items():
+        flat[name] = altered(flat.get(name, flat["group"])).contiguous()
+    save_file(flat, tensors, metadata={"rollouts": "{}"})
+    with pytest.raises(RolloutsError, match=words):
+        read_rollouts(path)
+
+
+@pytest.mark.parametrize("about", ["{", "[1]", "[" * 10_000])
+def test_a_step_that_is_not_said_is_refused(about, tmp_path):
+    path = write_rollouts(tmp_path, 3, small())
+    tensors = path.with_suffix(".safetensors")
+    save_file(load_file(tensors), tensors, metadata={"rollouts": about})
+    with pytest.raises(RolloutsError, match="does not say of which step"):
         read_rollouts(path)

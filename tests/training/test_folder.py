@@ -229,3 +229,25 @@ def test_a_run_whose_folder_is_removed_ends_with_an_error(tiny, tmp_path, monkey
     arguments = ["--policy", str(tiny), *SAY_A, *SMALL, "--output", str(tmp_path / "run"), "--train.steps", "4"]
     assert train(arguments) == 1
     assert "the folder of the run was removed or moved" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config.yaml", ".lock", "plots/learning.png", "eval"])
+def test_a_folder_with_a_link_that_leads_out_is_not_written_to(name, tmp_path):
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    mine.write_text("mine")
+    (run / name).parent.mkdir(parents=True, exist_ok=True)
+    (run / name).symlink_to(mine)
+    with pytest.raises(ConfigError, match="is a link that leads out"), module.held(run):
+        pass
+    assert mine.read_text() == "mine"
+
+
+def test_links_within_a_folder_and_checkpoints_that_were_moved_are_taken(tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run.mkdir()
+    (run / "checkpoint-000002").symlink_to(elsewhere)
+    (run / "latest").symlink_to("checkpoint-000002")
+    (run / "notes").symlink_to("config.yaml")
+    with module.held(run):
+        assert (run / module.LOCK).exists()

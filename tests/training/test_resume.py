@@ -310,6 +310,23 @@ def test_metrics_that_cannot_be_written_end_the_run_clearly(tiny, tmp_path, monk
         trained(config)
 
 
+def test_a_line_of_metrics_that_was_cut_takes_no_other_with_it(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    file.write(1, {"reward/mean": 0.5})
+    file.write(2, {"reward/mean": 0.5})
+    os.truncate(path, path.stat().st_size - 5)
+    file.write(3, {"reward/mean": 0.5})
+    position = file.position
+    file.close()
+    assert [row["step"] for row in read_metrics(path)] == [1, 3]
+    assert "damaged lines are left out" in caplog.text
+    again = MetricsFile(path, position)
+    again.write(4, {"reward/mean": 0.5})
+    again.close()
+    assert [row["step"] for row in read_metrics(path)] == [1, 3, 4]
+
+
 def test_training_errors_are_one_class_wherever_they_are_raised():
     from llmrl.training import faults
 
