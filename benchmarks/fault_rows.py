@@ -19,6 +19,8 @@ import failing
 import torch
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+WRITES = failing.Writes()
+"""Kept: the preloaded library goes on counting in its memory."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _writable(folder: Path) -> None:
 
 
 def _writes_fail(error: str) -> Callable[[Path], object]:
-    return lambda folder: failing.Writes().arm(folder, 1, error, forever=True)
+    return lambda folder: WRITES.arm(folder, 1, error, forever=True)
 
 
 def _no_reader(folder: Path) -> None:

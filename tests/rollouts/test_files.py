@@ -242,7 +242,7 @@ def test_damaged_tensors_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"tokens.full": lambda x: x[:, :1]}, "expected"),
+        ({"tokens.full": lambda x: x[:, :1].contiguous()}, "expected"),
         ({"tokens.full": lambda x: x * 0 - 7}, "ids below 0"),
         ({"masks.all_assistant_mask": lambda x: x.float()}, "all_assistant_mask' is .* float"),
         ({"group": lambda x: x.float()}, "'group' is .* float"),
@@ -257,7 +257,7 @@ def test_tensors_of_another_shape_or_kind_are_refused(change, words, tmp_path):
     tensors = path.with_suffix(".safetensors")
     flat = load_file(tensors)
     for name, altered in change.items():
-        flat[name] = altered(flat.get(name, flat["group"])).contiguous()
+        flat[name] = altered(flat.get(name, flat["group"])).clone()
     save_file(flat, tensors, metadata={"rollouts": "{}"})
     with pytest.raises(RolloutsError, match=words):
         read_rollouts(path)
