@@ -50,6 +50,7 @@ PENALTIES = ("tests/credit/test_penalty.py",)
 HISTORY = ("tests/credit/test_history.py",)
 LEARNER = ("tests/training/test_learner.py",)
 CASES = ("tests/verifiers/test_cases.py",)
+DENIED = ("tests/verifiers/test_denials.py",)
 UNCHANGED = ("tests/training/test_unchanged_weights.py",)
 
 
@@ -468,9 +469,12 @@ MUTANTS = [
     Mutant("verifiers/math/scalars.py", "wanted.keys() != found.keys()", "False", CASES),
     Mutant("verifiers/math/scalars.py", "// target.denominator)) < 3:", "// target.denominator)) < 1:", CASES),
     # answers that are taken back
-    Mutant("verifiers/math/denials.py", "elif _turns(after, begin, end, numbers, confirmed):", "elif False:", CASES),
+    Mutant("verifiers/math/denials.py", "elif _turns(after, begin, end, numbers, confirmed):", "elif False:", DENIED),
     Mutant("verifiers/math/denials.py", "(not named or bool(numbers and numbers <= named))", "True", CASES),
-    Mutant("verifiers/math/denials.py", 'PATTERNS["wrong way"].search(way) is not None', "False", CASES),
+    Mutant("verifiers/math/denials.py", 'PATTERNS["wrong way"].search(way) is not None', "False", DENIED),
+    Mutant("verifiers/math/denials.py", " and not _COUNTED.match(after)", "", DENIED),
+    Mutant("verifiers/math/denials.py", "denied = not (confirmed or again_here)", "denied = True", DENIED),
+    Mutant("verifiers/math/extract.py", "text = _without_struck(text)", "pass", DENIED),
     Mutant("verifiers/math/extract.py", "(len(text) - len(rest), _readings", "(place, _readings", CASES),
     # earlier steps
     Mutant(

@@ -118,7 +118,7 @@ class Comparison:
 
     def _based(self, gold: Answer, answer: Answer) -> bool:
         if isinstance(gold, Based) and isinstance(answer, Based):
-            return (gold.digits.upper(), _base(gold.base)) == (answer.digits.upper(), _base(answer.base))
+            return (gold.digits, _base(gold.base)) == (answer.digits, _base(answer.base))
         based, other = (gold, answer) if isinstance(gold, Based) else (answer, gold)
         return (
             self.rules.units
