@@ -30,6 +30,7 @@ def test_a_sign_alone_takes_its_example_back(place, number, monkeypatch):
         (r"\boxed{5}. Wait, is 0 allowed? Yes. Hmm, then 2 + 4 = 6.", False),
         (r"\boxed{5}. I made an error. Checked again: it is confirmed.", True),
         (r"\boxed{5}. It is confirmed. No, I made an error.", False),
+        (r"Had we added instead, we would have \boxed{5}.", False),
         (r"Tom wrote \boxed{5}.", False),
         (r"Tom wrote \boxed{5} pages.", True),
         (r"~~\boxed{4}~~ \boxed{5}", True),

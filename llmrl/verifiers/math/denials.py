@@ -22,7 +22,7 @@ _CLAUSE = re.compile(
 )
 """What begins a new clause before the answer."""
 _WAY = re.compile(
-    r"[.!?;]\s|\n|\b(?:so|thus|hence|therefore|while|whereas|instead)\b|(?<!anything\s)(?<!all\s)\bbut\b|—",
+    r"[.!?;]\s|\n|\b(?:so|thus|hence|therefore|while|whereas|instead(?!,))\b|(?<!anything\s)(?<!all\s)\bbut\b|—",
     re.IGNORECASE,
 )
 """What ends a wrong way; its own results ("gives", "we get") do not."""

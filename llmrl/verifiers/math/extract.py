@@ -86,6 +86,8 @@ def find_answer(response: str) -> list[Found]:
     []
     """
     text = after_thinking(response[-MAX_RESPONSE:])
+    if "</" in text:
+        text = phrases.MARKUP.sub("", text)
     text = _without_struck(text)
     special = phrases.SPECIAL.search(text)
     if special and special.start() > 0:

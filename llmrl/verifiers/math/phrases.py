@@ -14,6 +14,8 @@ OPEN = re.compile(
 CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]{0,80}<\|message\|>|<\|(?:end|return|call)\|>")
 """How harmony says which part of a response the user sees: that of the channel ``final``."""
 SPECIAL = re.compile(r"<\|(?:im_end|im_start|eot_id|endoftext|end_of_text|return|end|start|eom_id)\|>|</s>")
+MARKUP = re.compile(r"</?(?:b|i|u|em|strong|p|span|div)>|<br\s?/?>", re.IGNORECASE)
+"""Tags of HTML that only set a text."""
 STRIKES = ("~~", "</", "cancel", "\\sout", "\\st")
 """One of these is in every text that crosses something out."""
 STRUCK = re.compile(
@@ -120,8 +122,10 @@ CONDITION = re.compile(
     r"\s+(?:when|whenever|if|because|since|as\s+long|modulo)\b[^.!?\n]{0,200}[.!?]?$"
 )
 """A result followed by its condition, at the end: "is 5 when divided by 7"."""
-BEFORE_REASON = re.compile(r"\(?([A-J](?![A-Za-z])|(?i:yes|no|true|false)\b)\)?(?=[,;]?\s+(?:because|since|as|for)\b)")
-"""A choice or yes and no, followed by a reason."""
+BEFORE_REASON = re.compile(
+    r"\(?([A-J](?![A-Za-z])|(?i:yes|no|true|false)\b)\)?(?=[,;]?\s+(?:because|since|as|for|not)\b)"
+)
+"""A choice or yes and no, followed by a reason or by what it is not."""
 SINCE = re.compile(
     r"\s?\((?:since|because|as|where|for|note|about|approximately|approx|roughly|≈|i\.e|by|see|if|when|using|from)\b[^()\n]{0,120}\)",
     re.IGNORECASE,

@@ -23,7 +23,7 @@ AT_ONCE = (
     ),
     Sign(rf"\(?(?:(?:which|that|this|it)\s+)?{FAILS}", r"\boxed{5} violates the bound."),
     Sign(r"or\s+so\s+(?:i|we)\b|give\s+or\s+take|(?:or\s+)?(?:perhaps|maybe|possibly)\b", r"\boxed{5}, give or take"),
-    Sign(r"(?:and|or|to)\s+\$?[-+]?\d", r"It is between \boxed{5} and 7."),
+    Sign(r"(?:and|or|to|alternatively,?)\s+\$?[-+]?\d", r"It is between \boxed{5} and 7."),
     Sign(r"(?:is|['’]s)\s+what\b(?!\s+(?:we|was|is|i)\b)", r"\boxed{5} is what the hasty reader gets"),
     Sign(
         r"(?:counts?|includes?|covers?)\s+(?:\w+\s+){1,3}(?:twice|double|too\s+\w+)\b",
@@ -34,6 +34,10 @@ AT_ONCE = (
 """What follows the answer at once, after signs and blanks."""
 
 TAKES_BACK = (
+    Sign(
+        rf"\b{THIS}\s*(?:can(?:not|['’]t)|could(?:\s+not|n['’]t))\s+be\s+(?:right|correct|true|it|so|the)\b",
+        r"\boxed{5}. That can't be right, for 1 is the limit.",
+    ),
     Sign(
         rf"\b{THIS}\s*(?:{COPULA}\s+{DEGREE}(?:{FAULT}|not\s+(?:\w+\s+)?(?:right|correct))|{FAILS})",
         r"\boxed{5}. Sadly that is nonsense.",
