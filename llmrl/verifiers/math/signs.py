@@ -37,7 +37,7 @@ DEGREE = (
     r"\s+){0,2}"
 )
 FAULT = (
-    r"(?:wrong|incorrect|false|mistaken|invalid|erroneous|flawed|faulty|bogus|nonsense|nonsensical|absurd|inconsistent"
+    r"(?:wrong|incorrect|false|mistaken|invalid|erroneous|flawed|faulty|suspicious|dubious|questionable|doubtful|implausible|tentative|provisional|outdated|bogus|nonsense|nonsensical|absurd|inconsistent"
     r"|contradictory|extraneous|spurious|inadmissible|unacceptable|untrue|untenable|rejected|discarded|refuted|disproved"
     r"|misprint|ruled\s+out|excluded|thrown\s+out|dismissed|off(?:\s+by\b|\s*[.!,]|$)"
     r"|(?:an?\s+)(?:extraneous|spurious|invalid|inadmissible|wrong|incorrect|false)\s+\w+"
@@ -69,7 +69,7 @@ SAYS = (
     r"|report(?:s|ed)?|gives?|gave|shows?)"
 )
 REPAIR = (
-    r"(?:no|nope|wait|hmm+|oops|ugh|sorry|hold\s+on|hang\s+on|strike|scratch|scrap|my\s+(?:bad|mistake|apologies)|just\s+kidding"
+    r"(?:no|nope|wait|hmm+|wh?oops|oops|uh-?\s?oh|ugh|argh|gah|darn|damn|yikes|ups|oups|sorry|hold\s+on|hang\s+on|strike|scratch|scrap|my\s+(?:bad|mistake|apologies)|just\s+kidding"
     r"|on\s+(?:second\s+thoughts?|reflection)|i\s+mean)"
 )
 """Words with which people stop and correct themselves."""

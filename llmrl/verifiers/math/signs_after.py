@@ -35,6 +35,18 @@ AT_ONCE = (
 
 TAKES_BACK = (
     Sign(
+        r"(?:^|[.!?]\s|\n)\s*(?:please\s+)?[a-z]+\s+(?:that|this|it)(?:\s+(?:out|back|away|again))?\s*(?:[.:!]|$)",
+        r"\boxed{5}. Cross that out.",
+    ),
+    Sign(
+        r"\b(?-i:I)\s+(?:doubt|guess|suppose|fear|suspect|wonder)\b",
+        r"\boxed{5}, if I read the figure well, which I doubt",
+    ),
+    Sign(
+        r"\blet\s+(?:me|us)\s+(?:redo|recompute|recalculate|reconsider|rethink|start\s+over|start\s+again|try\s+again)",
+        r"\boxed{5}. Let me try again.",
+    ),
+    Sign(
         rf"\b{THIS}\s*(?:can(?:not|['’]t)|could(?:\s+not|n['’]t))\s+be\s+(?:right|correct|true|it|so|the)\b",
         r"\boxed{5}. That can't be right, for 1 is the limit.",
     ),
@@ -148,7 +160,7 @@ IN_SENTENCE = (
         r"\boxed{5}, which I cannot confirm",
     ),
     Sign(
-        r"(?:^|[.!?)]\s)\s*(?:but|yet|however|unfortunately|alas|except|unless|though)\b"
+        r"(?:^|[.!?)]\s|\n)\s*(?:but|yet|however|unfortunately|alas|except|unless|though)\b"
         r"(?!\s+(?:\w+\s+)?(?:you|one|we)\s+(?:can|could|may))(?![^.!?\n]{0,80}(?:\?|\b(?:way|method|approach|proof|solution)s?\b))",
         r"\boxed{5}. However, the die has eight sides.",
     ),
@@ -171,6 +183,7 @@ DENIES = (
 """Looked for in a later sentence that is about the answer: its pronoun most likely stands for it."""
 
 BEGINS = (
+    Sign(r"(?:rather|better|instead)[\s:,]{1,3}\$?[-+]?\d", r"\boxed{5}. Rather 7."),
     Sign(
         rf"(?:(?:well|actually|oh|ah|but|and|um+|uh)[,!]?\s+)?{REPAIR}\s*(?:[,.:!—–-]|$)|(?:wait|hmm+|oops|ugh|sorry)\b",
         r"\boxed{5}. Actually no: a die has eight sides.",
@@ -186,7 +199,7 @@ BEGINS = (
 BREAKS_OFF = (
     Sign(r"\?(?!\s*(?:yes\b|indeed|correct|right|sure))", r"\boxed{5}?"),
     Sign(
-        rf"(?:-{{2,9}}|[—–.,!…;]{{1,9}})\s{{0,9}}(?:{REPAIR}|make\s+that|or\s+rather)(?:[\s,]*[,.:!—–-]|\s+that|\s*[-+$\d\\]|\s*$)",
+        rf"(?:-{{2,9}}|[—–.,!…;]{{1,9}})\s{{0,9}}(?:no,?\s+)?(?:{REPAIR}|make\s+that|or\s+rather)(?:[\s,]*[,.:!—–-]|\s+that|\s*[-+$\d\\]|\s*$)",
         r"\boxed{5}, or rather 7",
     ),
 )
@@ -211,7 +224,7 @@ HEDGES = (
 
 FOREIGN = (
     Sign(
-        r"不对|(?<!没)(?<!没有)错|不正确|应该是|应为|不是|等等|等一下|重新|更正|抱歉|漏|哦不|いや|間違|違う",
+        r"不对|，不[，,是]|(?<!没)(?<!没有)错|不正确|应该是|应为|不是|等等|等一下|重新|更正|抱歉|漏|哦不|いや|間違|違う",
         "\\boxed{5}\n不对。",
     ),
     Sign(

@@ -21,7 +21,7 @@ IN_CLAUSE = (
         r"We reject the root \boxed{5}.",
     ),
     Sign(
-        rf"\b(?:suppos(?:e|ing)|assum(?:e|ing)|imagine|(?:suppose|assume)\s+that\s+(?:\w+\s+){{1,3}}|try|trying|tried){ABOUT}{OPENS}",
+        rf"\b(?:suppos(?:e|ing)|assum(?:e|ing)|imagine|pretend|if\s+only|(?:suppose|assume)\s+that\s+(?:\w+\s+){{1,3}}|try|trying|tried){ABOUT}{OPENS}",
         r"Suppose it is \boxed{5}.",
     ),
     Sign(rf"\b{FAULT}{OPENS}", r"The wrong \boxed{5}"),
@@ -91,6 +91,7 @@ ATTRIBUTED = (
 """Looked for in the sentence before the answer: somebody else says it, unless a noun follows ("she wrote 5 pages")."""
 
 WRONG_WAY = (
+    Sign(r"\b(?:by\s+mistake|in\s+error|careless|hasty|sloppy)\b[^.!?\n]*$", r"By mistake one finds \boxed{5}."),
     Sign(
         r"['’]s\s+(?:\w+\s+)?(?:answer|guess|solution|result|attempt)\b[^.!?\n]*$", r"Ann's answer was then \boxed{5}."
     ),
