@@ -32,7 +32,7 @@ class Options:
     jobs: int = 2
     """Runs at a time."""
     seeds: int = 5
-    """Seeds of the tier that is run: 8 tasks x 8 algorithms."""
+    """Seeds of the tasks that are run, 8 tasks x 8 algorithms; 0: none is run."""
     runs: int = 2000
     """Finished runs to load and plot."""
 
@@ -43,8 +43,8 @@ def cpu_seconds() -> float:
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
-def main(options: Options) -> None:
-    """Print the times of both."""
+def time_tasks(options: Options) -> None:
+    """Run 8 tasks x 8 algorithms."""
     with tempfile.TemporaryDirectory() as folder:
         began, used = time.perf_counter(), cpu_seconds()
         llmrl.study(
@@ -61,6 +61,10 @@ def main(options: Options) -> None:
             f"{cpu_seconds() - used:.0f} CPU seconds",
             flush=True,
         )
+
+
+def time_results(options: Options) -> None:
+    """Load finished runs, write the tables and draw the page."""
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         rows = [run_cell(cell) for cell in make_grid(tasks=("hack",), algorithms=ALGORITHMS, seeds=(0,))]
@@ -78,6 +82,13 @@ def main(options: Options) -> None:
             f"{options.runs} runs: loaded in {loaded:.1f} s, with tables, figures and page in {drawn:.1f} s, "
             f"{cpu_seconds() - used:.1f} CPU seconds"
         )
+
+
+def main(options: Options) -> None:
+    """Print the times."""
+    if options.seeds:
+        time_tasks(options)
+    time_results(options)
 
 
 if __name__ == "__main__":
