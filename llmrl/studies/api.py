@@ -1,4 +1,4 @@
-"""A study from the first name to the last figure: check the grid, run what is missing, estimate."""
+"""The call :func:`study`: check the grid, estimate the time, run what is missing, write the results."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def study(
     """Run a study, or what is missing of it, and write its tables, figures and page.
 
     Args:
-        output: the study's folder. What is finished in it is not run again; what failed is.
+        output: the study's folder. Finished runs in it are kept; failed ones run again.
         algorithms: names, with options in brackets: ``"erc+dapo[low=0.9]"``, ``"my_module:mine"``.
         tasks: by default the exact tasks.
         seeds: how many, 0, 1, ...; or which.
-        learning_rates: to cross with everything; by default each task's own, as the next three.
+        learning_rates: every one is run with everything else. By default, here and in the next three, each task's own.
         updates: updates per rollout.
         lags: how many rollouts old the sampling policy is.
         rollouts: of each run.
@@ -62,8 +62,8 @@ def study(
         jobs: runs at a time; with more than one, call this under ``if __name__ == "__main__"``.
         executor: ``"processes"`` or ``"ray"``.
         use_shipped: take runs that came with llmrl instead of repeating them.
-        allow_seconds: raise instead of starting if the estimate is above this.
-        progress: is called with a row (None at the start), how many are done and how many there are.
+        allow_seconds: a study with a larger estimate raises an error and does not start.
+        progress: called with a row (None at the start), the number of finished runs and the number of all.
 
     Raises:
         UserError: a name or a number cannot be used, or the estimate is above ``allow_seconds``.
@@ -144,7 +144,7 @@ def _check_list(given: object, name: str, what: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person.
+    """Seconds in the unit that reads best.
 
     >>> duration(7300)
     '2.0 hours'

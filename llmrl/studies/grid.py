@@ -1,6 +1,6 @@
 """The grid of a study: which task, algorithm, settings and seed; each cell has one file, so a study goes on anywhere.
 
-Names are checked before anything runs.  A cell that fails is a row with its error.
+Names are checked before anything runs.  A cell that fails becomes a row with its error.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What a cell gave: numbers, or the error with which it ended."""
+    """The result of a cell: numbers, or the error that ended it."""
 
     cell: Cell
     summary: dict[str, float] = field(default_factory=dict)
@@ -67,15 +67,15 @@ class Row:
     detail: dict[str, list[float]] = field(default_factory=dict)
     """Numbers by update and by decile of entropy."""
     seconds: float = 0.0
-    """How long it took."""
+    """Wall time."""
     error: str = ""
-    """What it failed with; empty if it did not."""
+    """The error of a run that failed; empty for others."""
     shipped: bool = False
-    """It came with llmrl and was not run here."""
+    """Whether the run came with llmrl and was not made here."""
 
     @property
     def failed(self) -> bool:
-        """It has no numbers."""
+        """Whether it has no numbers."""
         return bool(self.error)
 
     def to_dict(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def check_settings(settings: Settings) -> None:
 
 
 def run_cell(cell: Cell) -> Row:
-    """Run one cell; whatever goes wrong in it becomes the row's error."""
+    """Run one cell; any exception becomes the row's error."""
     try:
         result = find_task(cell.task).run(parse_algorithm(cell.algorithm), cell.seed, cell.settings)
     except Exception as error:
@@ -241,7 +241,7 @@ class Store:
         aside.replace(path)
 
     def read(self, cells: Iterable[Cell]) -> dict[Cell, Row]:
-        """The rows that are there, those that failed left out: they are run again."""
+        """The finished rows. Failed ones are left out, so that they run again."""
         found = {}
         for cell in cells:
             path = self.path(cell)

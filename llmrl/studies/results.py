@@ -1,4 +1,4 @@
-"""What a study found: tables of estimates from its rows, and the files that others read."""
+"""The results of a study: tables of estimates from its rows, and the files that other programs read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Line:
 
     algorithm: str
     runs: int
-    """That have numbers."""
+    """How many have numbers."""
     failed: int
     score: Estimate
     """Final score, interquartile mean."""
@@ -58,7 +58,7 @@ class Line:
 
 
 class Results:
-    """The rows of a study and what follows from them.
+    """The rows of a study, and estimates from them.
 
     Args:
         rows: of any tasks, algorithms and settings.
@@ -87,12 +87,12 @@ class Results:
                 by_stratum.setdefault(self.stratum(row), {})[row.cell.seed] = row
 
     def stratum(self, row: Row) -> str:
-        """The task, and the settings that differ within the study: runs that differ in the seed alone."""
+        """The task and the settings that differ within the study. Its runs differ in algorithm and seed alone."""
         settings = dataclasses.asdict(row.cell.settings)
         return ", ".join([row.cell.task, *(f"{name} {settings[name]:g}" for name in self._varied)])
 
     def seeds(self, algorithm: str, stratum: str) -> list[int]:
-        """The seeds that have numbers."""
+        """The seeds of runs with numbers."""
         return sorted(self._found.get(algorithm, {}).get(stratum, {}))
 
     def values(self, algorithm: str, number: str, strata: Sequence[str] | None = None) -> list[Array]:
@@ -193,7 +193,7 @@ class Results:
         return thresholds, *profile(self.values(algorithm, "final"), thresholds)
 
     def notes(self) -> list[str]:
-        """What a reader must know: missing intervals, failed runs, runs that were not made here."""
+        """Missing intervals, failed runs, and runs that were not made here."""
         notes = list(dict.fromkeys(f"{e.note}." for line in self.table() for e in (line.score,) if e.note))
         for row in self.rows:
             if row.failed:

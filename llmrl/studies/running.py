@@ -1,4 +1,4 @@
-"""Runs the cells of a grid: here, in several processes, or on a Ray cluster; says beforehand how long it takes."""
+"""Run the cells of a grid in this process, in several processes or on a Ray cluster; estimate the time before."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXECUTORS = ("processes", "ray")
 
 
 def estimate_seconds(cells: Sequence[Cell], jobs: int) -> float:
-    """How long the cells take, from a few rollouts of each task with the first algorithm that works."""
+    """Estimate the time of the cells from a few rollouts of each task, with the first algorithm that works."""
     per_update: dict[str, float] = {}
     for cell in cells:
         if cell.task not in per_update:
@@ -30,7 +30,7 @@ def estimate_seconds(cells: Sequence[Cell], jobs: int) -> float:
 
 
 def _updates(cell: Cell) -> int:
-    """Of a run; sampling and evaluating a rollout costs as much as about four."""
+    """Updates of a run; sampling and evaluating a rollout count as four, which is about what they cost."""
     return cell.settings.rollouts * (cell.settings.updates + 4)
 
 
@@ -76,7 +76,7 @@ def _pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def _in_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Row]:
-    """At most ``jobs`` cells are with the processes at a time, so what a dying process took with it is known."""
+    """At most ``jobs`` cells are submitted at a time. If a process dies, only these can be the cause."""
     waiting = list(reversed(cells))
     suspects: list[Cell] = []
     while waiting:
@@ -101,7 +101,7 @@ def _in_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Row]:
             except GeneratorExit:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    for cell in suspects:  # each alone: now it is known which one does it
+    for cell in suspects:  # each alone, which shows which one kills its process
         with _pool(1) as pool:
             try:
                 yield pool.submit(run_cell, cell).result()

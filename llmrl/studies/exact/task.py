@@ -1,4 +1,4 @@
-"""What an exact task is: its rules, its start point, how a run of it trains, and how it is scored."""
+"""An exact task: its rules, its start point, how a run of it trains, and how it is scored."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ def pass_at_8_of_each(machine: Machine, ends: Tensor) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ExactTask:
-    """One task: rules, start point and what makes it hard."""
+    """One task: rules, start point, settings and score."""
 
     name: str
-    """What it is called."""
+    """Its name."""
     asks: str
     """What it asks of an objective, in one line."""
     version: int = 1
@@ -80,7 +80,7 @@ class ExactTask:
     hidden: int = 48
     """Units of the policy's one hidden layer; 0: one logit per feature and token."""
     start: float = 0.12
-    """Fitting the start point ends at this probability of success."""
+    """The start point is fitted until success has this probability."""
     settings: Settings = field(default_factory=Settings)
     """How a run trains unless it is told otherwise."""
     flip: float = 0.0

@@ -1,6 +1,6 @@
 """One run of one algorithm on one nano task: the trainer itself, step by step, with evaluations between.
 
-To be compared with others, an algorithm gives up the same as on exact tasks: refills, choice of groups, shaping.
+As on exact tasks, refills, the choice of groups and shaping are left out, so that algorithms can be compared.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def make(task: NanoTask, algorithm: Algorithm, seed: int, settings: Settings) ->
 
 
 def success(policy: Policy, held_out: Environments) -> float:
-    """Sampled success on the test problems; random numbers are the same every time, and for every algorithm."""
+    """Sampled success on the test problems, always with the same random numbers, for every algorithm."""
     played = collect(policy, held_out, range(PROBLEMS), seed=0, stream="evaluation")
     return sum(map(is_correct, played.records)) / len(played)
 
@@ -71,8 +71,8 @@ def run(task: NanoTask, algorithm: Algorithm, seed: int, settings: Settings) -> 
         settings: of the run.
 
     Returns:
-        As of exact tasks; but success, entropy and KL are estimates from samples, and ``score`` has as many values as
-        :func:`~llmrl.studies.nano.task.places`.
+        What exact tasks give. But success, entropy and KL are estimates from samples, and ``score`` has as many values
+        as :func:`~llmrl.studies.nano.task.places`.
 
     Raises:
         Broken: an update was not finite.

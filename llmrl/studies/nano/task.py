@@ -1,4 +1,4 @@
-"""What a nano task is: an environment, a start policy, and how a run of the real trainer is made."""
+"""A nano task: an environment, a start policy, and the settings of a run of llmrl's trainer."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from llmrl.studies.exact.run import RunResult
 
 PROBLEMS = 256
-"""Test problems of an evaluation, the same ones every time, each answered once by sampling."""
+"""Test problems of an evaluation, always the same; each is answered once, by sampling."""
 POINTS = 10
-"""Evaluations of a run at most, beside the one before it."""
+"""Most evaluations of a run, without the one before its first rollout."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NanoTask:
-    """One task: an environment and a policy with room to learn."""
+    """One task: an environment, a start policy that is sometimes right, and settings."""
 
     name: str
-    """What it is called."""
+    """Its name."""
     asks: str
     """What it asks of an objective, in one line."""
     version: int = 1
@@ -58,7 +58,7 @@ class NanoTask:
         }
 
     def check(self, algorithm: Algorithm, spec: str, settings: Settings) -> None:
-        """Raise ConfigError for what the trainer has not; it has every entry that an algorithm reads."""
+        """Raise ConfigError for settings that the trainer does not know. It writes all that an algorithm reads."""
         if settings.lag:
             raise ConfigError(
                 f"{self.name} samples with the policy of the moment, got lag {settings.lag}. Study older rollouts "
@@ -119,4 +119,4 @@ NANO: Mapping[str, NanoTask] = {
         ),
     )
 }
-"""Version 1."""
+"""The nano tasks, by name."""
