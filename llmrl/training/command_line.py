@@ -1,8 +1,8 @@
 """How the value of an option is found: defaults, a model's own settings, a file, the command line.
 
-Values come, the later ones winning, from the defaults, from ``training.yaml`` in the policy's folder (settings that
-suit that model travel with it), from ``--config``, and from the command line. The options of an algorithm or an
-environment are the arguments of what its name stands for, so code outside the package brings its own.
+Values come from the defaults, from ``training.yaml`` in the policy's folder (settings that suit that model), from
+``--config``, and from the command line; the later wins. The options of an algorithm or an environment are the arguments
+of the function or class of that name, so code outside the package brings its own.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ DATA_ENV = "llmrl/Data-v0"
 
 
 def _expanded(arguments: Sequence[str]) -> list[str]:
-    """Arguments in which ``--data X`` has become the environment that asks X, and several ``--reward`` are one.
+    """Arguments with ``--data X`` replaced by the environment that asks X, and several ``--reward`` joined into one.
 
     Raises:
-        ConfigError: it has no value, or another environment is named too.
+        ConfigError: ``--data`` has no value, or another environment is given too.
     """
     rest: list[str] = []
     data: list[str] = []
@@ -68,7 +68,7 @@ def _expanded(arguments: Sequence[str]) -> list[str]:
 
 
 def _normal(arguments: Sequence[str], lists: Set[str]) -> list[str]:
-    """A command line in one spelling: ``--algo.name`` as ``--algo``, and ``--env.levels 1,2`` as two values.
+    """A command line in a uniform spelling: ``--algo.name`` as ``--algo``, and ``--env.levels 1,2`` as two values.
 
     Args:
         arguments: as typed.
@@ -94,14 +94,14 @@ def _normal(arguments: Sequence[str], lists: Set[str]) -> list[str]:
 
 
 def _refuse_unknown_flags(arguments: Sequence[str], known: Set[str]) -> None:
-    """Raise for an option that there is not, with the nearest that there is.
+    """Raise for an unknown option; the message suggests the nearest known one.
 
     Args:
         arguments: the command line.
-        known: dotted names of options.
+        known: dotted names of the options.
     """
     for argument in arguments:
-        if argument.startswith("--") and not argument.startswith("--tyro-"):  # those write shell completions
+        if argument.startswith("--") and not argument.startswith("--tyro-"):  # these flags write shell completions
             flag = argument[2:].split("=")[0]
             key = flag.replace("-", "_")
             head, dot, last = key.rpartition(".")
@@ -117,19 +117,19 @@ def parse(
     """Resolve a command line into a :class:`Config`.
 
     Args:
-        arguments: of the command line; None: those of this process.
-        prog: what the help calls the program.
-        settings: nested, in place of a file that ``--config`` names; see :func:`from_settings`.
+        arguments: arguments of the command line; None: those of this process.
+        prog: name of the program in the help.
+        settings: nested settings, in place of the file of ``--config``; see :func:`from_settings`.
 
     >>> config = parse(["--algo", "grpo", "--train.steps", "3"])
     >>> config.algo.name, config.train.steps, config.origins["train.steps"]
     ('grpo', 3, 'command line')
     """
-    from llmrl.algorithms import find_algorithm  # torch is loaded only here
+    from llmrl.algorithms import find_algorithm  # imported here, so that torch is not loaded earlier
     from llmrl.policies.policy import local_folder
 
     arguments = _normal(_expanded(sys.argv[1:] if arguments is None else arguments), frozenset())
-    # The names decide which further options there are, so they are looked for first.
+    # The names decide which further options exist, so they are looked up first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--algo", "--env", "--policy", "--config"):
         first.add_argument(flag)
@@ -150,13 +150,13 @@ def parse(
     known = paths_of(schema) - {"config"}
     layers: list[tuple[str, dict[str, Any]]] = []
     if (suggested := suggested_by(local_folder(policy), policy, env_id)) is not None:
-        # What another algorithm or environment would take does not apply.
+        # Options of another algorithm or environment do not apply.
         layers.append((suggested[0], {k: v for k, v in suggested[1].items() if k in known}))
     if source is not None:
         refuse_unknown(source, file_tree, known)
         layers.append((source, file_tree))
 
-    # Values of files become typed as those of a command line do: one reading of every value, and one message.
+    # Values of files are parsed as those of a command line, so that every value is read in one way, with one message.
     every = [a for _, flat in layers for a in as_arguments(flat)]
     from_files: Any = tyro.cli(schema, args=every, prog=prog)
     spoken = _normal(arguments, lists_of(schema))
@@ -197,7 +197,7 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
 
 
 def _used(settings: Any, spoken: Sequence[str]) -> str:
-    """The options that matter first, with their values so far."""
+    """The most important options, with their values so far."""
     rows = {
         "--policy": (settings.policy.path, "the model: a folder, an id of the hub, or a run"),
         "--env": (settings.env.id, "the problems: llmrl envs lists them"),
@@ -219,7 +219,7 @@ The most important options, with the values that will be used:
 
 {used}
 
-Without options: the embedded policy llmrl/nano learns generated problems of llmrl/MATH-v0 with ESPO, offline, in
+Without options, the embedded policy llmrl/nano learns generated problems of llmrl/MATH-v0 with ESPO, offline, in
 minutes. A real run names a model and data:
 
     --policy Qwen/Qwen2.5-0.5B-Instruct --env llmrl/GSM8K-v0 --policy.dtype bfloat16

@@ -36,16 +36,16 @@ class PolicyConfig:
     """Maximum number of tokens of a response; a longer one is cut off and counts as truncated. With several turns, the
     limit of all responses and replies together."""
     chat_template: str | None = "auto"
-    """auto: the tokenizer's own, if it has one; the name of one of its templates; the path of a Jinja file; None:
-    prompt_template."""
+    """auto: the tokenizer's chat template, if it has one; the name of one of its templates; the path of a Jinja file;
+    None: use prompt_template."""
     prompt_template: str = "{problem}"
-    """What a prompt looks like without a chat template."""
+    """Form of the prompt without a chat template."""
     system_prompt: str | None = None
     """System message before the problem; needs a chat template."""
     instruction: str | None = None
     """Text after each problem, such as: Put the final answer in \\boxed{}."""
     template_arguments: dict[str, str] = field(default_factory=dict)
-    """Given to the chat template, such as enable_thinking=false; values are parsed as JSON where possible."""
+    """Arguments of the chat template, such as enable_thinking=false; values are parsed as JSON where possible."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank instead of all weights (extra: llmrl[lora]); 0: all."""
     lora_alpha: float | None = None
@@ -53,8 +53,8 @@ class PolicyConfig:
     lora_targets: tuple[str, ...] = ("all-linear",)
     """Names of the modules that get an adapter; all-linear: every linear layer but the head."""
     attn_implementation: str | None = None
-    """Attention as in transformers: eager, sdpa, flash_attention_2 ...; by default its choice, and eager where a kernel
-    drops what the model asks for."""
+    """Attention as in transformers: eager, sdpa, flash_attention_2 ...; by default its choice, and eager if a
+    kernel ignores a setting of the model."""
     fast_cpu: bool = True
     """On a CPU, sample with repacked weights and attention specialised for one new token."""
     gradient_checkpointing: bool = False
@@ -100,36 +100,36 @@ class TrainConfig:
     micro_batch_tokens: int = 16_384
     """Tokens of a forward pass, padding included; affects memory and speed, not the result."""
     rescore: bool = True
-    """Score the responses before the update, for their old log-probabilities and entropies. Without, the
-    sampler's own log-probabilities are the old ones, which saves a pass over all tokens; for algorithms that
-    read neither old entropies nor the gap between the two. actor/entropy and rollout/mismatch_* then speak
-    of the rows of a step's first update."""
+    """Score the responses before the update, for their old log-probabilities and entropies. Without it, the
+    sampler's log-probabilities are the old ones; this saves a pass over all tokens. It needs an algorithm that reads
+    neither old entropies nor the gap between sampler and scorer. actor/entropy and rollout/mismatch_* are then
+    measured on the rows of a step's first update."""
     ahead: int = 0
-    """1: gather the next step's responses while this one trains, with the weights from before its updates; for a
-    sampler that has a device of its own. 0: sample, then train."""
+    """1: sample the next step's responses while this step trains, with the weights from before its updates; for a
+    sampler with its own device. 0: sample, then train."""
     ahead_correction: bool = True
-    """With ahead: weigh each token by the truncated ratio of scorer and sampler (tis+ before the algorithm), where the
-    algorithm has no such weight of its own."""
+    """With ahead: weigh each token by the truncated ratio of scorer and sampler (tis+ before the algorithm), unless the
+    algorithm already has such a weight."""
     share_prompts: bool = True
-    """Score and train on the responses to a prompt behind one reading of it, where the model can and that
-    saves enough; the result is the same to rounding. Not together with packing or gradient checkpointing."""
+    """Score and train on the responses to a prompt after a single pass over the prompt, if the model can and
+    it saves enough; the result is the same up to rounding. Not together with packing or gradient checkpointing."""
     packing: bool = False
     """Score and train on several responses in one row instead of padding each to the longest; the result
-    is the same to rounding. Faster where lengths differ much; models that cannot do it are refused."""
+    is the same up to rounding. It is faster if lengths differ much. Models that cannot do it are refused."""
     drift: bool = False
     """Report how far each step moves the distributions: percentiles of the entropy ratio, KL(before, after) split
-    into sampled tokens and all others, and the share of tokens with a gradient by entropy and by update. Costs the
+    into sampled tokens and all others, and the share of tokens with a gradient by entropy and by update. It costs the
     entropy in every update and two passes over a few rows."""
     max_bad_steps: int = 5
     """Stop after this many updates in a row whose loss or gradient is not finite."""
     max_mismatch: float | None = None
-    """Stop where the sampler's log-probabilities differ from the scorer's by more nats than this: one token before
-    the first step, the average token of a step afterwards. By default what the measured rounding of the model
-    explains; 0: never."""
+    """Stop if the sampler's log-probabilities differ from the scorer's by more nats than this: for any token before
+    the first step, on average over the tokens of a step afterwards. By default the largest difference that the measured
+    rounding of the model explains; 0: never."""
     max_lost_steps: int = 3
     """Stop after this many steps in a row in which an environment raised an error in every group."""
     env_timeout: float = 600.0
-    """Seconds that one call of an environment or its verifier may take; its group is then left out. 0: no limit."""
+    """Seconds that one call of an environment or its verifier may take; then its group is left out. 0: no limit."""
 
 
 @dataclass
@@ -180,21 +180,22 @@ class FilterConfig:
 
 @dataclass
 class CheckpointConfig:
-    """What is kept on disk."""
+    """Checkpoints and rollouts on disk."""
 
     every: int = 25
     """Steps between checkpoints; the last step always writes one."""
     keep: int = 2
     """Number of latest checkpoints that are kept."""
     keep_best: Literal["eval/greedy", "reward/accuracy"] | None = None
-    """Also keep the checkpoint with the highest value: eval/greedy: held-out accuracy, with a checkpoint after
-    every evaluation; reward/accuracy: of the step's own responses."""
+    """Also keep the checkpoint with the highest value of this: eval/greedy, held-out accuracy, with a checkpoint after
+    every evaluation; or reward/accuracy, accuracy of the step's responses."""
     export_every: int = 0
-    """With several processes, whose checkpoints hold the weights in shards: steps between those that hold a Hugging
-    Face model too; 0: the last and those that keep_best judges. One process always writes one."""
+    """With several processes, checkpoints hold the weights in shards: steps between checkpoints that also hold a
+    Hugging Face model; 0: only the last checkpoint and those that keep_best compares. One process always writes the
+    model."""
     background: bool = False
-    """Write checkpoints in a thread while training goes on, from a copy of weights and optimizer, which takes memory.
-    The last one is waited for. What cannot be written ends the run at one of the next steps."""
+    """Write checkpoints in a thread while training goes on, from a copy of weights and optimizer, which needs memory.
+    The run waits for the last one. If one cannot be written, the run ends at one of the next steps."""
     rollouts_every: int = 10
     """Steps between files of rollouts; the first and the last step always write one; 0: none."""
 
@@ -204,7 +205,7 @@ class LogConfig:
     """Where metrics are written, in addition to metrics.jsonl."""
 
     to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-    """Experiment trackers, each an extra of the same name: --log.to tensorboard wandb."""
+    """Experiment trackers; each needs the extra of the same name: --log.to tensorboard wandb."""
     names: Literal["llmrl", "trl"] = "llmrl"
     """trl: report metrics to trackers under TRL's names, where TRL has them (docs/metrics.md)."""
     project: str = "llmrl"
@@ -228,9 +229,9 @@ class Config:
     """The resolved settings of a run."""
 
     algo: Any
-    """``name`` and the recipe's own options."""
+    """``name`` and the options of the recipe."""
     env: Any
-    """``id`` and the environment's own options."""
+    """``id`` and the options of the environment."""
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
@@ -241,9 +242,9 @@ class Config:
     world: WorldConfig = field(default_factory=WorldConfig)
     reward: tuple[str, ...] = ()
     """Further parts of the reward: format, length, or module:function of prompt, response and answer; each with its
-    weight, such as format=0.1. Accuracy does not count them."""
+    weight, such as format=0.1. They do not count in the accuracy."""
     output: Path | None = None
-    """Folder of the run; by default runs/ALGORITHM-SEED, with a number where that exists."""
+    """Folder of the run; by default runs/ALGORITHM-SEED, with a number if that exists."""
     resume: str | None = None
     """auto: continue from the latest checkpoint in the output folder; or the path of a run or of a checkpoint. With
     another --output the checkpoint begins a new run there, and the old run stays as it is."""
@@ -255,12 +256,12 @@ class Config:
     threads: int | None = None
     """CPU threads of torch; by default all cores."""
     dry_run: bool = False
-    """Check and show everything that the run would do, and stop before the first step."""
+    """Check the settings, show what the run would do, and stop before the first step."""
     origins: dict[str, str] = field(default_factory=dict)
-    """For each option that is not at its default: where the value comes from."""
+    """For each option that is not at its default, the origin of its value."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested values, readable by ``--config`` again."""
+        """Plain nested values; ``--config`` can read them again."""
         plain = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
@@ -275,7 +276,7 @@ class Config:
 
 
 def plain_value(value: Any) -> Any:
-    """A value as a YAML file holds it: lists for tuples, texts for paths."""
+    """A value as it is written to a YAML file: lists for tuples, texts for paths."""
     if isinstance(value, Mapping):
         return {key: plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -322,7 +323,7 @@ def check(config: Config) -> None:
         )
     if train.ahead and policy.engine_sleep:
         raise ConfigError(
-            "--train.ahead 1 samples during the update, and --policy.engine-sleep frees the engine's memory then. "
+            "--train.ahead 1 samples during the update, but --policy.engine-sleep frees the engine's memory then. "
             "Leave one out."
         )
     if train.env_timeout < 0:

@@ -1,7 +1,7 @@
-"""Which problems of the stream are asked: easy levels first, and none whose groups have no advantage.
+"""Rules for which problems of the stream are asked: easy levels first, and no problem whose groups have no advantage.
 
-A rule answers for one problem at a time, learns from pass rates, and keeps its state in the checkpoint.
-Without rules every problem is asked.
+A rule decides about one problem at a time, from the pass rates so far. Its state is part of the checkpoint. Without
+rules every problem is asked.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from llmrl.rollouts.stream import PassRates, Rule, problem_seed
 from llmrl.training.config import Config, CurriculumConfig, FilterConfig
 
 PROBED = 512
-"""How many of an unlimited set of problems are looked at to find its levels."""
+"""The number of problems that are read to find the levels of an unlimited set."""
 
 
 class Progress(NamedTuple):
-    """What a schedule decides by."""
+    """The facts from which a schedule decides."""
 
     steps: int
     """Steps since the newest level was admitted, this one included."""
     rates: Sequence[float]
-    """Pass rates of the newest level's problems since then, in order."""
+    """Pass rates of the problems of the newest level since then, in order."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class AboveAccuracy:
     """
 
     threshold: float
-    """Mean pass rate that is enough."""
+    """Mean pass rate from which the next level is admitted."""
     window: int
-    """How many of the latest problems the mean is over."""
+    """Number of the latest problems over which the mean is taken."""
 
     def __call__(self, progress: Progress) -> bool:
         """Whether the mean of the last ``window`` pass rates has reached the threshold."""
@@ -61,19 +61,19 @@ class AfterSteps:
     """Steps."""
 
     def __call__(self, progress: Progress) -> bool:
-        """Whether the newest level has had its steps."""
+        """Whether enough steps have passed since the newest level was admitted."""
         return progress.steps >= self.every
 
 
 @dataclass
 class LevelCurriculum:
-    """Ask problems up to a level that rises by a schedule; problems without a level always.
+    """Ask problems up to a level that a schedule raises. Problems without a level are always asked.
 
     Args:
-        level_of: the level of a problem id, 0 where it has none.
-        levels: those that there are, rising.
-        schedule: whether to admit the next one, such as :class:`AboveAccuracy`.
-        admitted: how many of them are asked at the start.
+        level_of: problem id -> its level; 0 if it has none.
+        levels: all levels, rising.
+        schedule: decides whether to admit the next level, such as :class:`AboveAccuracy`.
+        admitted: number of levels that are asked at the start.
     """
 
     name: ClassVar[str] = "levels"
@@ -109,11 +109,11 @@ class LevelCurriculum:
         return {"curriculum/level": float(self.top)}
 
     def state(self) -> dict[str, Any]:
-        """All that changes."""
+        """The state, for a checkpoint."""
         return {"admitted": self.admitted, "since": self.since, "rates": list(self.rates)}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave."""
+        """Restore a state that :meth:`state` returned."""
         self.admitted, self.since = state["admitted"], state["since"]
         self.rates = list(state["rates"])
 
@@ -122,13 +122,13 @@ class LevelCurriculum:
 class PassRateFilter:
     """Skip problems whose pass rate was 0 or 1 in each of their last visits: their groups have no advantage.
 
-    A group of equal rewards has no advantage. Since the policy changes, such a problem is asked again
-    now and then. Whether it is depends on the seed and the position in the stream alone.
+    A group of equal rewards has no advantage. Since the policy changes, such a problem is asked again with some
+    chance; the draw depends only on the seed and the position in the stream.
 
     Args:
         visits: number of consecutive visits.
         revisit: chance that such a problem is asked anyway.
-        seed: of that chance.
+        seed: seed of that draw.
     """
 
     name: ClassVar[str] = "pass_rates"
@@ -137,15 +137,15 @@ class PassRateFilter:
     revisit: float
     seed: int
     streaks: dict[int, int] = field(default_factory=dict)
-    """For each problem, its latest visits in a row with a pass rate of 0 or 1."""
+    """For each problem, the number of its latest visits in a row with a pass rate of 0 or 1."""
     skipped: int = 0
-    """Problems since the last call of :meth:`metrics`."""
+    """Number of problems skipped since the last call of :meth:`metrics`."""
 
     def __str__(self) -> str:
         return f"skip after {self.visits} visits in a row with pass rate 0 or 1, except {100 * self.revisit:g} %"
 
     def admits(self, problem_id: int, position: int) -> bool:
-        """Whether the problem may still give an advantage, or is asked again by chance."""
+        """Whether the problem may give an advantage, or is asked again by chance."""
         if self.streaks.get(problem_id, 0) < self.visits:
             return True
         drawn = problem_seed(self.seed, position) / 2**31 < self.revisit
@@ -153,7 +153,7 @@ class PassRateFilter:
         return drawn
 
     def observe(self, step: int, rates: PassRates) -> None:
-        """Count visits in a row."""
+        """Update the counts of visits in a row."""
         for problem_id, rate in rates:
             if 0 < rate < 1:
                 self.streaks.pop(problem_id, None)
@@ -167,11 +167,11 @@ class PassRateFilter:
         return {"filter/skipped": float(skipped), "filter/problems": float(full)}
 
     def state(self) -> dict[str, Any]:
-        """All that changes."""
+        """The state, for a checkpoint."""
         return {"streaks": dict(self.streaks)}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave."""
+        """Restore a state that :meth:`state` returned."""
         self.streaks = dict(state["streaks"])
 
 
@@ -179,7 +179,7 @@ def rules_of(config: Config, environments: Environments) -> list[Rule]:
     """The rules that the settings ask for, none by default.
 
     Raises:
-        ConfigError: the environment's problems have no levels, or never come again.
+        ConfigError: the environment's problems have no levels, or none is asked twice.
     """
     rules: list[Rule] = []
     curriculum: CurriculumConfig = config.curriculum
@@ -189,8 +189,8 @@ def rules_of(config: Config, environments: Environments) -> list[Rule]:
     if filtering.visits:
         if environments.num_problems() is None:
             raise ConfigError(
-                f"--filter.visits {filtering.visits}: the problems of {environments.env_id} never end, so "
-                "none is visited twice. Leave the filter out, or give a finite set of problems."
+                f"--filter.visits {filtering.visits}: the problems of {environments.env_id} are unlimited, so "
+                "none is asked twice. Leave the filter out, or give a finite set of problems."
             )
         rules.append(PassRateFilter(filtering.visits, filtering.revisit, config.seed))
     return rules

@@ -1,4 +1,4 @@
-"""What the data of a run are: a digest of what is asked, and the commits of the hub's data sets."""
+"""The record of a run's data: a digest of the problems, and the commits of data sets of the hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmrl.envs.text import TextEnv
 from llmrl.rollouts.environments import Environments
 
 MOST = 100_000
-"""Problems whose texts are read; of more, so many evenly spaced ones."""
+"""At most this many problems enter the digest; of more, this many evenly spaced ones."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Data:
     """The data of a run, as ``environment.json`` records them."""
 
     digest: str | None
-    """Of the files that the options name, and of the problems and answers of a list, whichever files and columns they
-    come from; None where the problems are made up as they are asked."""
+    """Digest of the files that the options name, and of the problems and answers if they are a list, from any files and
+    columns; None if problems are generated when they are asked."""
     commits: dict[str, str] = field(default_factory=dict)
-    """Of each data set of the hub, by its name."""
+    """Commit of each data set of the hub, by its name."""
 
     @classmethod
     def of(cls, environments: Environments) -> Data:
-        """The data of environments that have been made."""
+        """The record for environments."""
         digest = hashlib.sha256()
         found = _add_files(digest, environments.options)
         sources: set[str] = set()
@@ -45,7 +45,7 @@ class Data:
 
 
 def _add_files(digest: Any, options: dict[str, Any]) -> bool:
-    """Add the files that an environment's options name; whether they name any."""
+    """Add the files that an environment's options name; returns whether they name any."""
     found = False
     for name, value in sorted(options.items()):
         path = (

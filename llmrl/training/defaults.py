@@ -1,4 +1,4 @@
-"""Which settings of a run differ from the defaults: what its page and its card show first."""
+"""The settings of a run that differ from the defaults; its page and its card show these first."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from llmrl.training.options import env_class, options_of
 
 
 def changed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run's ``config.yaml`` that are not at their defaults, by dotted names, in its order.
+    """The settings of a run's ``config.yaml`` that are not at their defaults, by dotted names, in the order of the
+    file.
 
-    Names are always among them. Options of an algorithm or environment that is code of its own (``module:name``) or is
-    not known here have no default that could be looked up, so all of them are.
+    Names are always included. So are all options of an algorithm or environment outside the package (``module:name``)
+    or unknown here, because their defaults cannot be looked up.
 
     Args:
-        config: nested, as :meth:`~llmrl.training.config.Config.to_dict` gives it.
+        config: nested, as :meth:`~llmrl.training.config.Config.to_dict` returns it.
 
     >>> changed({"algo": {"name": "dapo", "kl": 0.0}, "env": {"id": "llmrl/MATH-v0", "levels": [1]},
     ...          "train": {"steps": 100, "group_size": 4}, "seed": 0})
@@ -32,13 +33,13 @@ def changed(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The defaults of everything but names."""
+    """The defaults of all options but the names."""
     tree: dict[str, Any] = {name: dataclasses.asdict(section()) for name, section in SECTIONS.items()}
     del tree["policy"]["path"]
     tree |= {f.name: f.default for f in dataclasses.fields(Config) if f.default is not dataclasses.MISSING}
     algo, env = (str((config.get(section) or {}).get(key)) for section, key in (("algo", "name"), ("env", "id")))
     for section, name, key, find in (("algo", algo, "name", find_algorithm), ("env", env, "id", env_class)):
-        if ":" in name:  # looking would import it
+        if ":" in name:  # looking it up would import the module
             continue
         try:
             tree[section] = dataclasses.asdict(options_of(section, find(name), name)())

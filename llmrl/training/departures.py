@@ -1,7 +1,8 @@
-"""Whether a run has left its range, and which checkpoint was written before that.
+"""Whether a run has left its normal range, and which checkpoint was written before that.
 
-Owns the limits. A checkpoint that is intact may hold weights that have blown up: the last one before is kept, under the
-name ``good``, until the run has been in range again for :data:`RECOVERY` steps.
+The limits are defined here. A checkpoint without damage may still hold weights that have diverged. So the last
+checkpoint from before is kept, under the name ``good``, until the run has been in range again for :data:`RECOVERY`
+steps.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from typing import Any, NamedTuple
 from llmrl.training import checkpoint
 
 GOOD = "good"
-"""The link in a run's folder; absent while the run is in range."""
+"""The name of the link in a run's folder; it is absent while the run is in range."""
 KL_LIMIT = 1.0
-"""Nats a token by which one step's updates may change the policy; usual is 0.0001 to 0.1."""
+"""The updates of one step may change the policy by this many nats per token; 0.0001 to 0.1 are usual."""
 GRADIENT_FACTOR = 100.0
-"""How many times the median of the last steps the gradient may be."""
+"""The gradient norm may be at most this many times the median of the last steps."""
 DEAD_FACTOR = 1e6
-"""How many times shorter than that it may be where rewards differ; weights that have blown up have no gradient."""
+"""If rewards differ, the norm must be at least the median divided by this; diverged weights have no gradient."""
 HISTORY = 20
-"""Steps whose gradients are compared with."""
+"""Number of last steps whose gradient norms give the median."""
 LEAST = 3
-"""Of them, before anything is compared."""
+"""Number of steps that are needed before gradient norms are compared."""
 WINDOW = 5
-"""Steps whose rewards are averaged."""
+"""Number of steps over which rewards are averaged."""
 REWARD_SHARE = 0.5
-"""Of the highest average of the rewards: below it they have collapsed, where noise does not explain that."""
+"""Rewards have collapsed below this share of their highest average, unless noise explains the drop."""
 RECOVERY = 10
-"""Steps in range after which a departure is over."""
+"""Number of steps in range after which a departure is over."""
 
 Metrics = Mapping[str, Any]
 
@@ -43,9 +44,9 @@ class Departure(NamedTuple):
     reason: str
     """In words."""
     before: int
-    """Checkpoints up to this step were written before it."""
+    """Checkpoints up to this step were written before the departure."""
     advice: str
-    """What to change."""
+    """What the user should change."""
 
 
 @dataclass
@@ -53,9 +54,9 @@ class Range:
     """Watches the metrics of the steps of one run.
 
     Args:
-        folder: of the run.
-        prompts: problems of a step, by which the noise of its mean reward is judged.
-        past: the metrics of the steps before, of a run that goes on.
+        folder: folder of the run.
+        prompts: number of problems per step; it sets the expected noise of the mean reward.
+        past: metrics of the earlier steps, if the run is resumed.
     """
 
     folder: Path
@@ -64,11 +65,11 @@ class Range:
     gradients: deque[float] = field(init=False, default_factory=lambda: deque(maxlen=HISTORY))
     rewards: deque[tuple[float, float]] = field(init=False, default_factory=lambda: deque(maxlen=WINDOW))
     highest: float = field(init=False, default=0.0)
-    """The highest average of the rewards of :data:`WINDOW` steps on one level of the curriculum."""
+    """The highest average reward of :data:`WINDOW` steps at one level of the curriculum."""
     level: Any = field(init=False, default=None)
     skipped: float = field(init=False, default=0.0)
     steps_in_range: int = field(init=False, default=RECOVERY)
-    """In a row; fewer than :data:`RECOVERY` from a departure on."""
+    """Number of steps in range in a row; below :data:`RECOVERY` after a departure."""
 
     def __post_init__(self) -> None:
         for metrics in self.past:
@@ -78,7 +79,7 @@ class Range:
         """Look at the metrics of a step (1, 2, ...) before its checkpoint is written.
 
         Returns:
-            A sentence for the user where the run leaves its range; None where it is in range, or has been told.
+            A sentence for the user if the run leaves its range; None if it is in range, or if that was said already.
         """
         departure = self.departure(step, metrics)
         link = self.folder / GOOD
@@ -100,7 +101,7 @@ class Range:
         )
 
     def departure(self, step: int, metrics: Metrics) -> Departure | None:
-        """Why a step is the first one out of range; None where it is in range, or follows such a step soon."""
+        """The departure if a step is the first one out of range; None if it is in range, or soon after such a step."""
         found = self.judge(step, metrics)
         if found is None:
             self.steps_in_range += 1
@@ -110,14 +111,14 @@ class Range:
         return found if first else None
 
     def judge(self, step: int, metrics: Metrics) -> Departure | None:
-        """Whether a step was out of range; its metrics become part of what later ones are compared with."""
+        """The departure if a step was out of range. Later steps are compared with its metrics too."""
         slower = "with a lower --train.learning-rate"
         skipped = float(metrics.get("actor/skipped_updates") or 0.0)
         new, self.skipped = skipped > self.skipped, skipped
         if new:
             return Departure("its loss or gradient was not finite", step - 1, slower)
         kl = metrics.get("actor/kl_approx_k3", 0.0)
-        if kl is None or not kl <= KL_LIMIT:  # a file has None for what is not finite
+        if kl is None or not kl <= KL_LIMIT:  # a metrics file has None for numbers that are not finite
             size = "more than can be told" if kl is None else f"{kl:.3g}"
             return Departure(
                 f"its updates changed the policy by {size} nats a token, above {KL_LIMIT:g} (actor/kl_approx_k3)",
@@ -133,7 +134,7 @@ class Range:
             return None
         usual = median(self.gradients) if len(self.gradients) >= LEAST else None
         if usual is not None and not usual / DEAD_FACTOR < norm < GRADIENT_FACTOR * usual:
-            # The weights that it was taken at may be the cause: what the step before wrote is not trusted either.
+            # The weights before this step may be the cause, so the checkpoint of the step before is not trusted either.
             return Departure(
                 f"its gradient was {norm:.3g} long, where {usual:.3g} was usual (actor/grad_norm)", step - 2, slower
             )
@@ -143,7 +144,7 @@ class Range:
 
     def _reward(self, step: int, metrics: Metrics) -> Departure | None:
         reward, level = metrics.get("reward/mean"), metrics.get("curriculum/level")
-        if level != self.level:  # harder problems earn less
+        if level != self.level:  # harder problems give lower rewards
             self.level, self.highest = level, 0.0
             self.rewards.clear()
         if reward is None:
@@ -152,7 +153,7 @@ class Range:
         if len(self.rewards) < WINDOW:
             return None
         now = mean(reward for reward, _ in self.rewards)
-        # Four standard errors, with the responses to one problem taken as equal.
+        # Four standard errors, as if all responses to a problem had the same reward.
         noise = 4 * max(deviation for _, deviation in self.rewards) / (WINDOW * self.prompts) ** 0.5
         if self.highest > 0 and now < min(REWARD_SHARE * self.highest, self.highest - noise):
             return Departure(
@@ -166,7 +167,7 @@ class Range:
 
 
 def forget(folder: Path, start: Path) -> None:
-    """A run goes on from ``start``: where that is not later than the good checkpoint, the departure is undone."""
+    """Forget the departure if the run continues from a step that is not later than the good checkpoint."""
     link = folder / GOOD
     if link.is_symlink() and checkpoint.step_of(start) <= checkpoint.step_of(link.resolve()):
         link.unlink()

@@ -1,4 +1,4 @@
-"""What a run shows: the start-up report, a line per step above a progress bar, and the result."""
+"""The output of a run on a terminal: a start-up report, a line per step above a progress bar, and the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llmrl.evaluation.tables import difference_text
 from llmrl.terminal import Terminal
 from llmrl.training.config import Config
 
-# Heading, width and how it reads from the metrics.
+# Heading, width, and the text from the metrics.
 Column = tuple[str, int, Callable[[dict[str, float]], str]]
 
 
@@ -50,9 +50,9 @@ COLUMNS: tuple[Column, ...] = (
 
 
 class Display:
-    """A progress bar at the bottom of a terminal, and above it what has happened.
+    """A progress bar at the bottom of a terminal, and lines of text above it.
 
-    Where the output is no terminal the bar is left out, and the lines stay.
+    If the output is not a terminal, there are only the lines.
     """
 
     def __init__(self, console: Terminal | None = None) -> None:
@@ -83,15 +83,15 @@ class Display:
         self.progress.stop()
 
     def note(self, text: str) -> None:
-        """A line of text as it is."""
+        """Print a line of text as it is."""
         self.console.say(text)
 
     def panel(self, title: str, text: str) -> None:
-        """A framed block of text."""
+        """Print a framed block of text."""
         self.console.print(Panel(escape(text), title=title, title_align="left", expand=False))
 
     def settings(self, config: Config) -> None:
-        """Every setting that is not at its default, and where it comes from."""
+        """Print every setting that is not at its default, and the origin of its value."""
         table = Table(title="settings beside the defaults", title_justify="left", box=None)
         for heading in ("option", "value", "from"):
             table.add_column(heading)
@@ -106,7 +106,7 @@ class Display:
             self.console.print(table)
 
     def bar(self, title: str, total: int, done: int = 0) -> Callable[[int], None]:
-        """A new progress bar; call the result with how much is done. A finished one goes away."""
+        """A new progress bar; call the result with the amount done. A finished bar disappears."""
         task = self.progress.add_task(title, total=total, completed=done)
 
         def move(now: int) -> None:
@@ -118,7 +118,7 @@ class Display:
         return move
 
     def step(self, step: int, total: int, metrics: dict[str, float]) -> None:
-        """One line of numbers; the headings come back every 20 lines."""
+        """Print one line of numbers; the headings are repeated every 20 lines."""
         if self._lines % 20 == 0:
             heads = " ".join(f"{head:>{width}}" for head, width, _ in COLUMNS)
             self.console.print(f"{'step':>9} {heads}", style="bold", highlight=False, soft_wrap=True)
@@ -127,7 +127,7 @@ class Display:
         self.console.print(f"{f'{step}/{total}':>9} {cells}", highlight=False, soft_wrap=True)
 
     def comparison(self, before: Evaluation, after: Evaluation) -> None:
-        """Before and after on the same problems; the gain with its paired interval."""
+        """Print accuracy before and after on the same problems, and the gain with its paired interval."""
         problems = len(before.scores(True))
         table = Table(title=f"held-out accuracy, {problems} problems, 95 % intervals over problems")
         for heading in ("", "before", "after", "gain in points"):

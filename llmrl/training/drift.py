@@ -1,8 +1,8 @@
-"""How far a step moves the policy's distributions, the tokens that were not sampled included.
+"""How far a step moves the policy's distributions, including tokens that were not sampled.
 
-What every run reports looks at sampled tokens alone. These metrics look further, and cost two passes through the model
-over a few rows and the entropy in every update, so they are off unless ``train.drift`` is set. docs/claims.md uses the
-same numbers on exact tasks.
+The metrics of every run look at sampled tokens alone. These metrics cost two passes through the model over a few rows,
+and the entropy in every update, so they are off unless ``train.drift`` is set. docs/claims.md uses the same numbers on
+exact tasks.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from llmrl.training.learner import OLD
 from llmrl.training.measures import Measures
 
 QUANTILES = (1, 10, 50, 90, 99)
-"""Of the entropy ratio, in percent."""
+"""Reported percentiles of the entropy ratio."""
 DECILES = 10
 ROWS, POSITIONS = 16, 256
-"""How many responses, and how many of their sampled tokens, the divergence is measured at."""
+"""Number of responses and of their sampled tokens at which the divergence is measured."""
 TINY = 1e-8
-"""As in ERC's gate: two vanished entropies have the ratio 1."""
+"""As in ERC's gate: two entropies of 0 have the ratio 1."""
 
 
 class _Update(NamedTuple):
@@ -44,15 +44,15 @@ class Drift:
     """Watches the updates of one step: :meth:`begin`, :meth:`note` after each update, :meth:`result`.
 
     Args:
-        policy: that is trained.
-        loss: the policy loss of its recipe.
+        policy: the policy that is trained.
+        loss: the policy loss of the recipe.
     """
 
     policy: Policy
     loss: PolicyLoss
     updates: list[_Update] = field(init=False, default_factory=list)
     layout: TensorDict = field(init=False)
-    """The tokens that the divergence is measured at, on the CPU."""
+    """The tokens at which the divergence is measured, on the CPU."""
     before: Tensor = field(init=False)
     """[M, V] log-probabilities before the updates."""
 
@@ -73,7 +73,7 @@ class Drift:
         """Add the tokens of an update.
 
         Args:
-            batch: its rows, as the loss read them; the scores of the update are in ``batch.whole``.
+            batch: rows of the update, as the loss read them; the scores of the update are in ``batch.whole``.
         """
         data = batch.data.copy()
         scores = (*OLD, *OLD.values())
@@ -87,7 +87,7 @@ class Drift:
         self.updates.append(_Update(*(x[mask] for x in entries)))
 
     def result(self) -> Measures:
-        """The metrics of the step; none where no token was left to train on."""
+        """The metrics of the step; none if no token was trained on."""
         if not sum(len(update.entropy) for update in self.updates):
             return {}
         after = self.policy.distributions(self.layout)
@@ -112,9 +112,9 @@ class Drift:
 
 
 def thinned(layout: TensorDict, rows: int, positions: int) -> TensorDict:
-    """Some of the rows with a sampled token, and a mask that leaves at most ``positions`` of their sampled tokens.
+    """Some of the rows with a sampled token, and a mask of at most ``positions`` of their sampled tokens.
 
-    Rows and tokens are taken at equal distances.
+    Rows and tokens are evenly spaced.
 
     >>> layout = TensorDict({keys.TOKENS: torch.arange(8).view(2, 4)}, [2])
     >>> layout[keys.ATTENTION] = torch.ones(2, 4, dtype=torch.bool)
@@ -133,7 +133,7 @@ def thinned(layout: TensorDict, rows: int, positions: int) -> TensorDict:
 
 
 def divergence(before: Tensor, after: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """KL(before, after), the mean over positions, split by which token was sampled.
+    """KL(before, after), the mean over positions, split into sampled tokens and all others.
 
     Args:
         before: [M, V] log-probabilities.
@@ -141,8 +141,8 @@ def divergence(before: Tensor, after: Tensor, chosen: Tensor) -> tuple[Tensor, T
         chosen: [M] int64, the sampled tokens.
 
     Returns:
-        The summand of the sampled token and the sum of all others, each a mean over positions, in nats. One of the two
-        may be negative, their sum is not.
+        The part of the sampled token and the part of all other tokens, each a mean over positions, in nats. One of the
+        two may be negative; their sum is not.
 
     >>> before = torch.tensor([[0.5, 0.25, 0.25]]).log()
     >>> after = torch.tensor([[0.5, 0.4, 0.1]]).log()
@@ -161,5 +161,5 @@ def _quantiles(x: Tensor, shares: list[float]) -> Tensor:
 
 
 def _share(flags: Tensor, among: Tensor) -> Tensor:
-    """Of the true ones among some; 0 where there are none."""
+    """The share of true values among some; 0 if there are none."""
     return (flags & among).sum() / among.sum().clamp_min(1)

@@ -1,7 +1,7 @@
-"""What goes wrong while training and need not end it: too little memory, a bad batch, a broken environment.
+"""Faults that need not end training: too little memory, a bad batch, an environment that raises errors.
 
-Owns how each is recognised, what is kept of it for whoever looks into it, and how training goes on
-without it. The trainer decides when to stop.
+This file recognises each fault, keeps files to investigate it, and lets training continue. The trainer decides when to
+stop.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from llmrl.text import json_line
 T = TypeVar("T")
 
 MAX_DUMPS = 20
-"""Files of bad batches in one run; they are large, and the first ones tell most."""
-# The CPU's allocator has no exception of its own; which text it uses depends on the platform.
+"""The largest number of saved bad batches in a run; they are large, and the first ones tell most."""
+# The CPU's allocator has no exception type of its own; its text depends on the platform.
 _CPU_ALLOCATOR = ("not enough memory", "can't allocate memory")
 
 
 class TrainingError(UserError, RuntimeError):
-    """Training cannot go on; the message says why, and what is safe on disk."""
+    """Training cannot continue; the message says why, and which files are intact."""
 
     exit_status = 1
 
@@ -75,13 +75,13 @@ def sized(batch: Batch, forward_pass: ForwardPass) -> Iterator[None]:
 
 
 class Memory:
-    """How many tokens a micro-batch may have: less, from then on, each time that one did not fit.
+    """The largest number of tokens of a micro-batch; it shrinks each time a micro-batch does not fit into memory.
 
     Args:
         budget: tokens to begin with, padding included.
-        note: is told, once, of every change.
-        world: the ranks that have the same budget; with several, the others wait in the pass that broke off here, so
-            that it cannot be begun again.
+        note: called with a sentence after every change.
+        world: the ranks with the same budget. With several ranks, the others wait inside the failed pass, so it cannot
+            be repeated.
     """
 
     def __init__(self, budget: int, note: Callable[[str], object], world: World | None = None) -> None:
@@ -90,11 +90,11 @@ class Memory:
         self.world = world or World()
 
     def fit(self, work: Callable[[int], T]) -> T:
-        """``work(budget)``, from the beginning with micro-batches of half the size until they fit.
+        """Run ``work(budget)``; if memory runs out, run it again with half the budget, until it fits.
 
         Args:
-            work: cuts its rows into micro-batches of the budget, raises :class:`TooLarge` where one
-                does not fit, and can be begun again: it first undoes what it had done.
+            work: cuts its rows into micro-batches of the budget, and raises :class:`TooLarge` if one does not
+                fit. It must be repeatable: a new call first undoes the work of the failed one.
 
         Raises:
             TrainingError: a single row does not fit.
@@ -120,14 +120,14 @@ class Memory:
                         "numbers by rounding at most."
                     ) from error
                 self.budget = less
-            # Out here, where the error no longer holds the frames that hold the tensors.
+            # Outside the except block, because the error holds the frames, and they hold the tensors.
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         if self.budget != before:
             self.note(
                 f"A micro-batch did not fit into memory: from now on they have at most {self.budget} tokens "
-                f"instead of {before} (--train.micro-batch-tokens). The work was done again with them."
+                f"instead of {before} (--train.micro-batch-tokens). The work was repeated with them."
             )
         return done
 
@@ -136,14 +136,14 @@ def dump(folder: Path, step: int, data: TensorDict, records: Sequence[Record]) -
     """Write ``step_000012.safetensors`` and ``.jsonl``: a batch to replay, and its texts.
 
     Args:
-        data: what the loss was given, see :func:`load_batch`.
-        records: one per row.
+        data: the input of the loss; see :func:`load_batch`.
+        records: one record per row.
 
     Returns:
-        The first file; None if the limit was reached and this one was left out.
+        The path of the first file; None if the limit was reached and nothing was written.
 
     Raises:
-        OSError: they could not be written.
+        OSError: the files could not be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     number = len(list(folder.glob("*.safetensors"))) + 1
@@ -159,14 +159,14 @@ def dump(folder: Path, step: int, data: TensorDict, records: Sequence[Record]) -
 
 
 def load_batch(path: Path) -> TensorDict:
-    """A batch that :func:`dump` wrote, with the entries of :mod:`llmrl.keys`: score it, then the loss."""
+    """Read a batch that :func:`dump` wrote, with entries of :mod:`llmrl.keys`; score it, then call the loss."""
     tensors = load_file(path)
     rows = len(next(iter(tensors.values())))
     return TensorDict(tensors, batch_size=[rows]).unflatten_keys(".")
 
 
 def write_records(path: Path, step: int, records: Sequence[Record]) -> None:
-    """One line per record, behind those that are there."""
+    """Append one line per record to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         for record in records:
@@ -174,12 +174,12 @@ def write_records(path: Path, step: int, records: Sequence[Record]) -> None:
 
 
 def split_faults(rollouts: Rollouts) -> tuple[Rollouts, list[Record]]:
-    """Leave out every group in which an environment raised.
+    """Leave out every group in which an environment raised an error.
 
-    A group without some of its rows would be compared with another baseline than the others.
+    A group with missing rows would have another baseline than complete groups.
 
     Returns:
-        The whole groups, and the records of the rows that raised.
+        The complete groups, and the records of the rows with an error.
     """
     broken = [record for record in rollouts.records if record.get("fault")]
     if not broken:
@@ -190,7 +190,7 @@ def split_faults(rollouts: Rollouts) -> tuple[Rollouts, list[Record]]:
 
 
 def last_line(fault: str) -> str:
-    """What a traceback says in the end.
+    """The last line of a traceback.
 
     >>> last_line("Traceback (most recent call last):\\n  ...\\nValueError: no")
     'ValueError: no'
@@ -199,7 +199,7 @@ def last_line(fault: str) -> str:
 
 
 def place(fault: str) -> str:
-    """Where a traceback ends.
+    """The place in the code where a traceback ends.
 
     >>> place('Traceback (most recent call last):\\n  File "mine/shop.py", line 3, in step\\nValueError: no')
     'shop.py, line 3'

@@ -1,4 +1,4 @@
-"""Settings in YAML files: read without running anything, flattened, and what a model's folder may suggest."""
+"""Settings in YAML files, read without executing code; and the settings that a model's folder may suggest."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SUGGESTIONS = frozenset(
 )
 """What ``training.yaml`` in a model's folder may set: sizes, lengths, rates.
 
-A folder that was downloaded suggests; it does not command. It names no code, no address, no file and no output."""
+A downloaded folder must not control the machine, so it may name no code, no address, no file and no output."""
 
 
 def read_tree(path: Path) -> dict[str, Any]:
     """The settings in a YAML file, nested.
 
     Raises:
-        ConfigError: there is no such file, or it does not hold settings.
+        ConfigError: the file does not exist, or does not hold settings.
     """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
@@ -65,7 +65,7 @@ def section(path: Path, tree: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases: a few lines of them can stand for gigabytes."""
+    """YAML without aliases: with them, a few lines can expand to gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -74,7 +74,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their dotted names; ``algo: dapo`` is ``algo: {name: dapo}``, as on the command line."""
+    """Settings by dotted names; ``algo: dapo`` means ``algo: {name: dapo}``, as on the command line."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if not prefix and key in FLAG_NAMES and isinstance(value, str):
@@ -87,7 +87,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def as_arguments(flat: Mapping[str, Any]) -> list[str]:
-    """Settings of a file as the command line that says the same."""
+    """Settings of a file as a command line with the same meaning."""
     arguments: list[str] = []
     for key, value in flat.items():
         flag = NAME_FLAGS.get(key, key).replace("_", "-")
@@ -108,12 +108,12 @@ def refuse_unknown(source: str, flat: Mapping[str, Any], known: set[str]) -> Non
 
 
 def suggested_by(folder: Path | None, policy: str, env_id: str) -> tuple[str, dict[str, Any]] | None:
-    """What the policy's folder suggests, and where it stands.
+    """The settings that the policy's folder suggests, and their file.
 
-    The package's own models may set anything. Options of the environment are for the one that it names.
+    The package's own models may set any option. Options of the environment apply only to the environment named there.
 
     Raises:
-        ConfigError: another model's folder wants to set more than :data:`SUGGESTIONS`.
+        ConfigError: the folder of another model sets an option that is not in :data:`SUGGESTIONS`.
     """
     file = None if folder is None else folder / "training.yaml"
     if folder is None or file is None or not file.is_file():
@@ -124,7 +124,7 @@ def suggested_by(folder: Path | None, policy: str, env_id: str) -> tuple[str, di
         for key, value in flat.items():
             if key not in SUGGESTIONS:
                 raise ConfigError(
-                    f"{source} sets {key} to {str(value)[:80]!r}, which the folder of a model may not: it may suggest "
+                    f"{source} sets {key} to {str(value)[:80]!r}, but the folder of a model may only suggest "
                     f"sizes, lengths and rates. Delete that line; if you want it, give --{key.replace('_', '-')} "
                     "yourself."
                 )

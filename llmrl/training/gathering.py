@@ -1,7 +1,7 @@
-"""Gathering: one step's batch, sampled, graded, shaped, filtered and refilled.
+"""Gathering: the batch of one step is sampled, graded, shaped, filtered and refilled.
 
-Owns which problems are asked. It reads nothing that an update changes, so that a batch may be gathered in a second
-thread while another one trains (``train.ahead``).
+This file decides which problems are asked. It reads nothing that an update changes, so a second thread may gather a
+batch while another batch trains (``train.ahead``).
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from llmrl.training.measures import describe, fetch
 
 @dataclass
 class Gathered:
-    """One batch, and what came of asking for it."""
+    """One batch, with measures of its sampling."""
 
     rollouts: Rollouts
-    """What is trained on."""
+    """The rollouts that are trained on."""
     metrics: dict[str, float]
     records: list[Record]
-    """Of all that was sampled in whole groups, before any filter."""
+    """Measures of all complete groups that were sampled, before any filter."""
     broken: list[Record]
-    """Of the rows whose environment raised."""
+    """Records of the rows whose environment raised an error."""
     groups: int
-    """How many were asked for."""
+    """Number of groups that were requested."""
     tokens: int
-    """How many were sampled."""
+    """Number of groups that were sampled."""
     version: int
-    """Of the weights that sampled."""
+    """Version of the weights that sampled."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint holds of a batch that has not been trained on: numbers, texts and tensors."""
+        """The state of a batch that has not been trained on, for a checkpoint: numbers, texts and tensors."""
         return {
             **vars(self),
             "rollouts": {
@@ -62,7 +62,7 @@ class Gathered:
 
     @classmethod
     def load(cls, state: dict[str, Any], device: torch.device) -> Gathered:
-        """What :meth:`state` gave."""
+        """Restore a state that :meth:`state` returned."""
         saved = state["rollouts"]
         records = json.loads(saved["records"])
         data = TensorDict(saved["data"], batch_size=[len(records)]).unflatten_keys(".").to(device)
@@ -84,18 +84,18 @@ class Gatherer:
     environments: Environments
     problems: ProblemStream
     credit: Credit
-    """Of the recipe: which groups are kept, how rewards are shaped, how often is refilled."""
+    """Credit of the recipe: shaping, the groups to keep, and the number of refills."""
     options: TrainConfig
     seed: int
     world: World
-    """The ranks that share the groups; where a second thread gathers, on a line of their own."""
+    """The ranks that share the groups; if a second thread gathers, with a process group of their own."""
 
     def gather(self, step: int, first_group: int) -> Gathered:
         """The batch of a step.
 
         Args:
-            step: that it is for, counted from 0.
-            first_group: the number of its first group; responses are sampled with seeds that follow from it.
+            step: the step that the batch is for, counted from 0.
+            first_group: the number of its first group; the seeds of the responses follow from it.
 
         Raises:
             TrainingError: curriculum and filter leave no problem.
@@ -125,7 +125,7 @@ class Gatherer:
             rollouts.data[keys.SHAPED_REWARD] = rollouts.data[keys.REWARD]
             if not len(rollouts):
                 continue  # every prompt was too long
-            keep = self.credit.keep(rollouts.data)  # by what the verifier said, before any shaping
+            keep = self.credit.keep(rollouts.data)  # decided by the verdicts, before any shaping
             for shape in self.credit.shape:
                 rollouts.data[keys.SHAPED_REWARD] = shape(rollouts.data)
             if keep.any():
@@ -154,7 +154,7 @@ class Gatherer:
         """Problem ids from the stream.
 
         Raises:
-            TrainingError: curriculum and filter leave none.
+            TrainingError: curriculum and filter leave no problem.
         """
         try:
             return self.problems.take(count)

@@ -1,7 +1,7 @@
-"""Why nothing is learned: one sentence with the likely cause and the option to look at.
+"""Hints why a run does not learn: one sentence with the likely cause and the option to look at.
 
-Owns what counts as a step without learning, and the order in which causes are looked for. A run is told once; the
-sentence stays in its folder.
+This file defines which steps count as steps without learning, and the order in which causes are checked. A run gets one
+hint; it is kept in the run's folder.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from llmrl.text import one_line
 from llmrl.training.config import TrainConfig
 
 FILE = "hints.txt"
-"""In the folder of a run; absent where there was nothing to say."""
+"""Name of the file in the folder of a run; absent if there was no hint."""
 BEGINNING = "Nothing was learned"
 MOST = 20
-"""Hints of a run that are read."""
+"""The largest number of hints that are read of a run."""
 LONGEST = 1000
-"""Characters of one."""
+"""The largest number of characters of a hint."""
 PATIENCE = 3
-"""Steps in a row without learning until something is said."""
+"""Number of steps in a row without learning before a hint is given."""
 ALMOST_ALL = 0.95
-"""The share of responses from which on a cause explains the step."""
+"""A cause explains a step if it applies to at least this share of responses."""
 
 Metrics = Mapping[str, float]
 
@@ -33,16 +33,16 @@ class Hints:
     """Watches the metrics of the steps of one run."""
 
     folder: Path
-    """Of the run."""
+    """Options of the run."""
     options: TrainConfig
     in_a_row: int = 0
-    """Steps without learning, up to now."""
+    """Number of latest steps in a row without learning."""
 
     def watch(self, step: int, metrics: Metrics) -> str | None:
         """Look at the metrics of a step (1, 2, ...).
 
         Returns:
-            A sentence for the user, once in a run and its continuations; None if there is nothing to say.
+            A hint for the user, at most once in a run and its continuations; else None.
         """
         warming = step <= self.options.critic_warmup_steps
         self.in_a_row = self.in_a_row + 1 if not warming and learned_nothing(metrics) else 0
@@ -54,13 +54,13 @@ class Hints:
 
 
 def keep(folder: Path, hint: str) -> None:
-    """Write a hint behind those of a run."""
+    """Append a hint to those of a run."""
     with (folder / FILE).open("a") as file:
         file.write(hint + "\n")
 
 
 def kept(folder: Path) -> list[str]:
-    """The hints of a run; its folder may be a stranger's, so there are few and they are short."""
+    """The hints of a run. The folder may come from anywhere, so their number and length are limited."""
     path = folder / FILE
     if not path.is_file():
         return []
@@ -70,14 +70,14 @@ def kept(folder: Path) -> list[str]:
 
 
 def learned_nothing(metrics: Metrics) -> bool:
-    """Whether a step had no gradient, or none that rewards have a part in.
+    """Whether a step had no gradient, or only one that does not depend on rewards.
 
     >>> learned_nothing({"actor/grad_norm": 0.0, "actor/learning_rate": 1e-6})
     True
     """
     if not metrics.get("actor/grad_norm") or not metrics.get("actor/learning_rate"):
         return True
-    # A KL term has a gradient anyway; so has a critic, which learns from equal rewards too.
+    # A KL term always has a gradient; so has a critic, which learns from equal rewards too.
     return metrics.get("groups/zero_std") == 1 and "critic/loss" not in metrics
 
 

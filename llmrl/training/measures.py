@@ -1,6 +1,6 @@
-"""Measures of a step's rollouts, before and beside the update.
+"""Measures of a step's rollouts, taken before the update.
 
-Everything stays on the device until :func:`fetch`: one transfer, however many numbers.
+All numbers stay on the device until :func:`fetch`, which makes a single transfer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.records import Record, is_correct
 
 Measures = dict[str, Tensor | float]
-"""By the name of the metric; a tensor has one element."""
+"""Values by the name of the metric; a tensor has one element."""
 
 
 def fetch(measures: Mapping[str, Tensor | float]) -> dict[str, float]:
-    """All as numbers; one transfer from the device.
+    """All values as Python numbers, with one transfer from the device.
 
     >>> fetch({"a": 1.0, "b": torch.tensor(2), "c": torch.tensor(0.5)})
     {'a': 1.0, 'b': 2.0, 'c': 0.5}
@@ -34,7 +34,7 @@ def fetch(measures: Mapping[str, Tensor | float]) -> dict[str, float]:
 
 
 def describe(rollouts: Rollouts) -> Measures:
-    """Measures of everything that was sampled in a step, before any filter."""
+    """Measures of all responses that were sampled in a step, before any filter."""
     records, data = rollouts.records, rollouts.data
     dropped: Measures = {"prompt_length/dropped": float(rollouts.dropped_prompts)}
     if not records:
@@ -42,7 +42,7 @@ def describe(rollouts: Rollouts) -> Measures:
     reward = torch.tensor([record["reward"] for record in records])
     verdicts = [record.get("verdict") for record in records]
     lengths = data[keys.MASK].sum(1)
-    before = data[keys.MASK].cumsum(1) == 0  # later turns are no part of the prompt
+    before = data[keys.MASK].cumsum(1) == 0  # later turns do not belong to the prompt
     prompts = (data[keys.ATTENTION] & before).sum(1)
     turns = [record["turns"] for record in records]
     groups: dict[int, list[float]] = {}
@@ -74,12 +74,12 @@ def _is_correct(record: Record) -> bool:
 
 
 def share(flags: list[bool]) -> float:
-    """Of the true ones; 0 without any."""
+    """The share of true values; 0 if there are no values."""
     return sum(flags) / max(len(flags), 1)
 
 
 def mismatch(data: TensorDict, log_prob: Tensor, entropy: Tensor) -> dict[str, Tensor]:
-    """What scores say of the weights that sampled: entropy, and how far off the sampler's probabilities are.
+    """Entropy, and the difference between the log-probabilities of sampler and scorer under the same weights.
 
     Args:
         data: rollouts [N, T].
@@ -102,7 +102,7 @@ def credited(data: TensorDict) -> Measures:
     found: Measures = {
         "advantage/mean": _mean(advantage, mask),
         "advantage/std": _variance(advantage, mask).sqrt(),
-        # By what responses are paid: a penalty on the divergence differs in every group, and teaches no answer.
+        # Raw rewards: with a KL penalty all rewards of a group differ, even if no answer is better than another.
         "groups/zero_std": Groups(data.exclude(keys.TOKEN_REWARD)).uniform().float().mean(),
     }
     if data.get(keys.TOKEN_REWARD, None) is not None:

@@ -1,4 +1,4 @@
-"""Every number that a run reports: its name, meaning and unit; and the file that they go to.
+"""The metrics that a run reports, each with name, meaning and unit, and the file of metrics.
 
 Names follow verl's, with slashes. ``docs/metrics.md`` is made from :data:`METRICS`.
 """
@@ -42,9 +42,9 @@ class Metric(NamedTuple):
     unit: str
     meaning: str
     trl: str | None = None
-    """What TRL calls it."""
+    """Its name in TRL."""
     reduce: Reduce = Reduce.STEP
-    """How it adds up."""
+    """How it adds up over a step."""
 
 
 METRICS: tuple[Metric, ...] = (
@@ -52,7 +52,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("reward/std", "reward", "standard deviation over the same responses", "reward_std"),
     Metric("reward/accuracy", "share", "responses that the verifier calls correct"),
     Metric("reward/shaped_mean", "reward", "mean after the algorithm's reward shaping"),
-    Metric("reward/kl_penalty", "reward", "mean over responses of what a KL penalty adds to the reward, 0 or less"),
+    Metric(
+        "reward/kl_penalty",
+        "reward",
+        "mean over responses of the amount that a KL penalty adds to the reward, 0 or less",
+    ),
     Metric("reward/kl_coefficient", "reward/nat", "weight of the KL penalty, as adapted after the step"),
     Metric("verifier/no_answer", "share", "responses without a final answer"),
     Metric(
@@ -63,7 +67,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "groups/lost",
         "groups",
-        "left out since the start because their environment raised an error",
+        "groups left out since the start because their environment raised an error",
     ),
     Metric("groups/mixed", "share", "groups whose rewards differ, before any filter"),
     Metric(
@@ -82,7 +86,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "response_length/mean",
         "tokens",
-        "sampled tokens per response, all turns of an episode together",
+        "sampled tokens per episode, over all its turns",
         "completions/mean_length",
     ),
     Metric("response_length/max", "tokens", "longest response", "completions/max_length"),
@@ -92,10 +96,10 @@ METRICS: tuple[Metric, ...] = (
         "responses cut off at the limit",
         "completions/clipped_ratio",
     ),
-    Metric("prompt_length/dropped", "problems", "left out because their prompt is too long"),
+    Metric("prompt_length/dropped", "problems", "problems left out because their prompt is too long"),
     Metric("curriculum/level", "level", "highest level that is asked"),
-    Metric("filter/skipped", "problems", "passed over in this step: their groups had no advantage"),
-    Metric("filter/problems", "problems", "with pass rate 0 or 1 in each of their last visits"),
+    Metric("filter/skipped", "problems", "problems skipped in this step because their groups had no advantage"),
+    Metric("filter/problems", "problems", "problems with pass rate 0 or 1 in each of their last visits"),
     Metric("prompt_length/mean", "tokens", "tokens of the prompt, before the first response"),
     Metric("turns/mean", "turns", "responses per episode"),
     Metric("turns/max", "turns", "responses of the longest episode"),
@@ -109,21 +113,21 @@ METRICS: tuple[Metric, ...] = (
         reduce=Reduce.UPDATES,
     ),
     Metric("actor/entropy", "nats", "exact entropy per sampled token before the update", "entropy"),
-    Metric("actor/grad_norm", "", "length of the gradient before clipping", "grad_norm", reduce=Reduce.UPDATES),
+    Metric("actor/grad_norm", "", "norm of the gradient before clipping", "grad_norm", reduce=Reduce.UPDATES),
     Metric(
         "actor/token_gradient",
         "",
-        "sum over tokens of the size of the loss's derivative by their log-probability",
+        "sum over tokens of the absolute derivative of the loss with respect to the token's log-probability",
         reduce=Reduce.UPDATES,
     ),
     Metric(
         "actor/token_gradient_share",
         "share",
-        "of that sum, the largest token's, in the update where it is largest; near 1: one token sets the direction",
+        "largest token's share of that sum, in the update where it is largest; near 1: one token sets the direction",
         reduce=Reduce.LARGEST,
     ),
     Metric("actor/token_gradient_max", "", "largest such derivative of one token", reduce=Reduce.LARGEST),
-    Metric("actor/learning_rate", "", "of the last update of the step", "learning_rate"),
+    Metric("actor/learning_rate", "", "learning rate of the last update of the step", "learning_rate"),
     Metric(
         "actor/clip_fraction_low",
         "share",
@@ -151,20 +155,25 @@ METRICS: tuple[Metric, ...] = (
         "tokens in segment *, of similar entropy, 0 the lowest entropy",
         reduce=Reduce.TOKENS,
     ),
-    Metric("actor/segment*_clip_fraction", "share", "of the tokens of that segment, clipped", reduce=Reduce.TOKENS),
+    Metric(
+        "actor/segment*_clip_fraction",
+        "share",
+        "share of the tokens of that segment that are clipped",
+        reduce=Reduce.TOKENS,
+    ),
     Metric("actor/segment*_entropy", "nats", "mean old entropy of that segment's tokens", reduce=Reduce.TOKENS),
     Metric("actor/segment*_clip_width", "", "mean width of the clip in that segment", reduce=Reduce.TOKENS),
     Metric("actor/entropy_ratio_p*", "", "percentile * of new over old entropy, over all updates; train.drift"),
     Metric(
         "actor/trained_decile*",
         "share",
-        "of the tokens with an advantage in decile * of the old entropy (1: the lowest), those with a gradient; "
+        "share of the tokens with an advantage that have a gradient, in decile * of the old entropy (1: the lowest); "
         "train.drift",
     ),
     Metric(
         "actor/trained_update*",
         "share",
-        "of the tokens with an advantage in update * of the step, those with a gradient; train.drift",
+        "share of the tokens with an advantage that have a gradient, in update * of the step; train.drift",
     ),
     Metric(
         "actor/kl_step",
@@ -179,8 +188,13 @@ METRICS: tuple[Metric, ...] = (
         "updates left out since the start: loss or gradient not finite",
     ),
     Metric("critic/loss", "", "value loss", reduce=Reduce.UPDATES),
-    Metric("critic/grad_norm", "", "length of the critic's gradient before clipping", reduce=Reduce.UPDATES),
-    Metric("critic/clip_fraction", "share", "tokens whose clipped value error is the larger one", reduce=Reduce.TOKENS),
+    Metric("critic/grad_norm", "", "norm of the critic's gradient before clipping", reduce=Reduce.UPDATES),
+    Metric(
+        "critic/clip_fraction",
+        "share",
+        "tokens with a clipped value error above the unclipped one",
+        reduce=Reduce.TOKENS,
+    ),
     Metric("actor/kl_to_ref", "nats", "estimated divergence from the reference policy", "kl", reduce=Reduce.TOKENS),
     Metric(
         "critic/explained_variance",
@@ -190,16 +204,16 @@ METRICS: tuple[Metric, ...] = (
     Metric("rollout/mismatch_kl", "nats", "mean of sampler minus scorer log-probability per token"),
     Metric("rollout/mismatch_mean", "nats", "mean absolute difference per token; --train.max-mismatch bounds it"),
     Metric("rollout/mismatch_max", "nats", "largest absolute difference"),
-    Metric("rollout/staleness", "steps", "that have changed the weights since they sampled this batch"),
+    Metric("rollout/staleness", "steps", "steps that have changed the weights since they sampled this batch"),
     Metric("eval/greedy", "share", "accuracy of greedy responses on held-out problems"),
     Metric("time/generate", "s", "sampling and grading"),
-    Metric("time/wait", "s", "for the next batch behind the update, with train.ahead"),
+    Metric("time/wait", "s", "waiting for the next batch after the update, with train.ahead"),
     Metric("time/score", "s", "log-probabilities before the update"),
     Metric("time/update", "s", "forward, backward and optimiser"),
-    Metric("time/sync", "s", "handing the weights to the sampler"),
+    Metric("time/sync", "s", "sending the weights to the sampler"),
     Metric("time/step", "s", "the whole step", "step_time"),
-    Metric("perf/tokens_per_second", "tokens/s", "sampled tokens over the time of the step"),
-    Metric("perf/micro_batch_tokens", "tokens", "largest micro-batch, less after memory ran out"),
+    Metric("perf/tokens_per_second", "tokens/s", "sampled tokens divided by the time of the step"),
+    Metric("perf/micro_batch_tokens", "tokens", "largest micro-batch; it shrinks after memory ran out"),
     Metric("progress/tokens", "tokens", "sampled since the start", "num_tokens"),
     Metric("progress/problems", "problems", "drawn since the start"),
 )
@@ -216,7 +230,7 @@ def find_metric(name: str) -> Metric | None:
 
 
 def metric_name(output: str) -> str:
-    """What an output of a loss module is called in the registry.
+    """The name in the registry of an output of a loss module.
 
     >>> metric_name("loss_objective"), metric_name("loss_value"), metric_name("ratio_max")
     ('actor/loss', 'critic/loss', 'actor/ratio_max')
@@ -230,12 +244,12 @@ def metric_name(output: str) -> str:
 
 
 NOTHING = {Reduce.SMALLEST: math.inf, Reduce.LARGEST: -math.inf}
-"""What changes no extreme."""
+"""The value that leaves a minimum or maximum unchanged."""
 _PICKS = {Reduce.SMALLEST: torch.minimum, Reduce.LARGEST: torch.maximum}
 
 
 class Sums:
-    """Metrics of an update or of several, each added up as its row of the registry says.
+    """Metrics of one or several updates, each added up by the rule of its row in the registry.
 
     Values stay on the device until :meth:`fetch`.
 
@@ -250,7 +264,7 @@ class Sums:
         self.tokens = 0
         self.updates = 1
         self.skipped = False
-        """Whether the update left the weights as they were, since it was not finite."""
+        """Whether the update was skipped because it was not finite."""
         self._waiting: list[tuple[str, Tensor, int]] = []
         self._totals: dict[str, float] = {}
 
@@ -262,15 +276,15 @@ class Sums:
         self.tokens += tokens
 
     def note(self, metric: str, value: Tensor) -> None:
-        """Add a number of the whole update."""
+        """Add a metric of the whole update."""
         self._waiting.append((metric, value.detach(), 1))
 
     def reduce(self, world: World, tokens: int, device: torch.device) -> None:
-        """Add up what was added on each rank, before the first fetch; a rank may have added nothing.
+        """Add up the values of all ranks, before the first fetch; a rank may have added nothing.
 
         Args:
             world: the ranks.
-            tokens: that all ranks together have added.
+            tokens: number of tokens that all ranks together have added.
             device: where this rank computes.
         """
         if world.size == 1:
@@ -293,7 +307,7 @@ class Sums:
         self._waiting = [(name, value, 1) for name, value in kept.items()]
 
     def fetch(self) -> Mapping[str, float]:
-        """The totals so far; one transfer from the device where something was added since the last call."""
+        """The totals so far; one transfer from the device if something was added since the last call."""
         if self._waiting:
             values = torch.cat([value.reshape(1).double() for _, value, _ in self._waiting]).tolist()
             for (name, _, tokens), value in zip(self._waiting, values, strict=True):
@@ -325,13 +339,13 @@ class Sums:
 
 def _reduce(name: str) -> Reduce:
     found = find_metric(name)
-    # A metric of somebody's own loss module is a mean over its tokens, as those of all loss modules.
+    # A metric that is not in the registry comes from a user's loss module and is a mean over tokens, as theirs are.
     return Reduce.TOKENS if found is None else found.reduce
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Write a file of the run; what the system says of a full disk becomes a sentence that helps."""
+    """Write a file of the run; an error of the system, such as a full disk, gets a helpful message."""
     try:
         yield
     except OSError as error:
@@ -342,25 +356,25 @@ def writing(path: Path) -> Iterator[None]:
 
 
 class MetricsFile:
-    """``metrics.jsonl``: one line a step, flushed at once.
+    """``metrics.jsonl``: one line per step, flushed at once.
 
     Args:
-        path: the file; lines after ``position`` are cut off, so that a resumed run repeats nothing.
-        position: length in bytes that counts, None for all of it. A file that is shorter, such as that
-            of a checkpoint which was moved without its run, is only written on.
+        path: the file; lines after ``position`` are cut off, so that a resumed run has no line twice.
+        position: length in bytes to keep; None: all. A shorter file, such as after a checkpoint was moved
+            without its run, is kept, and lines are appended.
     """
 
     def __init__(self, path: Path, position: int | None = None) -> None:
         self.path = path
-        # Unbuffered: nothing that could not be written is tried again when the file is closed.
+        # Unbuffered, so that closing the file does not repeat a failed write.
         self._file = path.open("ab", buffering=0)
         if position is not None:
-            # Beyond its end, truncate would fill the file up with zeros.
+            # Beyond the end, truncate would fill the file with zeros.
             self._file.truncate(min(position, path.stat().st_size))
             self._file.seek(0, os.SEEK_END)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
-        """Append a line; a name that the registry lacks is a mistake."""
+        """Append a line; a name that is not in the registry is an error."""
         unknown = [name for name in metrics if find_metric(name) is None]
         if unknown:
             raise KeyError(f"Not in the registry of metrics: {', '.join(unknown)}.")
@@ -376,12 +390,12 @@ class MetricsFile:
                 left = left[self._file.write(left) :]
 
     def flush(self) -> None:
-        """Make the kernel write the file to the disk: a checkpoint will rely on its length."""
+        """Make the kernel write the file to the disk, since a checkpoint relies on its length."""
         os.fsync(self._file.fileno())
 
     @property
     def position(self) -> int:
-        """Bytes written, for the checkpoint."""
+        """Number of bytes written, for the checkpoint."""
         return self._file.tell()
 
     def close(self) -> None:

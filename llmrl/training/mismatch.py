@@ -1,4 +1,4 @@
-"""How far the sampler's log-probabilities may be from the scorer's, at the start and while training goes on."""
+"""Limits on the difference between sampler's and scorer's log-probabilities, at the start and during training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROBES, PROBE_TOKENS = 4, 16
 
 
 def limit_of(policy: Policy, options: TrainConfig) -> float:
-    """Nats; what the option says, or what the measured rounding of the model explains."""
+    """The limit in nats: the option, or the largest difference that the measured rounding of the model explains."""
     given = options.max_mismatch
     if given is None:
         return policy.rounding.tolerance
@@ -34,14 +34,14 @@ def limit_of(policy: Policy, options: TrainConfig) -> float:
 
 
 def check_start(gap: float, limit: float) -> None:
-    """Refuse to start where one token of the first responses is further off than the limit.
+    """Raise if a token of the first responses differs by more than the limit.
 
     Args:
-        gap: nats, the largest difference of a token.
+        gap: largest difference of a token, nats.
         limit: nats, from :func:`limit_of`.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: the gap is above the limit.
     """
     if not gap <= limit:
         raise ConfigError(
@@ -53,17 +53,17 @@ def check_start(gap: float, limit: float) -> None:
 
 
 def check_step(gap: float, limit: float, step: int) -> None:
-    """Stop where the tokens of a step are off by more than the limit on the average.
+    """Raise if the tokens of a step differ by more than the limit on average.
 
-    The average, since of many tokens some are far off by rounding alone.
+    The average counts, since among many tokens some differ much by rounding alone.
 
     Args:
-        gap: nats, the mean difference of a token.
+        gap: mean difference of a token, nats.
         limit: nats, from :func:`limit_of`.
-        step: of the run, counted from 1.
+        step: step of the run, counted from 1.
 
     Raises:
-        TrainingError: they are.
+        TrainingError: the average difference is above the limit.
     """
     if not gap <= limit:
         raise TrainingError(

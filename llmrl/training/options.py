@@ -1,4 +1,4 @@
-"""Options made from code: the arguments of a recipe or an environment, and the fields of the settings."""
+"""Options derived from code: the arguments of a recipe or an environment, and the fields of the settings."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def options_of(section: str, thing: Callable[..., Any], name: str, skip: Sequenc
     """A dataclass of the options that ``thing`` takes, with its own defaults and explanations.
 
     Args:
-        section: the prefix on the command line; the name itself is given as ``--section``.
+        section: the prefix of the options on the command line; ``--section`` itself gives the name.
         thing: a recipe, or the class of an environment.
-        name: the value of that first field.
+        name: the value of the first field, the name.
         skip: arguments that the caller sets.
     """
     hints = typing.get_type_hints(thing.__init__ if inspect.isclass(thing) else thing)
@@ -68,7 +68,7 @@ def _explained(hint: Any, text: str) -> Any:
 
 
 def _text_part(hint: Any) -> Any:
-    """Of the types that an option may have, those that a command line can spell."""
+    """The part of a type whose values can be written on a command line."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         parts = [part for part in typing.get_args(hint) if _from_text(part)]
         if any(part is not type(None) for part in parts):
@@ -77,7 +77,7 @@ def _text_part(hint: Any) -> Any:
 
 
 def _from_text(hint: Any) -> bool:
-    """Whether a command line can spell a value of this type."""
+    """Whether values of this type can be written on a command line."""
     if hint in (str, int, float, bool, Path, type(None)):
         return True
     origin = typing.get_origin(hint)
@@ -91,7 +91,7 @@ def _from_text(hint: Any) -> bool:
 
 
 def env_class(env_id: str) -> Callable[..., Any]:
-    """What makes the environment called ``env_id``; ``module:id`` imports the module first."""
+    """The class or function that makes the environment ``env_id``; ``module:id`` imports the module first."""
     module, _, name = env_id.rpartition(":")
     before = set(gymnasium.registry)
     try:
@@ -100,7 +100,7 @@ def env_class(env_id: str) -> Callable[..., Any]:
         spec = gymnasium.spec(name)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"--env {env_id}: {error}. Is the folder of that module the current one, or on the Python path?"
+            f"--env {env_id}: {error}. Put that module into the current folder or on the Python path."
         ) from error
     except gymnasium.error.Error as error:
         known = [known for known in gymnasium.registry if known.startswith("llmrl/")]
@@ -116,13 +116,13 @@ def env_class(env_id: str) -> Callable[..., Any]:
 
 
 def _is_of(module: str, env_id: str) -> bool:
-    """Whether a module made an environment: it is registered under its name, or its class stands there."""
+    """Whether an environment belongs to a module: the module registered it, or defines its class."""
     entry = gymnasium.registry[env_id].entry_point
     return (entry.partition(":")[0] if isinstance(entry, str) else entry.__module__) == module
 
 
 def lists_of(schema: type) -> set[str]:
-    """The options of a schema that take several values."""
+    """The names of a schema's options that take several values."""
     found: set[str] = set()
     for f in dataclasses.fields(schema):
         if inspect.isclass(f.type) and dataclasses.is_dataclass(f.type):
@@ -146,7 +146,7 @@ def paths_of(cls: type, prefix: str = "") -> set[str]:
 
 
 def schema_of(algo: type, env: type) -> type:
-    """The dataclass that tyro shows: :class:`Config` with the chosen names' own options."""
+    """The dataclass that tyro parses: :class:`Config` with the options of the chosen algorithm and environment."""
     fields: list[tuple[str, Any, Any]] = [
         ("algo", algo, field(default_factory=algo)),
         ("env", env, field(default_factory=env)),

@@ -1,4 +1,4 @@
-"""What earlier steps gave to the same problems: state of the trainer, and part of a checkpoint."""
+"""Rewards of the same problems in earlier steps: state of the trainer, and part of a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from llmrl.credit.history import merge_statistics, reward_statistics
 
 @dataclass
 class PastRewards:
-    """The statistics of every problem that was asked before; part of a checkpoint."""
+    """Reward statistics of every problem that was asked before."""
 
     of_problem: dict[int, tuple[float, float, float]] = field(default_factory=dict)
 
     def recall(self, problem_ids: Sequence[int], td: TensorDict) -> Tensor:
-        """What earlier steps gave to each row's problem; this step's rewards are noted after that.
+        """The statistics of each row's problem in earlier steps; afterwards this step's rewards are added.
 
         Args:
-            problem_ids: one per row.
-            td: rewards and groups of this step.
+            problem_ids: one problem id per row.
+            td: entries with rewards and groups of this step.
 
         Returns:
-            [N, 3], zeros at a first visit.
+            [N, 3]; zeros for a problem that was not asked before.
         """
         nothing = (0.0, 0.0, 0.0)
         past = torch.tensor([self.of_problem.get(i, nothing) for i in problem_ids], dtype=torch.float64).to(
@@ -36,7 +36,7 @@ class PastRewards:
         now = reward_statistics(td, raw=True)
         seen: set[int] = set()
         for row, (problem, group) in enumerate(zip(problem_ids, td[keys.GROUP].reshape(-1).tolist(), strict=True)):
-            # One visit per group: a problem may stand in two groups of a step, and both count.
+            # One visit per group: if a problem is in two groups of a step, both count.
             if group not in seen:
                 seen.add(group)
                 before = torch.tensor([self.of_problem.get(problem, nothing)], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What must hold before the first step: a start-up report, and checks that stop a run that could not work."""
+"""Before the first step: a start-up report, and checks that stop a run that could not work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmrl.training.writer import refuse_without_memory
 
 
 def introduce(trainer: Trainer, display: Display) -> None:
-    """Show what is about to happen, and check that it can.
+    """Show the start-up report, and check that the run can work.
 
     Raises:
         ConfigError: sampler and scorer disagree, or no response of the check could be graded.
@@ -42,7 +42,7 @@ def introduce(trainer: Trainer, display: Display) -> None:
         display.note(f"choice     {rule}")
     policy.try_saving()
     if config.checkpoint.background:
-        # Of a rank: its share of masters and two moments, in float32, and the model that it may export.
+        # For one rank: its share of master weights and two moments, in float32, and the model that it may export.
         refuse_without_memory(12 * trained // trainer.world.shards + sum(p.nbytes for p in policy.model.parameters()))
     for line in policy.describe():
         display.note(line)
@@ -79,7 +79,7 @@ def introduce(trainer: Trainer, display: Display) -> None:
 
 
 def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:
-    """An environment or verifier that fails everywhere is not worth starting with; one that does so once may be."""
+    """Raise if the environment or the verifier fails at every problem; note it if it fails at some."""
     ungraded = [record for record in probe.records if record.get("verdict") == "error"]
     if len(ungraded) == len(probe):
         raise ConfigError(
@@ -100,7 +100,7 @@ def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:
 
 
 def _gold_check(environments: Environments, records: list[dict[str, Any]]) -> tuple[int, int] | None:
-    """How many gold answers of the records the environment rewards; None if it shows none."""
+    """The number of gold answers that the environment accepts, and the number tried; None if it shows none."""
     if any("answer" not in record for record in records):
         return None
     env = environments.of_size(len(records))

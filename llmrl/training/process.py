@@ -1,4 +1,4 @@
-"""What belongs to the whole process, and is as before when a call from Python returns."""
+"""Settings of the whole process that a call from Python changes and restores."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from llmrl.training import randomness
 
 @contextmanager
 def borrowed(threads: int | None = None) -> Iterator[None]:
-    """Use the process within a block, and leave it as it was: threads, progress bars, random generators.
+    """Restore threads, progress bars and random generators of the process at the end of a block.
 
     Args:
-        threads: CPU threads of torch within the block; None: as they are.
+        threads: number of CPU threads of torch within the block; None: unchanged.
 
     >>> before = torch.get_num_threads(), torch.get_rng_state()
     >>> with borrowed(threads=1):
@@ -30,14 +30,14 @@ def borrowed(threads: int | None = None) -> Iterator[None]:
     bars, downloads = transformers_logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
     if threads is not None:
         torch.set_num_threads(threads)
-    with warnings.catch_warnings(action="ignore"):  # HF_HUB_DISABLE_PROGRESS_BARS has the last word
-        transformers_logging.disable_progress_bar()  # it would break into ours
+    with warnings.catch_warnings(action="ignore"):  # if HF_HUB_DISABLE_PROGRESS_BARS is set, it decides
+        transformers_logging.disable_progress_bar()  # its progress bar would disturb ours
     try:
         yield
     finally:
         with warnings.catch_warnings(action="ignore"):
             if bars:
-                transformers_logging.enable_progress_bar()  # those of downloads with it
+                transformers_logging.enable_progress_bar()  # this also disables the bars of downloads
             if not downloads:
                 disable_progress_bars()
         randomness.put_back(drawn)

@@ -1,7 +1,7 @@
-"""Every random generator that a run may draw from: their states out, and back in.
+"""The random generators of the process: save and restore their states.
 
-These are the ones that any code may use: Python's, NumPy's and torch's. The generator of the order of rows belongs to
-the trainer; responses, environments and losses draw by seeds of their own.
+These are the generators that any code may use: Python's, NumPy's and torch's. The generator of the order of rows
+belongs to the trainer. Responses, environments and losses draw from their own seeds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def seed_all(seed: int) -> None:
 
 
 def generators() -> dict[str, Any]:
-    """The states of the process's generators, made of numbers, texts, lists and tensors alone."""
+    """The states of the process's generators, as numbers, texts, lists and tensors."""
     name, words, position, has_gauss, gauss = np.random.get_state()
     return {
         "python": random.getstate(),
@@ -34,7 +34,7 @@ def generators() -> dict[str, Any]:
 
 
 def put_back(saved: dict[str, Any]) -> None:
-    """Give the process's generators the states that :func:`generators` told."""
+    """Set the process's generators to the states that :func:`generators` returned."""
     random.setstate(saved["python"])
     np.random.set_state(saved["numpy"])
     torch.set_rng_state(saved["torch"])
@@ -43,12 +43,12 @@ def put_back(saved: dict[str, Any]) -> None:
 
 
 def state(environments: Environments) -> dict[str, Any]:
-    """The states of the generators, and how many environments have been made."""
+    """The states of the generators, and the number of environments made so far."""
     return {**generators(), "environments": environments.made}
 
 
 def load(saved: dict[str, Any], environments: Environments) -> None:
-    """Put the states back; environments that do not exist yet are made."""
-    # First, since making an environment may itself draw from the others.
+    """Restore the states; environments that do not exist yet are made."""
+    # First, since making an environment may draw from the other generators.
     environments.of_size(max(saved["environments"], 1))
     put_back(saved)

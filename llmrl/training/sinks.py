@@ -1,7 +1,7 @@
 """Experiment trackers: TensorBoard, Weights & Biases and Trackio, each through its own logger.
 
-``metrics.jsonl`` is always written and is what a run reads itself; these are copies for people. A
-tracker that fails is left out from then on, and training goes on.
+``metrics.jsonl`` is always written, and llmrl reads only that file; trackers get copies. If a tracker fails, it is left
+out from then on, and training goes on.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ HEADLINES = ("eval/greedy", "reward/mean")
 
 
 class Tracker(Protocol):
-    """What a tracker must be able to do."""
+    """The methods of a tracker."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take the numbers of a step."""
+        """Record the numbers of a step."""
 
     def close(self) -> None:
-        """Write out what is waiting."""
+        """Write out buffered numbers."""
 
 
 class Run(NamedTuple):
-    """What a tracker is told about the run when it begins."""
+    """Facts about the run that a tracker gets at the start."""
 
     folder: Path
     step: int
-    """Steps that were done before: above 0 the run is resumed."""
+    """Number of steps that were done before; above 0, the run is resumed."""
     config: Config
 
     @property
     def plain_settings(self) -> dict[str, Any]:
-        """The settings by dotted names; what is no number, text or truth value as text."""
+        """The settings by dotted names; values other than numbers, texts and bools become texts."""
         flat = flatten(self.config.to_dict())
         return {
             name: value if isinstance(value, (bool, int, float, str)) else str(value) for name, value in flat.items()
@@ -51,7 +51,7 @@ class Run(NamedTuple):
 
     @property
     def run_id(self) -> str:
-        """The same after a resume: made when it is first asked for, and kept in ``run_id``."""
+        """The run's id at the tracker; it is kept in the file ``run_id``, to be the same after a resume."""
         path = self.folder / "run_id"
         if not path.is_file():
             path.write_text(uuid.uuid4().hex[:8] + "\n")
@@ -67,15 +67,15 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        # What a run that was killed wrote after its checkpoint is hidden, since it is done again.
+        # Numbers that a killed run wrote after its checkpoint are hidden, since these steps are done again.
         purge = run.step + 1 if run.step else None
         self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=purge)
-        # Not by add_hparams, which begins a second file: who reads along would then wait for more of that one alone.
+        # Not with add_hparams: it begins a second file, and a program that follows the run would read only that.
         for summary in hparams(run.plain_settings, dict.fromkeys(HEADLINES, 0.0)):
             self.writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """One scalar for each."""
+        """Write one scalar per metric."""
         for name, value in metrics.items():
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
@@ -102,11 +102,11 @@ class Wandb:
         )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """All of them at once."""
+        """Record all metrics in one call."""
         self.run.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        """Upload what is waiting."""
+        """Upload buffered numbers."""
         self.run.finish()
 
 
@@ -125,11 +125,11 @@ class Trackio:
         )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """All of them at once."""
+        """Record all metrics in one call."""
         self.trackio.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        """Write out what is waiting."""
+        """Write out buffered numbers."""
         self.trackio.finish()
 
 
@@ -141,7 +141,7 @@ TRACKERS: dict[str, Callable[[Run], Tracker]] = {
 
 
 def require(names: Sequence[str]) -> None:
-    """Raise :class:`ConfigError` unless all these trackers are installed; takes no time to speak of."""
+    """Raise :class:`ConfigError` unless all these trackers are installed; this is fast."""
     for name in names:
         if importlib.util.find_spec(name) is None:
             raise ConfigError(f'--log.to {name}: {name} is not installed. Install it: pip install "llmrl[{name}]"')
@@ -165,11 +165,11 @@ class Trackers:
     """The trackers of a run.
 
     Args:
-        run: what they are told.
-        note: is told when one of them fails.
+        run: facts about the run.
+        note: called with a sentence when one of them fails.
 
     Raises:
-        ConfigError: one cannot begin, for example because nobody is logged in.
+        ConfigError: a tracker cannot start, for example because nobody is logged in.
     """
 
     def __init__(self, run: Run, note: Callable[[str], object]) -> None:
@@ -182,24 +182,24 @@ class Trackers:
             except Exception as error:
                 self.close()
                 raise ConfigError(
-                    f"--log.to {name}: it could not begin ({type(error).__name__}: {error}). Fix that, or leave it out."
+                    f"--log.to {name}: it could not start ({type(error).__name__}: {error}). Fix that, or leave it out."
                 ) from error
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Give a step's numbers to all of them."""
+        """Pass the numbers of a step to all trackers."""
         named = renamed(metrics, self._names)
         for name, tracker in list(self._open.items()):
             self._try(name, lambda tracker=tracker: tracker.log(step, named))  # type: ignore[misc]
 
     def evaluation(self, step: int, evaluation: Evaluation) -> None:
-        """Give them an evaluation after ``step`` steps: every measure as ``eval/MEASURE``, with its interval."""
+        """Pass an evaluation after ``step`` steps to all trackers: measures as ``eval/MEASURE``, with intervals."""
         figures: dict[str, float] = {}
         for name, value in evaluation.estimates().items():
             figures |= {f"eval/{name}": value.mean, f"eval/{name}_low": value.low, f"eval/{name}_high": value.high}
         self.log(step, figures)
 
     def close(self) -> None:
-        """Close them; safe to call twice."""
+        """Close all trackers; safe to call twice."""
         for name, tracker in list(self._open.items()):
             self._try(name, tracker.close)
         self._open.clear()

@@ -1,4 +1,4 @@
-"""Stopping in order: signals ask a run to finish its step and write a checkpoint."""
+"""Signals ask a run to stop: it finishes its step and writes a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-"""Ctrl-C; what Kubernetes, docker stop and timeout send; a terminal that closes; what Slurm sends on request."""
+"""Sent by Ctrl-C; by Kubernetes, docker stop and timeout; by a terminal that closes; by Slurm on request."""
 
 
 class StopAsked(Exception):
-    """Raised inside work that may be left unfinished, once a signal has come."""
+    """Raised inside work that may stay unfinished, after a signal has come."""
 
 
 class Stop:
-    """Whether a signal has asked the run to stop; a second one leaves at once."""
+    """Whether a signal has asked the run to stop; a second signal ends it at once."""
 
     def __init__(self) -> None:
         self.asked: str | None = None
 
     @contextlib.contextmanager
     def watched(self, note: Callable[[str], object]) -> Iterator[None]:
-        """Answer the signals within this block; whoever handled them before does so again afterwards.
+        """Handle the signals within this block; afterwards the earlier handlers are restored.
 
-        Only the main thread may do so: in another one, whoever runs us there handles signals.
+        Only the main thread may handle signals. In another thread this does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -38,7 +38,7 @@ class Stop:
             self.asked = signal.Signals(number).name
             note(f"{self.asked}: stopping after this step, with a checkpoint. Once more to leave at once.")
 
-        # Who ignores a signal, as nohup does for its command, is not to be stopped by it.
+        # A signal that is ignored, as nohup ignores one for its command, must not stop the run.
         handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, on_signal) for number in handled}
         try:

@@ -232,7 +232,7 @@ def test_a_run_stops_when_the_filter_leaves_nothing(tiny, tmp_path):
         (["--curriculum.every", "1", "--env", "tests/SayA-v0"], r"tests/SayA-v0 have no levels"),
         (
             ["--filter.visits", "1", "--env", "llmrl/MATH-v0", "--env.source", "generated"],
-            r"never end, so none is visited twice",
+            r"are unlimited, so none is asked twice",
         ),
     ],
 )

@@ -259,7 +259,7 @@ def test_the_smaller_size_is_told_before_and_after():
     assert (memory.fit(work), memory.budget) == (8, 8)
     assert told == [
         "A micro-batch did not fit into memory: from now on they have at most 8 tokens instead of 64 "
-        "(--train.micro-batch-tokens). The work was done again with them."
+        "(--train.micro-batch-tokens). The work was repeated with them."
     ]
 
 

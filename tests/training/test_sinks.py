@@ -154,7 +154,7 @@ def test_a_tracker_that_cannot_begin_stops_the_run_before_it_starts(tracker, tin
 
     module = sys.modules["torch.utils.tensorboard" if name == "tensorboard" else name]
     module.init = module.SummaryWriter = lambda *args, **told: refuse()
-    with pytest.raises(ConfigError, match=rf"--log.to {name}: it could not begin .*not logged in"):
+    with pytest.raises(ConfigError, match=rf"--log.to {name}: it could not start .*not logged in"):
         trained(parse(arguments(tiny, tmp_path / "run", "--log.to", name)))
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
