@@ -7,6 +7,7 @@ Problems are generated without end; one in ten is a test problem.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from typing import ClassVar, NamedTuple, Protocol
@@ -261,25 +262,25 @@ class NanoCountdownEnv(TextEnv):
 
 
 class Hidden:
-    """Three different numbers of two digits in any order, one of which is meant.
+    """Three different digits in any order, one of which is meant.
 
     >>> Hidden().draw(np.random.default_rng(0))
-    Task(text='66 56 84', answer='66')
+    Task(text='5 9 6', answer='5')
     """
 
     name: ClassVar[str] = "guess"
 
     def draw(self, rng: np.random.Generator) -> Task:
-        """The numbers, and the one that is meant."""
-        numbers = [int(n) for n in 10 + rng.choice(90, 3, replace=False)]
-        return Task(" ".join(map(str, numbers)), str(numbers[int(rng.integers(3))]))
+        """The digits, and the one that is meant."""
+        digits = [str(n) for n in rng.choice(10, 3, replace=False)]
+        return Task(" ".join(digits), digits[int(rng.integers(3))])
 
 
 class NanoGuessEnv(TextEnv):
-    """Guess which of three numbers is meant: a wrong guess is answered by ``<`` or ``>``, and there is a second one.
+    """Guess which of three digits is meant: a wrong guess is answered by ``<`` or ``>``, and there is a second one.
 
-    ``<``: the number is smaller than the guess. ``>``: it is larger. ``?``: the guess is no number. Whoever
-    guesses the middle one first always finds it.
+    ``<``: the digit is smaller than the guess. ``>``: it is larger. ``?``: the guess is no number. A policy that
+    guesses the middle one first can always find it.
 
     Args:
         split: ``train`` or ``test``; they never overlap.
@@ -312,11 +313,11 @@ class NanoGuessEnv(TextEnv):
 def hint(guess: str, answer: str) -> str:
     """What follows from a wrong guess.
 
-    >>> hint("50", "67"), hint("70", "67"), hint("many", "67")
+    >>> hint("5", "6"), hint("7", "6"), hint("many", "6")
     ('>', '<', '?')
     """
     said = guess.strip()
-    if not (said.isascii() and said.isdecimal()) or len(said) > 9:
+    if not re.fullmatch("[0-9]{1,9}", said) or int(said) == int(answer):
         return "?"
     return "<" if int(answer) < int(said) else ">"
 

@@ -6,7 +6,7 @@ import gymnasium
 import pytest
 
 from llmrl.envs.arithmetic import evaluate
-from llmrl.envs.nano import Hidden, NanoProblems, Sums, Targets, check_expression, reachable
+from llmrl.envs.nano import Hidden, NanoProblems, Sums, Targets, check_expression, hint, reachable
 from llmrl.testing import check_environment
 
 IDS = ("llmrl/NanoCarry-v0", "llmrl/NanoCountdown-v0", "llmrl/NanoGuess-v0")
@@ -25,7 +25,7 @@ def test_the_answer_is_rewarded_and_another_is_not(env_id):
         _, info = env.reset(seed=seed)
         assert env.step(info["answer"])[1:3] == (1.0, True)
         env.reset(seed=seed)
-        reward, terminated = env.step("0")[1:3]
+        reward, terminated = env.step("100")[1:3]
         assert reward == 0.0
         assert terminated == (env_id != "llmrl/NanoGuess-v0")
 
@@ -82,13 +82,14 @@ def test_expressions_are_graded_by_numbers_and_value(said, status):
 
 
 @pytest.mark.parametrize(
-    ("guess", "reply"), [("99", "<"), ("10", ">"), ("", "?"), ("²", "?"), ("-5", "?"), ("9" * 5000, "?")]
+    ("guess", "reply"),
+    [("9", "<"), ("99", "<"), ("0", ">"), ("", "?"), ("²", "?"), ("-5", "?"), ("9" * 5000, "?")],
 )
 def test_a_wrong_guess_is_answered_and_the_second_ends_it(guess, reply):
     env = gymnasium.make("llmrl/NanoGuess-v0")
     for seed in range(9):
         _, info = env.reset(seed=seed)
-        if info["answer"] in ("10", "99"):
+        if info["answer"] in ("0", "9"):
             continue
         assert env.step(guess)[:4] == (reply, 0.0, False, False)
         assert env.step(info["answer"])[:4] == ("", 1.0, True, False)
@@ -103,6 +104,10 @@ def test_whoever_guesses_the_middle_one_first_always_finds_it():
         if not terminated:
             _, reward, terminated, *_ = env.step(low if said == "<" else high)
         assert (reward, terminated) == (1.0, True)
+
+
+def test_the_number_itself_in_other_characters_is_no_guess():
+    assert hint("05", "5") == "?"
 
 
 @pytest.mark.parametrize(

@@ -111,13 +111,16 @@ def test_supervised_rows_are_what_the_policy_reads_and_writes():
     assert labels[1].tolist().count(-100) == len(whole) - 2  # the padding too
 
 
-def test_a_hasty_player_errs_as_often_as_it_is_told():
+def test_a_hasty_player_is_silent_as_often_as_it_is_told():
     rng = np.random.default_rng(0)
-    games = [hasty_guesses(rng, errors=0.0) for _ in range(100)]
-    assert all(response in game[0][0].split() for game in games for _, response in game)
-    assert all(len(game) == 1 or game[1][0] in ("<", ">") for game in games)
-    wrong = [hasty_guesses(rng, errors=1.0)[0] for _ in range(100)]
-    assert all(response[::-1] in said.split() for said, response in wrong)
+    for _ in range(100):
+        for said, response in (game := hasty_guesses(rng, silence=0.0)):
+            assert response in game[0][0].split()
+            assert said in (game[0][0], "<", ">")
+    silent = [hasty_guesses(rng, silence=1.0) for _ in range(20)]
+    assert all([turn[1] for turn in game] == ["", ""] and game[1][0] == "?" for game in silent)
+    half = [hasty_guesses(rng, silence=0.5)[0][1] == "" for _ in range(400)]
+    assert 0.4 < sum(half) / 400 < 0.6
 
 
 def test_the_places_of_evaluations_are_even():

@@ -111,11 +111,12 @@ NANO: Mapping[str, NanoTask] = {
         ),
         NanoTask(
             name="nano-guess",
+            version=2,
             asks="Ask first what tells most, then use the answer: two turns, one reward.",
             policy="llmrl/nano-guess",
             env_id="llmrl/NanoGuess-v0",
             response_tokens=12,
-            settings=Settings(learning_rate=3e-4, updates=4, rollouts=200),
+            settings=Settings(learning_rate=3e-4, updates=4, rollouts=120),
         ),
     )
 }
