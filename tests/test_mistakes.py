@@ -44,7 +44,10 @@ TRAIN = {
     "kind of env": ({"env": 3}, "env must be an id"),
     "algo_options": ({"algo_options": {"clip_hihg": 0.3}, "algo": "dapo"}, "clip_high"),
     "env_options": ({"env_options": {"level": 3}}, "levels"),
-    "options of an object": ({"algo": algorithm("grpo"), "algo_options": {"clip_low": 0.1}}, "has its own"),
+    "options of an object": (
+        {"algo": algorithm("grpo"), "algo_options": {"clip_low": 0.1}},
+        "An Algorithm is an object",
+    ),
     "temperature": ({"policy_options": {"temperature": 0.0}}, "temperature"),
     "group of one": ({"train": {"group_size": 1}, "algo": "grpo"}, "at least 2"),
     "resume": ({"resume": "nowhere"}, "not a checkpoint"),
@@ -91,7 +94,7 @@ TRAIN = {
     ),
     "function as callback": ({"callbacks": [print]}, "list of Callback objects"),
     "one callback": ({"callbacks": llmrl.Callback()}, r"Write callbacks=\[callback\]"),
-    "class as callback": ({"callbacks": [llmrl.Callback]}, "got one with the class Callback"),
+    "class as callback": ({"callbacks": [llmrl.Callback]}, "got a list with the class Callback"),
     "seed": ({"seed": "a"}, "--seed: expected a whole number, got 'a'"),
     "half a step": ({"train": {"steps": 1.5}}, "--train.steps: expected a whole number, got '1.5'"),
     "learning rate in words": (
@@ -219,7 +222,7 @@ def test_what_is_no_model_or_no_tokenizer(policy, swapped, said):
 
 
 def test_options_of_a_policy_that_is_given(policy):
-    says(lambda: llmrl.train(policy, policy_options={"temperature": 0.5}, quiet=True), "A Policy has its own")
+    says(lambda: llmrl.train(policy, policy_options={"temperature": 0.5}, quiet=True), "A Policy is an object")
 
 
 @pytest.mark.parametrize("name", EVALUATE)

@@ -40,7 +40,9 @@ def introduce(trainer: Trainer, display: Display) -> None:
     )
     for rule in trainer.problems.rules:
         display.note(f"choice     {rule}")
-    policy.try_saving()
+    with trainer.world.together():
+        if trainer.world.main:  # the only rank that saves whole models
+            policy.try_saving()
     if config.checkpoint.background:
         # For one rank: its share of master weights and two moments, in float32, and the model that it may export.
         refuse_without_memory(12 * trained // trainer.world.shards + sum(p.nbytes for p in policy.model.parameters()))

@@ -257,7 +257,12 @@ class _Worker:
             while b"\n" not in self._buffer:
                 if not selector.select(max(0.0, end - time.monotonic())):
                     return None
-                chunk = os.read(stream, 65_536)
+                try:
+                    chunk = os.read(stream, 65_536)
+                except OSError:
+                    if not self._process.stdout.closed:
+                        raise
+                    return None  # another thread ended the process, as at the end of the interpreter
                 if not chunk:
                     return None
                 self._buffer += chunk

@@ -108,7 +108,7 @@ def test_blank_lines_and_a_byte_order_mark(tmp_path):
             "instruction or input. Name it with problem_col",
         ),
         ('{"problme": "Q", "answer": "1"}', "Did you mean 'problme'? Known: answer, problme."),
-        ('{"problem": "Q", "anser": "1"}', "and no solution has a \\boxed{} answer. Say which"),
+        ('{"problem": "Q", "anser": "1"}', "and no solution has a \\boxed{} answer. Name it with"),
         ('{"problem": "Q", "anser": "1"}', "Did you mean 'anser'?"),
     ],
 )
@@ -233,7 +233,7 @@ def test_gold_answers_are_checked(tmp_path):
 
 def test_an_id_beyond_the_end(tmp_path):
     problems = FileProblems(write(tmp_path / "a.jsonl", ROW))
-    with pytest.raises(IndexError, match=r"There is no problem 1: there are 1, from 0 on"):
+    with pytest.raises(IndexError, match=r"There is no problem 1: there are 1 problems, numbered from 0"):
         problems[1]
     assert str(problems) == "1 problem of a.jsonl"
 

@@ -80,7 +80,7 @@ def test_parts_add_up(env):
 
 
 def test_two_parts_of_one_name(env):
-    with pytest.raises(ValueError, match="has a part 'format' already"):
+    with pytest.raises(ValueError, match="already has a part 'format'"):
         play(FormatReward(FormatReward(env)), "x")
 
 

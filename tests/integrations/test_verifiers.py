@@ -20,7 +20,8 @@ from llmrl.errors import ConfigError
 pytestmark = [
     pytest.mark.verifiers,
     pytest.mark.skipif(
-        importlib.util.find_spec("verifiers") is None, reason="verifiers is not installed: pip install verifiers==0.4.0"
+        importlib.util.find_spec("verifiers.v1") is None,
+        reason="verifiers is not installed: pip install verifiers==0.4.0",
     ),
     pytest.mark.filterwarnings("default"),
 ]

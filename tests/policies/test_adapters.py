@@ -49,7 +49,7 @@ def test_a_checkpoint_holds_the_adapters_and_a_merge_in_float32(tmp_path, dtype)
     exact = Policy.from_pretrained(folder / "adapter", device="cpu", max_response_length=12)
     plain = Policy.from_pretrained(base, device="cpu", dtype=dtype, max_response_length=12)
     if dtype == "float32":
-        torch.testing.assert_close(scores(whole, data), scores(exact, data), atol=1e-5, rtol=0)
+        torch.testing.assert_close(scores(whole, data), scores(exact, data), atol=2e-5, rtol=0)
     update = merged(policy.model, torch.float32).state_dict()
     for name, tensor in whole.model.state_dict().items():
         torch.testing.assert_close(tensor, update[name], atol=0, rtol=0)

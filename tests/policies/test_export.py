@@ -39,7 +39,9 @@ def test_settings_that_only_a_larger_model_leads_to_are_written_inside_its_setti
     assert all(map(torch.equal, loaded.state_dict().values(), model.state_dict().values()))
     again = Policy.from_pretrained(tmp_path, device="cpu", dtype=str(dtype).removeprefix("torch."), **options)
     rows = policy.generate(["abc"])
-    assert torch.equal(again.score(rows)["log_prob"], policy.score(rows)["log_prob"])
+    # In bfloat16 a policy that is loaded by name may compute with other kernels.
+    atol = 0.0 if dtype == torch.float32 else 5e-3
+    torch.testing.assert_close(again.score(rows)["log_prob"], policy.score(rows)["log_prob"], atol=atol, rtol=0.0)
 
 
 class OddConfig(LlamaConfig):

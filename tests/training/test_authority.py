@@ -50,7 +50,9 @@ def test_what_a_model_may_not_set_is_refused_by_name(model, name, tmp_path, monk
     tree = ATTACKS[name]
     for part in reversed(name.split(".")):
         tree = {part: tree}
-    with pytest.raises(ConfigError, match=rf"training.yaml sets {name} to .* may not.*--{name.replace('_', '-')}"):
+    with pytest.raises(
+        ConfigError, match=rf"training.yaml sets {name} to .* may only suggest.*--{name.replace('_', '-')}"
+    ):
         parse(["--policy", model(tree)])
 
 

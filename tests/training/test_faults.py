@@ -185,10 +185,10 @@ def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
     trainer, notes = make(tiny, *more, "--train.micro-batch-tokens", "100000")
     limit_memory(trainer, 5, OUT[kind], half_way)
     metrics, _ = trainer.step()
-    assert metrics["perf/micro_batch_tokens"] == trainer.memory.budget == 3 * LENGTH
+    assert metrics["perf/micro_batch_tokens"] == trainer.memory.budget == 6 * LENGTH
     assert len(notes) == 1
-    assert f"at most {3 * LENGTH} tokens instead of 100000 (--train.micro-batch-tokens)" in notes[0]
-    # Half of twelve rows is six, half of that three; with three rows from the start it is the same step.
+    assert f"at most {6 * LENGTH} tokens instead of 100000 (--train.micro-batch-tokens)" in notes[0]
+    # Half of twelve rows is six, which are cut evenly into micro-batches of three; so it is the step of three rows.
     assert same_tensors(weights(small), weights(trainer))
     assert metrics["actor/loss"] == expected["actor/loss"]
     trainer.step()

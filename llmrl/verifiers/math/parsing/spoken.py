@@ -33,7 +33,7 @@ def in_notation(text: str) -> str:
     r"""The LaTeX of a value that is said in words; any other text as it is.
 
     >>> in_notation("three quarters"), in_notation("minus 7"), in_notation("all real numbers except 0")
-    ('\\\\frac{3}{4}', '-7', '\\\\mathbb{R} \\\\setminus \\\\{0\\\\}')
+    ('\\frac{3}{4}', '-7', '\\mathbb{R} \\setminus \\{0\\}')
     """
     if not any(map(str.isalpha, text)):
         return text
