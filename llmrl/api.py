@@ -21,7 +21,7 @@ from llmrl.errors import ArgumentError, ConfigError
 from llmrl.evaluation.outcomes import Evaluation
 from llmrl.evaluation.running import evaluate as run_evaluation
 from llmrl.policies.policy import Policy
-from llmrl.registry import suggest
+from llmrl.registry import refuses_unknown_arguments, suggest
 from llmrl.rollouts.environments import CopiedEnvironments, Environments
 from llmrl.terminal import Terminal
 from llmrl.training.build import held_out_environments
@@ -99,9 +99,13 @@ def train(
     env_options = _options(env_options, "env_options", isinstance(env, (gymnasium.Env, Environments)), "An environment")
     algo_options = _options(algo_options, "algo_options", isinstance(algo, Algorithm), "An Algorithm")
     callbacks = _callbacks(callbacks)
-    for name, value in (("output", output), ("resume", resume), ("threads", threads)):
-        if value is not None:
-            settings[name] = str(value) if isinstance(value, Path) else value
+    for name, folder in (("output", output), ("resume", resume)):
+        if folder is not None:
+            if not isinstance(folder, (str, Path)):
+                raise ArgumentError(f"{name} must be the path of a folder, got {_shown(folder)}.")
+            settings[name] = str(folder)
+    if threads is not None:
+        settings["threads"] = threads
     settings["policy"] = policy_options
     if isinstance(policy, Policy):
         if resume is not None:
@@ -133,6 +137,7 @@ def train(
     return outcome
 
 
+@refuses_unknown_arguments
 @borrowed()
 def evaluate(
     policy: str | Path | Policy = "llmrl/nano",
@@ -229,6 +234,8 @@ def _callbacks(given: Any) -> list[Callback]:
         raise ArgumentError(
             "callbacks must be a list of Callback objects, got a single Callback. Write callbacks=[callback]."
         )
+    if not isinstance(given, Iterable):
+        raise ArgumentError(f"callbacks must be a list of Callback objects, got {_shown(given)}.")
     for one in given:
         if not isinstance(one, Callback):
             raise ArgumentError(f"callbacks must be a list of Callback objects, got a list with {_shown(one)}.")

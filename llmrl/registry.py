@@ -7,16 +7,19 @@ colon is imported: ``my_module:my_thing`` needs no registration.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
-from llmrl.errors import UserError
+from llmrl.errors import ArgumentError, UserError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class UnknownName(UserError, LookupError):
@@ -64,6 +67,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "thresholds": ("partition",),
     "whole_batch": ("partition",),
     "given_partition": ("partition",),
+    "algos": ("algorithms",),
     "question": ("problem",),
     "prompt": ("problem",),
     "ground_truth": ("answer",),
@@ -78,7 +82,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """A sentence for an unknown name: the nearest known name, then all of them, or the nearest of many.
 
     Nearest is a name that differs in case or hyphens alone; else the name here of an option of another library; else
-    the name with the most similar spelling.
+    a name that begins with the given words; else the name with the most similar spelling.
 
     >>> suggest("dapoo", ["dapo", "grpo"])
     "Did you mean 'dapo'? Known: dapo, grpo."
@@ -116,8 +120,31 @@ def _nearest(name: str, known: Sequence[str]) -> str | None:
     for k in known:  # the same name in another section
         if _plain(k).rpartition(".")[2] == last:
             return k
+    if longer := [k for k in candidates if _plain(k).rpartition(".")[2].startswith(f"{last}_")]:
+        return min(longer, key=len)
     near = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.5)
     return plain[near[0]] if near else None
+
+
+def refuses_unknown_arguments(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a function, so that an argument that it does not have is a user's error with the nearest name.
+
+    >>> @refuses_unknown_arguments
+    ... def evaluate(*, problems=256): ...
+    >>> evaluate(problem=3)
+    Traceback (most recent call last):
+    llmrl.errors.ArgumentError: evaluate() has no argument 'problem'. Did you mean 'problems'? Known: problems.
+    """
+    known = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name not in known:
+                raise ArgumentError(f"{function.__name__}() has no argument {name!r}. {suggest(name, known)}")
+        return function(*args, **kwargs)
+
+    return checked
 
 
 SEARCHED: list[str] = []

@@ -1,7 +1,7 @@
 """What a wrong call says: one exception type, and one sentence that names what was given and what to do.
 
-Not ours, and so not here: a keyword that a function or an environment does not have (Python's TypeError), and an
-environment's id that gym.make does not know (Gymnasium's NameNotFound).
+Not ours, and so not here: an environment's keyword or id that gym.make does not know (Python's TypeError and
+Gymnasium's NameNotFound).
 """
 
 from __future__ import annotations
@@ -93,6 +93,10 @@ TRAIN = {
         r"Late.on_step is called with \(trainer, metrics, rollouts\), and takes \(metrics\)",
     ),
     "function as callback": ({"callbacks": [print]}, "list of Callback objects"),
+    "callbacks that are no list": ({"callbacks": print}, "list of Callback objects, got builtin"),
+    "number as output": ({"output": 4}, "output must be the path of a folder, got 4"),
+    "truth as a number": ({"train": {"steps": True}}, "train.steps takes a value that is not true or false, got True"),
+    "half of a name": ({"train": {"prompts": 4}}, "Did you mean 'train.prompts_per_step'"),
     "one callback": ({"callbacks": llmrl.Callback()}, r"Write callbacks=\[callback\]"),
     "class as callback": ({"callbacks": [llmrl.Callback]}, "got a list with the class Callback"),
     "seed": ({"seed": "a"}, "--seed: expected a whole number, got 'a'"),
@@ -112,6 +116,7 @@ TRAIN = {
 }
 
 EVALUATE = {
+    "argument": ({"problem": 3}, r"evaluate\(\) has no argument 'problem'. Did you mean 'problems'"),
     "no policy": ({"policy": None}, "policy must be a folder, an id of the hub or a Policy, got None"),
     "a policy that is nowhere": ({"policy": "./nowhere"}, "'./nowhere' does not exist"),
     "misspelt environment": ({"env": "llmrl/MATH-v1"}, "Did you mean 'llmrl/MATH-v0'"),
@@ -126,6 +131,7 @@ EVALUATE = {
 }
 
 STUDY = {
+    "argument": ({"algos": ["dapo"]}, r"study\(\) has no argument 'algos'. Did you mean 'algorithms'"),
     "one name": ({"algorithms": "dapo"}, "algorithms must be a list of names, got 'dapo'"),
     "object": ({"algorithms": [algorithm("dapo")]}, "list of names, got one with Algorithm"),
     "none": ({"algorithms": []}, "Name at least one"),
@@ -143,6 +149,7 @@ STUDY = {
 }
 
 REPORT = {
+    "argument": ((".",), {"out": "x"}, r"report\(\) has no argument 'out'. Did you mean 'output'"),
     "none": ((), {}, "Give the folders of runs"),
     "nowhere": (("nowhere",), {}, "There is no folder nowhere"),
     "list": ((["a"],), {}, "A run is a folder, or what llmrl.train returned, got list"),

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import llmrl
 from llmrl import registry
 from llmrl.commands import cli
 from llmrl.registry import ALIASES, Registry, UnknownName, load_object, suggest
@@ -107,6 +108,7 @@ def test_an_alias_names_something_that_exists():
     known |= {option for name in ALGORITHMS for option in inspect.signature(find_algorithm(name)).parameters}
     options = inspect.signature(env_class("llmrl/MATH-v0")).parameters
     known |= {*options, *(f"env.{name}" for name in options), "answer", "problem", "response"}
+    known |= set(inspect.signature(llmrl.study).parameters)
     for alias, meant in ALIASES.items():
         assert set(meant) & known, alias
         assert alias not in meant

@@ -65,7 +65,7 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
         files = fetch(etag_timeout=PATIENCE)
         _note_whole(files, patterns)
     except (OSError, HTTPError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         if here:
             log.warning(
                 "The hub cannot be asked whether these are all files of %s (%s), so those here are used: %s.",
@@ -75,7 +75,7 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
             )
             return here
         raise HubError(
-            f"The data set {repo} is not on this machine, and the hub does not provide it: {reason} {hint}"
+            f"The data set {repo} is not on this machine, and the hub does not provide it: {reason}. {hint}"
         ) from error
     if not files:
         raise HubError(f"The data set {repo} has no file like {', '.join(patterns)}. {hint}")

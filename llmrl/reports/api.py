@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrl.registry import refuses_unknown_arguments
 from llmrl.reports.page import write_page
 from llmrl.reports.rollouts import Choice
 from llmrl.reports.runs import ReportError, read_runs
@@ -24,6 +25,7 @@ class Page:
     """The folder of the figures as files; None if none were asked for."""
 
 
+@refuses_unknown_arguments
 def report(
     *runs: str | Path | Outcome,
     output: str | Path = "report.html",

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from llmrl.errors import ArgumentError, ConfigError
+from llmrl.registry import refuses_unknown_arguments
 from llmrl.studies.grid import Cell, Row, Store, make_grid, parse_algorithm
 from llmrl.studies.page import write_page
 from llmrl.studies.results import Results
@@ -30,6 +31,7 @@ def shipped_rows() -> dict[Cell, Row]:
     return {row.cell: row for row in rows}
 
 
+@refuses_unknown_arguments
 def study(
     *,
     output: Path | str,

@@ -29,10 +29,11 @@ from llmrl.training.files import (
     as_arguments,
     flatten,
     read_tree,
+    refuse_switches,
     refuse_unknown,
     suggested_by,
 )
-from llmrl.training.options import env_class, lists_of, options_of, paths_of, schema_of
+from llmrl.training.options import env_class, hints_of, lists_of, options_of, paths_of, schema_of
 
 DATA_ENV = "llmrl/Data-v0"
 """The environment that ``--data`` stands for."""
@@ -154,6 +155,7 @@ def parse(
         layers.append((suggested[0], {k: v for k, v in suggested[1].items() if k in known}))
     if source is not None:
         refuse_unknown(source, file_tree, known)
+        refuse_switches(source, file_tree, hints_of(schema))
         layers.append((source, file_tree))
 
     # Values of files are parsed as those of a command line, so that every value is read in one way, with one message.

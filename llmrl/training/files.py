@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -105,6 +105,14 @@ def refuse_unknown(source: str, flat: Mapping[str, Any], known: set[str]) -> Non
     for key in flat:
         if key not in known:
             raise ConfigError(f"{source}: there is no option {key!r}. {suggest(key, known)}")
+
+
+def refuse_switches(source: str, flat: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Raise for ``true`` or ``false`` where an option takes another kind of value."""
+    for key, value in flat.items():
+        hint = hints.get(key, bool)
+        if isinstance(value, bool) and bool not in (hint, *get_args(hint)):
+            raise ConfigError(f"{source}: {key} takes a value that is not true or false, got {value}.")
 
 
 def suggested_by(folder: Path | None, policy: str, env_id: str) -> tuple[str, dict[str, Any]] | None:

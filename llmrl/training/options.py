@@ -121,17 +121,25 @@ def _is_of(module: str, env_id: str) -> bool:
     return (entry.partition(":")[0] if isinstance(entry, str) else entry.__module__) == module
 
 
-def lists_of(schema: type) -> set[str]:
-    """The names of a schema's options that take several values."""
-    found: set[str] = set()
+def hints_of(schema: type) -> dict[str, Any]:
+    """The types of the options in a schema's sections, by dotted names."""
+    found: dict[str, Any] = {}
     for f in dataclasses.fields(schema):
         if inspect.isclass(f.type) and dataclasses.is_dataclass(f.type):
             hints = typing.get_type_hints(f.type)
-            for inner in dataclasses.fields(f.type):
-                hint = hints.get(inner.name, inner.type)
-                if any(typing.get_origin(part) in (tuple, list) for part in (hint, *typing.get_args(hint))):
-                    found.add(f"{f.name}.{inner.name}")
+            found |= {
+                f"{f.name}.{inner.name}": hints.get(inner.name, inner.type) for inner in dataclasses.fields(f.type)
+            }
     return found
+
+
+def lists_of(schema: type) -> set[str]:
+    """The names of a schema's options that take several values."""
+    return {
+        name
+        for name, hint in hints_of(schema).items()
+        if any(typing.get_origin(part) in (tuple, list) for part in (hint, *typing.get_args(hint)))
+    }
 
 
 def paths_of(cls: type, prefix: str = "") -> set[str]:
