@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
@@ -43,9 +44,10 @@ def at_most(seconds: float | None, what: str) -> Iterator[None]:
         yield
         return
     longest = seconds + max(seconds, GRACE)
-    last = threading.Timer(longest, _end, [f"{what} did not return within {longest:g} s"])
-    last.daemon = True
-    last.start()
+    returned = threading.Lock()
+    returned.acquire()
+    # Thread.start would wait for ever for a thread that has no memory to begin with.
+    _thread.start_new_thread(_watch, (returned, longest, f"{what} did not return within {longest:g} s"))
     alarmed = threading.current_thread() is threading.main_thread()
     waiting = True
     if alarmed:
@@ -63,7 +65,13 @@ def at_most(seconds: float | None, what: str) -> Iterator[None]:
         if alarmed:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
-        last.cancel()
+        returned.release()
+
+
+def _watch(returned: threading.Lock, seconds: float, text: str) -> None:
+    """End the process with a message if the lock is not released in time."""
+    if not returned.acquire(timeout=seconds):
+        _end(text)
 
 
 def _end(text: str) -> None:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 # It can only be read by setting it, which threads must not see: once, before there are any.
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
+_NUMBER = re.compile(r"\(os error (\d+)\)")
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Raise OSError for a path where a library written in Rust raises an error of its own for a full disk.
+
+    Such libraries (safetensors, tokenizers) give the number of the error in their text alone.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        found = _NUMBER.search(str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
 
 
 def write_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -21,10 +40,8 @@ def write_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[s
     Raises:
         OSError: the disk is full, or cannot be written.
     """
-    try:
+    with disk_errors(file):
         save_file(dict(tensors), file, metadata=None if metadata is None else dict(metadata))
-    except SafetensorError as error:  # its reason for a full disk is in the text alone
-        raise OSError(f"{file}: {error}") from error
     usual_mode(file)
 
 

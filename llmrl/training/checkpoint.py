@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 
 from llmrl.distributed.world import World
 from llmrl.errors import UserError
+from llmrl.policies.saving import disk_errors
 from llmrl.text import DamagedFile, one_line, read_json
 
 APART = "state"
@@ -80,7 +80,8 @@ def save(
                 for left in folder.glob(".writing-*"):  # of a run that was killed while it wrote
                     _remove(left)
                 aside.mkdir(parents=True)
-        _write_model(save_model, aside)
+        with disk_errors(aside):
+            save_model(aside)
         with world.together():
             if world.main:
                 _write_state(state, aside / STATE)
@@ -301,15 +302,6 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise DamagedCheckpoint(f"{checkpoint / STATE} is no state of a trainer. Give another --resume.")
     return state
-
-
-def _write_model(save_model: Callable[[Path], object], folder: Path) -> None:
-    try:
-        save_model(folder)
-    except SafetensorError as error:  # its reason for a full disk is in the text alone
-        if "I/O error" in str(error):
-            raise OSError(str(error)) from error
-        raise
 
 
 def _write_state(state: dict[str, Any], path: Path) -> None:

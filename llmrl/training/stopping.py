@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """Sent by Ctrl-C; by Kubernetes, docker stop and timeout; by a terminal that closes; by Slurm on request."""
+
+ONE_REQUEST = 1.0
+"""Seconds in which all signals are one request: timeout sends its signal twice, systemd may send two kinds at once."""
 
 
 class StopAsked(Exception):
@@ -17,10 +21,11 @@ class StopAsked(Exception):
 
 
 class Stop:
-    """Whether a signal has asked the run to stop; a second signal ends it at once."""
+    """Whether a signal has asked the run to stop; a second request ends it at once."""
 
     def __init__(self) -> None:
         self.asked: str | None = None
+        self._since = 0.0
 
     @contextlib.contextmanager
     def watched(self, note: Callable[[str], object]) -> Iterator[None]:
@@ -34,7 +39,10 @@ class Stop:
 
         def on_signal(number: int, frame: Any) -> None:
             if self.asked is not None:
+                if time.monotonic() - self._since < ONE_REQUEST:
+                    return
                 raise KeyboardInterrupt
+            self._since = time.monotonic()
             self.asked = signal.Signals(number).name
             note(f"{self.asked}: stopping after this step, with a checkpoint. Once more to leave at once.")
 

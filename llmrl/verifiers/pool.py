@@ -7,6 +7,7 @@ privileges it does not get: see :func:`llmrl.verifiers.worker.restrict`.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import json
 import os
@@ -108,9 +109,9 @@ class WorkerPool:
         """One outcome a task, in order.  Any thread may call it; tasks share the pool's processes."""
         if len(tasks) <= 1:
             return [self._one(task) for task in tasks]
-        outcomes: list[Outcome | None] = [None] * len(tasks)
+        outcomes = [Outcome("error", detail="not run")] * len(tasks)
         left = iter(range(len(tasks)))
-        lock = threading.Lock()
+        lock, done = threading.Lock(), threading.Semaphore(0)
 
         def work() -> None:
             while True:
@@ -118,14 +119,19 @@ class WorkerPool:
                     index = next(left, None)
                 if index is None:
                     return
-                outcomes[index] = self._one(tasks[index])
+                try:
+                    outcomes[index] = self._one(tasks[index])
+                finally:
+                    done.release()
 
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.size, len(tasks)))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return [outcome or Outcome("error", detail="not run") for outcome in outcomes]
+        # Thread.start would wait for ever for a thread that has no memory to begin with; this thread works too, so
+        # that every task is run without it.
+        for _ in range(min(self.size, len(tasks)) - 1):
+            _thread.start_new_thread(work, ())
+        work()
+        for _ in tasks:
+            done.acquire()
+        return outcomes
 
     def _one(self, task: Sequence[Any]) -> Outcome:
         with self._slots:

@@ -1,5 +1,6 @@
 """Calls of code that does not return: the row is lost, the others are not, and a stubborn one ends the process."""
 
+import _thread
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import hanging  # noqa: F401  registers tests/Hanging-v0
 import pytest
+from unstarted import run_without_threads
 
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.envs.waiting import TookTooLong, at_most
@@ -88,3 +90,18 @@ def test_one_that_swallows_the_error_ends_the_process_with_a_sentence():
     assert done.returncode == 1
     assert "error: step of tests/Hanging-v0 did not return within 0.7 s and cannot be interrupted" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_thread_that_cannot_begin_stops_no_call():
+    code = "from llmrl.envs.waiting import at_most\nwith at_most(100, 'it'): print('called')"
+    assert run_without_threads(code) == "called\n"
+
+
+def test_no_watch_is_left_behind():
+    before = _thread._count()
+    for _ in range(20):
+        with at_most(30, "nothing"):
+            pass
+    with at_most(30, "the threads that end"):
+        while _thread._count() > before + 1:  # its own
+            pass

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import tiny_policy
 
 from llmrl.training import checkpoint
 
@@ -54,6 +55,17 @@ def test_a_failed_write_leaves_the_last_checkpoint_and_latest_alone(tmp_path):
     assert checkpoint.list_checkpoints(tmp_path) == [good]
     assert (tmp_path / "latest").resolve() == good.resolve()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001", "latest"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_an_error_of_the_disk_for_the_tokenizer_too(tmp_path):
+    def on_a_full_disk(path: Path) -> None:
+        (path / "tokenizer.json").symlink_to("/dev/full")
+        tiny_policy().save(path)
+
+    with pytest.raises(OSError, match=r"could not be written.*No space left.*intact"):
+        checkpoint.save(tmp_path, 1, on_a_full_disk, {}, keep=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_half_written_folder_of_a_killed_run_is_no_checkpoint(tmp_path):

@@ -2,12 +2,14 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 from command import train
 from trivial import SAY_A, SMALL
 
-from llmrl.training.stopping import SIGNALS, Stop
+from llmrl.training import stopping
+from llmrl.training.stopping import ONE_REQUEST, SIGNALS, Stop
 from llmrl.training.trainer import Trainer
 
 
@@ -30,16 +32,35 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_status_3(tiny, tmp_path, mo
     assert (tmp_path / "run" / "latest").resolve().name == "checkpoint-000005"
 
 
-def test_a_second_signal_leaves_at_once_and_the_handlers_come_back():
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of the signals, in seconds; a test moves it."""
+    time = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: time.now))
+    return time
+
+
+def test_a_second_signal_leaves_at_once_and_the_handlers_come_back(clock):
     before = [signal.getsignal(number) for number in SIGNALS]
     stop, told = Stop(), []
     with stop.watched(told.append):
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.asked == "SIGTERM"
+        clock.now += ONE_REQUEST
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGHUP)
     assert told == ["SIGTERM: stopping after this step, with a checkpoint. Once more to leave at once."]
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_signals_that_come_together_are_one_request(clock):
+    stop, told = Stop(), []
+    with stop.watched(told.append):
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):  # as timeout and systemd send them
+            os.kill(os.getpid(), number)
+            clock.now += 0.4 * ONE_REQUEST
+    assert stop.asked == "SIGTERM"
+    assert len(told) == 1
 
 
 def test_a_signal_that_is_ignored_stays_ignored():

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from unstarted import run_without_threads
 
 from llmrl.verifiers.pool import WorkerPool
 
@@ -380,3 +381,9 @@ def test_a_task_that_exits_is_an_error_and_the_worker_goes_on():
         assert outcome.status == "error"
         assert outcome.began
         assert "SystemExit" in outcome.detail
+
+
+def test_threads_that_cannot_begin_leave_no_task_undone():
+    code = "from llmrl.verifiers.pool import WorkerPool\nwith WorkerPool('operator:add') as pool:"
+    code += " print([outcome.value for outcome in pool.run([(1, 2), (3, 4), (5, 6)])])"
+    assert run_without_threads(code) == "[3, 7, 11]\n"
