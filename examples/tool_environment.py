@@ -23,7 +23,7 @@ CALL = re.compile(r"<price>\s*(\w+)\s*</price>\s*$")
 
 
 class ShoppingProblems:
-    """Baskets without end; the text decides between train and test."""
+    """Unlimited baskets; a hash of the text assigns each to train or test."""
 
     size = None
 
@@ -70,7 +70,7 @@ class ShopEnv(TextEnv):
         return f"{problem.problem}\n{tool}"
 
     def answer_text(self, response: str) -> str | None:
-        """Nothing yet if the tool is called and may be."""
+        """None for a tool call, while calls are left."""
         return None if CALL.search(response) and len(self.turns) < self.calls else response
 
     def respond(self, response: str, verdict: Verdict | None) -> Turn:
