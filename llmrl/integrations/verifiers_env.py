@@ -20,6 +20,7 @@ from typing import Any
 
 import gymnasium
 import verifiers.v1 as vf
+from pydantic import ValidationError
 from verifiers.v1.configs.agent import agent_config_fields
 from verifiers.v1.state import state_cls
 
@@ -118,6 +119,9 @@ def _loaded(taskset: str, options: str, problems: int | None) -> tuple[vf.Env, _
     given = {key: _json_or_text(value) for key, value in json.loads(options).items()}
     try:
         made = vf.load_environment(vf.resolve_env_config({"taskset": {"id": taskset, **given}}))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigError(f"The taskset {taskset!r} cannot take these options: {one_line(wrong, 300)}") from error
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"The taskset {taskset!r} cannot be loaded: {one_line(str(error), 300)}") from error
     return made, _listed(made, problems)

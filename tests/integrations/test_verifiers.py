@@ -251,7 +251,7 @@ def test_what_only_verifiers_can_give_is_refused(on_the_page, tmp_path, change, 
     [
         ("", None, "Say which taskset"),
         ("nowhere_at_all", None, "cannot be loaded"),
-        ("llmrl_tasks", {"problems": 0}, ""),
+        ("llmrl_tasks", {"problems": 0}, "cannot take these options: taskset.problems: Input should be greater"),
     ],
 )
 def test_wrong_tasksets_are_one_sentence(on_the_page, taskset, options, said):

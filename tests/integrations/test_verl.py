@@ -1,7 +1,7 @@
 """llmrl's verifier and losses as verl calls them; beside verl's own losses where verl is installed.
 
 verl 0.9.1 pins older releases of tensordict and transformers than llmrl needs, so it is installed without dependencies:
-pip install --no-deps verl==0.9.1 omegaconf==2.3.1 antlr4-python3-runtime==4.9.3 hydra-core codetiming ray.
+pip install --no-deps verl==0.9.1 omegaconf==2.3.1 antlr4-python3-runtime==4.9.3 hydra-core codetiming ray msgpack.
 """
 
 from __future__ import annotations
