@@ -335,15 +335,13 @@ def test_two_servers_sample_from_the_weights_that_were_trained(server, second_se
     policy.close()
 
 
-def test_two_ranks_and_two_servers(server, second_server, tmp_path):
+@pytest.mark.parametrize("engines", ["two servers", "one beside each rank"])
+def test_two_ranks(engines, request, tmp_path):
     """Greedy responses of the last evaluation are those of the weights that were trained, sampled without an engine."""
+    names = ("server", "second_server") if engines == "two servers" else ()
+    engine = ",".join(str(request.getfixturevalue(name)) for name in names) or "vllm"
     evaluation = ["--eval.problems", "8", "--eval.samples", "0", "--output", str(tmp_path / "run")]
-    launch(
-        Path(llmrl.__file__).parent / "__main__.py",
-        "train",
-        *arguments(f"{server},{second_server}", *evaluation),
-        limit=400,
-    )
+    launch(Path(llmrl.__file__).parent / "__main__.py", "train", *arguments(engine, *evaluation), limit=400)
     records = [json.loads(line) for line in (tmp_path / "run" / "eval" / "after.jsonl").read_text().splitlines()]
     assert len(records) == 8
     policy = Policy.from_pretrained(tmp_path / "run" / "latest", max_response_length=LIMIT)
