@@ -66,7 +66,7 @@ def owner(algorithm: Algorithm) -> str:
 
 
 def left_out(algorithm: Algorithm) -> list[str]:
-    """What of the algorithm the figure does not show."""
+    """The parts of the algorithm that the figure leaves out."""
     rows = (("added terms", algorithm.terms), ("corrections of the weight", algorithm.corrections))
     return [name for name, given in rows if given]
 
@@ -77,7 +77,7 @@ def needs_a_batch(algorithm: Algorithm) -> bool:
 
 
 def view(algorithm: Algorithm, tokens: tuple[Token, ...]) -> tuple[float, float]:
-    """The ratios that are worth showing: the bounds of the clip and as much again around them, or 0 to 2.5."""
+    """The range of ratios to draw: the bounds of the clip with an equal margin on both sides, or 0 to 2.5."""
     loss = PolicyLoss(parts(algorithm))
     one = torch.ones(1, dtype=torch.float64)
     found = [bounds for token in tokens if (bounds := loss.bounds(loss.batch(batch_of(one, 1.0, token)))) is not None]

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def first_sentence(path: Path) -> str:
-    """What a file says that it owns: the first sentence of its docstring."""
+    """The first sentence of a file's docstring, which says what the file is for."""
     text = ast.get_docstring(ast.parse(path.read_text())) or ""
     return " ".join(text.split("\n\n")[0].split()).split(". ")[0].rstrip(".").split(".  ")[0]
 
@@ -41,7 +41,7 @@ def packages() -> str:
 
 
 def between(text: str, name: str, body: str) -> str:
-    """``text`` with ``body`` between the two marks of that name."""
+    """``text`` with ``body`` between the two comments that mark the part of this name."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
@@ -49,7 +49,7 @@ def between(text: str, name: str, body: str) -> str:
 
 
 def code_blocks(text: str) -> str:
-    """Markdown of a docstring: what it indents, such as a formula, as a block of code."""
+    """A docstring as Markdown; indented parts, such as formulas, become blocks of code."""
     parts = [part.strip("\n") for part in text.split("\n\n")]
     return "\n\n".join(f"```text\n{inspect.cleandoc(p)}\n```" if p.startswith("    ") else p for p in parts)
 
@@ -75,13 +75,13 @@ NEIGHBOURS = {
     "sapo": "grpo",
     "tis": "dapo",
 }
-"""The algorithm that each one is best compared with: what its paper starts from, or its nearest relative here."""
+"""The algorithm that each page compares with: the starting point of the paper, or the most similar recipe."""
 
 
 def recipe_table(recipe: Algorithm) -> str:
     """Every component of a recipe with its numbers."""
     rows = [line.split(maxsplit=1) for line in str(recipe).split("\n")[1:]]
-    return "\n".join(["| component | here |", "| --- | --- |", *(f"| {name} | `{shown}` |" for name, shown in rows)])
+    return "\n".join(["| component | value |", "| --- | --- |", *(f"| {name} | `{shown}` |" for name, shown in rows)])
 
 
 def neighbour_table(recipe: Algorithm, neighbour: Algorithm) -> str:
@@ -102,15 +102,15 @@ def parity_table(name: str) -> str:
 
 
 def claims_about(name: str) -> str:
-    """Where docs/claims.md says something of an algorithm."""
+    """Whether docs/claims.md tests an algorithm."""
     text = (ROOT / "docs" / "claims.md").read_text()
     if re.search(rf"\b{name}\b", text):
-        return f"[Claims](../claims.md) tests on small exact tasks what is said of {name}."
+        return f"[Claims](../claims.md) tests claims about {name} on small exact tasks."
     return f"[Claims](../claims.md) does not test {name}."
 
 
 def figure(recipe: Algorithm) -> str:
-    """The figure with what it shows, or why there is none."""
+    """The figure with its caption, or the reason that there is none."""
     if figures.needs_a_batch(recipe):
         return (
             "There is no figure for one token: the gate compares tokens of a batch with each other. Without the gate "
@@ -118,16 +118,16 @@ def figure(recipe: Algorithm) -> str:
         )
     name = recipe.name
     left_out = figures.left_out(recipe)
-    missing = f" Not drawn: {' and '.join(left_out)}." if left_out else ""
+    missing = f" The curves leave out {' and '.join(left_out)}." if left_out else ""
     return f"""![{name}: value and gradient of a token over its importance ratio, both signs of A](figures/{name}.svg)
 
-One token, A = +1 and A = -1: the value of its term, and the derivative of the term by the token's log-probability.
-The response has this one token. The loss module computed every point.{missing} Other numbers, and another objective
-beside it: [the explorer](../explorer.md)."""
+The figure shows one token, with A = +1 and with A = -1. The curves are the value of its term, and the derivative of
+the term with respect to the token's log-probability. The response has only this token. The loss module computed every
+point.{missing} [The explorer](../explorer.md) draws other settings and compares two objectives."""
 
 
 def algorithm_page(name: str) -> str:
-    """Equation, figure, what differs, defaults, evidence, command and citation, from docstrings and the recipe."""
+    """Equation, figure, differences, options, evidence, command and citation, from docstrings and the recipe."""
     recipe = algorithm(name)
     function = ALGORITHMS[name]
     module = inspect.getmodule(function)
@@ -136,7 +136,7 @@ def algorithm_page(name: str) -> str:
     neighbour = NEIGHBOURS[name]
     return f"""# {name}
 
-Made by `make docs` from [`{path}`](../../{path}).
+`make docs` generates this page from [`{path}`](../../{path}).
 
 {code_blocks(inspect.getdoc(module) or "")}
 
@@ -150,11 +150,11 @@ Made by `make docs` from [`{path}`](../../{path}).
 
 {figure(recipe)}
 
-## What differs from {neighbour}
+## Differences from {neighbour}
 
 {neighbour_table(recipe, algorithm(neighbour))}
 
-Everything else is as in [{neighbour}]({neighbour}.md).
+All other components are those of [{neighbour}]({neighbour}.md).
 
 ## Options
 
@@ -162,7 +162,7 @@ Everything else is as in [{neighbour}]({neighbour}.md).
 
 ## Evidence
 
-Equal to published code ([losses](../losses.md#equal-to-published-code)):
+Comparison with published code ([losses](../losses.md#equal-to-published-code)):
 
 {parity_table(name)}
 
@@ -176,7 +176,7 @@ llmrl train --algo {name} --train.steps 2
 
 ## Citation
 
-The recipe names: {recipe.paper}.
+{recipe.paper}.
 """
 
 
@@ -191,13 +191,14 @@ def algorithm_pages() -> dict[Path, str]:
     entries = "\n".join(names)
     index = f"""# Algorithms and papers
 
-Made by `make docs`. `tis`, `mis` and `erc` change another recipe; alone they stand on DAPO, whose paper is named.
+`make docs` generates this page. `tis`, `mis` and `erc` modify another recipe. Without one they modify DAPO, and the
+table names its paper.
 
-| algorithm | paper | its page compares it with |
+| algorithm | paper | compared with |
 | --- | --- | --- |
 {papers}
 
-[The explorer](../explorer.md) shows value and gradient of any two of them.
+[The explorer](../explorer.md) compares value and gradient of any two algorithms.
 
 ```{{toctree}}
 :hidden:
@@ -230,14 +231,14 @@ def code_pages() -> dict[Path, str]:
     )
     return {
         architecture: between(between(architecture.read_text(), "packages", packages()), "entries", entries),
-        ROOT / "docs" / "metrics.md": "# Metrics\n\nMade from `llmrl/training/metrics.py` by `make docs`.\n\n"
+        ROOT / "docs" / "metrics.md": "# Metrics\n\n`make docs` generates this page from `llmrl/training/metrics.py`.\n\n"
         + markdown_table()
         + "\n",
     }
 
 
 def pages() -> dict[Path, str]:
-    """What each generated file should hold."""
+    """The text of each generated file."""
     data = ROOT / "docs" / "_static" / "explorer_data.js"
     return {**code_pages(), **algorithm_pages(), data: explorer.script()}
 

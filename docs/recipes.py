@@ -18,7 +18,7 @@ class Option(NamedTuple):
 
 
 def about(name: str) -> str:
-    """What the recipe's function says of it, without its options."""
+    """The docstring of the recipe's function, without its options."""
     return (inspect.getdoc(find_algorithm(name)) or "").partition("Args:\n")[0].strip()
 
 
