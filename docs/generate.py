@@ -231,7 +231,9 @@ def code_pages() -> dict[Path, str]:
     )
     return {
         architecture: between(between(architecture.read_text(), "packages", packages()), "entries", entries),
-        ROOT / "docs" / "metrics.md": "# Metrics\n\n`make docs` generates this page from `llmrl/training/metrics.py`.\n\n"
+        ROOT
+        / "docs"
+        / "metrics.md": "# Metrics\n\n`make docs` generates this page from `llmrl/training/metrics.py`.\n\n"
         + markdown_table()
         + "\n",
     }

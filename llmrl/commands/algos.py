@@ -1,4 +1,4 @@
-"""``llmrl algos``: algorithms as compositions of their components, with every number."""
+"""``llmrl algos``: the algorithms with their components and every number."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from llmrl.terminal import Terminal
 
 @dataclass
 class AlgosOptions:
-    """Show algorithms as compositions of their components: ratio, clip, gates, aggregation, credit."""
+    """Show algorithms with their components: ratio, clip, gates, aggregation, credit, and every number."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAME ...]")] = ()
-    """Which; erc+gspo and module:name are names too. By default all."""
+    """Names of algorithms, such as dapo, erc+gspo or module:name; by default all."""
 
 
 def parse(arguments: list[str], prog: str) -> AlgosOptions:

@@ -1,7 +1,7 @@
-"""The console script ``llmrl``: one word for what to do, then that command's own options.
+"""The console script ``llmrl``: the name of a command, then the options of that command.
 
-The one door: every command is a module with ``parse(arguments, prog)``, which makes its options, and
-``run(options)``, which returns the exit status. What goes wrong with either becomes one sentence here.
+Every command is a module with ``parse(arguments, prog)``, which returns its options, and ``run(options)``, which
+returns the exit status. An error in either is shown as one sentence here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 
 class Command(NamedTuple):
-    """A command: where it is, and what it does in a few words."""
+    """The module of a command, and a summary of a few words."""
 
     module: str
     summary: str
@@ -34,15 +34,15 @@ COMMANDS: dict[str, Command] = {
     "compare": Command("llmrl.commands.compare", "compare two evaluations problem by problem"),
     "serve": Command("llmrl.commands.serve", "run vLLM as a server for a trainer on another machine"),
     "study": Command("llmrl.commands.study", "compare algorithms on small exact tasks, with intervals"),
-    "report": Command("llmrl.commands.report", "write one HTML page of runs: curves, results, rollouts token by token"),
-    "push": Command("llmrl.commands.push", "upload a checkpoint with its card to the Hugging Face hub"),
-    "replay": Command("llmrl.commands.replay", "score saved rollouts under several algorithms, side by side"),
-    "verify": Command("llmrl.commands.verify", "grade a file of responses, audit a grader, check gold answers"),
-    "algos": Command("llmrl.commands.algos", "show algorithms as compositions of their components"),
-    "envs": Command("llmrl.commands.envs", "list the environments, or show one with its options"),
-    "completion": Command(
-        "llmrl.commands.completion", "print the script with which bash, zsh or fish completes all this"
+    "report": Command(
+        "llmrl.commands.report", "write one HTML page about runs: curves, results, rollouts token by token"
     ),
+    "push": Command("llmrl.commands.push", "upload a checkpoint with its card to the Hugging Face hub"),
+    "replay": Command("llmrl.commands.replay", "compare several algorithms on the same saved rollouts"),
+    "verify": Command("llmrl.commands.verify", "grade a file of responses, compare two graders, check gold answers"),
+    "algos": Command("llmrl.commands.algos", "show the algorithms with their components and numbers"),
+    "envs": Command("llmrl.commands.envs", "list the environments, or show one with its options"),
+    "completion": Command("llmrl.commands.completion", "print the script for tab completion in bash, zsh or fish"),
 }
 
 
@@ -50,12 +50,12 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl") -> int:
     """Run ``llmrl COMMAND ...``.
 
     Args:
-        arguments: what follows ``llmrl``; None: the command line of this process.
-        prog: what the help calls the program.
+        arguments: the arguments after ``llmrl``; None: the command line of this process.
+        prog: the name of the program in the help.
 
     Returns:
-        The exit status: 0 if all went well; 2 for input that cannot be used, with nothing done; 1 if
-        something that had begun broke off; 130 after Ctrl-C. A command may have more of its own.
+        The exit status: 0 for success; 2 if an input cannot be used and nothing was done; 1 if the command failed
+        after it had started; 130 after Ctrl-C. A command may have further ones.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl") -> int:
 
 
 def run(module: str, arguments: list[str], prog: str) -> int:
-    """Run one command; the place where errors become one sentence and an exit status."""
+    """Run one command, and turn an error into one sentence and an exit status."""
     SEARCHED[:] = [str(Path.cwd())]
     try:
         command: Any = importlib.import_module(module)
@@ -82,24 +82,24 @@ def run(module: str, arguments: list[str], prog: str) -> int:
             return command.run(options)
         except SystemExit as error:
             return _fail(
-                f"Code that the command used ended it by SystemExit({error.code!r}). What was finished is kept.",
+                f"Code that the command called raised SystemExit({error.code!r}). Finished work is kept.",
                 BROKEN_OFF,
             )
     except UserError as error:
         return _fail(str(error), error.exit_status)
     except UnicodeError as error:  # half a surrogate pair in a name
-        return _fail(f"The input is no text: {error}", UserError.exit_status)
+        return _fail(f"The input is not valid text: {error}", UserError.exit_status)
     except OSError as error:
         return _fail(str(error), 1)
     except KeyboardInterrupt:
         return _fail(
-            "Left at once. What was finished is kept; train --resume auto, or the same eval command, goes on.",
+            "Stopped at once. Finished work is kept. Continue with train --resume auto, or with the same eval command.",
             INTERRUPTED,
         )
 
 
 def _parsed(command: Any, arguments: list[str], prog: str) -> Any:
-    """The options; a complaint of the parser, which ends the process itself, becomes one sentence.
+    """The options; an error of the parser, which would end the process, becomes one sentence.
 
     Raises:
         UserError: the options cannot be read.

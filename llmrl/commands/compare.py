@@ -21,14 +21,14 @@ from llmrl.text import DamagedFile, read_json
 class CompareOptions:
     """Compare two evaluations problem by problem: differences with paired 95 % intervals.
 
-    Each is a folder of llmrl eval, or a .jsonl of one environment such as runs/espo-0/eval/after.jsonl. Positive
-    differences mean that the second is better.
+    An evaluation is a folder of llmrl eval, or a .jsonl of one environment such as runs/espo-0/eval/after.jsonl. A
+    positive difference means that the second evaluation is better.
     """
 
     first: Annotated[Path, tyro.conf.Positional]
-    """The evaluation to start from."""
+    """The first evaluation."""
     second: Annotated[Path, tyro.conf.Positional]
-    """The one that it is compared with."""
+    """The second evaluation; differences are second minus first."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Also write the numbers to this JSON file."""
 
@@ -39,7 +39,7 @@ def parse(arguments: list[str], prog: str) -> CompareOptions:
 
 
 def run(options: CompareOptions, console: Terminal | None = None) -> int:
-    """Compare as the options say.
+    """Compare the two evaluations and show the tables.
 
     Raises:
         ConfigError: there is nothing to compare, or the problems are not the same.

@@ -1,6 +1,6 @@
-"""``llmrl completion``: the script with which a shell completes commands and options.
+"""``llmrl completion``: the script for tab completion of commands and options.
 
-tyro writes a function for each command; the scripts here choose between them by the first word.
+tyro writes a function for each command. The scripts here select one of them by the first word.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def _of_bash(text: str) -> str:
 
 
 def _of_zsh(text: str) -> str:
-    """The function alone: what tyro writes behind it calls it at once."""
+    """The function without the code after it, which would call it at once."""
     return text.rpartition("\ntypeset -A opt_args")[0] + "\n"
 
 
 def _of_fish(text: str) -> str:
-    """The function alone, for which ``llmrl COMMAND`` is one word, as it is for the other shells."""
+    """The function without the code after it; ``llmrl COMMAND`` is one word for it, as for the other shells."""
     text = text.partition("\n# Register completion")[0] + "\n"
     for how in ("(commandline -xpc)", "(commandline -opc)"):
         text = text.replace(f"set words {how}", f"set words {how}[2..-1]")
@@ -73,21 +73,28 @@ SHELLS: dict[str, tuple[Callable[[str], str], str]] = {
     "zsh": (_of_zsh, _ZSH),
     "fish": (_of_fish, _FISH),
 }
-"""For each shell what is kept of tyro's text, and what chooses between the commands."""
+"""For each shell, a function that cuts tyro's script, and the script that selects a command."""
 
 
 @dataclass
 class CompletionOptions:
-    """Print the script with which a shell completes the commands of llmrl and their options.
+    """Print the script for tab completion of the commands of llmrl and their options.
 
-    In this shell: source <(llmrl completion) in bash, source <(llmrl completion zsh) in zsh after compinit, and llmrl
-    completion fish | source in fish. In every shell: write it to
-    ~/.local/share/bash-completion/completions/llmrl, into ~/.zshrc as the line above, or to
-    ~/.config/fish/completions/llmrl.fish.
+    For the current shell:
+
+        bash    source <(llmrl completion)
+        zsh     source <(llmrl completion zsh)    after compinit
+        fish    llmrl completion fish | source
+
+    For every new shell:
+
+        bash    write the script to ~/.local/share/bash-completion/completions/llmrl
+        zsh     add the line above to ~/.zshrc
+        fish    write the script to ~/.config/fish/completions/llmrl.fish
     """
 
     shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional] = "bash"
-    """Whose script."""
+    """The shell."""
 
 
 def parse(arguments: list[str], prog: str) -> CompletionOptions:
@@ -102,7 +109,7 @@ def run(options: CompletionOptions) -> int:
 
 
 def script(shell: str = "bash") -> str:
-    """Tyro's function for each command, and what chooses between them.
+    """Tyro's function for each command, and the code that selects one of them.
 
     Args:
         shell: a name of :data:`SHELLS`.

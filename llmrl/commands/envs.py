@@ -1,4 +1,4 @@
-"""``llmrl envs``: the environments by id, and what one of them takes."""
+"""``llmrl envs``: the list of environments, or one environment with its options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class EnvsOptions:
     """List the environments, or show one with its options."""
 
     id: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[ID]")] = None
-    """One environment; by default all of llmrl's."""
+    """Id of one environment; by default all of llmrl's."""
 
 
 def parse(arguments: list[str], prog: str) -> EnvsOptions:
@@ -39,7 +39,7 @@ def run(options: EnvsOptions) -> int:
     known = [name for name in sorted(gymnasium.registry) if name.startswith("llmrl/")]
     console = Terminal()
     if options.id is None:
-        table = Table("id", "what it asks", title="environments")
+        table = Table("id", "task", title="environments")
         for name in known:
             table.add_row(name, (inspect.getdoc(_made_by(name)) or "").split("\n")[0])
         console.print(table)

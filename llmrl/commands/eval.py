@@ -1,7 +1,6 @@
-"""``llmrl eval``: a policy on a set of environments, stopped and gone on with at will.
+"""``llmrl eval``: evaluate a policy on a set of environments; a stopped evaluation can be continued.
 
-Files of an evaluation: ``settings.json  ENVIRONMENT.jsonl  results.json``. How an evaluation is run
-is in :mod:`llmrl.evaluation`.
+Files of an evaluation: ``settings.json  ENVIRONMENT.jsonl  results.json``. :mod:`llmrl.evaluation` runs it.
 """
 
 from __future__ import annotations
@@ -40,17 +39,16 @@ from llmrl.training.options import env_class
 class EvalOptions:
     """Measure the accuracy of a policy: greedy, avg@k, pass@k and maj@k, with 95 % intervals.
 
-    The same command continues an evaluation that was stopped. The settings with which the policy was trained (the
-    config.yaml of its run, or the training.yaml in its folder) are the defaults of env, its options, the temperature
-    and the lengths.
+    The same command continues a stopped evaluation. Defaults for the environment, its options, the temperature and
+    the lengths come from the policy's training: the config.yaml of its run, or the training.yaml in its folder.
     """
 
     policy: str = "llmrl/nano"
-    """Folder or hub id of a Hugging Face causal language model, or the folder of a run; llmrl/nano is embedded."""
+    """Folder or hub id of a causal language model, or the folder of a run; llmrl/nano comes with llmrl."""
     env: tuple[str, ...] = ()
-    """Environments whose test problems are asked; by default the one that the policy was trained on."""
+    """Environments whose test problems are used; by default the one that the policy was trained on."""
     env_options: tuple[str, ...] = ()
-    """Options such as source=generated levels=[1,2]; every environment gets those that it has."""
+    """Options such as source=generated levels=[1,2]; each goes to every environment that has it."""
     problems: int = 256
     """Number of problems of each environment, the same for every policy; 0: all."""
     samples: int = 8
@@ -58,28 +56,27 @@ class EvalOptions:
     k: tuple[int, ...] = ()
     """Values of k for pass@k and maj@k; by default the number of samples."""
     temperature: float | None = None
-    """Sampling temperature; by default that of the training, else 1."""
+    """Sampling temperature; by default as in training, else 1."""
     max_prompt_length: int | None = None
-    """Problems with a longer prompt, in tokens, are dropped and counted; by default as in the training, else 1024."""
+    """Problems whose prompt has more tokens are dropped and counted; by default as in training, else 1024."""
     max_response_length: int | None = None
-    """Maximum number of tokens of a response; by default as in the training, else 256."""
+    """Maximum number of tokens of a response; by default as in training, else 256."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights."""
     device: str | None = None
     """Device of the model, such as cpu or cuda:0; by default a GPU if there is one."""
     batch: int = 512
-    """Responses generated at once; a stopped evaluation loses at most this many."""
+    """Number of responses generated at once; a stopped evaluation loses at most this many."""
     env_timeout: float = 600.0
     """Seconds that one call of an environment or its verifier may take; 0: no limit."""
     seed: int = 0
     """Seed of the sampling."""
     allow_code: bool = False
-    """Use code and addresses that the policy's own files name: an environment of the run's own module, a data set of
-    the hub. A folder from elsewhere could name any."""
+    """Import code and open addresses that the policy's files name. Use it only for policies that you trust."""
     output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of the evaluation; by default evals/POLICY."""
     force: bool = False
-    """Move aside what the folder holds if it was made with other settings."""
+    """If the folder holds an evaluation with other settings, move that one aside."""
 
 
 def parse(arguments: list[str], prog: str) -> EvalOptions:
@@ -88,13 +85,13 @@ def parse(arguments: list[str], prog: str) -> EvalOptions:
 
 
 def run(options: EvalOptions) -> int:
-    """Evaluate and show; the same command again goes on with an evaluation that was stopped."""
+    """Evaluate and show the results; the same command continues a stopped evaluation."""
     evaluate_policy(options)
     return 0
 
 
 def evaluate_policy(options: EvalOptions, display: Display | None = None) -> Path:
-    """Evaluate as the options say; returns the folder with the files.
+    """Run the evaluation; returns the folder with its files.
 
     Raises:
         ConfigError: the options cannot be used, or the folder holds another evaluation.
@@ -178,7 +175,7 @@ def _check(options: EvalOptions) -> None:
 
 
 def _trained_with(policy: str) -> dict[str, Any]:
-    """Settings of the run that made a checkpoint, or those that travel with a model; {} if none."""
+    """Settings of the run that made a checkpoint, or those in the model's folder; {} if there are none."""
     folder = local_folder(policy)
     if folder is None:
         return {}
@@ -190,7 +187,7 @@ def _trained_with(policy: str) -> dict[str, Any]:
 
 
 def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The options of each environment: those of training for its own one, then the command's."""
+    """The options of each environment: for the training environment those of training, then those of the command."""
     home = dict(trained.get("env", {}))
     home_id = str(home.pop("id", DEFAULT_ENV))
     if not options.allow_code:
@@ -220,10 +217,10 @@ def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str,
 
 
 def _refuse_foreign(options: EvalOptions, home_id: str, home: dict[str, Any]) -> None:
-    """What the files beside a policy may not choose: code to import and addresses to open.
+    """Refuse code to import and addresses to open that only the policy's files name.
 
     Raises:
-        ConfigError: they name some, and the command does not.
+        ConfigError: the files name some, and the command does not.
     """
     trust = "Give --allow-code if you trust where the policy comes from"
     if ":" in home_id and not options.env:
@@ -256,7 +253,7 @@ def _load(options: EvalOptions, trained: dict[str, Any]) -> Policy:
 
 
 def _settings(options: EvalOptions, policy: Policy, opened: dict[str, Environments]) -> dict[str, Any]:
-    """Everything that the responses depend on."""
+    """All settings on which the responses depend."""
     plain = dataclasses.asdict(options)
     for name in ("k", "device", "output", "force", "env_options", "allow_code", "env_timeout"):
         del plain[name]
@@ -271,7 +268,7 @@ def _settings(options: EvalOptions, policy: Policy, opened: dict[str, Environmen
 
 
 def fingerprint(policy: Policy) -> str:
-    """A short name for the weights of a policy, by a few numbers out of each tensor."""
+    """A short hash of a policy's weights, from a few numbers of each tensor."""
     digest = hashlib.blake2b(digest_size=8)
     for name, tensor in policy.model.state_dict().items():
         some = tensor.detach().flatten()[:: max(tensor.numel() // 256, 1)][:512]
@@ -312,7 +309,7 @@ def _claim(folder: Path, settings: dict[str, Any], force: bool) -> None:
 
 
 def _results(folder: Path) -> dict[str, Any]:
-    """What is finished: an environment in it is not evaluated again."""
+    """The finished results; an environment in them is not evaluated again."""
     file = folder / "results.json"
     results = read_json(file) if file.is_file() else {"environments": {}}
     environments = results.get("environments") if isinstance(results, dict) else None

@@ -1,4 +1,4 @@
-"""``llmrl push RUN REPO_ID``: a checkpoint as a model of the Hugging Face hub, with its card."""
+"""``llmrl push RUN REPO_ID``: upload a checkpoint with its card to the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -16,21 +16,20 @@ from llmrl.training.push import push
 class PushOptions:
     """Upload a checkpoint to the Hugging Face hub: weights, tokenizer and a card, never the trainer's state.
 
-    The card is made from the files of the run: base model, algorithm, data, settings, scores with intervals, versions.
-    The token is that of 'hf auth login' or of HF_TOKEN; HF_ENDPOINT names another hub.
+    The card comes from the files of the run: base model, algorithm, data, settings, scores with intervals, versions.
+    The token comes from 'hf auth login' or from HF_TOKEN. HF_ENDPOINT sets another hub.
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN|CHECKPOINT")]
-    """A run, whose newest checkpoint is meant, or one of its checkpoints."""
+    """A checkpoint, or a run, whose newest checkpoint is uploaded."""
     repo_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OWNER/NAME")]
-    """What the hub is to call the model; made if it is missing."""
+    """Name of the model on the hub; the repository is created if it does not exist."""
     private: bool = False
     """Make the repository private."""
     license: str | None = None
-    """Licence of the weights, as the hub calls it, such as apache-2.0; by default that of the base model's card, if it
-    names one."""
+    """Licence of the weights in the hub's terms, such as apache-2.0; by default that of the base model's card."""
     tags: tuple[str, ...] = ()
-    """Tags of the card, beside those of llmrl."""
+    """Tags of the card, in addition to those of llmrl."""
     dry_run: bool = False
     """Show the files and the card, and upload nothing."""
 
@@ -41,10 +40,10 @@ def parse(arguments: list[str], prog: str) -> PushOptions:
 
 
 def run(options: PushOptions) -> int:
-    """Upload, or with ``--dry-run`` show what would be.
+    """Upload, or with ``--dry-run`` show the files and the card.
 
     Raises:
-        UserError: there is nothing to upload, no token, or the hub does not take it.
+        UserError: there is nothing to upload, there is no token, or the hub refuses the upload.
     """
     done = push(
         options.source,

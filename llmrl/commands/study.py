@@ -1,4 +1,4 @@
-"""``llmrl study``: a grid of tasks, algorithms and seeds, ending with a table, figures and a page."""
+"""``llmrl study``: runs of a grid of tasks, algorithms and seeds, with a table, figures and a page."""
 
 from __future__ import annotations
 
@@ -22,46 +22,46 @@ from llmrl.training.files import read_tree
 
 @dataclass
 class StudyOptions:
-    """Compare algorithms on small exact tasks, over seeds, with intervals.
+    """Compare algorithms on small exact tasks, over several seeds, with intervals.
 
-    Everything but --yes may stand in a YAML file (--config); options given beside it win. The same command goes on
-    with what was not finished. Tasks: docs/suite.md.
+    A YAML file (--config) may hold every option except --yes; the command line overrides it. The same command
+    continues an unfinished study. docs/suite.md describes the tasks.
     """
 
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A YAML file with any of the options below, under these names."""
+    """YAML file with any of the options below, under the same names."""
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/study")
-    """Where runs, tables, figures and page go."""
+    """Folder for runs, tables, figures and the page."""
     algos: tuple[str, ...] = ("dapo", "grpo", "gspo", "espo", "erc+dapo", "gppo", "cispo")
-    """Algorithms, with options in brackets: "erc+dapo[low=0.9]"; module:name reaches your own."""
+    """Algorithms, with options in brackets, such as "erc+dapo[low=0.9]"; module:name for one of your own."""
     tasks: tuple[str, ...] = ()
-    """Tasks, or module:name; by default all exact ones."""
+    """Tasks, or module:name for one of your own; by default all exact tasks."""
     seeds: int = 10
-    """How many seeds; an interval needs 5."""
+    """Number of seeds; intervals need at least 5."""
     baseline: str | None = None
     """The algorithm that the others are compared with; by default the first."""
     learning_rates: tuple[float, ...] = ()
-    """Learning rates to cross with everything; by default each task's own."""
+    """Learning rates; every combination is run. By default each task's own."""
     updates: tuple[int, ...] = ()
-    """Updates per rollout to cross with everything; by default each task's own."""
+    """Updates per rollout; every combination is run. By default each task's own."""
     lags: tuple[int, ...] = ()
-    """How many rollouts old the sampling policy is, to cross with everything; by default each task's own."""
+    """Age of the sampling policy in rollouts; every combination is run. By default each task's own."""
     rollouts: int | None = None
-    """Rollouts of each run; by default each task's own."""
+    """Number of rollouts of each run; by default each task's own."""
     jobs: int = 1
-    """Runs at a time, each on one core."""
+    """Number of parallel runs, each on one core."""
     executor: Literal["processes", "ray"] = "processes"
-    """Where they run: here, or on a Ray cluster (pip install 'llmrl[ray]')."""
+    """Run in processes on this machine, or on a Ray cluster (pip install 'llmrl[ray]')."""
     rerun_shipped: bool = False
-    """Run again what comes with llmrl: some of its algorithms on its own tasks, the first seeds."""
+    """Do not use the results that come with llmrl; run these algorithms, tasks and seeds again."""
     limit_hours: float = 1.0
-    """A study that would take longer is not started without --yes."""
+    """Refuse a study that would take longer, unless --yes is given."""
     yes: bool = False
-    """Start however long it takes."""
+    """Start the study even if it takes longer than --limit-hours."""
 
 
 def parse(arguments: list[str], prog: str) -> StudyOptions:
-    """The options of a command line, over those of a file.
+    """The options of a command line, which override those of a file.
 
     Raises:
         ConfigError: the file cannot be used.
@@ -76,7 +76,7 @@ def read_config(path: Path) -> StudyOptions:
     """Options from a YAML file.
 
     Raises:
-        ConfigError: it is no mapping, or has an unknown name or a value of another type.
+        ConfigError: the file is not a mapping, or has an unknown name or a value of another type.
     """
     content = read_tree(path)
     known = {name: value for name, value in vars(StudyOptions()).items() if name not in ("config", "yes")}
@@ -104,7 +104,7 @@ def read_config(path: Path) -> StudyOptions:
 
 
 def run(options: StudyOptions, console: Terminal | None = None) -> int:
-    """Run the study, show its table, say where the rest is.
+    """Run the study, show its table, and print the paths of the other files.
 
     Raises:
         UserError: names or numbers that cannot be used, or a study that would take too long.
@@ -145,13 +145,13 @@ def run(options: StudyOptions, console: Terminal | None = None) -> int:
         bar.update(task, description="done")
     show_table(results, console)
     if not results.table():
-        raise ConfigError("No run has numbers: every one failed, see above.")
+        raise ConfigError("Every run failed, so there are no results. The errors are shown above.")
     console.say(f"Page: {options.output / 'page.html'}; also results.json, runs.csv, table.tex, figures/.")
     return 0
 
 
 def show_table(results: Results, console: Terminal) -> None:
-    """The table over all tasks, and what a reader must know."""
+    """The table over all tasks, and notes for its reader."""
     shown = 6
     table = Table(*(name.format(baseline=results.baseline) for name in HEADER[:shown]), "runs", title="final scores")
     for line in results.table():

@@ -7,7 +7,7 @@ from llmrl.terminal import Terminal
 from llmrl.training.config import Config
 
 STOPPED = 3
-"""Exit status of a run that a signal stopped, with a checkpoint to go on from."""
+"""Exit status of a run that a signal stopped after it wrote a checkpoint."""
 
 
 def parse(arguments: list[str], prog: str) -> Config:
@@ -18,7 +18,7 @@ def parse(arguments: list[str], prog: str) -> Config:
 
 
 def run(config: Config) -> int:
-    """Train, then plot; 0 after a whole run or a dry run, 3 after one that a signal stopped."""
+    """Train, then plot; returns 0 after a complete run or a dry run, 3 after a run that a signal stopped."""
     from llmrl.reports.plots import plot_run
     from llmrl.training.session import train
 

@@ -1,6 +1,6 @@
 """``llmrl verify``: grade a file of responses, compare two graders on it, or check its gold answers.
 
-How an answer is graded is the verifier's matter; this reads rows, counts verdicts and shows them.
+The verifier grades the answers; this module reads rows, counts verdicts and shows them.
 """
 
 from __future__ import annotations
@@ -28,48 +28,47 @@ from llmrl.verifiers import STATUSES, Verdict, Verifier, check_gold, verifier
 
 ID_COLUMNS = ("problem_id", "id", "unique_id", "problem_idx")
 SHOWN = 40
-"""Rows of a table in the terminal; the file has them all."""
+"""Rows of a table in the terminal; the file has all rows."""
 WIDTH = 48
 """Characters of an answer in a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyOptions:
-    """Grade a file of responses against the gold answers beside them.
+    """Grade a file of responses against the gold answers in the same rows.
 
-    FILE holds JSON Lines (also .gz, .json, .parquet, or a folder of such files), one row per response, such as
+    PATH is a file of JSON Lines (also .gz, .json, .parquet, or a folder of such files), one row per response, such as
 
         {"id": "7", "answer": "\\\\frac12", "response": "So it is \\\\boxed{0.5}."}
 
-    A table shows how many responses got which verdict, each with its 95 % interval, and --output gets one line per row.
+    A table counts the verdicts, with 95 % intervals, and the file of --output gets one line per row.
 
-        llmrl verify runs/espo-0/rollouts/step_000010.jsonl       what a run has sampled
-        llmrl verify FILE --audit math_verify                     where another grader disagrees
-        llmrl verify FILE --audit my_module:my_grader             the same with a function of your own
-        llmrl verify FILE --golds                                 gold answers that no response can match
+        llmrl verify runs/espo-0/rollouts/step_000010.jsonl       grade the responses of a run
+        llmrl verify PATH --audit math_verify                     list rows on which another grader disagrees
+        llmrl verify PATH --audit my_module:my_grader             the same with a function of your own
+        llmrl verify PATH --golds                                 list gold answers that cannot be parsed
 
-    Exit status: 0 if there is nothing to look at; 1 if a row got no verdict (timeout, error, unparsable gold), two
-    graders disagree, or a gold answer cannot be parsed; 2 if the file or an option cannot be used."""
+    Exit status: 0 if no problem was found; 1 if a row got no verdict (timeout, error, unparsable gold), two graders
+    disagree, or a gold answer cannot be parsed; 2 if the file or an option cannot be used."""
 
     file: tyro.conf.Positional[Path]
-    """The rows."""
+    """File or folder of the rows."""
     gold: str | None = None
-    """Column of the gold answers; by default answer, final_answer or expected_answer, else the last box of the
-    solution."""
+    """Column of the gold answers; by default answer, final_answer, expected_answer, or the last box of solution."""
     response: str = "response"
     """Column of the responses."""
     verifier: str = "math"
-    """Who grades: a registered name, or module:function."""
+    """The grader: a registered name, or module:function."""
     audit: str | None = None
-    """A second grader; rows that the two do not agree on are shown and written."""
+    """A second grader; rows on which the two disagree are shown and written."""
     output: Path = Path("graded.jsonl")
-    """Where the verdicts go, one line per row in the order of the file."""
+    """File for the verdicts, one line per row in the order of the input."""
     disagreements: Path = Path("disagreements.jsonl")
-    """Where the rows go that --audit finds."""
+    """File for the rows on which the graders disagree."""
     golds: bool = False
     """Grade nothing; list the gold answers that cannot be parsed."""
     batch: int = 256
-    """Rows that a verifier gets at once."""
+    """Number of rows that a verifier gets in one call."""
 
 
 class Row(NamedTuple):
@@ -146,7 +145,7 @@ def grade(table: Sequence[Row], grader: Verifier, name: str, batch: int = 256) -
 
 
 def summary(verdicts: Sequence[Verdict]) -> Table:
-    """How many of each verdict, with the share of all rows and its interval."""
+    """A table of the verdicts: their number, their share of all rows, and its interval."""
     mean = sum(verdict.score for verdict in verdicts) / len(verdicts)
     table = Table("verdict", title=f"{len(verdicts)} rows, mean score {mean:.4g}", title_justify="left")
     for name in ("rows", "share", "95 % interval"):
@@ -209,8 +208,7 @@ def _audit(
         cells = (row.id, row.gold, *_cells(one), *_cells(other))
         shown.add_row(*(Text(one_line(cell, WIDTH)) for cell in cells))
     console.print(shown)
-    more = f" The other {len(differing) - SHOWN} are there too." if len(differing) > SHOWN else ""
-    console.say(f"They are in {options.disagreements}.{more}")
+    console.say(f"{options.disagreements} holds all {len(differing)} of them.")
     return 1
 
 
@@ -232,7 +230,7 @@ def _golds(options: VerifyOptions) -> int:
 
 
 def _places(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Every row of the files with its id and where it is."""
+    """Every row of the files with its id and its place in the file."""
     for file in files_of_split(path, "all")[0]:
         for place, row in rows(file):
             where = f"{file}, {place}"

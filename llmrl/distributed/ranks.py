@@ -1,7 +1,7 @@
 """Several ranks: collectives with a time limit, whole copies, and FSDP2. The only file that uses process groups.
 
-Gradients are summed, not averaged: llmrl's weights are made over the whole optimiser batch, so the sum
-over ranks of what their micro-batches give is the gradient of one process.
+Gradients are summed, not averaged. llmrl's token weights are computed over the whole optimiser batch, so the sum of
+the ranks' gradients equals the gradient of one process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from llmrl.errors import ConfigError, UserError
 T = TypeVar("T")
 
 BUCKET = 2**26
-"""Bytes of gradients that travel together; a larger gradient travels alone."""
+"""Bytes of gradients in one transfer; a larger gradient has its own transfer."""
 
 
 class Ranks(World):
@@ -34,8 +34,8 @@ class Ranks(World):
 
     Args:
         options: how the ranks work together.
-        mesh: its last axis are the ranks that share a copy of the model; one before it are the copies.
-        device: the kind of device, and which one is this rank's.
+        mesh: its last axis is over the ranks that share a copy of the model; an axis before it is over the copies.
+        device: the device of this rank.
     """
 
     def __init__(self, options: WorldConfig, mesh: DeviceMesh, device: torch.device) -> None:
@@ -46,19 +46,19 @@ class Ranks(World):
         self.size = dist.get_world_size()
         self.shards = mesh.size(-1)
         self.spread: list[FSDPModule] = []
-        """Every part that gathers its weights."""
-        # Objects travel by CPU memory whatever carries the gradients.
+        """Every module that gathers its weights."""
+        # Objects are sent from CPU memory, whatever the backend of the gradients.
         self.objects = dist.new_group(backend="gloo", timeout=_limit(options))
         self.tensors: Any = None  # the group of all ranks
         self.store = _own_store(timedelta(seconds=10))
 
     @classmethod
     def join(cls, options: WorldConfig, device: str | None) -> Ranks:
-        """Meet the other ranks that torchrun started.
+        """Connect to the other ranks that torchrun started.
 
         Raises:
             ConfigError: there are more ranks than GPUs on this machine.
-            LostRank: not all ranks came in time.
+            LostRank: not all ranks connected in time.
         """
         here = _device_of_rank(device)
         backend = options.backend if options.backend != "auto" else ("nccl" if here.type == "cuda" else "gloo")
@@ -72,7 +72,7 @@ class Ranks(World):
                 f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}: {error}"
             ) from error
         size = dist.get_world_size()
-        # Gloo carries weights through the memory that CPUs compute from, so gathers cost more there than copies do.
+        # Gloo sends weights through the memory that CPUs compute from, so gathers cost more there than copies.
         shard = options.shard or (1 if here.type == "cpu" else size)
         if shard == size:
             mesh = init_device_mesh(here.type, (size,), mesh_dim_names=("shard",))
@@ -86,7 +86,7 @@ class Ranks(World):
 
     def share(self, parts: Iterable[T], reads: Callable[[T], Reading]) -> Iterator[tuple[T, bool]]:
         """The parts of this rank; see :meth:`World.share`."""
-        # The longest first: what is left for the end then evens out best.
+        # The longest first, so that short parts at the end even out the load.
         dealt = sorted(((reads(part), part) for part in parts), key=lambda pair: -pair[0].tokens)
         if self.shards == 1:
             loads = [0] * self.size
@@ -109,9 +109,9 @@ class Ranks(World):
             yield (together[self.rank], True) if self.rank < len(together) else (together[-1], False)
 
     def _reduce_after(self, last: bool) -> None:
-        """What a backward pass does with the gradients of a sharded model, by whether it is the last of an update.
+        """Set how a backward pass reduces the gradients of a sharded model; the last pass of an update differs.
 
-        Copies add up once an update. Where gathered weights are kept, so does everything.
+        Copies add up their gradients once per update. If gathered weights are kept, all ranks do.
         """
         for part in self.spread:
             part.set_requires_all_reduce(last)
@@ -120,7 +120,7 @@ class Ranks(World):
                 part.set_reshard_after_backward(last)
 
     def gather(self, mine: Sequence[T]) -> list[T]:
-        """What all ranks did, in the order of :meth:`World.mine`."""
+        """The results of all ranks, in the order of :meth:`World.mine`."""
         every: list[Sequence[T]] = self._objects(list(mine))
         count = sum(map(len, every))
         return [every[i % self.size][i // self.size] for i in range(count)]
@@ -157,7 +157,7 @@ class Ranks(World):
         return any(self._objects(flag))
 
     def agree(self, error: BaseException | None) -> None:
-        """Raise on every rank what one of them met."""
+        """Raise the error of one rank on every rank."""
         texts = self._objects(None if error is None else f"{type(error).__name__}: {error}")
         if error is not None:
             raise error
@@ -166,7 +166,7 @@ class Ranks(World):
                 raise LostRank(f"Rank {rank} of {self.size} stopped, and so do all. {text}")
 
     def from_main(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns or raises on rank 0, on every rank."""
+        """Return or raise on every rank the result of ``make`` on rank 0."""
         value = None
         with self.together():
             value = make() if self.main else None
@@ -175,7 +175,7 @@ class Ranks(World):
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Whatever ends one rank ends all; the first says why, and the others point at it."""
+        """If one rank ends, all end; the first one reports the reason, and the others refer to it."""
         try:
             yield
         except SystemExit:
@@ -188,7 +188,7 @@ class Ranks(World):
             raise lost from error
 
     def _leave(self, error: BaseException) -> None:
-        """Say why this rank ends, unless another one has said so already."""
+        """Report why this rank ends, unless another rank has reported a reason already."""
         if isinstance(error, LostRank):
             return
         status = error.exit_status if isinstance(error, UserError) else 1
@@ -196,7 +196,7 @@ class Ranks(World):
         if first == str(self.rank):
             self.store.set("reason", f"Rank {self.rank} of {self.size}: {type(error).__name__}: {error}")
         elif isinstance(error, UserError | OSError):
-            raise SystemExit(status) from error  # the same sentence once is enough
+            raise SystemExit(status) from error  # one copy of the sentence is enough
 
     def shard(self, module: torch.nn.Module, blocks: Sequence[torch.nn.Module], entries: Sequence[str]) -> None:
         """FSDP2: each block, then the root with everything else."""
@@ -217,7 +217,7 @@ class Ranks(World):
         for part in module.modules():
             if isinstance(part, FSDPModule):
                 part.set_gradient_divide_factor(1.0)
-                # Otherwise the factor goes into the collective, which gloo cannot do.
+                # Otherwise the collective would apply the factor, which gloo cannot do.
                 part.set_force_sum_reduction_for_comms(True)
                 self.spread.append(part)
         for entry in entries:
@@ -229,24 +229,24 @@ class Ranks(World):
             block.unshard()
 
     def like(self, tensor: Tensor, parameter: Tensor) -> Tensor:
-        """This rank's share of a whole tensor that all ranks have."""
+        """This rank's shard of a whole tensor that all ranks have."""
         if not isinstance(parameter, DTensor):
             return tensor
         tensor = tensor.to(device=self.device, dtype=parameter.dtype)
         return distribute_tensor(tensor, parameter.device_mesh, parameter.placements)
 
     def whole(self, tensor: Tensor) -> Tensor:
-        """A parameter or gradient as one tensor; a collective where it is sharded."""
+        """A parameter or gradient as one tensor; a collective if it is sharded."""
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
     def beside(self) -> Ranks:
-        """These ranks with a group of their own; every rank must ask for it."""
+        """The same ranks with a separate process group; every rank must call this."""
         other = copy.copy(self)
         other.objects = other.tensors = dist.new_group(backend="gloo", timeout=_limit(self.options))
         return other
 
     def close(self) -> None:
-        """Leave the others."""
+        """Leave the process groups."""
         dist.destroy_process_group()
 
     def _reduce(self, tensor: Tensor, how: Any) -> None:
@@ -269,7 +269,7 @@ class Ranks(World):
         try:
             self.store.wait(["reason"], timedelta(seconds=3))
             return LostRank(f"All ranks end with {self.store.get('reason').decode()}")
-        except RuntimeError:  # nobody has said anything
+        except RuntimeError:  # no rank has reported a reason
             return LostRank(
                 f"Rank {self.rank} of {self.size} lost another one, which ended without a word (killed, perhaps for "
                 f"lack of memory) or did not answer within --world.timeout-minutes {self.options.timeout_minutes}: "
@@ -282,7 +282,7 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 
 def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Parameters of one type whose gradients travel together: few transfers, and little memory for each."""
+    """Groups of parameters of one type whose gradients are sent together: few transfers, each with little memory."""
     bucket: list[Tensor] = []
     held = 0
     for parameter in parameters:
@@ -296,7 +296,7 @@ def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 BROKEN = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "Broken pipe", "gloo", "NCCL")
-"""What PyTorch's backends say when another rank is gone."""
+"""Messages of PyTorch's backends when another rank has ended."""
 
 
 def _is_loss(error: BaseException) -> bool:
@@ -307,9 +307,9 @@ def _is_loss(error: BaseException) -> bool:
 
 
 def _own_store(timeout: timedelta) -> dist.PrefixStore:
-    """torchrun's store, which outlives the ranks, with keys of this start alone.
+    """torchrun's store, which outlives the ranks, with separate keys for this start.
 
-    On one machine the keys tell restarts apart. Several torchruns do not count restarts equally, so they share keys.
+    On one machine the keys differ between restarts. Several torchruns count restarts differently, so they share keys.
     """
     alone = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if alone else "0"
@@ -321,9 +321,9 @@ def _own_store(timeout: timedelta) -> dist.PrefixStore:
 
 
 def _meeting_place(timeout: timedelta) -> dict[str, Any]:
-    """Where ranks find each other, for ``init_process_group``; nothing where no torchrun serves a store.
+    """The store for ``init_process_group``; nothing if no torchrun serves one.
 
-    Without keys of their own, restarted ranks may find the addresses of those that died.
+    Without separate keys, restarted ranks could find the addresses of dead ones.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}
@@ -336,7 +336,7 @@ def _limit(options: WorldConfig) -> timedelta:
 
 
 def _device_of_rank(device: str | None) -> torch.device:
-    """cpu, or the GPU of this rank on its machine."""
+    """The CPU, or the GPU of this rank on its machine."""
     kind = torch.device(device).type if device is not None else ("cuda" if torch.cuda.is_available() else "cpu")
     if kind != "cuda":
         return torch.device(kind)

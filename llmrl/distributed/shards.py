@@ -1,4 +1,4 @@
-"""Checkpoints of a sharded model: each rank writes its share, and any number of ranks reads them."""
+"""Checkpoints of a sharded model: each rank writes its shard, and any number of ranks can read them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmrl.distributed.world import World
 
 
 def write(tensors: dict[str, Tensor], folder: Path, world: World) -> None:
-    """Write tensors under their names; every rank must do so.
+    """Write tensors under their names; every rank must call this.
 
     Raises:
         OSError: the disk is full or not writable on one of the ranks.
@@ -27,14 +27,14 @@ def write(tensors: dict[str, Tensor], folder: Path, world: World) -> None:
 
 
 def read(tensors: dict[str, Tensor], folder: Path, world: World) -> None:
-    """Fill tensors with what was written under their names, by however many ranks; every rank must do so.
+    """Fill tensors with the values written under their names, by any number of ranks; every rank must call this.
 
     Raises:
         OSError: a file cannot be read, or a name is missing.
     """
     try:
         with warnings.catch_warnings():
-            # Said of every read by one process, which is meant.
+            # PyTorch warns of every read by one process, which is intended here.
             warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
             dcp.load(tensors, checkpoint_id=folder, process_group=_group(world), no_dist=world.size == 1)
     except CheckpointException as error:

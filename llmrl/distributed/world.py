@@ -1,8 +1,8 @@
-"""Which of N equal processes this is, and what they do together; one process is the world of this file.
+"""The interface of N equal processes that train one model, and its implementation for one process.
 
-The batch is replicated, the model is copied or sharded, the work is shared. Every rank holds the whole batch and
-computes advantages, weights and segments of it itself. Only sampling, scoring and backward passes are
-shared out. So the result does not depend on the number of ranks.
+The batch is replicated, the model is copied or sharded, and the work is distributed. Every rank holds the whole batch
+and computes its advantages, weights and segments. Only sampling, scoring and backward passes are distributed. So the
+result does not depend on the number of ranks.
 
 :class:`World` is one process: every method is the identity, and ``torch.distributed`` is not imported.
 :mod:`llmrl.distributed.ranks` is the same for several.
@@ -29,35 +29,33 @@ class WorldConfig:
     """Several processes that train one model; they are started by torchrun."""
 
     shard: int | None = None
-    """Ranks that share one copy of the model, such as 8 on machines of 8 GPUs; by default 1 on CPUs, where each rank
-    holds a whole copy, and all ranks on GPUs."""
+    """Ranks that share one copy of the model, such as 8 on machines of 8 GPUs; by default 1 on CPUs, all on GPUs."""
     backend: Literal["auto", "gloo", "nccl"] = "auto"
-    """What carries tensors between ranks; auto: nccl on GPUs, gloo on CPUs."""
+    """Communication backend; auto: nccl on GPUs, gloo on CPUs."""
     timeout_minutes: float = 30.0
-    """How long a rank waits for another one before it gives up."""
+    """Minutes that a rank waits for another one before it ends."""
     reshard: bool = True
-    """Free a layer's gathered weights after each pass: less memory. Otherwise they, and whole gradients, are kept to
-    the end of an update, which then gathers once and adds up once, however many micro-batches it has."""
+    """Free a layer's gathered weights after each pass: less memory; otherwise an update gathers and adds up once."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model reads of a part of the work."""
+    """The size of a part of the work, as the model reads it."""
 
     passes: int
     """Forward passes."""
     tokens: int
-    """Read in them, padding included."""
+    """Number of tokens in these passes, padding included."""
 
 
 class LostRank(UserError, RuntimeError):
-    """Another rank ended or stopped answering; the message names it if it said why."""
+    """Another rank ended or does not answer; the message names it if it reported a reason."""
 
     exit_status = 1
 
 
 class World:
-    """One process. What several do together is the identity here."""
+    """One process; collective operations are the identity."""
 
     rank: int = 0
     size: int = 1
@@ -70,11 +68,11 @@ class World:
         return self.rank == 0
 
     def local_device(self, device: str | None) -> str | None:
-        """The device of this rank, where the user named a kind of device or none."""
+        """The device of this rank, if the user named only a kind of device or none."""
         return device
 
     def mine(self, count: int) -> range:
-        """Which of ``count`` things this rank does; every rank gets equally many, or one less.
+        """The share of ``count`` items that this rank processes; shares differ by at most one item.
 
         >>> World().mine(3)
         range(0, 3)
@@ -82,17 +80,17 @@ class World:
         return range(self.rank, count, self.size)
 
     def share(self, parts: Iterable[T], reads: Callable[[T], Reading]) -> Iterator[tuple[T, bool]]:
-        """The parts that this rank does, each with whether it counts.
+        """The parts that this rank processes, each with a flag that says whether its result counts.
 
-        Ranks with whole copies get about equally many tokens each, and perhaps no part at all.
+        Ranks with whole copies get about the same number of tokens each, and possibly no part.
 
-        Every pass through a sharded model is a collective, so all ranks must make equally many. In each
-        round, every rank gets a part that takes equally many passes. A rank for which none is left gets one
-        that another rank does, with False: its result must not count.
+        Every pass through a sharded model is a collective, so all ranks must make the same number of passes. In each
+        round, every rank gets a part with the same number of passes. If none is left for a rank, it repeats a part of
+        another rank with the flag False, and its result must not count.
 
         Args:
             parts: the same list on every rank.
-            reads: what a model reads of a part.
+            reads: returns the size of a part.
 
         >>> list(World().share(["a", "b"], lambda part: Reading(passes=1, tokens=1)))
         [('a', True), ('b', True)]
@@ -101,16 +99,16 @@ class World:
             yield part, True
 
     def gather(self, mine: Sequence[T]) -> list[T]:
-        """What all ranks did, in the order of :meth:`mine`: item i of the result is thing i."""
+        """The results of all ranks, in the order of :meth:`mine`: item i of the result belongs to item i."""
         return list(mine)
 
     def sum(self, *tensors: Tensor) -> None:
         """Add up each tensor over the ranks, in place."""
 
     def sum_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Add up the gradients of whole copies over the ranks; those of a sharded model its backward pass adds up.
+        """Add up the gradients of whole copies over the ranks; a sharded model does this in its backward pass.
 
-        All ranks end with the same gradients, bitwise. One that no rank has stays None.
+        Afterwards all ranks have bitwise equal gradients. A gradient that no rank has stays None.
         """
 
     def smallest(self, tensor: Tensor) -> None:
@@ -124,70 +122,70 @@ class World:
         return flag
 
     def agree(self, error: BaseException | None) -> None:
-        """Raise on every rank what one of them met, so that none waits for one that has left.
+        """Raise the error of one rank on every rank, so that no rank waits for one that has ended.
 
         Raises:
             BaseException: ``error`` itself on the rank that met it.
-            LostRank: on the others, with its text and rank.
+            LostRank: on the others, with the text and the rank of the error.
         """
         if error is not None:
             raise error
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A block that may fail on one rank: then :meth:`agree` raises on all. The ranks must not meet inside it."""
+        """A block that may fail on one rank; :meth:`agree` then raises on all. It must contain no collective."""
         error: BaseException | None = None
         try:
             yield
-        except BaseException as met:  # handed on by the next line
+        except BaseException as met:  # the next line raises it on all ranks
             error = met
         self.agree(error)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """The whole work of the ranks: whatever ends one of them ends all, and one sentence names that one."""
+        """The whole work of the ranks: if one rank ends, all end, and one sentence names it."""
         yield
 
     def from_main(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns on rank 0, on every rank; what it raises there, every rank raises."""
+        """Return on every rank the result of ``make`` on rank 0; if it raises there, every rank raises."""
         return make()
 
     def shard(self, module: torch.nn.Module, blocks: Sequence[torch.nn.Module], entries: Sequence[str]) -> None:
-        """Spread the parameters of a module over the ranks; nothing is done where each holds a whole copy.
+        """Shard the parameters of a module over the ranks; does nothing if each rank holds a whole copy.
 
         Args:
-            module: the root; what no block holds (embedding, norm, head) is sharded with it.
+            module: the root; parameters outside the blocks (embedding, norm, head) are sharded with it.
             blocks: the repeated layers, gathered one at a time.
             entries: names of methods of ``module``, other than forward, that run it; with a gradient they must return
-                tensors alone, since FSDP2 looks for those.
+                only tensors, because FSDP2 looks for tensors.
         """
 
     def unshard(self, block: torch.nn.Module) -> None:
-        """Gather the weights of a block that :meth:`shard` has spread."""
+        """Gather the weights of a block that :meth:`shard` has sharded."""
 
     def like(self, tensor: Tensor, parameter: Tensor) -> Tensor:
-        """A whole tensor in the form of a parameter: this rank's share of it where that one is sharded."""
+        """A whole tensor in the form of a parameter: this rank's shard of it if the parameter is sharded."""
         return tensor
 
     def whole(self, tensor: Tensor) -> Tensor:
-        """A parameter or gradient as one tensor; a collective where it is sharded."""
+        """A parameter or gradient as one tensor; a collective if it is sharded."""
         return tensor
 
     def weights(self, module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """Every entry of the state dict as a whole tensor, one at a time. All ranks must go through it."""
+        """Yield every entry of the state dict as a whole tensor. All ranks must iterate over all entries."""
         for name, tensor in module.state_dict().items():
             yield name, self.whole(tensor)
 
     def beside(self) -> World:
-        """The same ranks, for a second thread: what it does with the others cannot be mixed up with this one's."""
+        """The same ranks for a second thread, whose collectives cannot mix with those of this one."""
         return self
 
     def close(self) -> None:
-        """Leave the others."""
+        """Leave the process groups."""
 
 
 def launched() -> int:
-    """How many processes the launcher started; 1 without a launcher.
+    """The number of processes that the launcher started; 1 without a launcher.
 
     >>> launched()
     1
@@ -203,7 +201,7 @@ def join(options: WorldConfig, device: str | None = None) -> World:
 
     Args:
         options: how the ranks work together.
-        device: what the user asked for, such as ``"cpu"``; None: a GPU if there is one.
+        device: the device that the user requested, such as ``"cpu"``; None: a GPU if there is one.
 
     Raises:
         ConfigError: the options do not fit the number of ranks or GPUs.
@@ -237,7 +235,7 @@ def blocks_of(model: Any, like: Any = None) -> list[torch.nn.Module]:
 
     Args:
         model: a model, or a part of one.
-        like: the model that names these classes, where ``model`` does not.
+        like: the model that names these classes, if ``model`` does not.
     """
     names = set((model if like is None else like)._no_split_modules or ())
     return [module for module in model.modules() if type(module).__name__ in names]

@@ -1,1 +1,1 @@
-"""llmrl's losses, advantages and verifiers inside other trainers, one module each."""
+"""Integrations with other libraries: losses, advantages, verifiers and environments, one module each."""

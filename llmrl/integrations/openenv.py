@@ -1,6 +1,6 @@
-"""llmrl's environments as servers of OpenEnv: any Gymnasium environment of texts, of one turn or of several.
+"""Serve Gymnasium environments of texts with OpenEnv, with one turn or several.
 
-:mod:`llmrl.integrations.openenv_env` goes the other way.
+:mod:`llmrl.integrations.openenv_env` uses an OpenEnv server as an environment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from openenv.core import Action, Environment, Observation, State, create_app
 import llmrl  # noqa: F401  registers the environments
 
 HIDDEN = ("answer",)
-"""Entries of ``info`` that are not sent: whoever shows the observation to a model would show the gold answer."""
+"""Entries of ``info`` that are not sent, because a client may show the observation to a model."""
 
 
 class TextAction(Action):
@@ -24,19 +24,19 @@ class TextAction(Action):
 
 
 class TextObservation(Observation):
-    """What is asked, or the reply to a response."""
+    """The problem, or the reply to a response."""
 
     text: str
 
 
 class GymnasiumEnvironment(Environment[TextAction, TextObservation, State]):
-    """Serves a Gymnasium environment.
+    """Serve a Gymnasium environment.
 
-    ``reset(index=i)`` asks problem i. ``metadata`` holds ``info`` without the gold answer, and ``truncated``.
+    ``reset(index=i)`` starts problem i. ``metadata`` holds ``info`` without the gold answer, and ``truncated``.
 
     Args:
         env_id: a Gymnasium id, also ``module:id``.
-        options: what ``gymnasium.make`` passes to it.
+        options: arguments of ``gymnasium.make``.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
@@ -47,14 +47,14 @@ class GymnasiumEnvironment(Environment[TextAction, TextObservation, State]):
         self._state = State()
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **kwargs: Any) -> TextObservation:
-        """Ask a problem."""
+        """Start a problem."""
         index = kwargs.get("index")
         text, info = self._env.reset(seed=seed, options=None if index is None else {"problem_id": index})
         self._state = State(episode_id=episode_id, step_count=0)
         return TextObservation(text=text, metadata=_sent(info))
 
     def step(self, action: TextAction, timeout_s: float | None = None, **kwargs: Any) -> TextObservation:
-        """Take a response."""
+        """Step with a response."""
         text, reward, terminated, truncated, info = self._env.step(action.text)
         self._state.step_count += 1
         return TextObservation(
@@ -66,7 +66,7 @@ class GymnasiumEnvironment(Environment[TextAction, TextObservation, State]):
 
     @property
     def state(self) -> State:
-        """The episode's name and its steps so far."""
+        """The episode's id and its number of steps."""
         return self._state
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ def app(env_id: str, *, sessions: int = 256, **options: Any) -> FastAPI:
 
     Args:
         env_id: a Gymnasium id, also ``module:id``.
-        sessions: how many episodes at once.
+        sessions: maximum number of parallel episodes.
         options: what ``gymnasium.make`` passes to it.
     """
     return create_app(

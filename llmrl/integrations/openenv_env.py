@@ -1,4 +1,4 @@
-"""A server of OpenEnv as a Gymnasium environment: ``llmrl/OpenEnv-v0``.
+"""An OpenEnv server as a Gymnasium environment: ``llmrl/OpenEnv-v0``.
 
 llmrl train --env llmrl.integrations.openenv_env:llmrl/OpenEnv-v0 --env.url http://HOST:8000
 """
@@ -19,20 +19,20 @@ from llmrl.errors import ConfigError
 from llmrl.text import one_line
 
 BESIDE = ("done", "reward", "metadata")
-"""Fields of an observation that are not asked."""
+"""Fields of an observation that the model does not read."""
 
 
 class OpenEnvEnv(gymnasium.Env[str, str]):
-    """Plays an environment that a server of OpenEnv offers; each copy has a session of its own.
+    """The environment of an OpenEnv server; each copy has its own session.
 
-    An observation with one field of text is that text, another one is its fields as JSON. A response is the only field
-    that an action requires; where it requires several, the response must be a JSON object of them, and one that is not
-    ends the episode without a reward.
+    If an observation has one text field, the model reads that text, otherwise its fields as JSON. If an action has one
+    required field, the response is its value. If it has several, the response must be a JSON object of them; another
+    response ends the episode without a reward.
 
     Args:
-        url: of the server, such as http://HOST:8000.
-        problems: how many problems the server has, if its ``reset`` takes an ``index``; None: the seed alone decides.
-        timeout: seconds that a message may take.
+        url: address of the server, such as http://HOST:8000.
+        problems: number of problems, if the server's ``reset`` takes an ``index``; None: the seed selects a problem.
+        timeout: maximum number of seconds for a message.
         render_mode: None.
     """
 
@@ -56,7 +56,7 @@ class OpenEnvEnv(gymnasium.Env[str, str]):
         self._client: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin an episode; with ``problems``, ``options={"problem_id": i}`` says which."""
+        """Begin an episode; with ``problems``, ``options={"problem_id": i}`` selects the problem."""
         super().reset(seed=seed)
         if self._client is None:
             self._client = GenericEnvClient(base_url=self.url, message_timeout_s=self.timeout).sync()
@@ -69,7 +69,7 @@ class OpenEnvEnv(gymnasium.Env[str, str]):
         return _text(result.observation), {**_metadata(result.observation), **info}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Send a response."""
+        """Step with a response."""
         if self._client is None:
             raise gymnasium.error.ResetNeeded("There is no episode. Call reset() before step().")
         given = self._action(action)
@@ -99,7 +99,7 @@ class OpenEnvEnv(gymnasium.Env[str, str]):
 
 @dataclass(frozen=True)
 class Numbered:
-    """Problems that only the server knows; their number, if it is known."""
+    """Problems that only the server knows, with their number if it is known."""
 
     url: str
     size: int | None

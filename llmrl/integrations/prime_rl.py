@@ -1,4 +1,4 @@
-"""llmrl's policy losses in prime-rl: the loss of one sequence, as its custom losses are. Needs nothing of prime-rl."""
+"""llmrl's policy losses in prime-rl, as custom losses of one sequence. prime-rl itself is not imported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmrl.losses.aggregate import TokenMean
 
 
 class SequenceInputs(Protocol):
-    """What prime-rl's ``LossInputs`` holds of one sequence; every tensor is [T]."""
+    """The entries of prime-rl's ``LossInputs`` for one sequence; every tensor is [T]."""
 
     trainer_logprobs: Tensor
     inference_logprobs: Tensor
@@ -23,19 +23,19 @@ class SequenceInputs(Protocol):
 
 
 def sequence_loss(inputs: SequenceInputs, algorithm: str | Algorithm = "dapo") -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of one sequence, summed over its tokens; prime-rl divides by the tokens of the batch.
+    """The loss of one sequence, summed over its tokens; prime-rl divides by the number of tokens of the batch.
 
-    So the algorithms that average over tokens are exact; others are refused.
+    So algorithms that average over tokens are exact. Others are refused.
 
     Args:
-        inputs: prime-rl's.
-        algorithm: a name, or an algorithm; the ratio is to prime-rl's inference log-probabilities.
+        inputs: the ``LossInputs`` of prime-rl.
+        algorithm: a name, or an algorithm; the ratio is relative to prime-rl's inference log-probabilities.
 
     Returns:
-        The loss and figures to log; a custom loss of prime-rl wraps them in ``LossOutputs``.
+        The loss and metrics to log; a custom loss of prime-rl wraps them in ``LossOutputs``.
 
     Raises:
-        ConfigError: the algorithm reads more, or does not average over tokens.
+        ConfigError: the algorithm reads other entries, or does not average over tokens.
     """
     recipe = policy_algorithm(algorithm, "prime-rl")
     if not isinstance(recipe.aggregate, TokenMean):

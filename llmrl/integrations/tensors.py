@@ -17,14 +17,14 @@ HAD: frozenset[Key] = frozenset((keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, ke
 
 
 def policy_algorithm(given: str | Algorithm, trainer: str) -> Algorithm:
-    """An algorithm without its terms, whose policy loss reads nothing but log-probabilities, advantages and a mask.
+    """An algorithm without its terms, whose policy loss reads only log-probabilities, advantages and a mask.
 
     Args:
         given: a name, or an algorithm.
-        trainer: what the message calls the trainer.
+        trainer: name of the trainer in the message.
 
     Raises:
-        ConfigError: it reads more.
+        ConfigError: the policy loss reads other entries.
 
     >>> policy_algorithm("gppo", "verl").name
     'gppo'
@@ -47,13 +47,13 @@ def policy_algorithm(given: str | Algorithm, trainer: str) -> Algorithm:
 
 
 def entries(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, mask: Tensor) -> TensorDict:
-    """The four tensors [N, T] as a batch of llmrl's.
+    """The four tensors [N, T] as a batch of llmrl.
 
     Args:
-        log_prob: of the tokens under the weights that are trained; carries the gradient.
-        old_log_prob: under those that the ratio is taken to.
-        advantage: of each token.
-        mask: nonzero at the tokens that count.
+        log_prob: log-probabilities under the trained weights; they carry the gradient.
+        old_log_prob: log-probabilities under the old weights, for the ratio.
+        advantage: the advantage of each token.
+        mask: nonzero for tokens of the loss.
     """
     td = TensorDict(batch_size=[len(log_prob)])
     td[keys.MASK], td[keys.LOG_PROB] = mask.bool(), log_prob
@@ -62,6 +62,6 @@ def entries(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, mask: Ten
 
 
 def figures(out: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a loss says beside its value: fractions clipped and without gradient, and the divergence."""
+    """The metrics of a loss: fractions of clipped tokens and of tokens without gradient, and the divergence."""
     names = ("clip_fraction_low", "clip_fraction_high", "zero_grad_fraction", "kl_approx_k3")
     return {name: out[name].detach() for name in names}

@@ -1,7 +1,7 @@
 """llmrl's algorithms and verifiers in TRL's ``GRPOTrainer``; needs the extra ``llmrl[trl]``.
 
-TRL samples, scores and steps; the algorithm gives the advantages and the loss. Its weights are made
-over a whole accumulation window, so the gradient does not depend on how the window is cut.
+TRL samples, scores and steps. The algorithm computes the advantages and the loss. Its weights are computed over a
+whole accumulation window, so the gradient does not depend on the split of the window.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ GIVEN: frozenset[Key] = frozenset(
         keys.TRUNCATED,
     )
 )
-"""The entries that can be had from TRL whatever its settings."""
+"""The entries that TRL provides with all settings."""
 WINDOW = "llmrl"
 """Where a micro-batch carries its part of the window; TRL leaves other names alone."""
 
@@ -45,7 +45,7 @@ WINDOW = "llmrl"
 def reward_function(grader: str | Verifier, *, column: str = "answer") -> Callable[..., list[float | None]]:
     """A verifier as a reward function of TRL.
 
-    A response without a verdict (time-out, error) gets ``None``, which TRL leaves out of its group.
+    A response without a verdict (timeout, error) gets ``None``, and TRL leaves it out of its group.
 
     Args:
         grader: name of a verifier, ``module:function``, or a verifier.
@@ -70,15 +70,15 @@ def reward_function(grader: str | Verifier, *, column: str = "answer") -> Callab
 
 
 def _text(completion: Any) -> str:
-    """A completion as text: TRL gives a string, or for chat data a list of messages."""
+    """A completion as text; TRL passes a string, or for chat data a list of messages."""
     return completion if isinstance(completion, str) else completion[-1]["content"]
 
 
 class AlgorithmTrainer(GRPOTrainer):
     """``GRPOTrainer`` with an llmrl algorithm in place of TRL's advantages and loss.
 
-    TRL's ``loss_type``, ``epsilon``, ``scale_rewards`` and what else shapes its own loss have no effect.
-    Groups that the algorithm would sample again are left out of the loss and not replaced. One process.
+    TRL's ``loss_type``, ``epsilon``, ``scale_rewards`` and other options of its own loss have no effect. Groups that
+    the algorithm would replace are left out of the loss. Only one process is supported.
 
     Args:
         args: as for ``GRPOTrainer``.
@@ -86,7 +86,7 @@ class AlgorithmTrainer(GRPOTrainer):
         kwargs: as for ``GRPOTrainer``; ``args`` is its ``GRPOConfig``.
 
     Raises:
-        ConfigError: the algorithm needs what TRL does not have, or the settings cut a window in two.
+        ConfigError: the algorithm needs an entry that TRL does not have, or the settings split a window.
     """
 
     def __init__(self, *args: Any, algorithm: str | Algorithm, **kwargs: Any) -> None:
@@ -127,7 +127,7 @@ class AlgorithmTrainer(GRPOTrainer):
                 raise ConfigError(f"{self.recipe.name} trains the entropy, for which TRL gives no gradient here.")
 
     def _calculate_rewards(self, inputs: Any, *rest: Any) -> Tensor:
-        """TRL's, kept for the advantages."""
+        """TRL's rewards, which are kept for the advantages."""
         per_function = super()._calculate_rewards(inputs, *rest)
         weights = self.reward_weights.to(per_function.device)
         total = (per_function * weights).nansum(1)
@@ -135,7 +135,7 @@ class AlgorithmTrainer(GRPOTrainer):
         return per_function
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        """TRL's batch, with what the algorithm needs to know before the update."""
+        """TRL's batch, with the entries that the algorithm needs before the update."""
         output = super()._generate_and_score_completions(inputs)
         old, entropy = self._old_policy(output)
         output.setdefault("old_per_token_logps", old)
@@ -161,7 +161,7 @@ class AlgorithmTrainer(GRPOTrainer):
         )
 
     def _credit(self, output: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Mask and advantages [N, T] of a generation, whose groups are whole."""
+        """Mask and advantages [N, T] of a generation, which has complete groups."""
         assert self._rewards is not None  # TRL has graded this generation
         mask = output["completion_mask"].bool()
         if "tool_mask" in output:
@@ -203,7 +203,7 @@ class AlgorithmTrainer(GRPOTrainer):
             inputs[WINDOW] = part
 
     def _entries(self, inputs: dict[str, Any]) -> TensorDict:
-        """What is known of a micro-batch before its forward pass."""
+        """The entries of a micro-batch that are known before its forward pass."""
         old = inputs["old_per_token_logps"]
         td = TensorDict(batch_size=[len(old)])
         td[keys.MASK] = inputs["llmrl_mask"]
@@ -217,7 +217,7 @@ class AlgorithmTrainer(GRPOTrainer):
         return td
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """The algorithm's loss of one micro-batch: its share of the window's."""
+        """The algorithm's loss of one micro-batch, which is its part of the window's loss."""
         td = inputs[WINDOW].copy()
         td[keys.LOG_PROB], td[keys.ENTROPY], _ = self._score(model, inputs)
         out = self._policy_loss(td)

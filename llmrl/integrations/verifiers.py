@@ -1,7 +1,7 @@
-"""llmrl's environments in Prime Intellect's ``verifiers``: any Gymnasium environment of texts, of one or more turns.
+"""Gymnasium environments of texts in Prime Intellect's ``verifiers``, with one turn or several.
 
-``verifiers`` finds a taskset and its environment by the name of a module of its own, so a file of two lines names them;
-docs/integrations/verifiers.md has it. :mod:`llmrl.integrations.verifiers_env` goes the other way.
+``verifiers`` finds a taskset and its environment by the name of a module, so a short module must export them;
+docs/integrations/verifiers.md shows it. :mod:`llmrl.integrations.verifiers_env` uses a taskset as an environment.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from llmrl.errors import ConfigError
 from llmrl.training.build import held_out_environments
 
 REWARD = "llmrl"
-"""What the reward is called on a trace."""
+"""The name of the reward on a trace."""
 
 
 class GymnasiumData(vf.TaskData):
-    """One problem of an environment; the environment asks it in the first turn."""
+    """One problem of an environment; the first turn shows it."""
 
     env: str
     options: dict[str, Any]
@@ -32,18 +32,18 @@ class GymnasiumData(vf.TaskData):
 
 
 class GymnasiumConfig(vf.TasksetConfig):
-    """Which problems: ``--env.taskset.env llmrl/MathTool-v0 --env.taskset.problems 100``."""
+    """The choice of problems: ``--env.taskset.env llmrl/MathTool-v0 --env.taskset.problems 100``."""
 
     env: str = "llmrl/MATH-v0"
     """A Gymnasium id, also ``module:id``."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """What ``gymnasium.make`` passes to it."""
+    """Arguments of ``gymnasium.make``."""
     problems: int | None = Field(None, ge=1)
-    """How many, from the first on; None: all."""
+    """Number of problems, from the first; None: all."""
 
 
 class GymnasiumTask(vf.Task[GymnasiumData]):
-    """A problem; its environment pays the reward."""
+    """A problem; its environment gives the reward."""
 
 
 class GymnasiumTaskset(vf.Taskset[GymnasiumTask, GymnasiumConfig]):
@@ -53,7 +53,7 @@ class GymnasiumTaskset(vf.Taskset[GymnasiumTask, GymnasiumConfig]):
         """Each problem as a task.
 
         Raises:
-            ConfigError: the environment's problems are without end, or of unknown number, and none is given.
+            ConfigError: the environment has no known number of problems, and none is given.
         """
         config = self.config
         size = config.problems
@@ -70,16 +70,16 @@ class GymnasiumTaskset(vf.Taskset[GymnasiumTask, GymnasiumConfig]):
 
 
 class GymnasiumEnvConfig(vf.EnvConfig):
-    """One seat, which answers."""
+    """The configuration with one agent, which answers."""
 
     player: vf.AgentConfig = vf.AgentConfig()
 
 
 class GymnasiumEnv(vf.Env[GymnasiumEnvConfig]):
-    """Plays a Gymnasium environment: its observations are the user's turns, the agent's replies the actions.
+    """Run a Gymnasium environment: its observations are the user's turns, and the agent's replies the actions.
 
-    The rewards of all steps are summed. A response without a verdict (time-out, error) fails the episode, which
-    ``verifiers`` may then try again: it never counts as wrong.
+    The rewards of all steps are summed. A response without a verdict (timeout, error) makes the episode fail, and
+    ``verifiers`` may repeat it. It never counts as wrong.
     """
 
     async def run(self, task: vf.Task, agents: vf.Agents) -> None:

@@ -2,8 +2,8 @@
 
     llmrl train --env llmrl.integrations.verifiers_env:llmrl/Verifiers-v0 --env.taskset NAME
 
-The episode of ``verifiers`` runs as it is, on an event loop in a thread of its own. In the place of its agent sits one
-that hands each turn of the user to Gymnasium and waits for the action.
+The episode of ``verifiers`` runs unchanged, on an event loop in a separate thread. Its agent is replaced by one that
+passes each turn of the user to Gymnasium and waits for the action.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from llmrl.errors import ConfigError
 from llmrl.text import one_line
 
 MODEL = "llmrl"
-"""What a trace calls the model."""
+"""The name of the model on a trace."""
 
 
 class VerifiersEnv(gymnasium.Env[str, str]):
-    """Plays the tasks of a taskset of ``verifiers``, of one turn or of several.
+    """The tasks of a taskset of ``verifiers`` as an environment, with one turn or several.
 
-    The reward comes with the last turn: the weighted sum of what the task and its environment record. Tasks that need a
-    container, tools or a runtime to be graded are refused, and so are environments of several agents.
+    The last turn gives the reward: the weighted sum of the rewards that the task and its environment record. Tasks that
+    need a container, tools or a runtime for grading are refused, and so are environments with several agents.
 
     Args:
-        taskset: the name of an installed taskset, or an environment of ``verifiers`` that has been made.
-        options: of the taskset, such as ``{"split": "train"}``; on a command line values are parsed as JSON.
-        problems: how many tasks, from the first on; None: all.
+        taskset: the name of an installed taskset, or an environment object of ``verifiers``.
+        options: options of the taskset, such as ``{"split": "train"}``; on a command line values are parsed as JSON.
+        problems: number of tasks, from the first; None: all.
         render_mode: None.
     """
 
@@ -68,7 +68,7 @@ class VerifiersEnv(gymnasium.Env[str, str]):
         self._episode: _Episode | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Ask a task; ``options={"problem_id": i}`` says which."""
+        """Start a task; ``options={"problem_id": i}`` selects it."""
         super().reset(seed=seed)
         chosen = (options or {}).get("problem_id")
         number = int(self.np_random.integers(self.problems.size)) if chosen is None else int(chosen)
@@ -81,7 +81,7 @@ class VerifiersEnv(gymnasium.Env[str, str]):
         return asked, {"problem_id": number}
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        """Answer; the reward comes when the episode is over."""
+        """Step with a response; the last step gives the reward."""
         if self._episode is None:
             raise gymnasium.error.ResetNeeded("There is no episode. Call reset() before step().")
         asked = self._episode.answer(action)
@@ -92,14 +92,14 @@ class VerifiersEnv(gymnasium.Env[str, str]):
         return "", sum(parts.values()), True, False, {"problem_id": self._number, "reward_parts": parts}
 
     def close(self) -> None:
-        """Break off an episode that goes on."""
+        """End an unfinished episode."""
         if self._episode is not None:
             self._episode.cancel()
             self._episode = None
 
 
 class _Tasks:
-    """The tasks of a taskset, which environments share: a copy is the same."""
+    """The tasks of a taskset; copies of an environment share this object."""
 
     def __init__(self, name: str, tasks: Sequence[vf.Task]) -> None:
         self.name = name
@@ -153,7 +153,7 @@ def _listed(made: vf.Env, problems: int | None) -> _Tasks:
 
 
 def _refuse_unplayable(name: str, task: vf.Task) -> None:
-    """Raise where the reward would need what is not here: it would be another one without."""
+    """Raise if the reward needs a feature that is not available here, because it would differ without it."""
     kind = type(task)
     needs = []
     if kind.NEEDS_CONTAINER:
@@ -178,7 +178,7 @@ def _refuse_unplayable(name: str, task: vf.Task) -> None:
 
 @functools.cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """An event loop that runs in a thread of its own, so that a notebook's loop may run in ours."""
+    """An event loop in a separate thread, because a notebook may run its own loop in this thread."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="verifiers", daemon=True).start()
     return loop
@@ -189,7 +189,7 @@ def _wait(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 class _Episode:
-    """One episode of ``verifiers``, which goes on as far as the next question and then waits for its answer."""
+    """One episode of ``verifiers``, which runs to the next question and then waits for the answer."""
 
     def __init__(self, made: vf.Env, task: vf.Task) -> None:
         self.made = made
@@ -200,15 +200,15 @@ class _Episode:
         self._running: asyncio.Task[None] | None = None
 
     def begin(self) -> str | None:
-        """What is asked first; None if nothing is."""
+        """The first question; None if there is none."""
         return _wait(self._next())
 
     def answer(self, reply: str) -> str | None:
-        """What is asked next; None if the episode is over."""
+        """The next question; None if the episode is over."""
         return _wait(self._next(reply))
 
     def rewards(self) -> dict[str, float]:
-        """By name, weighted."""
+        """The weighted rewards by name."""
         return {
             name: float(reward.value)
             for trace in self.traces
@@ -217,7 +217,7 @@ class _Episode:
         }
 
     def cancel(self) -> None:
-        """Break it off."""
+        """End the episode."""
         if self._running is not None:
             _loop().call_soon_threadsafe(self._running.cancel)
 
@@ -241,13 +241,13 @@ class _Episode:
         await self.made.run(self.task, agents)
 
     async def ask(self, text: str) -> str:
-        """Hand a turn of the user to Gymnasium, and wait for the action."""
+        """Pass a turn of the user to Gymnasium, and wait for the action."""
         self._asked.put_nowait(text)
         return await self._answers.get()
 
 
 class _Seat:
-    """In the place of an agent."""
+    """The replacement of an agent."""
 
     trainable = True
 
@@ -283,7 +283,7 @@ class _Exchange:
         )
 
     async def turn(self, message: str | Sequence[Any] | None = None) -> vf.Segment:
-        """Ask, and take the reply; without a message the task's own prompt is asked."""
+        """Ask the message, or the task's own prompt without one, and return the reply."""
         said: list[Any] = []
         if not self.trace.nodes and self.task.data.system_prompt:
             said.append(vf.SystemMessage(content=self.task.data.system_prompt))

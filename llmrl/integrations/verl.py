@@ -1,4 +1,4 @@
-"""llmrl's policy losses in verl: the function that verl's registry takes. Needs nothing of verl itself."""
+"""llmrl's policy losses in verl, as functions for verl's registry. verl itself is not imported."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PolicyLossFunction = Callable[..., tuple[Tensor, dict[str, Any]]]
 def policy_loss(algorithm: str | Algorithm) -> PolicyLossFunction:
     """A function for verl's ``register_policy_loss``: ratio, clip and aggregation of an algorithm.
 
-    Tokens are averaged over the tensors of one call, as the algorithm averages them; ``loss_agg_mode`` and the clip
-    ranges of verl's configuration have no effect. Advantages, KL, entropy and critic stay verl's.
+    The algorithm's aggregation averages tokens over the tensors of one call. ``loss_agg_mode`` and the clip ranges of
+    verl's configuration have no effect. Advantages, KL, entropy and critic are verl's.
 
     Args:
-        algorithm: a name, or an algorithm whose loss reads log-probabilities and advantages alone.
+        algorithm: a name, or an algorithm whose loss reads only log-probabilities and advantages.
 
     Raises:
-        ConfigError: it reads more, as espo and erc read entropies.
+        ConfigError: the loss reads other entries, such as the entropies of espo and erc.
 
     >>> import torch
     >>> log_prob = torch.tensor([[0.3, -0.1]], requires_grad=True)

@@ -1,4 +1,4 @@
-"""llmrl's verifier in verl: the function that verl calls for a response. Loads no torch, and needs nothing of verl."""
+"""llmrl's verifier as a reward function of verl. Neither torch nor verl is imported."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def compute_score(
     verifier_name: str = "math",
     **unused: Any,
 ) -> dict[str, Any]:
-    """Grade one response, as verl's ``custom_reward_function`` asks.
+    """Grade one response, with the arguments of verl's ``custom_reward_function``.
 
-    verl has no way to leave a response without a verdict out: a time-out scores 0, and ``valid`` says so.
+    verl cannot leave out a response without a verdict: a timeout scores 0, and ``valid`` is 0.
 
     Args:
-        data_source: of the row; unused.
+        data_source: data source of the row; unused.
         solution_str: the response.
         ground_truth: the gold answer.
-        extra_info: of the row; unused.
-        verifier_name: by ``custom_reward_function.reward_kwargs``: a verifier's name, or ``module:function``.
-        unused: what else verl passes.
+        extra_info: further data of the row; unused.
+        verifier_name: a verifier's name, or ``module:function``, from ``custom_reward_function.reward_kwargs``.
+        unused: further arguments of verl.
 
     Returns:
         ``score``, which verl trains on, and ``acc``, ``pred`` and ``valid``, which it logs.

@@ -210,5 +210,5 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError as error:
-        raise PolicyError("Low-rank adapters need peft. Install it by: pip install 'llmrl[lora]'") from error
+        raise PolicyError("Low-rank adapters need peft. Install it with: pip install 'llmrl[lora]'") from error
     return peft

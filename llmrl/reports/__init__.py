@@ -1,1 +1,1 @@
-"""Pictures and pages of finished and running runs."""
+"""Figures and pages about finished and unfinished runs."""

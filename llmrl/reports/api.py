@@ -1,4 +1,4 @@
-"""One page of runs, from Python: what ``llmrl report`` does."""
+"""The report as a Python function, as ``llmrl report`` writes it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Page:
     path: Path
     """The HTML file; it needs no network."""
     notes: list[str]
-    """What could not be read or shown; the page has them too."""
+    """Notes on data that could not be read or shown; the page shows them too."""
     plots: Path | None
-    """The folder of the figures as files; None if none were asked for."""
+    """The folder of the figure files; None if none were requested."""
 
 
 @refuses_unknown_arguments
@@ -36,16 +36,16 @@ def report(
     plots: bool = False,
     allow_code: bool = False,
 ) -> Page:
-    """Write one HTML page of finished or running runs: results, curves, and rollouts token by token.
+    """Write one HTML page about finished or unfinished runs: results, curves, and rollouts token by token.
 
     Args:
-        runs: folders of runs, or what :func:`llmrl.train` returned.
-        output: the page.
-        algorithms: what the saved tokens are put through beside each run's own algorithm.
-        steps: steps of a run whose rollouts are in the page, evenly spaced.
-        rollouts: responses of a step that are in the page: whole groups, evenly spaced; 0: none.
-        max_tokens: tokens of a response that are in the page.
-        plots: write the figures as PNG and SVG files too, into a folder beside the page.
+        runs: folders of runs, or results of :func:`llmrl.train`.
+        output: path of the page.
+        algorithms: algorithms to compute on the saved tokens, in addition to each run's own.
+        steps: number of steps of each run whose rollouts the page shows, evenly spaced.
+        rollouts: number of responses of each step, in whole groups, evenly spaced; 0: none.
+        max_tokens: maximum number of tokens of a response.
+        plots: also write the figures as PNG and SVG files, into a folder next to the page.
         allow_code: import the module that a run's ``config.yaml`` names as its algorithm.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Pictures of several runs at once: a curve and a band for each group of seeds, and before/after.
+"""Figures of several runs: a curve and a band for each group of seeds, and accuracy before and after.
 
-Pictures of one run, made when it ends, are :mod:`llmrl.reports.plots`.
+:mod:`llmrl.reports.plots` has the figures of a single run.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ PANELS = (
     "actor/kl_approx_k3",
 )
 POINTS = 400
-"""A band has no more points than this: it is a few hundred pixels wide."""
+"""Maximum number of points of a band, which is a few hundred pixels wide."""
 _INK = "#010203"  # stands for the page's text colour, which is light or dark
 
 
 class Series(NamedTuple):
-    """A metric of one group: everything over the steps that all its runs have."""
+    """A metric of one group, over the steps that all its runs have."""
 
     steps: np.ndarray
     mean: np.ndarray
@@ -51,7 +51,7 @@ class Series(NamedTuple):
 
 
 def values_of(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of a metric, where it has one."""
+    """Steps and values of a metric, at the steps that have one."""
     pairs = [(row["step"], row[name]) for row in run.metrics if row.get(name) is not None]
     table = np.array(pairs, dtype=float).reshape(-1, 2)
     return table[:, 0], table[:, 1]
@@ -131,7 +131,7 @@ def change(runs: Sequence[Run], field: str | None = None, value: Any = None) -> 
     A problem counts once, by its mean over the runs; the intervals are over problems.
 
     Args:
-        field: count the problems alone whose record has ``value`` here, as ``"level"``.
+        field: use only the problems whose record has ``value`` in this field, such as ``"level"``.
     """
     before, after = (_per_problem(runs, name, field, value) for name in ("before", "after"))
     both = [problem for problem in before if problem in after]
@@ -203,7 +203,7 @@ def _pair(axis: Any, entry: Change, place: float, gap: float, colour: str, label
 
 @contextmanager
 def _style() -> Iterator[None]:
-    # A setting with a dollar sign is no formula.
+    # A dollar sign in a setting does not start a formula.
     settings: dict[Any, Any] = {"font.size": 8, "text.parse_math": False}
     for name in ("text.", "xtick.", "ytick.", "grid.", "axes.edge", "axes.label"):
         settings[f"{name}color"] = _INK
@@ -212,10 +212,10 @@ def _style() -> Iterator[None]:
 
 
 def inline_svg(figure: Figure, salt: str) -> str:
-    """The figure as an ``<svg>`` that takes the page's colours.
+    """The figure as an ``<svg>`` with the page's colours.
 
     Args:
-        salt: tells the identifiers of one figure from those of the next.
+        salt: makes the identifiers of this figure unique in the page.
     """
     buffer = io.StringIO()
     settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": salt}

@@ -1,7 +1,7 @@
-"""One HTML file of any number of runs: results, settings, curves and the tokens of some rollouts.
+"""One HTML file about any number of runs: results, settings, curves and the tokens of some rollouts.
 
-The file needs nothing beside it, no network and no server. It is written rollout by rollout, so
-its size is all that grows with how many are shown.
+The file needs no other file, no network and no server. It is written rollout by rollout, so memory does not grow with
+the number of rollouts.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ def write_page(
     plots: Path | None = None,
     allow_code: bool = False,
 ) -> list[str]:
-    """Write the page, under its name only when it is complete; returns the notes that it shows.
+    """Write the page; returns the notes that it shows. The page gets its name only when it is complete.
 
     Args:
-        algorithms: what the saved tokens are put through beside each run's own algorithm.
-        choice: how many rollouts the page holds.
-        plots: a folder that gets every figure as a PNG and an SVG too.
+        algorithms: algorithms to compute on the saved tokens, in addition to each run's own.
+        choice: the number of rollouts in the page.
+        plots: a folder for every figure as a PNG and an SVG file.
         allow_code: import the modules that a run's config.yaml names.
 
     Raises:
-        UnknownName: there is no algorithm of such a name.
+        UnknownName: there is no algorithm with this name.
     """
     choice = choice or Choice()
     seen = [Shown() for _ in runs]
@@ -62,7 +62,7 @@ def write_page(
         try:
             with body.open("w+", encoding="utf-8", errors="replace") as data:
                 entries = _write_rollouts(data, runs, recipes, choice, seen)
-                # What could not be read is known only now, and belongs at the top.
+                # All notes are known only now, and they belong at the top.
                 notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
                 notes += [f"{r.name}: {n}" for r, s in zip(runs, seen, strict=True) for n in s.notes]
                 head, tail = _frame(runs, groups, figures, notes).split(_ROLLOUTS)
@@ -98,7 +98,7 @@ def _write_rollouts(
     choice: Choice,
     seen: Sequence[Shown],
 ) -> list[list[Any]]:
-    """A block of data for each response; returns what they are filtered by."""
+    """Write a block of data for each response; returns the values for the page's filters."""
     entries: list[list[Any]] = []
     for number, (run, made, s) in enumerate(zip(runs, recipes, seen, strict=True)):
         for entry in shown_rollouts(run, made, choice, s):
@@ -112,16 +112,16 @@ def _data_block(file: TextIO, name: str, value: Any) -> None:
 
 
 def _bounds(runs: Sequence[Run], seen: Sequence[Shown], choice: Choice) -> str:
-    """What the page holds of what there is."""
+    """A sentence with the share of the rollouts that the page shows."""
     shown = sum(step["shown"] for s in seen for step in s.steps)
     total = sum(step["total"] for s in seen for step in s.steps)
     files = sum(len(run.rollouts) for run in runs)
     return (
-        f"{shown:,} of the {total:,} responses of {sum(len(s.steps) for s in seen)} steps are here; "
-        f"{files} steps have rollouts. At most {choice.steps} steps of a run, {choice.per_step} "
-        f"responses of a step (whole groups, evenly spaced), {choice.max_tokens:,} tokens of a "
-        "response. Advantages and log-probabilities are those of the run; the other algorithms show "
-        "what their policy loss alone, with its default options, would have made of them."
+        f"The page shows {shown:,} of the {total:,} responses of {sum(len(s.steps) for s in seen)} steps; "
+        f"{files} steps have rollouts. The limits are {choice.steps} steps of a run, {choice.per_step} responses of a "
+        f"step (whole groups, evenly spaced) and {choice.max_tokens:,} tokens of a response. Advantages and "
+        "log-probabilities are those of the run. The other algorithms show only their policy loss, with their default "
+        "options."
     )
 
 
@@ -171,7 +171,7 @@ def _save(figure: Figure, plots: Path | None, name: str) -> None:
 
 
 def _results(groups: Sequence[Group], runs: Sequence[Run]) -> str:
-    """A row for each run, and one for each group of several; of a single run every measure."""
+    """A row for each run, and one for each group of several runs; for a single run every measure."""
     rows: list[list[str]] = []
     pooled = []
     for group in groups:
@@ -185,8 +185,8 @@ def _results(groups: Sequence[Group], runs: Sequence[Run]) -> str:
     return (
         html_table(head, rows, numbers_from=4, pooled=pooled)
         + measures
-        + "<p>Greedy accuracy on held-out problems, with 95 % intervals over problems; change: of "
-        "the same problems. Runs together: a problem counts by its mean over the runs.</p>"
+        + "<p>Greedy accuracy on held-out problems, with 95 % intervals over problems. The change is a paired "
+        "difference. For several runs, the value of a problem is its mean over the runs.</p>"
     )
 
 
@@ -201,7 +201,7 @@ def _result_row(name: str, label: str, seed: Any, runs: Sequence[Run]) -> list[s
 
 
 def _measures(run: Run) -> str:
-    """Every measure of both evaluations; nothing where one of them is missing, or asked other problems."""
+    """Every measure of both evaluations; nothing if one is missing or has other problems."""
     if set(run.evaluations) != {"before", "after"}:
         return ""
     try:

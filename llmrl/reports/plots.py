@@ -1,4 +1,4 @@
-"""Pictures of one run: learning curves, trust-region fractions, lengths, accuracy by level."""
+"""Figures of one run: learning curves, trust-region fractions, lengths, accuracy by level."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PANELS: dict[str, tuple[tuple[str, ...], ...]] = {
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred moving mean that ignores missing values; the ends use what there is.
+    """Centred moving mean that ignores missing values; windows are shorter at the ends.
 
     >>> smooth(np.array([0.0, 3.0, 6.0]), 3).tolist()
     [1.5, 3.0, 4.5]
@@ -78,7 +78,7 @@ def _curves(rows: list[dict[str, Any]], panels: tuple[tuple[str, ...], ...], pat
             if np.isnan(values).all():
                 continue
             axis.plot(steps, values, color=f"C{number}", alpha=0.25, linewidth=1)
-            # Dashes let a curve show that lies on another one.
+            # Dashes keep a curve visible under another one.
             style = "-" if number == 0 else "--"
             axis.plot(steps, smooth(values, window), style, color=f"C{number}", label=name)
         axis.set_ylabel(KNOWN[names[0]].unit or names[0].split("/")[-1])
@@ -87,7 +87,7 @@ def _curves(rows: list[dict[str, Any]], panels: tuple[tuple[str, ...], ...], pat
             axis.legend(fontsize=8)
     for axis in axes[1]:
         axis.set_xlabel("step")
-    figure.suptitle(title, parse_math=False)  # a name with a dollar sign is no formula
+    figure.suptitle(title, parse_math=False)  # a dollar sign in a name does not start a formula
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path

@@ -1,8 +1,8 @@
-"""One saved set of rollouts under several algorithms: losses, gradients, clip fractions, cosines.
+"""Several algorithms on the same saved rollouts: losses, gradients, clip fractions, cosines.
 
-Every algorithm is given the same responses, rewards and old scores, and the same policy, scored again
-with gradients; only the algorithm differs. :mod:`llmrl.rollouts.files` says which entries a file has,
-:mod:`llmrl.losses.policy` what the fractions mean.
+Every algorithm gets the same responses, rewards, old scores and policy. The policy scores the rollouts again with
+gradients. :mod:`llmrl.rollouts.files` lists the entries of a file, and :mod:`llmrl.losses.policy` defines the
+fractions.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ MEANS = (*FRACTIONS, "ratio_mean", "kl_approx_k3")
 
 
 class ReplayError(UserError, ValueError):
-    """The rollouts cannot be scored as asked; the message says why, and what to do."""
+    """The rollouts cannot be used; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Width:
-    """How far a clip lets the ratio go to one side: over the tokens that it was asked for."""
+    """Mean, minimum and maximum over tokens of the width of a clip on one side."""
 
     mean: float
     min: float
@@ -44,7 +44,7 @@ class Width:
 
     @classmethod
     def of(cls, widths: Tensor) -> Width:
-        """Of the widths of single tokens, any shape.
+        """The statistics of the widths of single tokens, a tensor of any shape.
 
         >>> Width.of(torch.tensor([0.25, 0.75]))
         Width(mean=0.5, min=0.25, max=0.75)
@@ -54,14 +54,14 @@ class Width:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """What one algorithm makes of the rollouts. Fractions are of all its live tokens."""
+    """The numbers of one algorithm on the rollouts. Fractions are of all its live tokens."""
 
     loss: float
-    """What the policy's optimiser would see: every term that has a gradient in the policy."""
+    """The sum of all terms that have a gradient in the policy."""
     grad_norm: float
-    """Length of its gradient, over all parameters, before any clipping."""
+    """Norm of its gradient over all parameters, before gradient clipping."""
     tokens: int
-    """Live tokens: what the mask shows, except rows that the algorithm itself leaves out."""
+    """Number of live tokens: tokens of the mask, without rows that the algorithm leaves out."""
     zero_advantage_fraction: float
     """Tokens without a gradient under any clip."""
     clip_fraction_low: float
@@ -75,9 +75,8 @@ class Score:
     ratio_max: float
     kl_approx_k3: float
     clip_width: dict[str, Width]
-    """By side (``low``, ``high``), or by segment (``segment0``, ...) where these have widths of
-    their own, the same on both sides. Empty: no width. In terms of the algorithm's own ratio
-    (of single tokens for gmpo, which bounds those)."""
+    """By side (``low``, ``high``), or by segment (``segment0``, ...) if each segment has its own width, equal on both
+    sides. Empty if there is no width. A width is for the algorithm's own ratio; gmpo bounds single tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,7 @@ class Replay:
     scores: dict[str, Score]
     """By the algorithm's name."""
     cosine: dict[str, dict[str, float | None]]
-    """Between the gradients of each pair, over all parameters; None where one has no length."""
+    """Cosine between the gradients of each pair, over all parameters; None if one gradient is zero."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, as in the JSON file."""
@@ -104,20 +103,20 @@ def replay(
     *,
     micro_batch_tokens: int = 8192,
 ) -> Replay:
-    """Score the rollouts under each algorithm, all rows as one optimiser batch.
+    """Compute each algorithm on the rollouts, with all rows as one optimiser batch.
 
-    The advantage is each algorithm's own, made from the saved rewards (the shaping of the run that
-    sampled them included). No row is left out or sampled again, whatever the algorithm's credit
-    would keep. Losses that look at a whole call (Clip-Cov, KL-Cov) depend on micro-batches.
+    Each algorithm computes its own advantages from the saved rewards, with the reward shaping of the run. No row is
+    left out or sampled again, whatever groups the algorithm would keep. Losses that compare the tokens of a call
+    (Clip-Cov, KL-Cov) depend on micro-batches.
 
     Args:
-        rollouts: such as :func:`llmrl.rollouts.files.read_rollouts` gives.
-        policy: its ratio to the saved ``"old_log_prob"`` is what is clipped; its weights stay.
-        algorithms: recipes of different names.
+        rollouts: a result of :func:`llmrl.rollouts.files.read_rollouts`.
+        policy: the policy whose ratio to the saved ``"old_log_prob"`` is clipped; its weights do not change.
+        algorithms: recipes with different names.
         micro_batch_tokens: rows times padded length per forward pass.
 
     Raises:
-        ReplayError: an entry is missing, or the rollouts are not of this policy's vocabulary.
+        ReplayError: an entry is missing, or a token is not in the policy's vocabulary.
     """
     names = [recipe.name for recipe in algorithms]
     if not names:
@@ -144,12 +143,11 @@ def replay(
 
 
 def _batch(recipe: Algorithm, data: TensorDict) -> TensorDict:
-    """The entries with the algorithm's own advantage and weights; rows without tokens are left out."""
+    """The entries with the algorithm's own advantages and weights; rows without tokens are left out."""
     data = data.exclude(
         keys.LOG_PROB, keys.ENTROPY, keys.ADVANTAGE, keys.VALUE_TARGET, keys.TOKEN_REWARD, keys.KL_COEFFICIENT
     )
-    # Without them every verdict counts, every problem is asked for the first time, and a KL penalty has the weight that
-    # it begins with.
+    # Without these entries every verdict counts, no problem has earlier rewards, and a KL penalty has its first weight.
     optional = {keys.VALID, keys.PAST_REWARDS, keys.KL_COEFFICIENT}
     _need(recipe, set(reads(recipe.credit.advantage)) - optional, data)
     try:
@@ -184,7 +182,7 @@ def _score(recipe: Algorithm, batch: TensorDict, policy: Policy, budget: int) ->
         torch.manual_seed(0)  # Clip-Cov draws
         for part in whole.micro_batches(budget, policy.forward_pass):
             out = loss_of(policy.score(part.data, entropy=keys.ENTROPY in recipe.in_keys, layout=part.layout))
-            # A value loss has no gradient in the policy: its critic is not here.
+            # A value loss has no gradient in the policy, and there is no critic.
             own = out.exclude("loss_value")
             loss = total_loss(own)
             for sum_, more in zip(gradient, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
@@ -206,18 +204,17 @@ def _score(recipe: Algorithm, batch: TensorDict, policy: Policy, budget: int) ->
 
 
 def clip_width(recipe: Algorithm, batch: TensorDict) -> dict[str, Width]:
-    """How far the algorithm's clip lets the ratio go.
+    """The widths of the algorithm's clip.
 
     Args:
-        recipe: the algorithm; below a dual clip, the clip that it wraps counts.
+        recipe: the algorithm; of a dual clip, the inner clip is used.
         batch: with the weights and segments of ``recipe.weigh``.
 
     Returns:
-        ``segment0``, ... for a clip with a width per token, else ``low`` and ``high``; empty without
-        any.
+        ``segment0``, ... for a clip with a width per token, else ``low`` and ``high``; empty if the clip has no width.
     """
     loss = PolicyLoss(LossComponents(clip=recipe.clip))
-    # No bound depends on the policy of now, which is not scored yet. float64: a width of 1e-6 is lost in 1 + width.
+    # No bound depends on the current policy, which is not scored yet. float64 keeps a width of 1e-6 in 1 + width.
     tokens = loss.batch(batch.copy().set(keys.LOG_PROB, batch[keys.OLD_LOG_PROB].double()))
     bounds = loss.bounds(tokens)
     if bounds is None:

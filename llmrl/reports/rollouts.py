@@ -1,8 +1,8 @@
-"""Rollouts of a run as a page shows them: a few responses of a few steps, token by token.
+"""Rollouts of a run for a page: a few responses of a few steps, token by token.
 
-Beside ``rollouts/step_000010.jsonl``, one record a line, may lie ``step_000010.safetensors`` with
-tensors in the same order of rows, called as in :mod:`llmrl.keys` with the parts joined by a dot.
-Files are read once, line by line, and of the tensors only the rows that are shown.
+``rollouts/step_000010.jsonl`` has one record a line. ``step_000010.safetensors`` next to it, if there is one, has
+tensors in the same order of rows, with the names of :mod:`llmrl.keys`, whose parts are joined by a dot. Text files are
+read once, line by line. Of the tensors only the rows on the page are read.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from llmrl.text import one_line, parse_line
 from llmrl.training.checkpoint import list_checkpoints
 
 AS_TRAINED = "as trained"
-"""What the page calls the algorithm of the run, with the run's own options."""
+"""The page's name for the algorithm of the run, with the run's own options."""
 BATCH = 256
-"""Rows that go through an algorithm at once; weights are relative to the others among them."""
+"""Number of rows per call of an algorithm; weights are relative to these rows."""
 _RECORD = (
     "group",
     "problem_id",
@@ -58,26 +58,26 @@ _ENTRIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How much of a run's rollouts a page holds."""
+    """The share of a run's rollouts that a page shows."""
 
     steps: int = 12
-    """Steps, evenly spaced, the first and the last among them."""
+    """Number of steps, evenly spaced, including the first and the last."""
     per_step: int = 24
-    """Responses of each: whole groups, evenly spaced."""
+    """Number of responses of each step, in whole groups, evenly spaced."""
     max_tokens: int = 2000
-    """Of a longer response the beginning is shown."""
+    """Maximum number of tokens; of a longer response the beginning is shown."""
 
 
 @dataclass
 class Shown:
-    """What of a run went into the page; filled while :func:`shown_rollouts` goes through it."""
+    """The part of a run that the page shows; :func:`shown_rollouts` fills it."""
 
     steps: list[dict[str, int]] = field(default_factory=list)
-    """For each step how many responses its file has, and how many are shown."""
+    """For each step, the number of responses in its file, and the number shown."""
     texts: dict[int, str] = field(default_factory=dict)
     """Every token that occurs."""
     notes: list[str] = field(default_factory=list)
-    """What could not be shown, and why."""
+    """Notes on data that could not be shown."""
 
     def note(self, text: str) -> None:
         """Add a note, once."""
@@ -86,7 +86,7 @@ class Shown:
 
 
 def spread(count: int, limit: int) -> list[int]:
-    """``limit`` of ``range(count)``, evenly spaced, the ends among them.
+    """``limit`` numbers of ``range(count)``, evenly spaced, including both ends.
 
     >>> spread(10, 4), spread(3, 9), spread(5, 1)
     ([0, 3, 6, 9], [0, 1, 2], [0])
@@ -97,7 +97,7 @@ def spread(count: int, limit: int) -> list[int]:
 
 
 def choose_rows(groups: Sequence[Hashable], limit: int) -> list[int]:
-    """At most ``limit`` rows, in order: whole groups, evenly spaced; of the first one at least a part.
+    """At most ``limit`` rows, in order: whole groups, evenly spaced, and at least a part of the first group.
 
     >>> choose_rows([0, 0, 1, 1, 2, 2], 4)
     [0, 1, 4, 5]
@@ -117,11 +117,11 @@ def recipes_for(run: Run, names: Sequence[str], shown: Shown, allow_code: bool =
     Args:
         run: a run, whose files may come from anywhere.
         names: the other algorithms.
-        shown: is told why the run's own is missing.
+        shown: gets a note if the run's own algorithm is missing.
         allow_code: import the module that the run's config.yaml names.
 
     Raises:
-        UnknownName: there is no algorithm of such a name.
+        UnknownName: there is no algorithm with this name.
     """
     others = {name: algorithm(name) for name in names}
     options = {k: v for k, v in run.config["algo"].items() if k != "name"}
@@ -142,7 +142,7 @@ def recipes_for(run: Run, names: Sequence[str], shown: Shown, allow_code: bool =
 def shown_rollouts(
     run: Run, recipes: Mapping[str, Algorithm], choice: Choice, shown: Shown
 ) -> Iterator[dict[str, Any]]:
-    """The chosen responses, one at a time, as plain data for the page."""
+    """Yield the chosen responses, one at a time, as plain data for the page."""
     tokenizer: Any = None
     without: list[str] = []
     steps = sorted(run.rollouts)
@@ -178,20 +178,20 @@ def shown_rollouts(
                     yield entry | extra
     if without:
         shown.note(
-            f"no .safetensors file beside the rollouts of step {', '.join(without)}: their text is "
-            "shown without the numbers of its tokens"
+            f"the rollouts of step {', '.join(without)} have no .safetensors file: their text is shown without the "
+            "numbers of its tokens"
         )
 
 
 def _scan(path: Path, shown: Shown) -> tuple[list[int], list[Hashable]]:
-    """Where each line begins, and its group."""
+    """The offset of each line, and its group."""
     offsets: list[int] = []
     groups: list[Hashable] = []
     position = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             record = parse_line(line)
-            if record is None:  # rows are counted by lines, so nothing may be left out before others
+            if record is None:  # rows are counted by lines, so no line may be skipped
                 shown.note(f"{path.name}: read up to line {number}, which is incomplete")
                 break
             offsets.append(position)
@@ -204,8 +204,8 @@ def read_rows(path: Path, rows: Sequence[int], total: int, shown: Shown) -> Tens
     """Some rows of a file of tensors; None, and a note, if it does not fit its records.
 
     Args:
-        rows: rising.
-        total: how many rows the file should have.
+        rows: in rising order.
+        total: the expected number of rows of the file.
     """
     known = {_flat(entry.key): entry.key for entry in keys.TABLE}
     found: dict[keys.Key, Tensor] = {}
@@ -216,7 +216,7 @@ def read_rows(path: Path, rows: Sequence[int], total: int, shown: Shown) -> Tens
                 if name not in known or not view.get_shape():
                     continue
                 if view.get_shape()[0] < total:
-                    shown.note(f"{path.name} has {view.get_shape()[0]} rows and its records are {total}: not used")
+                    shown.note(f"{path.name} has {view.get_shape()[0]} rows for {total} records: not used")
                     return None
                 found[known[name]] = torch.cat([view[a:b] for a, b in _ranges(rows)])
     except SafetensorError as error:
@@ -253,7 +253,7 @@ def _ranges(rows: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _numbers(data: TensorDict, recipes: Mapping[str, Algorithm], choice: Choice, shown: Shown) -> list[dict[str, Any]]:
-    """For each row the numbers of its tokens, from the first sampled one to the last."""
+    """For each row the numbers of its tokens, from the first sampled token to the last."""
     mask = data[keys.MASK]
     regions = {}
     for name, recipe in recipes.items():
@@ -282,7 +282,7 @@ def _numbers(data: TensorDict, recipes: Mapping[str, Algorithm], choice: Choice,
 
 
 def short(x: Tensor) -> Any:
-    """Numbers with four digits; a single one where all are the same; None for what is not finite.
+    """Numbers with four digits, or a single one if all are equal; None for a number that is not finite.
 
     >>> short(torch.tensor([0.123456, 2.0])), short(torch.tensor([3, 3]))
     ([0.1235, 2.0], 3)
@@ -306,7 +306,7 @@ def load_tokenizer(run: Run, shown: Shown) -> Any:
         if checkpoints:
             return AutoTokenizer.from_pretrained(str(checkpoints[-1]), local_files_only=True, trust_remote_code=False)
         folder = local_folder(str(run.config.get("policy", {}).get("path", "")))
-        if folder is None:  # a name of the hub: a file opens no address
+        if folder is None:  # a name on the hub: a run's file may not open an address
             shown.note("the run has no checkpoint to take its tokenizer from, so tokens are shown as numbers")
             return None
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
@@ -317,19 +317,19 @@ def load_tokenizer(run: Run, shown: Shown) -> Any:
 
 
 def token_text(tokenizer: Any, token: int) -> str:
-    """What a token stands for, its leading space included."""
+    """The text of a token, with its leading space."""
     if tokenizer is None:
         return f"<{token}>"
     text = str(tokenizer.decode([token], skip_special_tokens=False))
     piece = tokenizer.convert_ids_to_tokens(token)
-    # A SentencePiece decoder drops the space in front of what it takes for the first word.
+    # A SentencePiece decoder drops the space before the first word.
     if isinstance(piece, str) and piece.startswith("▁") and not text.startswith(" "):
         return " " + text
     return text
 
 
 def json_text(value: Any) -> str:
-    """JSON that is harmless inside ``<script type="application/json">``.
+    """JSON that is safe inside ``<script type="application/json">``.
 
     >>> json_text("</script><img onerror>")
     '"\\\\u003c/script\\\\u003e\\\\u003cimg onerror\\\\u003e"'

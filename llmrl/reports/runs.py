@@ -1,6 +1,6 @@
-"""A run's folder as a report reads it: settings, metrics, evaluations and where the rollouts are.
+"""The data of a run's folder for a report: settings, metrics, evaluations and the files of rollouts.
 
-Nothing is written, and a run that is still going can be read: a half-written last line is left out.
+Nothing is written. An unfinished run can be read too: an incomplete last line is left out.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from llmrl.text import DamagedFile, parse_line, read_json
 from llmrl.training.files import read_tree, section
 from llmrl.training.hints import kept
 
-# What does not make two runs different experiments: their seed, their length, where and how they ran.
+# Runs that differ only in these settings are the same experiment: seed, length, machine, files.
 _REPEATS = re.compile(r"seed|threads|train\.steps|policy\.device|(checkpoint|eval)\..*")
 _STEP = re.compile(r"step_(\d+)")
 
 
 class ReportError(UserError, ValueError):
-    """A report cannot be made of this; the message says why, and what to give."""
+    """A report cannot be made; the message says why, and what to give instead."""
 
 
 @dataclass
 class Run:
-    """What a folder holds."""
+    """The data of one run."""
 
     folder: Path
     name: str
-    """How the report calls it: the folder's name, with its parent's where two are alike."""
+    """Name in the report: the folder's name, with its parent's name if two are equal."""
     config: dict[str, Any]
     metrics: list[dict[str, Any]] = field(default_factory=list)
-    """One dict a step, in order of steps."""
+    """One dict per step, in order."""
     evaluations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """``before`` and ``after``, as far as they are there: the records of ``eval/NAME.jsonl``."""
+    """The records of ``eval/NAME.jsonl`` for ``before`` and ``after``, if they exist."""
     rollouts: dict[int, Path] = field(default_factory=dict)
-    """By step: the file of responses."""
+    """The file of responses of each step."""
     record: dict[str, Any] = field(default_factory=dict)
-    """Of its last session in ``environment.json``: date, versions, hardware; empty where there is none."""
+    """Date, versions and hardware of its last session, from ``environment.json``; empty without that file."""
     notes: list[str] = field(default_factory=list)
-    """The hints that the run was given, and what could not be read."""
+    """The run's hints, and notes on files that could not be read."""
 
     @property
     def algorithm(self) -> str:
@@ -59,7 +59,7 @@ class Run:
 
 @dataclass
 class Group:
-    """Runs of one experiment that differ in their seed."""
+    """Runs of one experiment with different seeds."""
 
     label: str
     runs: list[Run]
@@ -69,7 +69,7 @@ def read_run(folder: Path) -> Run:
     """Read everything but the rollouts.
 
     Raises:
-        ReportError: the folder is not a run's.
+        ReportError: the folder is not the folder of a run.
     """
     if not folder.is_dir():
         raise ReportError(f"There is no folder {folder}. Give the folder of a run, as in runs/espo-0.")
@@ -116,7 +116,7 @@ def _last_session(path: Path, notes: list[str]) -> dict[str, Any]:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read several; folders of the same name are told apart by their parents'."""
+    """Read several runs; equal names of folders get the names of their parents."""
     runs = [read_run(folder) for folder in dict.fromkeys(folders)]
     names = [run.name for run in runs]
     for run in runs:
@@ -126,7 +126,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines, one at a time; lines that are none are noted.
+    """The objects of a JSON Lines file, one at a time; invalid lines are noted.
 
     >>> notes = []
     >>> import tempfile
@@ -151,7 +151,7 @@ def json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Group runs whose settings differ only in the seed.
 
-    A group is called by its algorithm, and where several share that, by what differs as well.
+    A group has the name of its algorithm; if several groups share it, the settings that differ are added.
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
@@ -168,9 +168,9 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all runs, each with its value in every run.
+    """The settings that differ between runs, each with its value in every run.
 
-    A setting that a run does not have, as an option of another algorithm, has the value None there.
+    If a run does not have a setting, such as an option of another algorithm, its value is None.
     """
     flat = [run.settings for run in runs]
     names = dict.fromkeys(name for settings in flat for name in settings)

@@ -1,4 +1,4 @@
-"""What a page says of the settings of its runs: what differs from the defaults first, the rest folded away."""
+"""The settings in a page: first those that are not at their defaults, then a collapsed list of the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def heading(runs: Sequence[Run]) -> str:
 
 
 def settings_html(runs: Sequence[Run]) -> str:
-    """The section: of one run its settings; of several what differs between them, and each one's own folded away."""
+    """The section: the settings of one run; or those that differ between several, with a collapsed list for each."""
     if len(runs) == 1:
         return _of_one(runs[0])
     table = differences(runs)
@@ -29,13 +29,13 @@ def settings_html(runs: Sequence[Run]) -> str:
 def html_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int | None = None, pooled: Sequence[int] = ()
 ) -> str:
-    """A table of texts, which nothing in them can leave.
+    """A table of texts, with all markup escaped.
 
     Args:
         head: its headings.
         rows: its cells.
         numbers_from: the first column of numbers.
-        pooled: the rows that stand for several.
+        pooled: the rows that combine several runs.
     """
     titles = "".join(f"<th>{html.escape(name)}</th>" for name in head)
     mark = " class=number"
@@ -62,7 +62,7 @@ def _of_one(run: Run) -> str:
 
 
 def _facts(run: Run) -> str:
-    """When, by what and on what the run was made, as far as its record says."""
+    """Date, versions and machine of the run, if its record has them."""
     record = run.record
     packages = record.get("packages")
     versions = packages if isinstance(packages, Mapping) else {}
@@ -75,7 +75,7 @@ def _facts(run: Run) -> str:
         "on": ", ".join(map(str, gpus)) if isinstance(gpus, list) and gpus else f"{record.get('cpus')} CPU cores",
     }
     said = " · ".join(f"{name} {one_line(str(value))}" for name, value in facts.items() if value)
-    return said if record else "There is no environment.json, which says when and on what the run was made."
+    return said if record else "There is no environment.json with the date and the machine of the run."
 
 
 def _rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

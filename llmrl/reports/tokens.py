@@ -1,6 +1,6 @@
-"""What algorithms make of saved tokens: ratio, clip, gate, weight and gradient of every one.
+"""The numbers of an algorithm for saved tokens: ratio, clip, gate, weight and gradient of each token.
 
-Any recipe can be asked about the rollouts of any run; no model is needed.
+Any recipe can be computed on the rollouts of any run; no model is needed.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ CLIPPED_LOW, CLIPPED_HIGH, GATED, NO_GRADIENT = 1, 2, 4, 8
 
 
 class TrustRegion(NamedTuple):
-    """What one recipe does to each token, everything [N, T] and 0 outside the mask."""
+    """The effect of one recipe on each token; every tensor is [N, T] and 0 outside the mask."""
 
     state: Tensor
     """uint8, a sum of :data:`CLIPPED_LOW` and its neighbours. ``NO_GRADIENT``: the token has an
     advantage, and the update does not move it."""
     log_ratio: Tensor
-    """As the recipe defines it: of the token, its response, its segment."""
+    """The ratio as the recipe defines it: of the token, its response or its segment."""
     weight: Tensor
-    """How much the token counts; 1 is the average token of the batch."""
+    """The weight of the token; 1 is the average of the batch."""
     gradient: Tensor
     """-d loss / d log pi, in units of the average weight: above 0 the token becomes likelier."""
     width: Tensor | None
-    """Half the distance of the clip's bounds, where they differ between tokens."""
+    """Half the distance between the clip's bounds, if they differ between tokens."""
     segment: Tensor | None
     """int64, the segment of its response that a token belongs to, 0 the lowest entropy."""
 
 
 def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
-    """Put a batch through a recipe's policy loss, without its further terms.
+    """Compute a recipe's policy loss on a batch, without its further terms.
 
     Args:
         data: the entries of :mod:`llmrl.keys` that the recipe reads, ``log_prob`` among them.
 
     Raises:
-        MissingEntry: the recipe reads something that the batch lacks.
+        MissingEntry: the recipe reads an entry that the batch lacks.
 
     >>> from llmrl.algorithms import algorithm
     >>> data = TensorDict(
@@ -67,7 +67,7 @@ def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
         raise missing(keys.LOG_PROB, data.keys(True, True))
     log_prob = data[keys.LOG_PROB].detach().clone().requires_grad_()
     batch = recipe.weigh(data.copy().set(keys.LOG_PROB, log_prob))
-    with torch.random.fork_rng(devices=[]):  # a gate may draw; a report is the same every time
+    with torch.random.fork_rng(devices=[]):  # a gate may draw random numbers, and a report must be reproducible
         torch.manual_seed(0)
         loss = PolicyLoss(recipe)
         found = loss.examine(batch)

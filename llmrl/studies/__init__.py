@@ -1,7 +1,7 @@
-"""Studies: which objective is better, with intervals, on tasks that take a second.
+"""Studies: comparisons of objectives, with intervals, on tasks that take a second.
 
-``study`` is ``llmrl study`` from Python, ``load`` reads a study's folder, ``Results`` has tables and estimates, and
-``ExactTask`` and ``NanoTask`` are what tasks of your own are made of.
+``study`` is ``llmrl study`` from Python, ``load`` reads a study's folder, and ``Results`` has tables and estimates.
+``ExactTask`` and ``NanoTask`` are the classes for your own tasks.
 """
 
 from llmrl.studies.api import study

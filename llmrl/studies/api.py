@@ -1,4 +1,4 @@
-"""The call :func:`study`: check the grid, estimate the time, run what is missing, write the results."""
+"""The function :func:`study`: check the grid, estimate the time, make the missing runs, write the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHIPPED = "baselines-v1.json.gz"
 def shipped_rows() -> dict[Cell, Row]:
     """The runs that come with llmrl: the shipped algorithms on the exact tasks at their own settings.
 
-    Their curves hold the score alone.
+    Their curves hold only the score.
     """
     content = resources.files("llmrl.studies").joinpath(SHIPPED).read_bytes()
     rows = (Row.from_dict(one, shipped=True) for one in json.loads(gzip.decompress(content)))
@@ -49,21 +49,21 @@ def study(
     allow_seconds: float = float("inf"),
     progress: Callable[[Row | None, int, int], object] | None = None,
 ) -> Results:
-    """Run a study, or what is missing of it, and write its tables, figures and page.
+    """Make the missing runs of a study, and write its tables, figures and page.
 
     Args:
         output: the study's folder. Finished runs in it are kept; failed ones run again.
         algorithms: names, with options in brackets: ``"erc+dapo[low=0.9]"``, ``"my_module:mine"``.
         tasks: by default the exact tasks.
-        seeds: how many, 0, 1, ...; or which.
-        learning_rates: every one is run with everything else. By default, here and in the next three, each task's own.
+        seeds: the number of seeds 0, 1, ..., or a list of seeds.
+        learning_rates: every combination is run. By default, here and in the next three, each task's own.
         updates: updates per rollout.
-        lags: how many rollouts old the sampling policy is.
-        rollouts: of each run.
+        lags: age of the sampling policy in rollouts.
+        rollouts: number of rollouts of each run.
         baseline: the algorithm to compare with; by default the first.
-        jobs: runs at a time; with more than one, call this under ``if __name__ == "__main__"``.
+        jobs: number of parallel runs; with more than one, call this under ``if __name__ == "__main__"``.
         executor: ``"processes"`` or ``"ray"``.
-        use_shipped: take runs that came with llmrl instead of repeating them.
+        use_shipped: use runs that come with llmrl instead of repeating them.
         allow_seconds: a study with a larger estimate raises an error and does not start.
         progress: called with a row (None at the start), the number of finished runs and the number of all.
 
@@ -137,7 +137,7 @@ def _shown(value: object) -> str:
 
 
 def _check_list(given: object, name: str, what: str) -> None:
-    """Refuse what is no list of the kind that an argument of :func:`study` takes."""
+    """Raise unless an argument of :func:`study` is a list of the right kind."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise ArgumentError(f"{name} must be a list of {what}, got {_shown(given)}.")
     for one in given:
@@ -146,7 +146,7 @@ def _check_list(given: object, name: str, what: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit that reads best.
+    """Seconds in a suitable unit.
 
     >>> duration(7300)
     '2.0 hours'

@@ -1,4 +1,4 @@
-"""The grid of a study: which task, algorithm, settings and seed; each cell has one file, so a study goes on anywhere.
+"""The grid of a study: task, algorithm, settings and seed of each cell. Each cell has a file, so a study can continue.
 
 Names are checked before anything runs.  A cell that fails becomes a row with its error.
 """
@@ -39,15 +39,15 @@ class Cell:
     algorithm: str
     """The algorithm, with its options in brackets: ``erc+dapo[low=0.9]``."""
     settings: Settings
-    """How the run trains."""
+    """The settings of the training."""
     seed: int
-    """Of the run."""
+    """The seed of the run."""
     version: int = 1
     """The task's version."""
 
     @property
     def key(self) -> str:
-        """The name of the cell's file: a digest of everything that decides what the run does."""
+        """The name of the cell's file: a digest of everything on which the run depends."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:20]
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,21 +61,21 @@ class Row:
 
     cell: Cell
     summary: dict[str, float] = field(default_factory=dict)
-    """Numbers of the run; empty if it failed."""
+    """The numbers of the run; empty if it failed."""
     curves: dict[str, list[float]] = field(default_factory=dict)
-    """Numbers by rollout."""
+    """The numbers of each rollout."""
     detail: dict[str, list[float]] = field(default_factory=dict)
-    """Numbers by update and by decile of entropy."""
+    """The numbers by update and by decile of entropy."""
     seconds: float = 0.0
     """Wall time."""
     error: str = ""
     """The error of a run that failed; empty for others."""
     shipped: bool = False
-    """Whether the run came with llmrl and was not made here."""
+    """Whether the run came with llmrl and was not made on this machine."""
 
     @property
     def failed(self) -> bool:
-        """Whether it has no numbers."""
+        """Whether the run failed and has no numbers."""
         return bool(self.error)
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Row:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any], shipped: bool = False) -> Row:
-        """From what :meth:`to_dict` gave."""
+        """A row from a result of :meth:`to_dict`."""
         given = content["cell"]
         cell = Cell(**{**given, "settings": Settings(**given["settings"])})
         rest = {name: content[name] for name in ("summary", "curves", "detail", "seconds", "error")}
@@ -148,16 +148,16 @@ def make_grid(
     lags: Sequence[int] = (),
     rollouts: int | None = None,
 ) -> list[Cell]:
-    """All combinations, seed by seed, so that an unfinished study has whole rows.
+    """All combinations, seed by seed, so that an unfinished study has complete seeds.
 
     Args:
         tasks: by default the exact tasks of this version.
         algorithms: names with options, see :func:`parse_algorithm`.
-        seeds: of the runs.
+        seeds: seeds of the runs.
         learning_rates: by default each task's own.
         updates: updates per rollout; by default each task's own.
-        lags: how many rollouts old the sampling policy is; by default each task's own.
-        rollouts: by default each task's own.
+        lags: age of the sampling policy in rollouts; by default each task's own.
+        rollouts: number of rollouts; by default each task's own.
 
     Raises:
         UserError: a name, an option or a number cannot be used.
@@ -195,7 +195,7 @@ def make_grid(
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise ConfigError unless a run can be made with these."""
+    """Raise ConfigError unless a run is possible with these settings."""
     rows = settings.prompts * settings.group_size
     if not settings.learning_rate > 0:
         raise ConfigError(f"A learning rate must be above 0, got {settings.learning_rate}.")
@@ -219,10 +219,10 @@ def run_cell(cell: Cell) -> Row:
 
 
 class Store:
-    """The rows of a study, one file each, written whole or not at all.
+    """The rows of a study, one file each; a file is complete or absent.
 
     Args:
-        folder: of the study.
+        folder: the folder of the study.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -230,11 +230,11 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, cell: Cell) -> Path:
-        """Where a row is."""
+        """The path of a row's file."""
         return self.folder / f"{cell.key}.json"
 
     def write(self, row: Row) -> None:
-        """Keep a row."""
+        """Write a row."""
         path = self.path(row.cell)
         aside = path.with_suffix(f".{os.getpid()}.writing")
         aside.write_text(json.dumps(row.to_dict()))

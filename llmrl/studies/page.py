@@ -1,4 +1,4 @@
-"""Figures of a study, and one HTML page with tables and figures that needs nothing beside it."""
+"""Figures of a study, and one HTML page with tables and figures that needs no other file."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def profile_figure(results: Results) -> Figure:
 
 
 MOST_PANELS = 24
-"""With more strata the page has no curve for each: they could not be read."""
+"""With more strata the page has no separate curves, because they would be unreadable."""
 
 
 def write_page(results: Results, folder: Path) -> Path:
@@ -169,8 +169,8 @@ def write_page(results: Results, folder: Path) -> Path:
     body = [
         f"<h1>Study of {len(results.algorithms)} algorithms</h1>",
         f"<p>Tasks and their versions: {html.escape(versions)}. Scores are in [0, 1]; the optimum is 1. Brackets "
-        "are 95 % intervals: a stratified bootstrap over seeds, and over sampling alone, since every run has the "
-        "same start point.</p>",
+        "are 95 % intervals from a stratified bootstrap over seeds. They cover only the randomness of sampling, since "
+        "every run has the same start point.</p>",
         *(f"<p><b>Note.</b> {html.escape(note)}</p>" for note in results.notes()),
         _html_table(results, None),
     ]

@@ -28,40 +28,40 @@ from llmrl.studies.statistics import (
 )
 
 POINTS = 21
-"""Places of a curve that several tasks share, from the first to the last rollout."""
+"""Number of points of a curve over several tasks, from the first to the last rollout."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One algorithm of the table."""
+    """One algorithm in the table."""
 
     algorithm: str
     runs: int
-    """How many have numbers."""
+    """Number of runs with results."""
     failed: int
     score: Estimate
     """Final score, interquartile mean."""
     area: Estimate
     """Mean score over the run, interquartile mean."""
     difference: Estimate | None
-    """Final score minus the baseline's, seed by seed, interquartile mean; None for the baseline itself."""
+    """Final score minus the baseline's for equal seeds, interquartile mean; None for the baseline itself."""
     better: Estimate | None
     """The probability that a run beats one of the baseline."""
     collapsed: Estimate
     """Share of runs that ended below half of their own best score."""
     entropy: float
-    """Of whole answers at the end, nats, mean."""
+    """Mean entropy of whole answers at the end, in nats."""
     kl: float
-    """KL(old, new) of whole answers per rollout, nats, mean."""
+    """Mean KL(old, new) of whole answers per rollout, in nats."""
     zero_grad: float
-    """Share of tokens without gradient, mean."""
+    """Mean share of tokens without gradient."""
 
 
 class Results:
     """The rows of a study, and estimates from them.
 
     Args:
-        rows: of any tasks, algorithms and settings.
+        rows: rows of any tasks, algorithms and settings.
         baseline: the algorithm that the others are compared with; by default the first of the rows.
 
     Raises:
@@ -87,16 +87,17 @@ class Results:
                 by_stratum.setdefault(self.stratum(row), {})[row.cell.seed] = row
 
     def stratum(self, row: Row) -> str:
-        """The task and the settings that differ within the study. Its runs differ in algorithm and seed alone."""
+        """The task and the settings that differ within the study. Runs of a stratum differ only in algorithm and
+        seed."""
         settings = dataclasses.asdict(row.cell.settings)
         return ", ".join([row.cell.task, *(f"{name} {settings[name]:g}" for name in self._varied)])
 
     def seeds(self, algorithm: str, stratum: str) -> list[int]:
-        """The seeds of runs with numbers."""
+        """The seeds of runs with results."""
         return sorted(self._found.get(algorithm, {}).get(stratum, {}))
 
     def values(self, algorithm: str, number: str, strata: Sequence[str] | None = None) -> list[Array]:
-        """A number of the runs' summaries, one array of seeds per stratum that has any."""
+        """A number of the runs' summaries, one array over seeds for each stratum with results."""
         found = self._found.get(algorithm, {})
         return [
             np.array([found[s][seed].summary[number] for seed in self.seeds(algorithm, s)])
@@ -112,14 +113,14 @@ class Results:
         strata: Sequence[str] | None = None,
         transform: Callable[[float], float] = float,
     ) -> list[Array]:
-        """``second`` minus ``first``, seed by seed, one array per stratum where both have a seed in common.
+        """``second`` minus ``first`` for equal seeds, one array for each stratum with a common seed.
 
         Args:
-            first: algorithm.
-            second: algorithm.
-            number: of the summaries.
+            first: an algorithm.
+            second: an algorithm.
+            number: the name of a number of the summaries.
             strata: by default all.
-            transform: of the numbers before they are subtracted, such as ``math.log``.
+            transform: applied to the numbers before the subtraction, such as ``math.log``.
         """
         a, b = self._found.get(first, {}), self._found.get(second, {})
         found = []
@@ -131,10 +132,10 @@ class Results:
         return found
 
     def line(self, algorithm: str, strata: Sequence[str] | None = None) -> Line:
-        """One algorithm of the table, over all strata or some.
+        """One algorithm in the table, over all strata or some.
 
         Raises:
-            ConfigError: no run of it has numbers there.
+            ConfigError: no run of it has results there.
         """
         chosen = tuple(self.strata if strata is None else strata)
         if (algorithm, chosen) not in self._lines:  # the bootstrap costs more than everything else here
@@ -172,11 +173,11 @@ class Results:
         )
 
     def table(self, strata: Sequence[str] | None = None) -> list[Line]:
-        """A line for each algorithm that has numbers."""
+        """A line for each algorithm with results."""
         return [self.line(a, strata) for a in self.algorithms if self.values(a, "final", strata)]
 
     def curve(self, algorithm: str, number: str = "score", stratum: str | None = None) -> tuple[Any, ...]:
-        """Place in the run (0 to 1), interquartile mean and bounds of a curve; over all strata or one."""
+        """Positions in the run (0 to 1), interquartile mean and bounds of a curve, over all strata or one."""
         strata = self.strata if stratum is None else [stratum]
         place = np.linspace(0, 1, POINTS)
         found = []
@@ -193,7 +194,7 @@ class Results:
         return thresholds, *profile(self.values(algorithm, "final"), thresholds)
 
     def notes(self) -> list[str]:
-        """Missing intervals, failed runs, and runs that were not made here."""
+        """Notes on missing intervals, failed runs, and runs that were not made on this machine."""
         notes = list(dict.fromkeys(f"{e.note}." for line in self.table() for e in (line.score,) if e.note))
         for row in self.rows:
             if row.failed:
@@ -205,7 +206,7 @@ class Results:
     # Files
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the table over everything and per stratum."""
+        """Values for JSON: the table over everything and per stratum."""
         return {
             "versions": self.versions,
             "baseline": self.baseline,

@@ -1,4 +1,4 @@
-"""Run the cells of a grid in this process, in several processes or on a Ray cluster; estimate the time before."""
+"""Run the cells of a grid in this process, in several processes or on a Ray cluster; estimate the time first."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def estimate_seconds(cells: Sequence[Cell], jobs: int) -> float:
 
 
 def _updates(cell: Cell) -> int:
-    """Updates of a run; sampling and evaluating a rollout count as four, which is about what they cost."""
+    """Number of updates of a run; sampling and evaluating a rollout count as four, which is about their cost."""
     return cell.settings.rollouts * (cell.settings.updates + 4)
 
 
 def check_executor(name: str) -> None:
-    """Raise ConfigError unless there is such an executor."""
+    """Raise ConfigError unless the executor is known."""
     if name not in EXECUTORS:
         raise ConfigError(f"No executor is called {name!r}. Known: {', '.join(EXECUTORS)}.")
 
 
 def run_cells(cells: Sequence[Cell], *, jobs: int = 1, executor: str = "processes") -> Iterator[Row]:
-    """The rows of the cells, as they are finished.
+    """Yield the rows of the cells as they finish.
 
     Args:
-        cells: what to run.
-        jobs: how many run at a time, each on one core; 1: in this process.
+        cells: the cells to run.
+        jobs: number of parallel runs, each on one core; 1: in this process.
         executor: ``"processes"`` on this machine, ``"ray"`` on the cluster of ``RAY_ADDRESS`` or a local one.
 
     Raises:
-        ConfigError: there is no such executor, or Ray is not installed.
+        ConfigError: the executor is unknown, or Ray is not installed.
     """
     if executor == "ray":
         return _on_ray(cells, jobs)
@@ -101,7 +101,7 @@ def _in_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Row]:
             except GeneratorExit:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    for cell in suspects:  # each alone, which shows which one kills its process
+    for cell in suspects:  # each alone, to find the cell that kills its process
         with _pool(1) as pool:
             try:
                 yield pool.submit(run_cell, cell).result()

@@ -1,8 +1,8 @@
-"""Makes the file of runs that come with llmrl, from a study's folder.
+"""Make the file of runs that come with llmrl, from a study's folder.
 
     python -m llmrl.studies.ship runs/study
 
-Only runs of algorithms by name go in, on the exact tasks at their own settings; their curves hold the score alone.
+The file has only runs of named algorithms on the exact tasks at their own settings. Their curves hold only the score.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from llmrl.studies.grid import Row, read_rows
 
 
 def belongs(row: Row) -> bool:
-    """Whether a row goes in."""
+    """Whether the file has a row."""
     task = EXACT.get(row.cell.task)
     own = task is not None and row.cell.settings == task.settings
     return own and not row.failed and ":" not in row.cell.algorithm
 
 
 def main() -> None:
-    """Write the file beside this module."""
+    """Write the file next to this module."""
     rows = []
     for row in filter(belongs, read_rows(Path(sys.argv[1]))):
         kept = {**row.to_dict(), "detail": {}}

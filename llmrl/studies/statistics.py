@@ -1,8 +1,8 @@
 """Estimates with intervals over seeds: interquartile means, paired differences, probability of improvement.
 
 Runs fall into strata, such as tasks; a bootstrap draws seeds within each stratum (scipy.stats.bootstrap with one
-sample per stratum).  Below ``MIN_SEEDS`` seeds in a stratum no interval is given: the resamples of so few numbers
-say little, and an interval from them is too narrow.
+sample per stratum). With fewer than ``MIN_SEEDS`` seeds in a stratum there is no interval, because an interval from
+so few numbers is too narrow.
 
 The measures are those of Agarwal et al. 2021, arXiv:2108.13264.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from llmrl.errors import ConfigError
 
 MIN_SEEDS = 5
-"""The fewest seeds of a stratum for an interval."""
+"""Minimum number of seeds of a stratum for an interval."""
 RESAMPLES = 2000
 LEVEL = 0.95
 
@@ -35,7 +35,7 @@ class Estimate:
     low: float | None = None
     high: float | None = None
     note: str = ""
-    """Why there is no interval."""
+    """The reason that there is no interval."""
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
@@ -81,9 +81,9 @@ def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, resampl
     """A statistic of the runs and its interval, seeds drawn within each stratum.
 
     Args:
-        strata: for each the numbers of its seeds.
+        strata: an array of the numbers of its seeds for each stratum.
         statistic: (strata, axis) -> number.
-        resamples: of the bootstrap.
+        resamples: number of bootstrap resamples.
 
     >>> estimate([np.array([0.5, 0.5, 0.5])]).note
     'no interval: 3 seeds, at least 5 are needed'
@@ -96,7 +96,7 @@ def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, resampl
 def estimate_curve(
     strata: Sequence[Array], statistic: Statistic = pooled_iqm
 ) -> tuple[Array, Array | None, Array | None]:
-    """The same at each of K places.
+    """The same for each of K points.
 
     Args:
         strata: [K, seeds] each.
@@ -159,7 +159,7 @@ def profile(strata: Sequence[Array], thresholds: Array) -> tuple[Array, Array | 
     """The share of runs above each threshold, strata counting equally, with pointwise intervals.
 
     Args:
-        strata: for each the numbers of its seeds.
+        strata: an array of the numbers of its seeds for each stratum.
         thresholds: [K].
     """
     above = [(x[None, :] > thresholds[:, None]).astype(float) for x in strata]

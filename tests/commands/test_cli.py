@@ -59,7 +59,7 @@ def test_code_that_ends_the_process_is_told_of(monkeypatch, capsys):
 
     monkeypatch.setattr(algos, "run", lambda options: sys.exit(5))
     assert main(["algos"]) == 1
-    assert "ended it by SystemExit(5)" in capsys.readouterr().err
+    assert "raised SystemExit(5)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_a_token_is_made_for_trainers_of_this_account(served, capsys):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "some.machine"])
 def test_an_address_that_others_reach_wants_a_token(served, host):
-    with pytest.raises(ConfigError, match=r"can be reached from other machines: give a token"):
+    with pytest.raises(ConfigError, match=r"can be reached from other machines: give server and trainer"):
         run(ServeOptions(host=host, port=0))
 
 
@@ -74,5 +74,5 @@ def test_a_token_from_the_environment_or_the_command_line(served, monkeypatch):
 
 @pytest.mark.parametrize("token", ["short", "with a blank in it", "x" * 15, "ä" * 20])
 def test_a_token_that_is_none(served, token):
-    with pytest.raises(ConfigError, match="at least 16 characters, without blanks"):
+    with pytest.raises(ConfigError, match="at least 16 characters, without spaces"):
         run(ServeOptions(port=0, token=token))

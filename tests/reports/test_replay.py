@@ -307,5 +307,5 @@ def test_help_teaches(capsys):
         main(["replay", "--help"])
     assert left.value.code == 0
     shown = capsys.readouterr().out
-    for part in ("side by side", "--algo", "newest checkpoint", "ROLLOUTS"):
+    for part in ("same saved rollouts", "--algo", "newest checkpoint", "ROLLOUTS"):
         assert part in shown

@@ -240,7 +240,7 @@ def test_the_page_holds_a_bounded_number_and_says_so(tmp_path):
         write_rollouts(folder, TEXTS * 3, step=step, tensors=False)
     page = page_of([folder], tmp_path, choice=Choice(steps=3, per_step=4, max_tokens=5))
     assert [e[1:3] for e in page.index["rollouts"]] == [[step, group] for step in (1, 4, 7) for group in (0, 0, 2, 2)]
-    assert "12 of the 18 responses of 3 steps are here; 7 steps have rollouts" in page.index["bounds"]
+    assert "12 of the 18 responses of 3 steps; 7 steps have rollouts" in page.index["bounds"]
 
 
 def test_numbers_of_the_page_are_those_of_the_files(tmp_path, run):
@@ -282,13 +282,13 @@ def test_tensors_that_cannot_be_used_leave_the_text(tmp_path, run, capsys):
         return " ".join(page.text[: page.text.index("<section")].split())
 
     save_file({name: x[:2].clone() for name, x in saved.items()}, path)
-    assert "has 2 rows and its records are 4: not used" in notes()
+    assert "has 2 rows for 4 records: not used" in notes()
     save_file({"advantage": saved["advantage"]}, path)
     assert "has no tokens.full and no masks.all_assistant_mask: not used" in notes()
     path.write_bytes(path.read_bytes()[:40])
     assert "cannot be read, perhaps because it is being written" in notes()
     path.unlink()
-    assert "no .safetensors file beside the rollouts of step 1" in notes()
+    assert "the rollouts of step 1 have no .safetensors file" in notes()
     assert page_of([run], tmp_path).rollouts[0]["response"] == TEXTS[0]
     without = {name: x for name, x in saved.items() if name not in ("entropy", "log_prob")}
     save_file(without, path)

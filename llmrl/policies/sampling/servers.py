@@ -118,7 +118,7 @@ def token_for(address: Address) -> str:
     """
     given = os.environ.get(wire.TOKEN_VARIABLE, "")
     if given and not re.fullmatch(wire.TOKEN, given):
-        raise EngineError(f"{wire.TOKEN_VARIABLE} must have at least 16 characters, without blanks. Set it again.")
+        raise EngineError(f"{wire.TOKEN_VARIABLE} must have at least 16 characters, without spaces. Set it again.")
     if given:
         return given
     parts = urllib.parse.urlsplit(address.url)

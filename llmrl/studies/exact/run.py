@@ -1,7 +1,7 @@
 """One run of one algorithm on one exact task, through the recipe's own ``weigh()``, ``loss()`` and credit.
 
-To be compared with others, an algorithm keeps its ratio, clip, gates, averaging and advantage, and gives up what
-changes how many responses it sees or what they are paid: refills, the choice of groups, and shaping.
+An algorithm keeps its ratio, clip, gates, averaging and advantage. Refills, the choice of groups and reward shaping
+are left out, so that every algorithm gets the same number of responses and the same rewards.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from llmrl.studies.exact.task import ExactTask, Settings, mean_success
 from llmrl.training.past_rewards import PastRewards
 
 BAND = (0.95, 1.05)
-"""The entropy ratios that ERC lets pass; how many tokens are inside is reported for every algorithm."""
+"""The band of ERC's entropy ratio; the share of tokens inside it is reported for every algorithm."""
 DECILES = 10
 
 CURVE = (
@@ -45,7 +45,7 @@ CURVE = (
     "grad_norm",
     "tokens",
 )
-"""What a run reports per rollout; score, success and entropy also after the last one."""
+"""The numbers of each rollout; score, success and entropy are also measured after the last one."""
 
 
 PROVIDED: frozenset[Key] = frozenset(
@@ -76,23 +76,23 @@ PROVIDED: frozenset[Key] = frozenset(
 
 @dataclass
 class RunResult:
-    """What one run found."""
+    """The results of one run."""
 
     curves: dict[str, list[float]]
     """By name, see ``CURVE``.  Score, success and entropy are exact and have one value more than rollouts."""
     summary: dict[str, float]
-    """Numbers of the whole run."""
+    """The numbers of the whole run."""
     detail: dict[str, list[float]] = field(default_factory=dict)
     """By update of a rollout (``*_by_update``) and by decile of old entropy (``*_by_decile``)."""
     seconds: float = 0.0
 
 
 class Broken(RuntimeError):
-    """The weights are not finite any more."""
+    """The weights are no longer finite."""
 
 
 def compared(algorithm: Algorithm) -> Algorithm:
-    """The algorithm with equal responses and equal rewards: no refills, every group, no shaping."""
+    """The algorithm without refills, choice of groups and shaping."""
     credit = dataclasses.replace(algorithm.credit, shape=(), keep=KeepAll(), max_refills=0)
     return dataclasses.replace(algorithm, credit=credit)
 
@@ -106,7 +106,7 @@ def check(algorithm: Algorithm, spec: str) -> None:
 
 @dataclass
 class _Tables:
-    """A policy's log-probabilities and entropies in every state, float64, and what its sampler computes."""
+    """A policy's log-probabilities and entropies in every state, float64, and those of its sampler."""
 
     log_probs: Tensor
     sampler: Tensor
@@ -152,7 +152,7 @@ class _Run:
     def sample(self) -> TensorDict:
         """Responses of the policy of ``lag`` rollouts ago, with their rewards and old scores.
 
-        The random numbers depend on the seed and the rollout alone, so algorithms share them.
+        The random numbers depend only on the seed and the rollout, so all algorithms share them.
         """
         machine, settings, old = self.machine, self.settings, self.sampling[0]
         order = torch.randperm(len(machine.starts), generator=self.draws)
@@ -197,7 +197,7 @@ class _Run:
         )
 
     def rollout(self) -> None:
-        """Sample, credit, update; note what happened."""
+        """Sample, compute advantages, update, and record the numbers."""
         batch = self.sample()
         sampled = torch.zeros_like(self.machine.after, dtype=torch.bool)
         mask = batch[keys.MASK]
@@ -261,7 +261,7 @@ class _Run:
         rows["grad_norm"].append(norm)
 
     def note_state(self) -> None:
-        """The exact numbers of the policy as it is."""
+        """The exact numbers of the current policy."""
         states, ends = self.machine.reach(self.tables.log_probs.exp())
         self.curves["score"].append(self.task.score(self.machine, ends))
         self.curves["success"].append(mean_success(self.machine, ends))
@@ -274,7 +274,7 @@ def run(task: ExactTask, algorithm: Algorithm, seed: int, settings: Settings | N
     Args:
         task: one of ``llmrl.studies.exact.tasks``, or your own.
         algorithm: a recipe; its refills, choice of groups and shaping are left out.
-        seed: of prompts, samples, the verifier's faults and the order of rows.
+        seed: the seed of prompts, samples, the verifier's errors and the order of rows.
         settings: by default the task's.
 
     Raises:
@@ -284,7 +284,7 @@ def run(task: ExactTask, algorithm: Algorithm, seed: int, settings: Settings | N
     settings = settings or task.settings
     with torch.random.fork_rng(devices=[]):
         state = _Run(task, algorithm, settings, seed)
-        torch.manual_seed(seed)  # for recipes that draw, such as clip_cov
+        torch.manual_seed(seed)  # for recipes that draw random numbers, such as clip_cov
         for _ in range(settings.rollouts):
             state.rollout()
     state.note_state()
@@ -298,7 +298,7 @@ def run(task: ExactTask, algorithm: Algorithm, seed: int, settings: Settings | N
 
 
 def estimate(task: ExactTask, algorithm: Algorithm, settings: Settings) -> float:
-    """Seconds of a run, from a run of two rollouts."""
+    """Estimated seconds of a run, from a run of two rollouts."""
     short = dataclasses.replace(settings, rollouts=2)
     began = time.perf_counter()
     run(task, algorithm, 0, short)
@@ -333,7 +333,7 @@ def summarise(state: _Run) -> dict[str, float]:
 
 
 def as_dict(result: RunResult, digits: int = 6) -> dict[str, Any]:
-    """For JSON, rounded to significant digits."""
+    """Numbers for JSON, rounded to significant digits."""
 
     def short(x: float) -> float:
         return float(f"{x:.{digits}g}")

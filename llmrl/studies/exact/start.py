@@ -2,8 +2,8 @@
 
     python -m llmrl.studies.exact.start
 
-fits them and writes ``starts-v1.safetensors``.  A run reads the file and never fits: rounding differs between
-machines, and all results of a version begin at the same numbers.
+fits them and writes ``starts-v1.safetensors``. A run reads the file and never fits, because rounding differs between
+machines and all results of a version must start from the same numbers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class WrongStart(UserError):
 
 
 def new_policy(task: ExactTask) -> nn.Module:
-    """A policy [., F] -> logits [., V] with the weights that torch gives it."""
+    """A policy [., F] -> logits [., V] with torch's initial weights."""
     inputs, tokens = task.machine.features.shape[1], task.machine.after.shape[1]
     if not task.hidden:
         return nn.Linear(inputs, tokens)
@@ -41,7 +41,7 @@ def new_policy(task: ExactTask) -> nn.Module:
 
 
 def start_policy(task: ExactTask) -> nn.Module:
-    """The policy that every run of a task begins with; a task of your own is fitted here, at its first use.
+    """The start policy of every run of a task; for a task of your own it is fitted at the first use.
 
     Raises:
         WrongStart: the file of start points has been changed.
@@ -95,7 +95,7 @@ def fit(task: ExactTask) -> nn.Module:
 
 
 def main() -> None:
-    """Fit every start point and write the file beside this module."""
+    """Fit every start point and write the file next to this module."""
     weights: dict[str, Tensor] = {}
     for task in EXACT.values():
         policy = fit(task)

@@ -1,4 +1,4 @@
-"""An exact task: its rules, its start point, how a run of it trains, and how it is scored."""
+"""An exact task: its rules, its start point, the settings of a run, and its score."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Named(Protocol):
-    """What has a name."""
+    """An object with a name."""
 
     @property
     def name(self) -> str:
@@ -31,32 +31,32 @@ T = TypeVar("T", bound=Named)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a run trains."""
+    """The settings of a run."""
 
     learning_rate: float = 3e-3
-    """Of Adam; constant."""
+    """Learning rate of Adam; constant."""
     updates: int = 16
     """Optimiser updates per rollout."""
     lag: int = 0
-    """How many rollouts old the policy is that samples; the ratio is taken to that policy."""
+    """Age of the sampling policy in rollouts; the ratio is relative to that policy."""
     rollouts: int = 25
-    """Rollouts of a run."""
+    """Number of rollouts of a run."""
     prompts: int = 16
     """Prompts per rollout."""
     group_size: int = 8
     """Responses per prompt."""
     grad_norm: float = 1.0
-    """The gradient is scaled down to this norm."""
+    """A larger gradient norm is scaled down to this."""
 
 
 def mean_success(machine: Machine, ends: Tensor) -> float:
-    """The probability of success, prompts being equally likely."""
+    """The probability of success, with equally likely prompts."""
     worth = torch.tensor([outcome.success for outcome in machine.outcomes], dtype=ends.dtype)
     return float((ends * worth).sum())
 
 
 def pass_at_8_of_each(machine: Machine, ends: Tensor) -> float:
-    """How many of a prompt's right answers are among 8 responses, as a share of the best possible number."""
+    """Expected number of a prompt's right answers among 8 responses, divided by the largest possible number."""
     total = 0.0
     for kinds in machine.kind_probability(ends).values():
         right = [p for kind, p in kinds.items() if kind != "wrong"]
@@ -72,23 +72,23 @@ class ExactTask:
     name: str
     """Its name."""
     asks: str
-    """What it asks of an objective, in one line."""
+    """The goal, in one line."""
     version: int = 1
-    """Raise it with any change of the task: runs of two versions are not compared."""
+    """Version of the task; increase it with any change, because runs of two versions are not compared."""
     rules: Callable[[], Rules]
-    """Makes the rules."""
+    """Function that makes the rules."""
     hidden: int = 48
-    """Units of the policy's one hidden layer; 0: one logit per feature and token."""
+    """Number of units of the policy's hidden layer; 0: one logit per feature and token."""
     start: float = 0.12
     """The start point is fitted until success has this probability."""
     settings: Settings = field(default_factory=Settings)
-    """How a run trains unless it is told otherwise."""
+    """Default settings of a run."""
     flip: float = 0.0
-    """The verifier reports the opposite with this probability."""
+    """Probability that the verifier gives the opposite verdict."""
     rounded: bool = False
-    """The policy that samples computes its probabilities from logits in bfloat16."""
+    """Whether the sampling policy computes its probabilities from logits in bfloat16."""
     score: Callable[[Machine, Tensor], float] = mean_success
-    """The score in [0, 1] from how often each end is reached."""
+    """The score in [0, 1], from the probability of each end."""
 
     @functools.cached_property
     def machine(self) -> Machine:
@@ -98,7 +98,7 @@ class ExactTask:
     # How a study uses a task; run.py reads this module, so it is imported late.
 
     def check(self, algorithm: Algorithm, spec: str, settings: Settings) -> None:
-        """Raise ConfigError if the algorithm, which ``spec`` names, reads what there is not."""
+        """Raise ConfigError if the algorithm, which ``spec`` names, reads an entry that does not exist here."""
         from llmrl.studies.exact.run import check
 
         check(algorithm, spec)
@@ -110,7 +110,7 @@ class ExactTask:
         return run(self, algorithm, seed, settings)
 
     def estimate(self, algorithm: Algorithm, settings: Settings) -> float:
-        """Seconds of a run, from a short one."""
+        """Estimated seconds of a run, from a short one."""
         from llmrl.studies.exact.run import estimate
 
         return estimate(self, algorithm, settings)

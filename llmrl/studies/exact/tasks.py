@@ -1,6 +1,6 @@
-"""The exact tasks of version 1: each asks one thing of an objective, and its optimum is 1.
+"""The exact tasks of version 1: each tests one property of an objective, and its optimum is 1.
 
-Nothing here may change: a change of rules, of a start point or of a setting is a new version.  ``docs/tasks`` has
+The tasks must not change: a change of rules, of a start point or of a setting is a new version.  ``docs/tasks`` has
 a page for each.
 """
 
@@ -39,9 +39,9 @@ def _fixed(seed: int, *shape: int, high: int) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Carry:
-    """Sums of two numbers in base ``base``, lowest digit first; the carry has to be found out.
+    """Sums of two numbers in base ``base``, lowest digit first; the policy must compute the carry.
 
-    State: (prompt, position, previous token, whether all digits so far are right); the last is not seen.
+    State: (prompt, position, previous token, whether all digits so far are right); the policy does not see the last.
     """
 
     prompts: int = 24
@@ -102,7 +102,7 @@ def _sum_of(rules: Carry, prompt: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Bandit:
-    """One token per answer: one arm pays 1, a habit pays half, the others nothing."""
+    """One token per answer: the best arm has reward 1, a frequent one 0.5, all others 0."""
 
     prompts: int = 8
     vocabulary: int = 64
@@ -131,7 +131,7 @@ class Bandit:
         return (prompt,)
 
     def teacher(self, state: State) -> dict[int, float]:
-        """The habit often, the best arm rarely, the others alike."""
+        """High probability for the frequent arm, low for the best arm, equal for the others."""
         (prompt,) = state
         best, habit = self.arms(prompt)
         rest = (1 - self.best - self.habit) / (self.vocabulary - 2)
@@ -140,7 +140,7 @@ class Bandit:
 
 @dataclass(frozen=True)
 class Modes:
-    """Each prompt has four right answers of four tokens; the score asks for all of them."""
+    """Each prompt has four right answers of four tokens; the score needs all of them."""
 
     prompts: int = 8
     length: int = 4
@@ -160,7 +160,7 @@ class Modes:
         return {answer[:n] for answer in self.right(prompt) for n in range(self.length + 1)}
 
     def step(self, state: State, token: int) -> State | Outcome:
-        """Write one token; a wrong beginning is all one."""
+        """Write one token; all wrong beginnings share a state."""
         prompt, written = state
         if isinstance(written, int):  # how many tokens of a wrong answer are written
             if written + 1 == self.length:
@@ -174,7 +174,7 @@ class Modes:
         return (prompt, now)
 
     def features(self, state: State) -> tuple[int, ...]:
-        """Prompt, position, and the first token, which tells the mode; a wrong beginning shows none."""
+        """Prompt, position, and the first token, which shows the mode; a wrong beginning shows none."""
         prompt, written = state
         lost = isinstance(written, int)
         position = written if lost else len(written)
@@ -241,7 +241,7 @@ def _letters(count: int) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Hack:
-    """Sums with a way to fool the verifier: token ``base`` first, and whatever follows is paid ``pay``."""
+    """Sums with a trick that the verifier rewards: an answer that starts with token ``base`` has reward ``pay``."""
 
     sums: Carry = field(default_factory=lambda: Carry(prompts=16, digits=4))
     pay: float = 0.5
@@ -273,7 +273,7 @@ class Hack:
         return self.sums.features(state)
 
     def teacher(self, state: State) -> dict[int, float]:
-        """The right digit, and at the beginning now and then the trick."""
+        """The right digit, and in the first position sometimes the trick."""
         right = self.sums.teacher(state)
         _, position, _, _ = state
         if position == 0:
@@ -333,7 +333,7 @@ EXACT: Mapping[str, ExactTask] = {
         ),
         ExactTask(
             name="bandit",
-            asks="Find a rare answer that pays 1 when a frequent one pays half.",
+            asks="Find a rare answer with reward 1, although a frequent one has reward 0.5.",
             rules=Bandit,
             hidden=0,
             start=0.2,
@@ -341,7 +341,7 @@ EXACT: Mapping[str, ExactTask] = {
         ),
         ExactTask(
             name="modes",
-            asks="Keep all right answers, so that eight responses hold each of them.",
+            asks="Keep all right answers, so that eight responses contain each of them.",
             rules=Modes,
             hidden=32,
             score=pass_at_8_of_each,
@@ -362,12 +362,12 @@ EXACT: Mapping[str, ExactTask] = {
         ),
         ExactTask(
             name="hack",
-            asks="Prefer the right answer to a trick that the verifier pays half.",
+            asks="Prefer the right answer to a trick with reward 0.5.",
             rules=Hack,
         ),
         ExactTask(
             name="stale",
-            asks="Learn from responses that a policy four rollouts old has sampled.",
+            asks="Learn from responses of a policy that is four rollouts old.",
             rules=Carry,
             settings=Settings(lag=4, updates=4, rollouts=40),
         ),

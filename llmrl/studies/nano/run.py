@@ -33,7 +33,7 @@ PER_STEP = {
     "ratio_max": "actor/ratio_max",
     "length": "response_length/mean",
 }
-"""Curves that are metrics of the trainer."""
+"""Curves that come from metrics of the trainer."""
 
 
 def make(task: NanoTask, algorithm: Algorithm, seed: int, settings: Settings) -> tuple[Trainer, Environments]:
@@ -45,7 +45,7 @@ def make(task: NanoTask, algorithm: Algorithm, seed: int, settings: Settings) ->
 
 
 def success(policy: Policy, held_out: Environments) -> float:
-    """Sampled success on the test problems, always with the same random numbers, for every algorithm."""
+    """Sampled success on the test problems, with the same random numbers for every algorithm."""
     played = collect(policy, held_out, range(PROBLEMS), seed=0, stream="evaluation")
     return sum(map(is_correct, played.records)) / len(played)
 
@@ -65,14 +65,14 @@ def run(task: NanoTask, algorithm: Algorithm, seed: int, settings: Settings) -> 
     """Train from the start policy.
 
     Args:
-        task: which.
+        task: the task.
         algorithm: a recipe; its refills, choice of groups and shaping are left out.
-        seed: of problems, samples and the order of rows.
-        settings: of the run.
+        seed: the seed of problems, samples and the order of rows.
+        settings: the settings of the run.
 
     Returns:
-        What exact tasks give. But success, entropy and KL are estimates from samples, and ``score`` has as many values
-        as :func:`~llmrl.studies.nano.task.places`.
+        The same results as for exact tasks. Success, entropy and KL are estimates from samples, and ``score`` has a
+        value for each of :func:`~llmrl.studies.nano.task.places`.
 
     Raises:
         Broken: an update was not finite.
@@ -100,7 +100,7 @@ def run(task: NanoTask, algorithm: Algorithm, seed: int, settings: Settings) -> 
 
 
 def summarise(curves: dict[str, list[float]]) -> dict[str, float]:
-    """The numbers that a study compares, under the names that exact tasks give them."""
+    """The numbers that a study compares, with the names that exact tasks use."""
     scores, norms = curves["score"], torch.tensor(curves["grad_norm"], dtype=torch.float64)
     best = max(scores)
     return {
@@ -122,7 +122,8 @@ def summarise(curves: dict[str, list[float]]) -> dict[str, float]:
 
 
 def estimate(task: NanoTask, algorithm: Algorithm, settings: Settings) -> float:
-    """Seconds of a run: the time until the first rollout, the second rollout, and an evaluation, times their number."""
+    """Estimated seconds of a run, from the time until the first rollout, of the second rollout, and of an
+    evaluation."""
     began = time.perf_counter()
     with borrowed():
         trainer, held_out = make(task, algorithm, 0, settings)

@@ -1,8 +1,7 @@
 """The start policies of the nano tasks: ``python -m llmrl.studies.nano.starts --output FOLDER``.
 
-Each is a tiny transformer over single characters. After supervised steps it solves one in ten to one in five of the
-task's test problems; reinforcement learning has to find the rest. The same seed gives the same policy on the same
-machine.
+Each is a tiny transformer over single characters. After supervised training it solves one in ten to one in five of the
+task's test problems. Reinforcement learning must improve it. The same seed gives the same policy on the same machine.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from llmrl.studies.nano.task import NANO, NanoTask
 BATCH = 64
 CHARACTERS = "0123456789+-*()= <>?"
 Dialogue = list[tuple[str, str]]
-"""What is said to the policy and what it answers, a pair per turn."""
+"""The prompt or reply and the policy's answer, a pair per turn."""
 Draw = Callable[[np.random.Generator], Dialogue]
 
 
@@ -49,7 +48,7 @@ def training(rules: Rules) -> Draw:
 
 
 def mixed(shares: Mapping[Draw, float]) -> Draw:
-    """Draws of several kinds, each with its probability."""
+    """Examples of several kinds, each with its probability."""
     draws, probabilities = list(shares), np.array(list(shares.values()))
 
     def draw(rng: np.random.Generator) -> Dialogue:
@@ -59,7 +58,7 @@ def mixed(shares: Mapping[Draw, float]) -> Draw:
 
 
 def hasty_guesses(rng: np.random.Generator, silence: float) -> Dialogue:
-    """A game of a hasty player: any digit first, then any that fits the hint; often it says nothing."""
+    """A game of a simple player: any digit first, then any that agrees with the reply; often no answer."""
 
     def say(digits: list[str]) -> str:
         return "" if rng.random() < silence else digits[rng.integers(len(digits))]
@@ -77,24 +76,24 @@ def hasty_guesses(rng: np.random.Generator, silence: float) -> Dialogue:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stretch of supervised steps."""
+    """One stage of supervised training."""
 
     draw: Draw
-    """What is learned."""
+    """The examples."""
     steps: int
-    """At most so many."""
+    """Maximum number of steps."""
     learning_rate: float = 3e-3
-    """Peak; constant in a stage that ends at a success."""
+    """Peak learning rate; constant in a stage that ends at a given success."""
     until: float | None = None
     """End at this sampled success on the task's test problems."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """How a start policy is made."""
+    """The training of a start policy."""
 
     stages: Sequence[Stage]
-    """One after the other."""
+    """The stages, in order."""
     hidden: int = 64
     """Width of the model."""
     layers: int = 2
@@ -217,7 +216,7 @@ def run_stage(policy: Policy, stage: Stage, held_out: Environments, seed: int) -
 
 
 def suggestions(task: NanoTask) -> str:
-    """The policy's ``training.yaml``: settings with which ``llmrl train`` trains as a study does."""
+    """The policy's ``training.yaml``: with these settings ``llmrl train`` trains like a study."""
     head = "# Settings that suit this model; --config and the command line win over them.\n"
     return head + yaml.safe_dump(task.sections(task.settings), sort_keys=False)
 
@@ -227,9 +226,9 @@ class StartsConfig:
     """Make the start policies of the nano tasks."""
 
     output: Path
-    """Where their folders go."""
+    """Folder for their folders."""
     names: tuple[str, ...] = field(default_factory=lambda: tuple(STARTS))
-    """Which of them."""
+    """Names of the policies to make."""
 
 
 def main(config: StartsConfig) -> None:

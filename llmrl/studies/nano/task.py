@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PROBLEMS = 256
 """Test problems of an evaluation, always the same; each is answered once, by sampling."""
 POINTS = 10
-"""Most evaluations of a run, without the one before its first rollout."""
+"""Maximum number of evaluations of a run, without the one before its first rollout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +26,19 @@ class NanoTask:
     name: str
     """Its name."""
     asks: str
-    """What it asks of an objective, in one line."""
+    """The goal, in one line."""
     version: int = 1
-    """Raise it with any change of the task: runs of two versions are not compared."""
+    """Version of the task; increase it with any change, because runs of two versions are not compared."""
     policy: str
-    """The start policy: one that is embedded, or a folder."""
+    """The start policy: an embedded one, or a folder."""
     env_id: str
     """The environment."""
     env_options: Mapping[str, Any] = field(default_factory=dict)
     """Its options."""
     response_tokens: int
-    """Of a response; with several turns, of all responses and replies together."""
+    """Maximum number of tokens of a response; with several turns, of all responses and replies together."""
     settings: Settings
-    """How a run trains unless it is told otherwise."""
+    """Default settings of a run."""
 
     def sections(self, settings: Settings) -> dict[str, dict[str, Any]]:
         """The sections of a run's settings, as ``--config`` reads them."""
@@ -61,25 +61,25 @@ class NanoTask:
         """Raise ConfigError for settings that the trainer does not know. It writes all that an algorithm reads."""
         if settings.lag:
             raise ConfigError(
-                f"{self.name} samples with the policy of the moment, got lag {settings.lag}. Study older rollouts "
+                f"{self.name} samples with the current policy, got lag {settings.lag}. Study older rollouts "
                 "on exact tasks."
             )
 
     def run(self, algorithm: Algorithm, seed: int, settings: Settings) -> RunResult:
         """Train from the start policy; see :func:`llmrl.studies.nano.run.run`."""
-        from llmrl.studies.nano.run import run  # transformers is loaded for nano tasks alone
+        from llmrl.studies.nano.run import run  # transformers is loaded only for nano tasks
 
         return run(self, algorithm, seed, settings)
 
     def estimate(self, algorithm: Algorithm, settings: Settings) -> float:
-        """Seconds of a run, from two of its rollouts."""
+        """Estimated seconds of a run, from two of its rollouts."""
         from llmrl.studies.nano.run import estimate
 
         return estimate(self, algorithm, settings)
 
 
 def places(rollouts: int) -> list[int]:
-    """After how many rollouts a run is evaluated: evenly, before the first and after the last included.
+    """The numbers of rollouts after which a run is evaluated: evenly spaced, including 0 and the last.
 
     >>> places(4), places(55)[:4], places(55)[-1]
     ([0, 1, 2, 3, 4], [0, 6, 11, 16], 55)
@@ -93,7 +93,7 @@ NANO: Mapping[str, NanoTask] = {
     for task in (
         NanoTask(
             name="nano-carry",
-            asks="Add longer numbers than those that supervised steps have taught.",
+            asks="Add longer numbers than those of the supervised training.",
             policy="llmrl/nano-carry",
             env_id="llmrl/NanoCarry-v0",
             env_options={"digits": 5},
@@ -112,7 +112,7 @@ NANO: Mapping[str, NanoTask] = {
         NanoTask(
             name="nano-guess",
             version=2,
-            asks="Ask first what tells most, then use the answer: two turns, one reward.",
+            asks="Ask the most informative question, then use the reply: two turns, one reward.",
             policy="llmrl/nano-guess",
             env_id="llmrl/NanoGuess-v0",
             response_tokens=12,

@@ -332,7 +332,7 @@ def test_a_server_that_is_started_again_may_have_made_another_token(tmp_path, mo
 @pytest.mark.parametrize("token", ["with a blank in it", "a-line-of-text\n-and-another", "ä" * 20, "short"])
 def test_what_no_token_may_be(monkeypatch, token):
     monkeypatch.setenv("LLMRL_TOKEN", token)
-    with pytest.raises(PolicyError, match="LLMRL_TOKEN must have at least 16 characters, without blanks"):
+    with pytest.raises(PolicyError, match="LLMRL_TOKEN must have at least 16 characters, without spaces"):
         VLLM(tiny_model(), max_length=LENGTH, url="http://127.0.0.1:9")
 
 
