@@ -85,7 +85,7 @@ def test_a_long_study_is_estimated_before_it_starts(tmp_path):
 def test_wrong_names_and_settings_are_refused():
     with pytest.raises(UserError, match="Did you mean 'nano-carry'"):
         make_grid(algorithms=["dapo"], tasks=["nano-cary"], seeds=[0])
-    with pytest.raises(ConfigError, match=r"nano-carry samples with the policy of the moment, got lag 4"):
+    with pytest.raises(ConfigError, match=r"nano-carry samples with the current policy, got lag 4"):
         make_grid(algorithms=["dapo"], tasks=["nano-carry"], seeds=[0], lags=[4])
     with pytest.raises(PolicyError, match="Did you mean 'llmrl/nano-guess'"):
         locate("llmrl/nano-gess")
