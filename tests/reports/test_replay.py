@@ -282,7 +282,7 @@ def test_the_policy_that_sampled_has_a_ratio_of_one_at_the_temperature_of_the_ru
     file = run / "rollouts" / "step_000002.safetensors"
     sampled = ["--policy", str(run / "checkpoint-000001"), "--output", str(tmp_path)]
     assert main(["replay", str(file), "--algo", "dapo", *sampled]) == 0
-    assert "Every ratio is 1: this policy is the one that sampled" in capsys.readouterr().out
+    assert "Every ratio is 1: this policy sampled the rollouts" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"step_000002.json", "step_000002.png"}
     assert main(["replay", str(file), "--algo", "dapo", *sampled, "--temperature", "1"]) == 0
     assert "Every ratio is 1" not in capsys.readouterr().out
