@@ -1,4 +1,4 @@
-"""A policy as the actor of TorchRL's collectors and rollouts: text in, text out, with the tokens beside it."""
+"""A policy as the actor of TorchRL's collectors and rollouts: it reads texts and writes texts and tokens."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class Actor(TensorDictModuleBase):
-    """The module that TorchRL calls between two steps of an environment: it answers observations.
+    """The module that TorchRL calls between two steps of an environment; it responds to observations.
 
-    It takes ``"observation"``, a text or one for each row, and writes ``"action"``, the responses as text, and the
-    tokens, attention, mask and sampler's log-probabilities of :mod:`llmrl.keys`, padded to the longest row that the
-    policy allows, so that steps can be stacked. What a collector returns can be given to
-    :meth:`llmrl.policies.policy.Policy.score`.
+    It reads ``"observation"``, a text or one text per row. It writes ``"action"``, the responses as text, and the
+    tokens, attention, mask and sampler's log-probabilities of :mod:`llmrl.keys`. These are padded to the longest row
+    that the policy allows, so that steps can be stacked. :meth:`llmrl.policies.policy.Policy.score` accepts the batches
+    of a collector.
 
-    Each observation is a prompt of its own. For episodes in which the policy reads everything before a response, use
+    Each observation is a separate prompt. For episodes in which the policy reads all earlier turns, use
     :meth:`llmrl.policies.policy.Policy.respond`.
 
     Args:
-        policy: what answers.
+        policy: the policy that responds.
         options: how to sample.
     """
 

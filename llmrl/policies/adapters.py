@@ -1,4 +1,4 @@
-"""Low-rank adapters: put on, loaded, saved, and merged into the weights."""
+"""Low-rank adapters: adding, loading, saving, and merging into the weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FOLDER = "adapter"
-"""Where a checkpoint keeps its adapters, beside the merged weights."""
+"""Folder of the adapters inside a checkpoint, next to the merged weights."""
 
 SETTINGS = "adapter_config.json"
 log = logging.getLogger(__name__)
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class LoraOptions:
-    """Low-rank adapters: train a few small matrices beside the frozen weights (extra: llmrl[lora])."""
+    """Low-rank adapters: train small matrices in addition to the frozen weights (extra: llmrl[lora])."""
 
     rank: int = 16
     """Width of the adapters."""
     alpha: float = 32.0
     """The adapters' output is multiplied with alpha / rank."""
     targets: str | tuple[str, ...] = "all-linear"
-    """Names of the modules that get one; all-linear: every linear layer that token ids pass through but the head."""
+    """Names of the modules that get adapters; all-linear: every linear layer for token ids, except the head."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -44,16 +44,16 @@ class LoraOptions:
 
 @dataclass(frozen=True)
 class Adapted:
-    """What adapters cover."""
+    """The parameters that adapters cover."""
 
     trained: int
     """Parameters of the adapters."""
     covered: int
-    """Weights that an adapter changes."""
+    """Number of weights that an adapter changes."""
     frozen: int
-    """Weights that nothing changes."""
+    """Number of weights that stay frozen."""
     largest_frozen: str
-    """The largest of them by its name, numbers left out; empty where there is none."""
+    """Name of the largest frozen part, without numbers; empty if there is none."""
 
     def __str__(self) -> str:
         share = self.frozen / max(self.frozen + self.covered, 1)
@@ -67,7 +67,7 @@ def add_adapters(model: PreTrainedModel, options: LoraOptions) -> Any:
     """The model with trainable adapters; everything else is frozen.
 
     Raises:
-        PolicyError: peft is missing, or there is nothing of that name to adapt.
+        PolicyError: peft is missing, or no module has a name of the targets.
     """
     peft = _peft()
     targets: Any = options.targets
@@ -96,15 +96,15 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> Any:
     peft = _peft()
     try:
         return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
-    except Exception as error:  # whatever a folder from elsewhere makes of peft and torch
+    except Exception as error:  # a folder from elsewhere can cause any error in peft and torch
         raise PolicyError(f"The adapters in {str(folder)!r} do not fit their base model: {error}") from error
 
 
 def base_of(folder: Path) -> str | None:
-    """The base model that a folder of adapters names; None if it holds a whole model, or nothing.
+    """The base model that a folder of adapters names; None if the folder has no adapters.
 
     Raises:
-        PolicyError: its settings name none.
+        PolicyError: the settings of the adapters name no base model.
     """
     if (folder / "config.json").is_file() or not (folder / SETTINGS).is_file():
         return None
@@ -121,7 +121,7 @@ def has_adapters(model: Any) -> bool:
 
 
 def adapted(model: Any) -> Adapted:
-    """What the adapters of a model cover."""
+    """The parameters that the adapters of a model cover."""
     covered: set[int] = set()
     for part in model.modules():
         base = getattr(part, "base_layer", None)
@@ -147,7 +147,7 @@ def merged(model: Any, dtype: torch.dtype | None = None) -> Any:
 
     Args:
         model: with or without adapters.
-        dtype: of the merged weights; None: the model's own.
+        dtype: type of the merged weights; None: the model's own.
     """
     if not has_adapters(model):
         return model
@@ -159,10 +159,10 @@ def merged(model: Any, dtype: torch.dtype | None = None) -> Any:
 
 @torch.no_grad()
 def lost_in_rounding(model: Any) -> float:
-    """The share of the adapters' update that is lost where it is merged into weights of the model's own type.
+    """The share of the adapters' update that is lost if it is merged into weights of the model's own type.
 
     Returns:
-        The length of what is lost over the length of the update; 0 for float32.
+        The norm of the lost part over the norm of the update; 0 for float32.
     """
     if model.dtype in (torch.float32, torch.float64):
         return 0.0
@@ -178,12 +178,12 @@ def lost_in_rounding(model: Any) -> float:
 
 
 def save(model: Any, folder: Path, base: str) -> None:
-    """Write the merged model in float32, and the adapters as they are in a folder inside.
+    """Write the merged model in float32, and the adapters themselves into a folder inside.
 
     Args:
-        model: has adapters.
-        folder: where to.
-        base: what names the base model.
+        model: a model with adapters.
+        folder: the folder to write.
+        base: name of the base model.
     """
     merged(model, dtype=torch.promote_types(model.dtype, torch.float32)).save_pretrained(folder)
     for settings in model.peft_config.values():
@@ -201,7 +201,7 @@ def save(model: Any, folder: Path, base: str) -> None:
 
 
 def _unused(model: Any) -> list[str]:
-    """Linear layers that token ids do not pass through, such as those of a tower for images."""
+    """Linear layers that are not used for token ids, such as those of an image encoder."""
     used = {id(part) for part in model.get_decoder().modules()}
     return [name for name, part in model.named_modules() if isinstance(part, nn.Linear) and id(part) not in used]
 

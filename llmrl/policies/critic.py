@@ -1,4 +1,4 @@
-"""The critic of PPO: a second network that predicts, before each token, what the episode will return."""
+"""The critic of PPO: a second network that predicts the return of the episode before each token."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from llmrl.policies.scoring.sharing import gather_for_cache
 class Critic(TensorDictModuleBase):
     """A copy of a language model's body with a scalar head.
 
-    Reads the tokens and masks of :mod:`llmrl.keys`; writes ``"value"`` [N, T], float32, or float64 where the body is:
-    at a sampled token, the prediction from everything before that token; 0 elsewhere.
+    It reads the tokens and masks of :mod:`llmrl.keys` and writes ``"value"`` [N, T], float32, or float64 for a float64
+    body. The value at a sampled token is the prediction from all tokens before it; it is 0 elsewhere.
 
     Args:
         body: a transformer that maps ids to ``last_hidden_state``; no other model may use it.
@@ -38,7 +38,7 @@ class Critic(TensorDictModuleBase):
         self.body = body
         self.forward_pass = forward_pass
         self.head = nn.Linear(hidden_size, 1)
-        # Zero at first: before it has learned anything, the critic's baseline is no worse than none.
+        # Zero at first, so that an untrained critic is not worse than no baseline.
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -57,7 +57,7 @@ class Critic(TensorDictModuleBase):
         return self
 
     def shard(self, world: World, policy: Policy) -> None:
-        """Spread the weights over the ranks, layer by layer as those of the policy that the critic was made from."""
+        """Shard the weights over the ranks, layer by layer like those of the policy that the critic was made from."""
         if world.shards > 1:
             blocks = blocks_of(self.body, policy.model)
             world.shard(self, blocks, ["with_weights"])

@@ -1,7 +1,7 @@
-"""Episodes as they grow: a prompt, then responses that were sampled and replies to them.
+"""Episodes of tokens: a prompt, then sampled responses and the replies to them.
 
-Records which tokens the policy sampled, and makes rows of tensors of episodes. Tokens are only added. Sampled tokens
-are never turned into text and back, so the sampler's log-probabilities stay true.
+An episode records which tokens the policy sampled. Tokens are only appended. Sampled tokens are never decoded and
+encoded again, so the sampler's log-probabilities remain correct. :func:`pack` makes tensors of episodes.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Episode:
     """
 
     prompt: list[int]
-    """What was read before the first response."""
+    """The tokens before the first response."""
     tokens: list[int] = field(default_factory=list)
-    """Everything behind the prompt."""
+    """All tokens after the prompt."""
     sampled: list[bool] = field(default_factory=list)
     """For each token of ``tokens``, whether the policy sampled it."""
     log_probs: list[float] = field(default_factory=list)
-    """For each token of ``tokens``, its log-probability when it was sampled; 0 where it was only read."""
+    """For each token of ``tokens``, its log-probability when it was sampled; 0 for tokens of replies."""
     finish_reason: int = FINISH_END
-    """Of the last response; also ``FINISH_LENGTH`` where no room was left for another response."""
+    """Finish reason of the last response; also ``FINISH_LENGTH`` if there was no room for another response."""
 
     @property
     def context(self) -> list[int]:
@@ -45,12 +45,12 @@ class Episode:
 
     @property
     def refused(self) -> bool:
-        """The prompt is too long: the row stays empty."""
+        """Mark the prompt as too long; the row stays empty."""
         return self.finish_reason == FINISH_REFUSED
 
     @property
     def cut(self) -> bool:
-        """Tokens ran out before the end."""
+        """Mark the episode as cut off by the token limit."""
         return self.finish_reason == FINISH_LENGTH
 
     def add(self, response: Sample) -> None:
@@ -61,18 +61,18 @@ class Episode:
         self.finish_reason = response.finish_reason
 
     def append(self, ids: Sequence[int]) -> None:
-        """Append tokens that the policy reads and did not sample."""
+        """Append tokens that the policy reads but did not sample."""
         self.tokens += ids
         self.sampled += [False] * len(ids)
         self.log_probs += [0.0] * len(ids)
 
 
 def pack(episodes: Sequence[Episode], pad_id: int) -> TensorDict:
-    """Episodes as rows: prompts left-padded, the rest right-padded, both to the longest.
+    """Episodes as rows: prompts are left-padded, the rest is right-padded, both to the longest.
 
     Args:
-        episodes: N of them; one whose prompt was refused becomes a row of padding.
-        pad_id: the token that fills the rest.
+        episodes: N episodes; one with a refused prompt becomes a row of padding.
+        pad_id: the padding token.
 
     Returns:
         A TensorDict [N] on the CPU with tokens, attention, mask and the sampler's log-probabilities [N, T] of

@@ -1,7 +1,6 @@
-"""How a model is scored exactly: its attention and its forward pass are tried before they are used.
+"""Tests of a model's attention and forward passes before they are used; a model that fails them is refused.
 
-Decides which models are refused. Gaps are measured in :mod:`llmrl.policies.sampling.trial` and
-:mod:`llmrl.policies.scoring.probing`.
+:mod:`llmrl.policies.sampling.trial` and :mod:`llmrl.policies.scoring.probing` measure the differences.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ log = logging.getLogger(__name__)
 
 
 def name_of(model: Any) -> str:
-    """A model's class and where it is from."""
+    """A model's class and its name or folder."""
     return f"{type(model).__name__} {model.config.name_or_path}".rstrip()
 
 
 def settle_attention(model: Any, longest: int, temperature: float) -> Rounding:
-    """Measure the model's rounding, and replace an attention kernel that drops something, such as a soft-cap.
+    """Measure the model's rounding, and replace an attention kernel that ignores a setting, such as a soft-cap.
 
     Args:
-        model: a Hugging Face causal language model; transformers' own attention is set where the kernel is not exact.
-        longest: the most tokens that a prompt and its response have together.
-        temperature: what logits are divided by.
+        model: a Hugging Face causal language model; if the kernel is not exact, transformers' own attention is set.
+        longest: maximum number of tokens of a prompt and its response together.
+        temperature: the divisor of the logits.
 
     Raises:
-        PolicyError: the model cannot compute a sequence at all.
+        PolicyError: the model cannot compute a sequence.
     """
     try:
         rounding = rounding_of(model, temperature)
@@ -63,17 +62,17 @@ def settle_attention(model: Any, longest: int, temperature: float) -> Rounding:
 
 
 def exact_forward_pass(model: Any, options: PolicyOptions, *, longest: int, rounding: Rounding) -> ForwardPass:
-    """How responses pass through the model to be scored.
+    """The forward pass for scoring that the options ask for and that is exact for the model.
 
     Args:
         model: a Hugging Face causal language model.
-        options: whether several responses are scored in one row, and whether a prompt's responses may be scored behind
-            one pass over it.
-        longest: the most tokens that a prompt and its response have together.
-        rounding: of the model; smaller gaps count as agreement.
+        options: whether several responses are scored in one row, and whether a prompt is computed once for its
+            responses.
+        longest: maximum number of tokens of a prompt and its response together.
+        rounding: the model's rounding; smaller differences count as agreement.
 
     Raises:
-        PolicyError: the model cannot be scored exactly, or not as asked.
+        PolicyError: the model cannot be scored exactly, or not with these options.
     """
     name = name_of(model)
     gap = padded_gap(model, longest)
@@ -90,9 +89,9 @@ def exact_forward_pass(model: Any, options: PolicyOptions, *, longest: int, roun
 
 
 def set_training(model: nn.Module, mode: bool) -> None:
-    """Keep a model in evaluation mode, without dropout, all but its layers with gradient checkpointing.
+    """Keep a model in evaluation mode, without dropout, except for its layers with gradient checkpointing.
 
-    Those keep their activations in evaluation mode.
+    In evaluation mode those layers would keep their activations.
     """
     model.eval()
     for part in model.modules():
@@ -107,7 +106,7 @@ def _try_checkpointing(model: Any) -> None:
         gap = checkpointed_gap(model.get_decoder(), lambda mode: set_training(model, mode))
         if not gap <= TOLERANCE.get(model.dtype, 0.1):
             why = f"hidden states or gradients are off by {gap:.2g} of their length"
-    except Exception as error:  # whatever a model that was never checkpointed makes of it
+    except Exception as error:  # a model that does not support it can raise any error
         why = f"{type(error).__name__}: {error}"
     finally:
         model.eval()

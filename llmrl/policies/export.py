@@ -1,4 +1,4 @@
-"""A policy's checkpoint for others: a folder that transformers loads. It is written at the end, tried at the start."""
+"""A policy's checkpoint as a folder that transformers loads. Writing it is tested at the start of a run."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TRIED_BYTES = 1 << 27
-"""Larger weights, in bytes, are not written on trial."""
+"""Weights of more bytes are not written in the test."""
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Path:
     """Write a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
 
-    With adapters, the weights are those with adapters merged in float32, and ``adapter`` inside the folder holds the
-    adapters as they are.
+    With adapters, the weights are written with the adapters merged in float32, and ``adapter`` inside the folder holds
+    the adapters themselves.
 
     Args:
-        model: with or without adapters.
+        model: a model with or without adapters.
         tokenizer: its tokenizer.
-        folder: made if it is missing.
+        folder: the folder to write; created if it does not exist.
     """
     if adapters.has_adapters(model):
         adapters.save(model, folder, model.config.name_or_path)
@@ -42,10 +42,10 @@ def save(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Path:
 
 
 def _lead_to_class(model: Any, folder: str | Path) -> None:
-    """Change the written settings so that ``AutoModelForCausalLM`` finds the model's class by them.
+    """Change the written settings so that ``AutoModelForCausalLM`` finds the model's class.
 
-    Some models have settings of their own that only the settings of a larger model lead to, such as those of the text
-    half of Emu3. Then they are written inside the settings of the larger model.
+    The settings of some models, such as the text half of Emu3, are found only inside the settings of a larger model.
+    Then they are written inside the settings of the larger model.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -62,16 +62,16 @@ def _lead_to_class(model: Any, folder: str | Path) -> None:
 
 
 def try_saving(model: Any, tokenizer: PreTrainedTokenizerBase, name: str, write: Callable[[str], object]) -> None:
-    """Save into a folder that is removed again: a model that cannot be saved or loaded again is refused early.
+    """Save into a temporary folder, so that a model that cannot be saved or loaded is refused early.
 
     Args:
         model: weights of more than :data:`TRIED_BYTES` are left out.
         tokenizer: its tokenizer.
-        name: what the message calls the model.
-        write: saves everything into a folder.
+        name: name of the model in the message.
+        write: function that saves everything into a folder.
 
     Raises:
-        PolicyError: it cannot be saved, or transformers would not find its class again.
+        PolicyError: the model cannot be saved, or transformers would not find its class.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -86,7 +86,7 @@ def try_saving(model: Any, tokenizer: PreTrainedTokenizerBase, name: str, write:
             locate(folder)
         except PolicyError as error:
             raise PolicyError(f"{name} can be saved but not loaded again: {error}") from error
-        except Exception as error:  # whatever a model or tokenizer makes of being saved
+        except Exception as error:  # a model or tokenizer can raise any error when it is saved
             raise PolicyError(
                 f"{name} cannot be saved, so a run would have no checkpoint: {type(error).__name__}: {error}"
             ) from error

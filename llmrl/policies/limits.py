@@ -1,4 +1,4 @@
-"""Where a response ends: the model's context, and the end tokens that a model or its tokenizer names."""
+"""The limits of a response: the model's context, and the end tokens that a model or its tokenizer names."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def room_for_prompt(model: Any, prompt: int, response: int) -> int:
 
     Args:
         model: a Hugging Face causal language model.
-        prompt: tokens that a prompt may have at most.
-        response: tokens that a response may have at most.
+        prompt: maximum number of tokens of a prompt.
+        response: maximum number of tokens of a response.
 
     Raises:
         PolicyError: the response alone fills the context.
@@ -36,12 +36,12 @@ def room_for_prompt(model: Any, prompt: int, response: int) -> int:
 
 
 def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, longest_response: int) -> set[int]:
-    """All tokens that may end a response: chat models have several, and name them in different places.
+    """All tokens that may end a response; chat models have several, in different settings.
 
     Args:
-        model: its generation settings are read.
-        tokenizer: its end token is read.
-        longest_response: the length of every response where there is no end token; a warning says so.
+        model: the model, whose generation settings are read.
+        tokenizer: the tokenizer, whose end token is read.
+        longest_response: length of every response if there is no end token, for the warning.
     """
     named = getattr(model.generation_config, "eos_token_id", None)
     ids = {named} if isinstance(named, int) else set(named or ())
@@ -57,10 +57,10 @@ def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, longest_response: in
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase, ends: set[int]) -> int:
-    """The token that fills rows; what it is changes nothing, since it is never read.
+    """The padding token. Its value has no effect, because padding is never read.
 
     Args:
-        tokenizer: its padding token is taken, if it has one.
-        ends: the end tokens, of which one is taken else.
+        tokenizer: the tokenizer, whose padding token is used if it has one.
+        ends: the end tokens; otherwise one of these is used.
     """
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0))

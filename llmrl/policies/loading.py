@@ -1,6 +1,6 @@
-"""From a name to a model and its tokenizer, with an early and clear error where that cannot work.
+"""Loading of a model and its tokenizer by name, with an early and clear error if that cannot work.
 
-Decides which names a policy may have. :mod:`llmrl.policies.policy` decides how the model is used.
+:mod:`llmrl.policies.policy` uses the model.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ EMBEDDED: Mapping[str, Path] = {
 }
 """The policies that come with llmrl, by name."""
 MOST_PARTS = 10_000
-"""Layers or experts that a model may have."""
+"""Maximum number of layers or experts of a model."""
 log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def local_folder(name: str) -> Path | None:
-    """The folder that a policy's name means; None for an id of the Hugging Face hub.
+    """The folder of a policy's name; None for an id of the Hugging Face hub.
 
-    The folder of a run means its newest checkpoint.
+    For the folder of a run it is the newest checkpoint.
 
     >>> local_folder("llmrl/nano").name
     'checkpoint'
@@ -69,16 +69,16 @@ def on_hub(name: str) -> bool:
 
 
 def locate(name: str) -> tuple[str, bool]:
-    """Check that there is a causal language model under this name, before anything big is loaded.
+    """Check that this name has a causal language model, before weights are loaded.
 
     Args:
         name: a folder, an embedded policy such as ``llmrl/nano``, or an id of the hub.
 
     Returns:
-        What to give to ``from_pretrained``, and whether to look at local files only.
+        The argument of ``from_pretrained``, and whether to use only local files.
 
     Raises:
-        PolicyError: there is none, or the hub cannot be reached.
+        PolicyError: there is no such model, or the hub cannot be reached.
     """
     if not name:
         raise PolicyError(f"The policy's name is empty. Give a folder, a hub id or {NANO}.")
@@ -111,7 +111,7 @@ def locate(name: str) -> tuple[str, bool]:
 def load(
     name: str, *, dtype: torch.dtype, attn_implementation: str | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model, in evaluation mode, and its tokenizer; a folder of adapters is put onto its base model."""
+    """The model, in evaluation mode, and its tokenizer; adapters of a folder are added to their base model."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = local_folder(name)
@@ -124,7 +124,7 @@ def load(
     source, local = locate(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
-    except Exception as error:  # whatever a folder from elsewhere makes of transformers and tokenizers
+    except Exception as error:  # a folder from elsewhere can cause any error in transformers and tokenizers
         raise PolicyError(
             f"The policy {name!r} has no tokenizer that transformers can load: {error}. Save it beside "
             "the model by tokenizer.save_pretrained."
@@ -134,7 +134,7 @@ def load(
         options["attn_implementation"] = attn_implementation
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
-    except Exception as error:  # whatever a folder from elsewhere makes of transformers, torch and safetensors
+    except Exception as error:  # a folder from elsewhere can cause any error in these libraries
         reason = str(error).strip() or type(error).__name__
         raise PolicyError(f"The weights of {name!r} cannot be loaded: {reason}") from error
     model, info = loaded
@@ -156,12 +156,12 @@ def load_for_training(
     attn_implementation: str | None,
     gradient_checkpointing: bool,
 ) -> tuple[Any, PreTrainedTokenizerBase]:
-    """The model on its device, with adapters and gradient checkpointing where they are asked for; and its tokenizer.
+    """The model on its device, with adapters and gradient checkpointing if requested, and its tokenizer.
 
     The arguments are those of :meth:`llmrl.policies.policy.Policy.from_pretrained`.
 
     Raises:
-        PolicyError: there is no such model, or it cannot be used as asked.
+        PolicyError: there is no such model, or it cannot be used with these arguments.
     """
     if isinstance(dtype, str):
         if dtype not in DTYPES:
@@ -184,9 +184,9 @@ def load_for_training(
 
 
 def mend_generation_settings(model: Any) -> None:
-    """Make settings of generation that transformers refuses to save such that it saves them.
+    """Change generation settings that transformers refuses to save, so that it saves them.
 
-    llmrl reads nothing of them but the end tokens.
+    llmrl reads only the end tokens of these settings.
     """
     settings = model.generation_config
     if settings is None:
@@ -196,7 +196,7 @@ def mend_generation_settings(model: Any) -> None:
         return
     except ValueError as error:
         reason = " ".join(str(error).split())
-    settings.do_sample = True  # most often only sampling is switched off beside a temperature
+    settings.do_sample = True  # usually sampling is off although there is a temperature
     try:
         settings.validate(strict=True)
         done = "do_sample is now true"
@@ -208,10 +208,10 @@ def mend_generation_settings(model: Any) -> None:
 
 
 def device_of(name: str | torch.device | None) -> torch.device:
-    """The device of that name; without a name a GPU if there is one, else the CPU.
+    """The device with this name; without a name a GPU if there is one, else the CPU.
 
     Raises:
-        PolicyError: this machine has no device of that name.
+        PolicyError: this machine has no device with this name.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -237,7 +237,7 @@ def check_head(model: Any) -> None:
         hidden = model.get_decoder()(**inputs, use_cache=False).last_hidden_state
         logits = model(**inputs, use_cache=False).logits.float()
         ours = Head.of(model).logits(hidden)
-    except Exception as error:  # whatever a model of another kind makes of plain token ids
+    except Exception as error:  # a model of another kind can raise any error for token ids
         raise PolicyError(
             f"{name} is not built like the causal language models that llmrl can train: {type(error).__name__}: "
             f"{error}. Give a model that maps token ids alone to logits."
@@ -257,7 +257,7 @@ def check_head(model: Any) -> None:
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
-    """Refuse a tokenizer with more plain tokens than the model embeds; added tokens may never be used."""
+    """Refuse a tokenizer with more base tokens than the model's embeddings; added tokens may be unused."""
     if tokenizer.vocab_size > rows:
         raise PolicyError(
             f"The tokenizer has {tokenizer.vocab_size} tokens and the model embeds {rows}: they do not belong "
@@ -266,7 +266,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
 
 
 def _refuse_missing_path(name: str) -> None:
-    """An id of the hub is ``name`` or ``owner/name``; everything else is a path that is not there."""
+    """Whether a name is an id of the hub, ``name`` or ``owner/name``; other names are missing paths."""
     path = Path(name).expanduser()
     beside_others = path.parent != Path() and path.parent.is_dir()
     explicit = name.startswith((".", "/", "~")) or name.count("/") > 1
@@ -306,7 +306,7 @@ def _check_folder(name: str, folder: Path) -> None:
 
 
 def _check_size(file: Path, config: dict[str, Any]) -> None:
-    """Refuse more parts than could be made in a lifetime; shapes are compared with the weights later."""
+    """Refuse an impossible number of layers or experts; shapes are compared with the weights later."""
     for settings in (config, *(value for value in config.values() if isinstance(value, dict))):
         for key, value in settings.items():
             if isinstance(value, int) and value > MOST_PARTS and ("layer" in key or "expert" in key):
@@ -331,7 +331,7 @@ def _check_type(name: str, model_type: Any, auto_map: Any) -> None:
 
 
 def _check_hub(name: str) -> None:
-    """Refuse at once where the hub cannot be reached; its client would try for minutes."""
+    """Raise at once if the hub cannot be reached; its client would try for minutes."""
     way_out = f"Download it elsewhere and give its folder, or use --policy {NANO}."
     if any(
         os.environ.get(flag, "").lower() not in ("", "0", "false", "no", "off")

@@ -1,7 +1,7 @@
 """The policy: a language model as a TorchRL actor that generates, scores and hands over its weights.
 
-Decides which tensors go in and come out, and when the model is tried. Options, prompts, loading, sampling, scoring and
-export have modules of their own. The environment decides what a good response is.
+This module defines the input and output tensors. Options, prompts, loading, sampling, scoring and export have separate
+modules. The environment grades the responses.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ T = TypeVar("T")
 
 
 def _check_kinds(model: Any, tokenizer: Any) -> None:
-    """Refuse what is no model or no tokenizer, such as names, or the two in the other order."""
+    """Raise unless these are a model and a tokenizer; names or the wrong order are common mistakes."""
     from transformers import PreTrainedTokenizerBase
 
     given = f"got {_kind(model)} and {_kind(tokenizer)}"
@@ -76,8 +76,8 @@ def _kind(thing: Any) -> str:
 class Policy(TensorDictModuleBase):
     """A causal language model and its tokenizer.
 
-    As a module it is :meth:`score`: it reads tokens and masks and writes ``"log_prob"``, so that
-    ``TensorDictSequential(policy, loss)`` composes. The model stays in evaluation mode, without dropout.
+    The forward method is :meth:`score`: it reads tokens and masks and writes ``"log_prob"``, so
+    ``TensorDictSequential(policy, loss)`` works. The model stays in evaluation mode, without dropout.
 
     Only :meth:`score`, :meth:`get_dist` and :meth:`distributions` read the weights, each within :meth:`with_weights`.
 
@@ -109,32 +109,32 @@ class Policy(TensorDictModuleBase):
         self.whole: CopyEngine | None = None
         self.rounding = settle_attention(model, self.longest, self.temperature)
         if self.options.packing:
-            _ = self.forward_pass  # a model that cannot is refused now
+            _ = self.forward_pass  # refuses a model without it at once
 
     @property
     def name(self) -> str:
-        """The model's class and where it is from."""
+        """The model's class and its name or folder."""
         return name_of(self.model)
 
     @property
     def longest(self) -> int:
-        """The most tokens that a prompt and everything behind it may have."""
+        """Maximum number of tokens of a prompt and everything after it."""
         return self.max_prompt_length + self.max_response_length
 
     @cached_property
     def forward_pass(self) -> ForwardPass:
-        """How responses pass through the model to be scored; tried at its first use.
+        """The forward pass for scoring; it is tested at its first use.
 
         Raises:
-            PolicyError: the model cannot be scored exactly, or not as the options ask.
+            PolicyError: the model cannot be scored exactly, or not with these options.
         """
         return exact_forward_pass(self.model, self.options, longest=self.longest, rounding=self.rounding)
 
     @cached_property
     def sampling_way(self) -> tuple[Way, bool]:
-        """How the policy samples without an engine; tried at its first use.
+        """The way of sampling without an engine; it is tested at its first use.
 
-        The second value says whether the quick products and attention for CPUs are used.
+        The second value says whether the fast products and attention for CPUs are used.
 
         Raises:
             PolicyError: no way of sampling is exact.
@@ -143,7 +143,7 @@ class Policy(TensorDictModuleBase):
         return sampling_way(self.model, pad_id=self.pad_id, longest=longest, rounding=self.rounding, fast_cpu=fast)
 
     def try_out(self) -> None:
-        """Find out how the model is sampled and scored exactly. :meth:`from_pretrained` does so.
+        """Test how the model can be sampled and scored exactly. :meth:`from_pretrained` calls this.
 
         Raises:
             PolicyError: the model cannot be sampled or scored exactly.
@@ -174,7 +174,7 @@ class Policy(TensorDictModuleBase):
             options: the fields of :class:`PolicyOptions`.
 
         Raises:
-            PolicyError: there is no such model, or it cannot be used as asked.
+            PolicyError: there is no such model, or it cannot be used with these arguments.
         """
         model, tokenizer = load_for_training(
             str(name),
@@ -189,9 +189,9 @@ class Policy(TensorDictModuleBase):
         return policy
 
     def train(self, mode: bool = True) -> Policy:
-        """As in torch, but the model stays in evaluation mode: no dropout and no other noise, in training too.
+        """As in torch, but the model stays in evaluation mode, so training has no dropout and no other noise.
 
-        Only layers with gradient checkpointing change: they would keep their activations otherwise.
+        Only layers with gradient checkpointing change, because they would keep their activations otherwise.
         """
         super().train(mode)
         set_training(self.model, mode)
@@ -222,7 +222,7 @@ class Policy(TensorDictModuleBase):
             prompts: N problems; or a TensorDict with ``("text", "prompt")``, or with
                 ``("tokens", "prompt")`` and ``("masks", "prompt")`` [N, P].
             options: how to sample.
-            seeds: one for each prompt; a row's draws depend on its seed alone. None: drawn from torch's global
+            seeds: one for each prompt; the samples of a row depend only on its seed. None: drawn from torch's global
                 generator.
 
         Returns:
@@ -239,7 +239,7 @@ class Policy(TensorDictModuleBase):
         return out
 
     def begin(self, problems: Sequence[str]) -> list[Episode]:
-        """An episode for each problem: its prompt, and no response yet."""
+        """An episode for each problem, with its prompt and no response yet."""
         return [Episode(ids) for ids in self.prompts.encode(problems)]
 
     def respond(
@@ -249,7 +249,7 @@ class Policy(TensorDictModuleBase):
         *,
         seeds: Sequence[int] | None = None,
     ) -> list[str]:
-        """Sample the next response of each episode, and append it there.
+        """Sample the next response of each episode and append it to the episode.
 
         Args:
             episodes: each must have room for a response. One with too long a prompt is marked as refused.
@@ -288,11 +288,11 @@ class Policy(TensorDictModuleBase):
         """Append the newest reply to an episode.
 
         Args:
-            episode: its last response ended by itself, or nothing can follow.
+            episode: an episode whose last response ended with an end token; otherwise nothing can follow.
             said: the problem and all replies so far.
 
         Returns:
-            Whether there is room for the reply and another response; if not, the episode is cut.
+            Whether there is room for the reply and another response; if not, the episode is cut off.
 
         Raises:
             PolicyError: the chat template rewrites earlier turns.
@@ -307,7 +307,7 @@ class Policy(TensorDictModuleBase):
         return True
 
     def actor(self, options: SamplingOptions = SamplingOptions()) -> Actor:  # noqa: B008 (frozen)
-        """This policy as a module that acts, for TorchRL's ``Collector`` and ``env.rollout``.
+        """This policy as an actor module for TorchRL's ``Collector`` and ``env.rollout``.
 
         Args:
             options: how to sample.
@@ -318,7 +318,7 @@ class Policy(TensorDictModuleBase):
 
     @property
     def scorer(self) -> Scorer:
-        """What computes scores from the model's weights; a sharded policy has them within :meth:`with_weights`."""
+        """The scorer of the model's weights; for a sharded policy use it within :meth:`with_weights`."""
         return Scorer(self.model, self.forward_pass, self.temperature)
 
     def score(
@@ -329,13 +329,12 @@ class Policy(TensorDictModuleBase):
         Args:
             tensordict: tokens, attention and mask [N, T].
             entropy: whether to write ``"entropy"`` too, exact over the whole vocabulary.
-            layout: tokens, attention and mask of the same rows on the CPU, if they exist there: then nothing waits for
-                a GPU.
+            layout: tokens, attention and mask of the same rows on the CPU, if available; then nothing waits for a GPU.
 
         Returns:
-            A new TensorDict. ``"log_prob"`` [N, T] is the log-probability of each sampled token given everything before
-            it, and 0 elsewhere; it is differentiable where gradients are enabled. ``"entropy"`` [N, T] has the same
-            form. ``"max_entropy"`` is [N, 1]. All are float32, or float64 where the weights are.
+            A new TensorDict. ``"log_prob"`` [N, T] is the log-probability of each sampled token given all tokens before
+            it, and 0 elsewhere; it is differentiable if gradients are enabled. ``"entropy"`` [N, T] has the same form.
+            ``"max_entropy"`` is [N, 1]. All are float32, or float64 for float64 weights.
         """
         given, tokens = tensordict if layout is None else layout, tensordict[keys.TOKENS]
         log_prob, spread = self.with_weights(lambda: self.scorer.scores(given, tokens, entropy))
@@ -347,9 +346,9 @@ class Policy(TensorDictModuleBase):
         return out
 
     def with_weights(self, work: Callable[[], T]) -> T:
-        """Call ``work`` while the weights of a sharded policy are whole.
+        """Call ``work`` while the weights of a sharded policy are gathered.
 
-        Every rank must do so equally often. ``work`` returns a tensor or a tuple of tensors.
+        Every rank must call this the same number of times. ``work`` returns a tensor or a tuple of tensors.
         """
         return work()
 
@@ -380,7 +379,7 @@ class Policy(TensorDictModuleBase):
             layout: tokens, attention and mask [N, T], with M sampled tokens.
 
         Returns:
-            [M, V] float32, or float64 where the weights are, row by row; without gradient.
+            [M, V] float32, or float64 for float64 weights, row by row; without gradient.
 
         >>> policy = Policy.from_pretrained("llmrl/nano")
         >>> rollout = policy.generate(["What is 2 + 2?"])
@@ -392,11 +391,11 @@ class Policy(TensorDictModuleBase):
     # Weights
 
     def shard(self, world: World, *, sample: bool = True) -> None:
-        """Spread the weights over the ranks. Every rank must call this before an optimizer is made.
+        """Shard the weights over the ranks. Every rank must call this before it makes an optimiser.
 
         Args:
-            world: the ranks; nothing is done where each has a whole copy.
-            sample: whether the policy samples too; it then keeps a whole copy of its weights.
+            world: the ranks; does nothing if each has a whole copy.
+            sample: whether the policy also samples; it then keeps a whole copy of its weights.
         """
         if world.shards == 1:
             return
@@ -408,18 +407,18 @@ class Policy(TensorDictModuleBase):
         gather_for_cache(blocks, world.unshard)
 
     def sample_from_copy(self, world: World) -> CopyEngine:
-        """Sample from a whole copy of the weights, which only :meth:`sync` changes; returns the engine that holds it.
+        """Sample from a whole copy of the weights, which only :meth:`sync` changes; returns the engine with the copy.
 
         Args:
-            world: the ranks over which the weights are spread, or will be.
+            world: the ranks over which the weights are sharded, now or later.
         """
         engine = self.engine = CopyEngine(self.model, self._sampler, self.version, world)
         return engine
 
     def sync(self, version: int | None = None) -> int:
-        """Hand the weights to the sampler; returns the new version, one more unless it is given.
+        """Give the weights to the sampler; returns the new version, by default one higher.
 
-        Without an engine the sampler reads the model's own weights, so that only the version changes.
+        Without an engine the sampler reads the model's own weights, so only the version changes.
         """
         self.version = self.version + 1 if version is None else version
         if self.engine is not None:
@@ -427,7 +426,7 @@ class Policy(TensorDictModuleBase):
         return self.version
 
     def pause(self) -> None:
-        """Let an engine free its memory: nothing is sampled until the next :meth:`sync`."""
+        """Let an engine free its memory until the next :meth:`sync`; nothing is sampled before."""
         if self.engine is not None:
             self.engine.pause()
 
@@ -438,15 +437,15 @@ class Policy(TensorDictModuleBase):
             self.engine = None
 
     def try_saving(self) -> None:
-        """Save into a folder that is removed again; see :func:`llmrl.policies.export.try_saving`.
+        """Save into a temporary folder; see :func:`llmrl.policies.export.try_saving`.
 
         Raises:
-            PolicyError: the policy cannot be saved, or not loaded again.
+            PolicyError: the policy cannot be saved, or its class cannot be found again.
         """
         try_saving(self.model, self.tokenizer, self.name, self.save)
 
     def describe(self) -> list[str]:
-        """Lines that say how the model is sampled, scored and trained."""
+        """Lines that describe how the model is sampled, scored and trained."""
         ends = [str(self.tokenizer.decode([i])) for i in sorted(self.end_ids)]
         way, fast_cpu = self.sampling_way
         sampling = f"{way.value}{', products and attention for one token on a CPU' if fast_cpu else ''}"
@@ -465,13 +464,13 @@ class Policy(TensorDictModuleBase):
     def save(self, folder: str | Path) -> Path:
         """Write a checkpoint that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
 
-        With adapters it is written as :func:`llmrl.policies.export.save` says; the folder of adapters can be loaded as
-        a policy too. Of a sharded policy the weights of the latest :meth:`sync` are written; one rank is enough.
+        :func:`llmrl.policies.export.save` describes the files for a model with adapters; their folder can be loaded as
+        a policy too. For a sharded policy the weights of the latest :meth:`sync` are written; one rank is enough.
         """
         return save(self._whole_model, self.tokenizer, Path(folder))
 
     def snapshot(self) -> Callable[[str | Path], Path]:
-        """A function that writes later, in any thread, what :meth:`save` would write now."""
+        """A function that later writes the checkpoint that :meth:`save` would write now, in any thread."""
         model, tokenizer = copy.deepcopy(self._whole_model), self._tokenizer_for_threads
         return lambda folder: save(model, tokenizer, Path(folder))
 

@@ -1,6 +1,6 @@
-"""Prompts: from a problem to the token ids that a model reads, and from a reply to the ids behind a response.
+"""Prompts: the token ids of a problem, and of a reply after a response.
 
-Templates, the system prompt, the instruction and special tokens belong here. The policy has the limits.
+This module handles templates, the system prompt, the instruction and special tokens. The policy has the limits.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 STAND_IN = "<think>\nfirst\n</think>\n\nthen"
-"""A response in a rendered history. Templates that rewrite responses change this one too."""
+"""Placeholder for a response in a rendered history. Templates that rewrite responses change it too."""
 
 
 class Prompts:
-    """Writes prompts for one tokenizer.
+    """Prompts for one tokenizer.
 
     Args:
-        tokenizer: of the model; its chat template is used where ``chat_template`` is ``"auto"``.
+        tokenizer: the model's tokenizer; its chat template is used if ``chat_template`` is ``"auto"``.
         chat_template: ``"auto"``: the tokenizer's if it has one; None: ``prompt_template``; else the name of one of
             the tokenizer's templates, or the path of a Jinja file.
-        prompt_template: what a prompt looks like without a chat template.
-        system_prompt: the message in front of the first problem; needs a chat template.
-        instruction: written behind each problem, after an empty line.
-        template_arguments: given to the chat template, such as ``{"enable_thinking": False}``.
+        prompt_template: form of the prompt without a chat template.
+        system_prompt: message before the first problem; needs a chat template.
+        instruction: text after each problem, after an empty line.
+        template_arguments: arguments of the chat template, such as ``{"enable_thinking": False}``.
 
     Raises:
         PolicyError: a template cannot be used.
@@ -77,7 +77,7 @@ class Prompts:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, options: PolicyOptions) -> Prompts:
-        """The prompts that a policy's options ask for."""
+        """The prompts for a policy's options."""
         return cls(
             tokenizer,
             chat_template=options.chat_template,
@@ -88,7 +88,7 @@ class Prompts:
         )
 
     def render(self, problem: str, *replies: str) -> str:
-        """The prompt as text, special tokens visible.
+        """The prompt as text, with visible special tokens.
 
         Args:
             problem: the first message of the user.
@@ -134,7 +134,7 @@ class Prompts:
             ) from error
 
     def encode(self, problems: Sequence[str]) -> list[list[int]]:
-        """The ids of each rendered prompt; nothing is cut, whatever the length."""
+        """The ids of each rendered prompt; prompts of any length are kept whole."""
         if not problems:
             return []
         # A chat template writes the special tokens itself.
@@ -142,7 +142,9 @@ class Prompts:
         special = self.chat_template is None
         contexts = self.tokenizer(rendered, add_special_tokens=special)["input_ids"]
         end = self.tokenizer.eos_token_id
-        if special and end is not None:  # some tokenizers close every text: no response could begin
+        if (
+            special and end is not None
+        ):  # some tokenizers add an end token to every text, after which no response could begin
             bare = self.tokenizer(rendered, add_special_tokens=False)["input_ids"]
             contexts = [
                 ids[:-1] if ids and ids[-1] == end and plain[-1:] != [end] else ids
@@ -154,7 +156,7 @@ class Prompts:
         """The ids of prompts given as texts, or in a TensorDict as texts or as tokens.
 
         Raises:
-            TypeError: there is one text instead of a list.
+            TypeError: a single text is given instead of a list.
             KeyError: the TensorDict holds no prompts.
         """
         if not isinstance(prompts, TensorDictBase):
@@ -173,7 +175,7 @@ class Prompts:
         )
 
     def reply(self, said: Sequence[str], end: int) -> list[int]:
-        """The ids behind a response: the end of its turn, the newest reply, and the start of the next response.
+        """The ids after a response: the end of its turn, the newest reply, and the start of the next response.
 
         Args:
             said: the problem and all replies so far.
@@ -202,11 +204,11 @@ def written_behind(before: str, whole: str) -> str:
     """The text that a template writes between a response and the next response.
 
     Args:
-        before: the rendered history in front of the response.
+        before: the rendered history before the response.
         whole: the rendered history with :data:`STAND_IN` as the response, and the reply to it.
 
     Raises:
-        PolicyError: the second does not begin with the first and the response.
+        PolicyError: ``whole`` does not begin with ``before`` and the response.
 
     >>> written_behind("Q: 2+2 A: ", f"Q: 2+2 A: {STAND_IN}<end>Q: 3+3 A: ")
     '<end>Q: 3+3 A: '
@@ -224,15 +226,15 @@ def written_behind(before: str, whole: str) -> str:
 
 
 def continuation(tokenizer: PreTrainedTokenizerBase, text: str, end: int) -> list[int]:
-    """The ids of ``text`` behind a response that closed with the token ``end``.
+    """The ids of ``text`` after a response that ended with the token ``end``.
 
-    Templates close a response themselves: that token is there already and is not written again.
+    Templates write this end token themselves. It is in the response already, so it is left out.
     """
     close = str(tokenizer.decode([end]))
-    if end in tokenizer.added_tokens_decoder:  # else it may be how the reply's own words begin
+    if end in tokenizer.added_tokens_decoder:  # otherwise it may be the beginning of the reply
         blank, found, rest = text.partition(close)
         text = rest if found and not blank.strip() else text
-    # Encoded behind the end token, as some tokenizers treat the beginning of a text in a way of its own.
+    # Encoded after the end token, because some tokenizers encode the beginning of a text differently.
     ids = tokenizer(close + text, add_special_tokens=False)["input_ids"]
     if end in ids[:2]:
         return ids[ids.index(end) + 1 :]

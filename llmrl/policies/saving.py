@@ -1,4 +1,4 @@
-"""Files of tensors with the usual mode; those of safetensors can be read by one account alone."""
+"""Files of tensors with the usual mode; files that safetensors writes are readable by one account only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-# It can only be read by setting it, which threads must not see: once, before there are any.
+# The umask can only be read by setting it, which affects all threads, so it is read once before any start.
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 _NUMBER = re.compile(r"\(os error (\d+)\)")
@@ -19,9 +19,9 @@ _NUMBER = re.compile(r"\(os error (\d+)\)")
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Raise OSError for a path where a library written in Rust raises an error of its own for a full disk.
+    """Raise OSError for a path if a library written in Rust raises its own error for a full disk.
 
-    Such libraries (safetensors, tokenizers) give the number of the error in their text alone.
+    Such libraries (safetensors, tokenizers) give the number of the error only in their text.
     """
     try:
         yield
@@ -35,10 +35,10 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def write_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file of the mode that ``open`` would give it.
+    """Write a safetensors file with the mode that ``open`` would give it.
 
     Raises:
-        OSError: the disk is full, or cannot be written.
+        OSError: the disk is full or not writable.
     """
     with disk_errors(file):
         save_file(dict(tensors), file, metadata=None if metadata is None else dict(metadata))

@@ -1,7 +1,7 @@
-"""What rendering a chat template may cost: it comes with a model's folder, and may never end or fill the memory.
+"""A limit on the cost of rendering a chat template, which comes with a model's folder and could run without end.
 
-A template is rendered here first, in the environment that transformers gives it and with every round of a loop, call,
-filter and text counted; only then by its tokenizer. What the sandbox of Jinja forbids stays forbidden.
+A template is first rendered here, in transformers' environment, with a count of every loop round, call, filter and
+text. Only then the tokenizer renders it. Jinja's sandbox still applies.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 BUDGET = 500_000
-"""Rounds of loops, calls and hundreds of characters that one rendering may take: less than a second."""
+"""Maximum number of loop rounds, calls and hundreds of characters of one rendering; less than a second."""
 LARGEST = 2_000_000
-"""Characters and entries of one value."""
+"""Maximum number of characters and entries of one value."""
 MOST_MADE = 200_000_000
-"""The product of the sizes of an operation's operands, which bounds what it makes and how long it takes."""
+"""Maximum product of the sizes of an operation's operands, which bounds its result and its time."""
 _SMALL = 16
 _WIDE = re.compile(r"\d{5}")
-"""In the form of a text: a width that no prompt has."""
+"""Five digits in a row: a width in a text format that no prompt needs."""
 
 
 class TooCostly(TemplateRuntimeError):
-    """A rendering takes more than a prompt can need; the message says of what."""
+    """A rendering takes more than a prompt can need; the message names the limit."""
 
 
 def check_cost(template: str, variables: Mapping[str, Any]) -> None:
-    """Render a template with a limit to what that costs.
+    """Render a template with a limit on the cost.
 
     Args:
-        template: in Jinja.
-        variables: what it is rendered with.
+        template: the template in Jinja.
+        variables: the variables of the template.
 
     Raises:
         TooCostly: it loops too long, or makes too large a text.
@@ -61,7 +61,7 @@ def check_cost(template: str, variables: Mapping[str, Any]) -> None:
 
 
 def size_of(value: Any) -> int:
-    """Characters and entries of a value, those within it too; counted to :data:`LARGEST`."""
+    """Number of characters and entries of a value, including nested ones; counted up to :data:`LARGEST`."""
     total, waiting = 0, [value]
     while waiting and total <= LARGEST:
         one = waiting.pop()
@@ -79,9 +79,9 @@ def size_of(value: Any) -> int:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """Counts what a rendering does."""
+    """Counts the operations of a rendering."""
 
-    intercepted_binops = frozenset({"+", "*", "**", "%"})  # nothing of these is worked out while compiling, either
+    intercepted_binops = frozenset({"+", "*", "**", "%"})  # these are not evaluated at compile time either
 
     def __init__(self) -> None:
         super().__init__(
@@ -92,19 +92,19 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.globals |= {"raise_exception": _raise_exception, "strftime_now": _strftime_now}
 
     def spend(self, cost: int = 1) -> str:
-        """Count; raise where it becomes too much."""
+        """Count; raise if the limit is exceeded."""
         self.spent += cost
         if self.spent > BUDGET:
             raise TooCostly(f"it takes more than {BUDGET} rounds of loops, calls and texts")
         return ""
 
     def shown(self, value: Any) -> Any:
-        """Count what is written."""
+        """Count the written text."""
         self.weigh(value)
         return value
 
     def weigh(self, value: Any) -> int:
-        """Count a value; raise where it is too large."""
+        """Count a value; raise if it is too large."""
         size = size_of(value)
         if size > LARGEST:
             raise TooCostly(f"it makes a value of more than {LARGEST} characters or entries")
@@ -112,12 +112,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         return size
 
     def joined(self, *parts: Any) -> str:
-        """What ``~`` makes."""
+        """The result of ``~``."""
         self.weigh(parts)
         return "".join(map(str, parts))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """An operator, unless it makes too much."""
+        """Evaluate an operator, unless its result is too large."""
         if isinstance(left, int) and isinstance(right, int):
             digits = {"*": left.bit_length() + right.bit_length(), "**": left.bit_length() * abs(right)}
             if digits.get(operator, 0) > LARGEST // 200:
@@ -131,8 +131,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def call(self, context: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
-        """A call, unless it makes too much."""
-        # The sandbox wraps the method format; other methods tell their text themselves.
+        """Evaluate a call, unless its result is too large."""
+        # The sandbox wraps the method format; other methods have their text as an attribute.
         bound = inspect.unwrap(function) if callable(function) else function
         text = bound.__self__ if isinstance(bound, (BuiltinMethodType, MethodType)) else None
         if isinstance(text, str) and bound.__name__.startswith("format"):
@@ -161,7 +161,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.spend(1)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """The syntax tree, in which every round of a loop, every macro and every ``~`` is counted."""
+        """The syntax tree with a count of every loop round, every macro and every ``~``."""
         tree = super()._parse(source, name, filename)
         bodies = [loop.body for loop in tree.find_all(nodes.For)]
         bodies += [macro.body for macro in tree.find_all(nodes.Macro)]
@@ -174,7 +174,7 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 class _WithoutConcat:
-    """Replaces ``a ~ b`` by a call that is counted."""
+    """Replace ``a ~ b`` by a counted call."""
 
     def __init__(self, environment: _Environment) -> None:
         self.environment = environment
@@ -193,12 +193,12 @@ class _WithoutConcat:
 
 
 class _Generation(Extension):
-    """``{% generation %}``, by which transformers marks what a model said; it shows what is in it."""
+    """``{% generation %}``, with which transformers marks the model's messages; it renders its contents."""
 
     tags = {"generation"}  # noqa: RUF012  as Jinja declares it
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """The statements within."""
+        """The statements inside."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 

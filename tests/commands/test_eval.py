@@ -224,4 +224,4 @@ def test_the_commands_report_mistakes_without_a_traceback(tiny, tmp_path, capsys
     assert main(["eval", "--policy", str(tiny), "--k", "9"]) == 2
     monkeypatch.setattr(eval_command, "run", lambda options: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(["eval", "--policy", str(tiny)]) == 130
-    assert "the same eval command, goes on" in capsys.readouterr().err
+    assert "or with the same eval command" in capsys.readouterr().err

@@ -59,7 +59,7 @@ class TestCommand:
             (["--algos", "dappo"], "Did you mean 'dapo'"),
             (["--seeds", "0"], "seeds must be 1 or more"),
             (["--jobs", "0"], "jobs must be 1 or more"),
-            ([*QUICK, "--algos", "objectives:failing", "--seeds", "1"], "every one failed"),
+            ([*QUICK, "--algos", "objectives:failing", "--seeds", "1"], "Every run failed"),
         ],
     )
     def test_what_cannot_be_done_is_one_sentence(self, tmp_path, capsys, arguments, message):

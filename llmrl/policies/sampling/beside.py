@@ -1,4 +1,4 @@
-"""The engine of one of several ranks: it takes the weights from this rank's copy, and all ranks push together."""
+"""The engine of one of several ranks: it gets the weights from this rank's copy, and all ranks push together."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from llmrl.policies.sampling.engine import Engine, Sample
 class EngineOfRank:
     """See :class:`~llmrl.policies.sampling.engine.Engine`.
 
-    The copy holds the whole weights in the memory of the CPU. An engine that is started again gets them from there at
-    any time, without the other ranks.
+    The copy holds the whole weights in CPU memory. A restarted engine gets them from there at any time, without the
+    other ranks.
 
     Args:
-        copy: of the sharded model.
-        engine: of this rank; it holds the copy's weights.
+        copy: the copy of the sharded model.
+        engine: the engine of this rank; it holds the copy's weights.
     """
 
     def __init__(self, copy: CopyEngine, engine: Engine) -> None:
@@ -47,13 +47,13 @@ class EngineOfRank:
         )
 
     def push(self, model: Any, version: int) -> None:
-        """Gather the weights, a tensor at a time, and hand them over; every rank must do so."""
+        """Gather the weights, a tensor at a time, and give them to the engine; every rank must call this."""
         self.copy.push(model, version)
-        with self.copy.world.together():  # nobody samples before all servers have the weights
+        with self.copy.world.together():  # no rank samples before all servers have the weights
             self.engine.push(self.copy.model, version)
 
     def pause(self) -> None:
-        """Nothing is sampled until the next push."""
+        """Allow the engine to free its memory until the next push."""
         self.engine.pause()
 
     def close(self) -> None:

@@ -17,11 +17,11 @@ from llmrl.policies.sampling import wire
 from llmrl.policies.sampling.servers import Address
 
 LAUNCHER = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"}
-"""What a launcher tells the processes that it starts; an engine is none of them."""
+"""Variables that a launcher sets for its processes; an engine is not one of them."""
 
 
 class Child:
-    """A process of our own in which vLLM samples, behind a socket in a folder that only this account can enter."""
+    """A child process in which vLLM samples, with a socket in a folder that only this account can enter."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.address = Address("http://engine", folder / "socket")
@@ -31,7 +31,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process, in place of the one there was."""
+        """Start the process, and end an earlier one."""
         self.end()
         assert self.address.socket is not None  # by its construction
         self.address.socket.unlink(missing_ok=True)
@@ -53,11 +53,11 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, "--fd", number, "--inbox", str(self._folder)],
                 pass_fds=[listener.fileno()],
-                stdin=subprocess.PIPE,  # closed when we end, whatever ends us: it ends too
+                stdin=subprocess.PIPE,  # closed when this process ends for any reason; the child then ends too
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the trainer, which finishes its step first
+                start_new_session=True,  # Ctrl-C must reach only the trainer, which finishes its step first
             )
 
     def end(self) -> None:
@@ -71,13 +71,13 @@ class Child:
             process.stdin.close()
 
     def last_words(self) -> str:
-        """The last line that it wrote."""
+        """The last line that the process wrote."""
         lines = (self._folder / "log").read_text(errors="replace").strip().splitlines()
         return wire.plain(lines[-1]) if lines else "it said nothing"
 
 
 def own_gpu() -> dict[str, str]:
-    """The environment in which a process sees the GPU of this rank alone."""
+    """Environment variables with which a process sees only the GPU of this rank."""
     if not torch.cuda.is_available():
         return {}
     here = torch.cuda.current_device()

@@ -20,7 +20,7 @@ class CopyEngine:
     Args:
         model: the model before it is sharded.
         sampler_of: makes the sampler of a model.
-        version: of the weights.
+        version: version of the weights.
         world: the ranks that the model is sharded over.
     """
 
@@ -53,7 +53,7 @@ class CopyEngine:
 
     @torch.no_grad()
     def push(self, model: Any, version: int) -> None:
-        """Take the model's weights; every rank must do so."""
+        """Copy the model's weights; every rank must call this."""
         own = self.model.state_dict()
         for name, tensor in self.world.weights(model):
             own[name].copy_(tensor)

@@ -1,6 +1,6 @@
 """Fast steps of one token per row on a CPU: repacked weights, and attention that does not copy its cache.
 
-Both compute the same as the model, to rounding. On other devices and for other types of weights nothing changes.
+Both equal the model's computation to rounding. On other devices and for other types of weights nothing changes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 
 WORTHWHILE = 16
-"""Repacking the weights saves more time than it takes from this many tokens per row on."""
+"""Minimum number of tokens per row for which repacking saves more time than it takes."""
 
 LARGEST = 4 << 30
-"""Weights of more bytes are not repacked: the copies need as much memory again."""
+"""Weights of more bytes are not repacked, because the copies need the same memory again."""
 
 
 Product = Callable[[Tensor], Tensor]
@@ -59,26 +59,26 @@ def _packs(weight: Tensor) -> bool:
 
 
 ONE_QUERY = "llmrl_one_query"
-"""The name under which transformers finds :func:`one_query`."""
+"""Name of :func:`one_query` in transformers."""
 
 
 @contextmanager
 def decoding(
     decoder: Any, *, rows: int, tokens: int, fast_cpu: bool = True
 ) -> Iterator[Callable[[Tensor, Tensor | None], Product]]:
-    """Within, linear layers work on repacked copies of their weights, and attention works on the cache in place.
+    """Within the block, linear layers use repacked copies of their weights, and attention uses the cache in place.
 
-    Only for inference with weights that do not change meanwhile. The copies need as much memory as the weights. Weights
-    of more than ``LARGEST`` bytes are not repacked, and a model on a GPU is left as it is.
+    Use it only for inference, with weights that do not change in the block. The copies need as much memory as the
+    weights. Weights of more than ``LARGEST`` bytes are not repacked, and a model on a GPU is not changed.
 
     Args:
-        decoder: a Hugging Face model without its head, as ``get_decoder`` gives it.
-        rows: about how many tokens are computed at a time.
-        tokens: about how many times; weights are not repacked for less than ``WORTHWHILE``.
+        decoder: a Hugging Face model without its head, from ``get_decoder``.
+        rows: approximate number of tokens per step.
+        tokens: approximate number of steps; weights are not repacked for fewer than ``WORTHWHILE``.
         fast_cpu: False: change nothing.
 
     Yields:
-        A function that makes such a product of another weight and bias, such as those of the head.
+        A function that makes such a product for another weight and bias, such as those of the head.
     """
     if not fast_cpu or decoder.device.type != "cpu":
         yield _plain
@@ -95,7 +95,7 @@ def decoding(
         for layer in layers:
             layer.forward = make(layer.weight, layer.bias)  # type: ignore[assignment,method-assign]
         for config in chosen:
-            config._attn_implementation = {"": ONE_QUERY}  # a dictionary leaves the configurations inside alone
+            config._attn_implementation = {"": ONE_QUERY}  # a dictionary does not change nested configurations
         yield make
     finally:
         for layer in layers:
@@ -116,9 +116,8 @@ def one_query(
 ) -> tuple[Tensor, None]:
     """Attention of one new token per row [B, heads, 1, width] to the cache [B, fewer heads, T, width].
 
-    transformers repeats keys and values for the query heads that share them, which copies the whole cache at
-    each token.  Two batched products need no copies, and take less time than torch's fused kernel, which is
-    made for many queries.
+    transformers repeats keys and values for the query heads that share them, which copies the whole cache at each
+    token. Two batched products need no copies. They are faster than torch's fused kernel, which is for many queries.
     """
     if (
         query.shape[2] > 1

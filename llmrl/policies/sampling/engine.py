@@ -1,7 +1,7 @@
 """Engines, which sample for a policy: their protocol, samples, options and random numbers.
 
-:mod:`llmrl.policies.sampling.sampler` has the loop that the policy runs itself, :mod:`llmrl.policies.sampling.vllm`
-the engine that is a process or a server.
+:mod:`llmrl.policies.sampling.sampler` has the policy's own loop, and :mod:`llmrl.policies.sampling.vllm` the engine in
+a process or a server.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Sample(NamedTuple):
     """One response."""
 
     tokens: list[int]
-    """Sampled ids, the end token included."""
+    """Sampled ids, including the end token."""
     log_probs: list[float]
-    """Of each token, under the distribution from which it was drawn."""
+    """Log-probability of each token under the distribution from which it was drawn."""
     finish_reason: int
     """``FINISH_END``: an end token was sampled; ``FINISH_LENGTH``: the limit was reached; ``FINISH_REFUSED``: the
     prompt is too long, and nothing was sampled."""
@@ -33,7 +33,8 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How responses are sampled.
+    """Options of sampling.
+
 
     >>> SamplingOptions(greedy=True, max_new_tokens=8).temperature is None
     True
@@ -45,7 +46,7 @@ class SamplingOptions:
     greedy: bool = False
     """Take the likeliest token instead of drawing one."""
     max_new_tokens: int | None = None
-    """The most tokens behind a prompt, over all turns of an episode; None: the policy's limit."""
+    """Maximum number of tokens after a prompt, over all turns of an episode; None: the policy's limit."""
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
@@ -55,7 +56,7 @@ class SamplingOptions:
 
 
 class Engine(Protocol):
-    """Samples in the policy's place, from weights of its own."""
+    """Samples for the policy, from separate weights."""
 
     def sample(
         self,
@@ -68,14 +69,14 @@ class Engine(Protocol):
         greedy: bool,
         seeds: Sequence[int] | None,
     ) -> list[Sample]:
-        """One response for each context, in their order; a row's draws depend on its seed alone.
+        """One response for each context, in order; the samples of a row depend only on its seed.
 
         Args:
             contexts: token ids, at least one each.
             end_ids: tokens that end a response.
-            version: of the weights; an engine with other weights raises.
+            version: version of the weights; an engine with other weights raises.
             max_new_tokens: limit of every response, or one for each.
-            temperature: logits are divided by it.
+            temperature: the divisor of the logits.
             greedy: take the likeliest token; ``seeds`` is not used then.
             seeds: one for each row; None: drawn from torch's global generator. See :func:`row_seeds`.
         """
@@ -84,10 +85,10 @@ class Engine(Protocol):
         """Take the model's weights."""
 
     def pause(self) -> None:
-        """Memory may be freed: nothing is sampled until the next push."""
+        """Allow the engine to free its memory; nothing is sampled until the next push."""
 
     def close(self) -> None:
-        """End it; safe to call twice."""
+        """End the engine; safe to call twice."""
 
 
 def row_limits(
@@ -130,15 +131,15 @@ def row_seeds(count: int, seeds: Sequence[int] | None) -> list[int]:
 
 
 def uniform(seeds: Tensor, begin: int, end: int) -> Tensor:
-    """Random numbers in [0, 1) that depend on a row's seed and on the place in its response alone.
+    """Random numbers in [0, 1) that depend only on a row's seed and on the position in its response.
 
     Number ``t`` of a row is the output of SplitMix64 (Steele, Lea and Flood 2014) after ``t + 1`` steps from the
-    row's mixed seed: no state is kept, so rows may leave, move or be sampled elsewhere.
+    row's mixed seed. There is no state, so rows may leave, move or be sampled elsewhere.
 
     Args:
         seeds: [B] int64, not negative.
-        begin: the first place.
-        end: the place behind the last.
+        begin: the first position.
+        end: the position after the last.
 
     Returns:
         [B, end - begin] float32, multiples of 2**-24; the same on every device.

@@ -1,7 +1,7 @@
-"""Folders that only this account can enter, for tokens, sockets and weights on their way to an engine.
+"""Folders that only this account can enter, for tokens, sockets and weights for an engine.
 
-A process that is killed leaves its folder behind, in shared memory if the weights fit there. The next process that
-makes a folder removes those of ended processes. A lock that ends with its process tells which ones these are.
+A killed process leaves its folder behind, possibly in shared memory. The next process that makes a folder removes those
+of ended processes. They are recognised by a lock that ends with its process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WAIT = 60.0  # seconds for another process to make its folder
 
 
 class FolderError(UserError, OSError):
-    """No private folder can be made; the message says where and why."""
+    """No private folder can be made; the message names the place and the reason."""
 
     exit_status = 1
 
@@ -34,7 +34,7 @@ class PrivateFolder:
         room: bytes that will be written; the folder is in shared memory if three times as much is free there.
 
     Raises:
-        FolderError: there is no place that this account alone can enter.
+        FolderError: there is no place that only this account can enter.
     """
 
     def __init__(self, room: int | None = None) -> None:
@@ -50,25 +50,25 @@ class PrivateFolder:
             raise FolderError(f"Another process has held {base / 'lock'} for {WAIT:.0f} seconds. End it.") from error
 
     def close(self) -> None:
-        """Remove it; safe to call twice."""
+        """Remove the folder; safe to call twice."""
         self._remove()
         self._lock.release(force=True)
 
 
 def token_file(port: int) -> Path:
-    """Where a server on this machine keeps the token that it made; only this account can read it."""
+    """The file of a token that a server on this machine made; only this account can read it."""
     return _base(Path(tempfile.gettempdir())) / f"token-{port}"
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write a file of mode 0600, whatever was there before."""
+    """Write a file of mode 0600, and replace an existing one."""
     file.unlink(missing_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(text)
 
 
 def _base(parent: Path) -> Path:
-    """This account's folder in a place that others write to as well."""
+    """This account's folder in a place that other accounts can write to."""
     base = parent / f"llmrl-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
     found = base.lstat()

@@ -1,4 +1,4 @@
-"""The weights for engines: files in a private folder, and the identity that every request names."""
+"""The weights for engines: files in a private folder, and the identity in every request."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ class HandOver:
     Args:
         model: a Hugging Face causal language model.
         run: the name of the run.
-        version: of the weights, as the policy counts.
+        version: the policy's version of the weights.
     """
 
     def __init__(self, model: Any, run: str, version: int) -> None:
         self.run = run
         self.digests: list[str] = []
-        """Of the files that exist now."""
+        """Checksums of the files that exist now."""
         self._folder = PrivateFolder(sum(p.numel() * p.element_size() for p in model.parameters()))
         self._readers = 0
         self.take(model, version)
 
     @property
     def folder(self) -> Path:
-        """Where the files are."""
+        """The folder of the files."""
         return self._folder.path
 
     @torch.no_grad()
     def take(self, model: Any, version: int) -> None:
-        """Write the files of new weights."""
+        """Write files for new weights."""
         self.model, self.version = model, version
         self.digests = write_parts(weights(model), self.folder)
         self.identity = wire.Weights(run=self.run, step=version, digest=wire.digest_of_parts(self.digests))

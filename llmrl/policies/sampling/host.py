@@ -1,7 +1,7 @@
-"""vLLM, and what a trainer told it: settings, weights, contexts to continue.
+"""vLLM with the trainer's settings and weights, sampling from contexts.
 
-Runs in a process of its own, in one thread. Requests come in through :mod:`llmrl.policies.sampling.service`, which
-checked their form; here is checked what they mean for this model.
+It runs in a separate process, in one thread. :mod:`llmrl.policies.sampling.service` checks the form of requests. This
+module checks their contents for the model.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ Problem = Literal["input", "token", "weights", "held", "busy"]
 
 
 class Refused(Exception):
-    """The request cannot be done; the message is for whoever sent it.
+    """The request cannot be fulfilled; the message is for its sender.
 
     Args:
         kind: as in :class:`llmrl.policies.sampling.wire.Refusal`.
         message: a sentence.
-        status: of HTTP.
-        silent: with ``held``: seconds since the other run gave a sign of life.
+        status: status code of HTTP.
+        silent: with ``held``: seconds since the last request of the other run.
     """
 
     def __init__(self, kind: Problem, message: str, status: int = 422, silent: float | None = None) -> None:
@@ -52,14 +52,14 @@ class Refused(Exception):
 
 
 def unknown_weights(message: str) -> Refused:
-    """The trainer has to send settings and weights again."""
+    """The trainer must send settings and weights again."""
     return Refused("weights", message, 409)
 
 
 class Host:
-    """The engine and what it holds.
+    """The engine with its settings and weights.
 
-    The parts that call vLLM are the methods whose names begin with an underscore; a test replaces them.
+    Methods whose names begin with an underscore call vLLM; tests replace them.
     """
 
     def __init__(self) -> None:
@@ -67,12 +67,12 @@ class Host:
         self.settings: Start | None = None
         self.weights: Weights | None = None
         self.progress = 0
-        """Rounds of tokens that have been sampled; read from other threads."""
+        """Number of sampled rounds of tokens; read from other threads."""
         self._shapes: dict[str, tuple[str, list[int]]] | None = None
         self._asleep = False
 
     def start(self, settings: Start) -> None:
-        """Build the engine, with random weights; the same settings again change nothing but the run."""
+        """Build the engine with random weights; with equal settings only the run changes."""
         if self.settings is not None:
             if settings.model_copy(update={"run": self.settings.run}) != self.settings:
                 raise Refused(
@@ -84,10 +84,10 @@ class Host:
         self.settings = settings
 
     def load(self, request: Load, folder: Path) -> None:
-        """Take the weights that lie in the files of a folder, in place.
+        """Load the weights from the files of a folder, in place.
 
-        Files that are damaged, or that hold other tensors than the last time, are refused, and the engine keeps what
-        it has.
+        Files that are damaged, or that hold other tensors than the last time, are refused, and the engine keeps its
+        weights.
         """
         settings = self._started()
         files = [folder / part_name(index) for index in range(request.parts)]
@@ -123,7 +123,7 @@ class Host:
         self._asleep = True
 
     def forget(self) -> None:
-        """Hold nobody's weights: another run has taken over."""
+        """Discard the weights, because another run uses the engine."""
         self.weights = None
 
     def _started(self) -> Start:
@@ -143,7 +143,7 @@ class Host:
             raise Refused("input", "Sleeping needs a GPU: vLLM cannot free its memory on a CPU.")
         options: dict[str, Any] = {}
         if current_platform.is_cpu():
-            # Seeds and prompts that are read in parts do not go together on a CPU (vLLM 0.32).
+            # On a CPU, seeds do not work with prompts that are read in parts (vLLM 0.32).
             options = {
                 "enforce_eager": True,
                 "block_size": CPU_BLOCK,
@@ -169,14 +169,14 @@ class Host:
             )
             llm.llm_engine.step = self._counted(llm.llm_engine.step)
             return llm
-        except Exception as error:  # vLLM has no common base for what it raises here
+        except Exception as error:  # vLLM's errors have no common base class here
             traceback.print_exc()
             raise Refused("input", f"vLLM cannot serve this model: {reason(error)}.") from error
         finally:
             shutil.rmtree(folder)
 
     def _counted(self, step: Callable[[], Any]) -> Callable[[], Any]:
-        """A round of vLLM's own loop, which has no other way to tell that it goes on."""
+        """A round of vLLM's own loop, counted because vLLM has no other sign of progress."""
 
         def counted() -> Any:
             done = step()
@@ -210,13 +210,13 @@ class Host:
                 seed=None if seeds is None else seeds[row],
                 max_tokens=limit,
                 stop_token_ids=request.end_ids,
-                ignore_eos=True,  # what ends a response is for the policy to say
+                ignore_eos=True,  # only the policy's end tokens end a response
                 logprobs=0,  # the sampled token's alone
                 detokenize=False,
             )
             for row, limit in enumerate(request.limits)
         ]
-        # What a call gives must not depend on the calls before it: prefixes are shared within one.
+        # The result of a call must not depend on earlier calls, so prefixes are shared only within a call.
         self.engine.reset_prefix_cache()
         prompts = [{"prompt_token_ids": context} for context in request.contexts]
         outputs = self.engine.generate(prompts, params, use_tqdm=False)
@@ -237,7 +237,7 @@ class Host:
 
 
 def reason(error: BaseException) -> str:
-    """The sentence of an error that says why.
+    """The sentence of an error that gives the reason.
 
     >>> reason(ValueError("1 error for X\\n  Value error, No such model. Known: A, B [type=value_error, x]"))
     'No such model'
@@ -258,7 +258,7 @@ def _advice(error: BaseException) -> str:
 
 
 def _check(request: Sampling, settings: Start) -> None:
-    """Refuse what this model cannot continue; vLLM itself would fail, and some of it would end the process."""
+    """Refuse contexts that this model cannot continue; vLLM itself would fail, or even end the process."""
     rows = len(request.contexts)
     for name, values in (("limits", request.limits), ("seeds", request.seeds)):
         if values is not None and len(values) != rows:
@@ -278,7 +278,7 @@ def _check(request: Sampling, settings: Start) -> None:
 
 
 def _shapes(files: list[Path]) -> dict[str, tuple[str, list[int]]]:
-    """Name, type and shape of every tensor, from the heads of the files."""
+    """Name, type and shape of every tensor, from the headers of the files."""
     from safetensors import SafetensorError, safe_open
 
     shapes: dict[str, tuple[str, list[int]]] = {}

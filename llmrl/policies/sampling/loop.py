@@ -1,4 +1,4 @@
-"""Asynchronous work for a synchronous caller: an event loop in a thread of its own."""
+"""Asynchronous work for a synchronous caller: an event loop in a separate thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 class Loop:
-    """An event loop in a thread of its own, which ends with the program."""
+    """An event loop in a separate thread, which ends with the program."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()

@@ -33,12 +33,12 @@ class ServerPool:
 
     Args:
         servers: all engines.
-        settings: what each is started with.
-        weights: what each must hold.
-        share: which of how many processes this is. Of S servers, process r of N hands the weights to r, r + N, ...,
-            and samples from those; from server r mod S where there is none for it; and from all others where these are
-            left out.
-        child: the process behind the only server, where this process starts it.
+        settings: the settings of each engine.
+        weights: the weights of each engine.
+        share: the number of this process and of all processes. With S servers, process r of N sends the weights to the
+            servers r, r + N, ..., and samples from them. If there are none, it samples from server r mod S; if all of
+            them are left out, from all others.
+        child: the process of the only server, if this process starts it.
 
     ``restarts`` counts attempts that failed.
     """
@@ -67,7 +67,7 @@ class ServerPool:
         """The name of the run."""
         return self.settings.run
 
-    # What is done with all servers
+    # Requests to all servers
 
     async def begin(self) -> None:
         """Start the servers of this process, give them the weights and sample a token from each: some fail only then.
@@ -96,7 +96,7 @@ class ServerPool:
             await all_of(begin(server) for server in self._near)
 
     async def sample(self, asked: wire.Sampling) -> wire.Sampled:
-        """Deal rows over the servers. The rows of a server that fails are dealt over the others.
+        """Distribute rows over the servers. The rows of a failed server are distributed over the others.
 
         Raises:
             EngineError: no server is left.
@@ -138,7 +138,7 @@ class ServerPool:
         async def pause(server: Server) -> None:
             try:
                 await server.sleep(self.run)
-            except Lost as error:  # the next weights will find it, or leave it out
+            except Lost as error:  # sending the next weights finds out whether it works
                 log.warning("The engine at %s did not free its memory: %s.", server, error)
 
         await all_of(pause(server) for server in self._live())
@@ -147,13 +147,13 @@ class ServerPool:
         """Tell the servers that the run has ended."""
 
         async def leave(server: Server) -> None:
-            with contextlib.suppress(Lost, EngineError):  # it forgets us by itself, after a minute
+            with contextlib.suppress(Lost, EngineError):  # the server releases this run after a minute
                 await server.leave(self.run)
 
         await all_of(leave(server) for server in self._own if server.away is None)
 
     async def beat(self) -> None:
-        """Exchange signs of life for as long as the run lasts. Failures are found by requests, not here."""
+        """Send a heartbeat as long as the run lasts. Failures are found by requests, not here."""
 
         async def hold(server: Server) -> None:
             with contextlib.suppress(Lost, EngineError):
@@ -163,7 +163,7 @@ class ServerPool:
             await asyncio.sleep(wire.BEAT)
             await all_of(hold(server) for server in self.servers if server.away is None)
 
-    # What is done with one server
+    # Requests to one server
 
     async def _sampled(self, server: Server, asked: wire.Sampling) -> wire.Sampled | None:
         return await self._insisting(server, lambda: server.sample(asked, self.settings.vocab_size))
@@ -172,7 +172,7 @@ class ServerPool:
         await self._insisting(server, lambda: self._hand_over(server))
 
     async def _insisting(self, server: Server, ask: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        """Ask. After a failure send the engine settings and weights again, and repeat; None: it is left out now."""
+        """Send a request. After a failure send settings and weights again and repeat; None: the engine is left out."""
         for attempt in range(ATTEMPTS):
             try:
                 return await ask()
@@ -183,7 +183,7 @@ class ServerPool:
                 break
             if isinstance(failed, Unreachable) and self._others(server):
                 break
-            if isinstance(failed, Stalled) and self.child is None:  # it would hang at the next question too
+            if isinstance(failed, Stalled) and self.child is None:  # it would hang at the next request too
                 failed = EngineError(f"{_failure(server, failed)}.")
                 self._stalled.add(server)
                 break
@@ -205,7 +205,7 @@ class ServerPool:
         return None
 
     async def _take_back(self, server: Server) -> None:
-        """Use a server again that was left out, if it answers."""
+        """Use a server that was left out again, if it answers."""
         if self.child is None and not await server.listens():
             return
         try:
@@ -244,7 +244,7 @@ class ServerPool:
                     raise
                 if time.monotonic() >= deadline:
                     raise Unreachable(f"{error}. {_how_to_start(server)}") from error
-            except Held as error:  # perhaps by a run that was killed, and is forgotten soon
+            except Held as error:  # perhaps by a killed run, which is released soon
                 if not patience or alive(error.silent):
                     raise
             await asyncio.sleep(1)
@@ -255,7 +255,7 @@ class ServerPool:
     async def _hand_over(self, server: Server) -> None:
         await server.hand_over(self.weights.folder, self.weights.digests, self.weights.identity)
 
-    # Who there is
+    # Servers in use
 
     def _live(self) -> list[Server]:
         """The servers that are in use.
@@ -278,7 +278,7 @@ class ServerPool:
 
 
 class _Alive:
-    """Finds out whether the run that holds an engine gives signs of life while this one waits."""
+    """Finds out whether the run that holds an engine is still active while this one waits."""
 
     def __init__(self) -> None:
         self._first: tuple[float, float] | None = None
@@ -293,7 +293,7 @@ class _Alive:
 
 
 def deal(rows: Sequence[int], contexts: Sequence[Sequence[int]], count: int) -> list[list[int]]:
-    """Rows in at most ``count`` parts of nearly equal size, those with equal contexts side by side.
+    """Rows in at most ``count`` parts of nearly equal size; rows with equal contexts stay together.
 
     >>> deal([0, 1, 2, 3], [[7], [8], [7], [8]], 2)
     [[0, 2], [1, 3]]

@@ -1,7 +1,7 @@
-"""Token-level generation: contexts of ids in, sampled ids with their log-probabilities out.
+"""Token-level generation: from contexts of ids to sampled ids with their log-probabilities.
 
-One batched loop over the model's own forward pass. Rows that have ended leave the batch. Earlier tokens are kept as in
-:mod:`llmrl.policies.sampling.states`. Text, templates and TensorDicts belong to the policy.
+It is one batched loop over the model's own forward pass. Rows that have ended leave the batch.
+:mod:`llmrl.policies.sampling.states` keeps earlier tokens. The policy handles text, templates and TensorDicts.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Sampler:
     Args:
         model: a Hugging Face causal language model; its weights are read at each call.
         end_ids: tokens that end a response.
-        pad_id: the token that fills the space left of a short context.
+        pad_id: the padding token before a short context.
         max_cache_tokens: the largest rows x length; more rows are sampled in several batches.
-        way: how the states of earlier tokens are kept.
+        way: the way of keeping the states of earlier tokens.
         fast_cpu: on a CPU, use :func:`llmrl.policies.sampling.decoding.decoding`.
     """
 
@@ -61,10 +61,9 @@ class Sampler:
         greedy: bool = False,
         seeds: Sequence[int] | None = None,
     ) -> list[Sample]:
-        """One response for each context, in their order.
+        """One response for each context, in order.
 
-        A row's random numbers depend on its seed alone: neither the other rows nor their order nor the size of
-        the batches matter to what it draws.
+        The random numbers of a row depend only on its seed, not on the other rows, their order or the size of batches.
 
         Args:
             contexts: token ids, at least one each; equal ones are read once.
@@ -75,7 +74,7 @@ class Sampler:
         """
         limits = row_limits(contexts, max_new_tokens=max_new_tokens, temperature=temperature)
         keys = None if greedy else torch.tensor(row_seeds(len(contexts), seeds), device=self.model.device)
-        # Equal contexts side by side, long ones first: little padding, and nothing is read twice.
+        # Equal contexts together, long ones first: there is little padding, and no context is read twice.
         order = sorted(range(len(contexts)), key=lambda i: (-len(contexts[i]), list(contexts[i]), i))
         samples: dict[int, Sample] = {}
         with evaluating(self.model):
@@ -95,7 +94,7 @@ class Sampler:
 
 
 class _Batch:
-    """The rows that are sampled together: B at first, fewer as rows end."""
+    """The rows that are sampled together: first B, later fewer, as rows end."""
 
     def __init__(
         self,
@@ -126,7 +125,7 @@ class _Batch:
         log_probs = torch.zeros((size, limit), dtype=exact, device=device)
         lengths = self.limits.clone()
         ended_in_time = torch.zeros(size, dtype=torch.bool, device=device)
-        rows = torch.arange(size, device=device)  # which response each row of the batch writes
+        rows = torch.arange(size, device=device)  # the number of the response of each row
         live = torch.ones(size, dtype=torch.bool, device=device)
         numbers = None if seeds is None else uniform(seeds, 0, limit)
         for step in range(limit):
@@ -163,7 +162,7 @@ class _Batch:
 
 
 def _stay(live: Tensor, alive: int) -> Tensor:
-    """The rows that are live, moved as little as possible: those at the end fill the gaps in front.
+    """The live rows with few moves: rows at the end fill the gaps before them.
 
     >>> _stay(torch.tensor([True, False, True, False, True]), 3)
     tensor([0, 4, 2])
@@ -186,6 +185,6 @@ def _draw(p: Tensor, uniform: Tensor) -> Tensor:
     """
     running = p.cumsum(-1)
     total = running[:, -1]
-    # Strictly below the total, whatever rounding does: a token without probability is never taken.
+    # Strictly below the total despite rounding, so a token with probability 0 is never drawn.
     mark = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
     return torch.searchsorted(running, mark[:, None], right=True).squeeze(1)

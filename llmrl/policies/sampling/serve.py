@@ -1,7 +1,7 @@
-"""The process around an engine: a server that ends silent connections, and what ends it.
+"""The process of an engine: a server that closes silent connections, and the end of the process.
 
-The trainer starts one of its own, behind a Unix socket; ``llmrl serve`` starts one for trainers elsewhere.
-:mod:`llmrl.policies.sampling.service` has what it answers.
+The trainer starts its own engine with a Unix socket; ``llmrl serve`` starts one for trainers on other machines.
+:mod:`llmrl.policies.sampling.service` answers the requests.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ MAX_SILENT = 64  # connections that have not named their request; the oldest mak
 
 
 def _protocol() -> type[H11Protocol]:
-    """HTTP that ends connections which do not say what they want: after a while, or when there are too many."""
-    silent: dict[H11Protocol, None] = {}  # in the order in which they came
+    """HTTP that closes connections without a request: after a time limit, or when there are too many."""
+    silent: dict[H11Protocol, None] = {}  # in order of arrival
 
     class Protocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -61,7 +61,7 @@ def _protocol() -> type[H11Protocol]:
 
 
 def own_names() -> set[str]:
-    """What this machine calls itself."""
+    """The names of this machine."""
     full, short = socket.getfqdn().lower(), socket.gethostname().lower()
     return {"localhost", full, short, short.partition(".")[0]}
 
@@ -93,14 +93,14 @@ def run(
     inbox: Path | None = None,
     token_file: Path | None = None,
 ) -> int:
-    """Serve with vLLM until the process is asked to end; does not return, but ends it.
+    """Serve with vLLM until the process is asked to end; does not return, but ends the process.
 
     Args:
         listener: a listening socket.
-        token: what a request must carry.
-        names: under which it may be asked.
-        inbox: the trainer's folder for weights; None: they come as the body of requests.
-        token_file: where the token was written down, to be removed in the end.
+        token: the token that a request must have.
+        names: host names that requests may use.
+        inbox: the trainer's folder for weights; None: they come in the body of requests.
+        token_file: the file with the token, to be removed at the end.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -126,7 +126,7 @@ def run(
 
 
 def _leave_with(stream: Any) -> None:
-    """End this process when the other end of ``stream`` is gone."""
+    """End this process when the other end of ``stream`` is closed."""
 
     def wait() -> None:
         stream.read()

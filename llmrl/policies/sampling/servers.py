@@ -1,7 +1,7 @@
-"""One engine at an address, as the trainer sees it: requests with a time limit, answers that are checked.
+"""The trainer's client of one engine: requests with a time limit, and checks of the answers.
 
-Every answer is compared with the request: :func:`check` has the rules. There are two kinds of failure: after a
-:class:`Lost` another attempt may succeed, after an :class:`EngineError` it cannot.
+:func:`check` compares every answer with its request. There are two kinds of failure: after a :class:`Lost` another
+attempt may succeed, after an :class:`EngineError` it cannot.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Held(Barred):
 
     Args:
         message: a sentence.
-        silent: seconds since that run gave a sign of life.
+        silent: seconds since the last request of that run.
     """
 
     def __init__(self, message: str, silent: float) -> None:
@@ -53,29 +53,29 @@ class Held(Barred):
 
 
 class Lost(Exception):
-    """No valid answer came; another attempt may bring one."""
+    """There was no valid answer; another attempt may succeed."""
 
 
 class Unreachable(Lost):
-    """Nothing listens there, or it has gone silent."""
+    """No server listens at the address, or it does not answer."""
 
 
 class Stalled(Lost):
-    """The engine answers, and samples nothing more."""
+    """The engine answers but no longer samples."""
 
 
 class Forgotten(Lost):
-    """The engine answers and does not hold our weights: settings and weights must be sent again."""
+    """The engine answers but does not hold this run's weights; settings and weights must be sent again."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where an engine listens."""
+    """The address of an engine."""
 
     url: str
     """``http://HOST:PORT`` or ``https://HOST:PORT``."""
     socket: Path | None = None
-    """The Unix socket behind which it is, if it is the trainer's own."""
+    """The Unix socket, if it is the trainer's own engine."""
 
     def __str__(self) -> str:
         return self.url if self.socket is None else "this machine"
@@ -88,7 +88,7 @@ def addresses(text: str) -> list[Address]:
     ['http://a:8000', 'https://b:8001']
 
     Raises:
-        PolicyError: a part is no address, or an address is there twice.
+        PolicyError: a part is not an address, or an address is given twice.
     """
     found = []
     for url in text.split(","):
@@ -134,11 +134,11 @@ class Server:
     """Requests to one engine.
 
     Args:
-        address: where it is.
-        token: the token of the engine; None: :func:`token_for` is asked each time, since a server that is started
-            again may have made another.
+        address: the address of the engine.
+        token: the token of the engine; None: :func:`token_for` is called each time, because a restarted server may have
+            made another.
 
-    ``away`` says why the engine is left out, None while it is in use. ``heard`` is the time of its last answer.
+    ``away`` is the reason that the engine is left out, or None. ``heard`` is the time of its last answer.
     """
 
     def __init__(self, address: Address, token: str | None = None) -> None:
@@ -153,11 +153,11 @@ class Server:
         return str(self.address)
 
     async def start(self, settings: wire.Start) -> wire.Done:
-        """Have the engine built; one that was built with these settings stays as it is."""
+        """Make the engine build its model; with unchanged settings nothing happens."""
         return await self._ask("/start", settings, wire.Done, START_WITHIN)
 
     async def hand_over(self, folder: Path, digests: list[str], identity: wire.Weights) -> None:
-        """Have it take the weights in a folder. They are uploaded unless the engine reads the same folder."""
+        """Make it load the weights in a folder. They are uploaded unless the engine reads the same folder."""
         size = 0
         if self.address.socket is None:
             for index, digest in enumerate(digests):
@@ -178,7 +178,7 @@ class Server:
         return answer
 
     async def sleep(self, run: str) -> None:
-        """Have it free its memory."""
+        """Make it free its memory."""
         await self._ask("/sleep", wire.Of(run=run), wire.Done, SHORT * 10)
 
     async def hold(self, run: str) -> bool:
@@ -194,7 +194,7 @@ class Server:
         await self._ask("/leave", wire.Of(run=run), wire.Done, CONNECT_WITHIN)
 
     async def listens(self) -> bool:
-        """Whether anything accepts connections there, within a second."""
+        """Whether the address accepts a connection within a second."""
         parts = urllib.parse.urlsplit(self.address.url)
         try:
             async with asyncio.timeout(1.0):
@@ -238,9 +238,9 @@ class Server:
         return await (self._watched(asking, kind is wire.Sampled) if watched else asking)
 
     async def _watched(self, asking: Coroutine[Any, Any, Kind], sampling: bool) -> Kind:
-        """The answer; raises where the server goes silent, or samples no token for too long.
+        """The answer; raises if the server stops answering, or samples no token for too long.
 
-        :meth:`hold` notes its signs of life meanwhile.
+        :meth:`hold` records its heartbeat in the meantime.
         """
         self.heard = time.monotonic()
         task = asyncio.ensure_future(asking)
@@ -300,7 +300,7 @@ class Server:
         uds = None if self.address.socket is None else str(self.address.socket)
         transport = httpx2.AsyncHTTPTransport(uds=uds, verify=self._tls or False, trust_env=False)
         limit = httpx2.Timeout(None, connect=CONNECT_WITHIN, write=60.0)
-        # No proxy of the environment: weights go where the address says.
+        # No proxy from the environment: weights are sent directly to the address.
         async with httpx2.AsyncClient(transport=transport, timeout=limit, trust_env=False) as client:
             token = token_for(self.address) if self.token is None else self.token
             given = {"Accept-Encoding": "identity", **headers}

@@ -1,7 +1,7 @@
-"""What an engine answers: who may ask, how much and for how long, and what a bad request is told.
+"""The requests of an engine: access, limits of size and time, and refusals.
 
 Requests are JSON, weights are safetensors files; :mod:`llmrl.policies.sampling.wire` has the messages. The engine works
-in one thread, a request after the other; reading, refusing and signs of life go on meanwhile.
+in one thread, one request at a time. Reading and refusing requests and heartbeats continue in the meantime.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Result = TypeVar("Result")
 
 
 class Holder:
-    """Which run the engine works for: one at a time, until it leaves or is silent for a minute."""
+    """The run that uses the engine: one at a time, until it leaves or sends nothing for a minute."""
 
     def __init__(self, forget: Callable[[], None]) -> None:
         self.run: str | None = None
@@ -50,7 +50,7 @@ class Holder:
 
     @contextlib.contextmanager
     def working_for(self, run: str) -> Iterator[None]:
-        """Refuse another run than the one that the engine works for; a request counts as a sign of life."""
+        """Refuse a run other than the current one; a request also counts as a heartbeat."""
         self._claim(run)
         self._working += 1
         try:
@@ -60,7 +60,7 @@ class Holder:
             self._heard = time.monotonic()
 
     def leave(self, run: str) -> None:
-        """The run has ended; that of another changes nothing."""
+        """Release the engine at the end of the run; another run has no effect."""
         if run == self.run:
             self.run = None
 
@@ -85,11 +85,11 @@ class Service:
 
     Args:
         host: the engine.
-        token: what a request must carry to be answered.
-        names: host names under which the server may be asked; addresses in digits always may.
-        folder: where the weights lie, or are put.
-        uploads: whether weights come as the body of requests; False: the trainer writes them to the folder.
-        broken: called when the engine has failed, after the answer that says so.
+        token: the token that a request must have.
+        names: host names that requests may use; numeric addresses are always allowed.
+        folder: the folder of the weights.
+        uploads: whether weights come in the body of requests; False: the trainer writes them to the folder.
+        broken: called when the engine has failed, after the answer to the request.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Service:
         return application
 
     def close(self) -> None:
-        """End the engine's thread, when it has done what it was asked for."""
+        """End the engine's thread after its pending requests."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     # What is done
@@ -192,7 +192,7 @@ class Service:
         return wire.Done(weights=self.host.weights, progress=self.host.progress)
 
     async def _in_turn(self, work: Callable[[], Result]) -> Result:
-        """Do something with the engine, after all that was asked before."""
+        """Call the engine, after all earlier requests."""
         if self._waiting >= MAX_WAITING:
             raise Refused("busy", f"{MAX_WAITING} requests wait for this engine. Ask later.", 503)
         self._waiting += 1
@@ -201,10 +201,10 @@ class Service:
         finally:
             self._waiting -= 1
 
-    # Weights that come in
+    # Uploaded weights
 
     async def _receive(self, request: Request) -> None:
-        """Keep one part of the weights; part 0 begins with new ones."""
+        """Store one part of the weights; part 0 starts new weights."""
         length = _length(request, PART_LIMIT, wire.SAFETENSORS)
         number = request.headers.get(wire.PART_HEADER, "")
         index = int(number) if number.isascii() and number.isdigit() and len(number) < 6 else -1
@@ -234,7 +234,7 @@ class Service:
             (self._folder / wire.part_name(index)).unlink(missing_ok=True)
         self._digests = []
 
-    # Who may ask
+    # Access
 
     def _guarded(self, act: Callable[[Request], Awaitable[wire.Message]]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -247,7 +247,7 @@ class Service:
                 return _refusal(400, "input", str(error))
             except ClientDisconnect:
                 return _refusal(400, "input", "The request broke off.")
-            except Exception as error:  # vLLM has no common base for what it raises
+            except Exception as error:  # vLLM's errors have no common base class
                 traceback.print_exc()
                 response = _refusal(500, "broken", reason(error))
                 # An engine that failed half-way cannot be trusted with another batch.
@@ -257,7 +257,7 @@ class Service:
         return answer
 
     def _let_in(self, request: Request) -> None:
-        """Refuse browsers, foreign names and whoever lacks the token, before the body is read."""
+        """Refuse browsers, foreign host names and requests without the token, before the body is read."""
         headers = request.headers
         if "origin" in headers or "sec-fetch-site" in headers:
             raise Refused("token", "Web pages may not ask this engine.", 403)
@@ -286,7 +286,7 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
 
 
 def _response(status: int, message: wire.Message) -> Response:
-    # One request a connection: a client cannot hold one open by asking slowly for the next.
+    # One request per connection, so a client cannot keep one open by sending the next request slowly.
     return Response(message.model_dump_json(), status, media_type=wire.JSON, headers={"Connection": "close"})
 
 
@@ -297,7 +297,8 @@ def _refusal(status: int, kind: Any, message: str, silent: float | None = None) 
 def _known(host: str, names: set[str]) -> bool:
     """Whether a Host header names this server.
 
-    A page of another site that had its own name lead here would come with that name; never with an address in digits.
+    If a web page of another site points its own name at this server, its requests have that name, never a numeric
+    address.
     """
     name = host.lower().strip()
     if name.startswith("["):
@@ -314,7 +315,7 @@ def _known(host: str, names: set[str]) -> bool:
 
 
 def _length(request: Request, limit: int, content_type: str) -> int:
-    """The announced length of a body, if it is of that type and not too long."""
+    """The announced length of a body, if it has this type and is not too long."""
     headers = request.headers
     given = headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != content_type:
@@ -335,7 +336,7 @@ async def _message(request: Request, kind: type[Kind]) -> Kind:
             body += block
             if len(body) > length:
                 raise Refused("input", f"More came than the {length} bytes that were announced.", 400)
-    # Large ones are read beside the loop, which has others to answer.
+    # Large ones are read outside the event loop, which must answer other requests.
     return await asyncio.get_running_loop().run_in_executor(None, wire.read, kind, bytes(body))
 
 

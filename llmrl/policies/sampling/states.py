@@ -1,6 +1,6 @@
-"""What a sampler keeps of the tokens so far: keys, values and recurrent states, or nothing.
+"""The states of earlier tokens that a sampler keeps: keys, values and recurrent states, or none.
 
-There are four ways, from fast to safe. :mod:`llmrl.policies.sampling.trial` tries which of them is exact for a model.
+There are four ways, from fast to safe. :mod:`llmrl.policies.sampling.trial` tests which of them is exact for a model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GROWTH = 16  # tokens by which the cache grows
 
 
 class Way(Enum):
-    """How the states of earlier tokens are kept."""
+    """The way of keeping the states of earlier tokens."""
 
     ROOMY = "a cache that grows by several tokens at a time"
     PLAIN = "transformers' own cache"
@@ -28,21 +28,21 @@ class Way(Enum):
 
 
 class States(Protocol):
-    """The rows of a batch, as far as they have been sampled."""
+    """The states of the rows of a batch."""
 
     def first(self) -> Tensor:
-        """The hidden states [B, H] behind the contexts."""
+        """The hidden states [B, H] after the contexts."""
 
     def next(self, token: Tensor, live: Tensor) -> Tensor:
-        """Append a token [B] to each row; the hidden states [B, H] behind them.
+        """Append a token [B] to each row; returns the hidden states [B, H] after them.
 
         Args:
-            token: what was sampled.
-            live: [B] bool; the results of other rows are not read.
+            token: the sampled tokens.
+            live: [B] bool; the results of other rows are not used.
         """
 
     def keep(self, rows: Tensor) -> None:
-        """Row i becomes what row ``rows[i]`` was; ``rows`` is on the CPU, so that nothing waits for a GPU."""
+        """Replace row i by row ``rows[i]``; ``rows`` is on the CPU, so nothing waits for a GPU."""
 
 
 def states_of(model: Any, contexts: Sequence[Sequence[int]], room: int, pad_id: int, way: Way) -> States:
@@ -97,7 +97,7 @@ class _Cached:
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state[:, -1]
-        self.position = self.position + live  # a row that waits to leave stays within the model's context
+        self.position = self.position + live  # keeps an ended row within the model's context
         return hidden
 
     def keep(self, rows: Tensor) -> None:
@@ -139,8 +139,8 @@ class _Whole:
 class RoomyLayer(DynamicLayer):
     """A cache layer that grows by several tokens at a time, so that most tokens are written in place.
 
-    Attention reads the free places too, and the mask hides them. Reading whole rows is about twice as fast as reading
-    only the used part of each row.
+    Attention also reads the free positions, and the mask hides them. Reading whole rows is about twice as fast as
+    reading only the used part of each row.
     """
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class RoomyLayer(DynamicLayer):
         self._stores: list[Tensor] = []  # keys and values: [B, heads, room, width]
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write the states of new tokens [B, heads, n, width]; returns those of all places."""
+        """Write the states of new tokens [B, heads, n, width]; returns those of all positions."""
         states = (key_states, value_states)
         begin, self.length = self.length, self.length + key_states.shape[2]
         if not self._stores:
@@ -169,21 +169,21 @@ class RoomyLayer(DynamicLayer):
         return room if length <= room else max(length, room + GROWTH)
 
     def get_seq_length(self) -> int:
-        """Tokens that were written."""
+        """Number of written tokens."""
         return self.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Places that :meth:`update` will return, and where they begin."""
+        """Number of positions that :meth:`update` will return, and the first of them."""
         length = self.length + query_length
         return (self._room(length) if self._stores else length), 0
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Row i becomes what row ``beam_idx[i]`` was."""
+        """Replace row i by row ``beam_idx[i]``."""
         count = len(beam_idx)
         if count > len(self._stores[0]):
             self._stores = [store[beam_idx] for store in self._stores]
         else:
-            # The sampler leaves most rows where they are: only the others are copied.
+            # The sampler moves few rows, so only those are copied.
             moved = (beam_idx != torch.arange(count, device=beam_idx.device)).nonzero().squeeze(1)
             device = self._stores[0].device
             to, source = moved.to(device, non_blocking=True), beam_idx[moved].to(device, non_blocking=True)
@@ -194,7 +194,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def _grown(store: Tensor, used: int, room: int) -> Tensor:
-    """A copy with more room. Free places are 0: attention adds them with weight 0, which must give no NaN."""
+    """A copy with more room. Free positions are 0, because attention adds them with weight 0 and NaN would remain."""
     bigger = store.new_empty((*store.shape[:2], room, store.shape[3]))
     bigger[:, :, :used] = store[:, :, :used]
     bigger[:, :, used:] = 0

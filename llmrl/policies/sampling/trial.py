@@ -1,4 +1,4 @@
-"""Trying which way of sampling is exact for a model, and how large its rounding is.
+"""Tests which way of sampling is exact for a model, and measures its rounding.
 
 The sampler and a dense pass over one sequence at a time must agree to the rounding of that model and type of weights.
 """
@@ -21,34 +21,34 @@ from llmrl.policies.scoring.forward import PADDED, evaluating, hidden_before
 from llmrl.policies.scoring.head import Head
 
 SHORT, LONG = 5, 40
-"""Tokens of the made-up contexts."""
+"""Number of tokens of the made-up contexts."""
 
 NEW_TOKENS = GROWTH + 6
-"""Tokens that are sampled: the cache grows within them."""
+"""Number of sampled tokens; the cache grows within them."""
 
 MARGIN = 8.0
-"""How many times the typical measured rounding still counts as rounding: among many tokens some are far off."""
+"""Multiple of the typical measured rounding that still counts as rounding, because some of many tokens are far off."""
 
 FLOOR = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
-"""Nats that every model of a type is allowed: one trial may not meet the worst token."""
+"""Tolerance in nats for every model of a type, because one trial may not include the worst token."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """How far log-probabilities move when every layer rounds differently."""
+    """The change of log-probabilities when every layer rounds differently."""
 
     typical: float
-    """Nats, the median over tokens."""
+    """Median over tokens, in nats."""
     largest: float
-    """Nats, of one token. Where experts are chosen by close scores it is far above the typical one."""
+    """Maximum over tokens, in nats. It is far above the typical value if experts are chosen by close scores."""
     dtype: torch.dtype
     """Of the weights."""
 
     @property
     def tolerance(self) -> float:
-        """Nats by which two exact computations of one token may differ."""
+        """Maximum difference in nats between two exact computations of one token."""
         half = self.dtype in (torch.bfloat16, torch.float16)
         return max(MARGIN * self.typical, FLOOR.get(self.dtype, 2e-2), self.largest if half else 0.0)
 
@@ -62,7 +62,7 @@ def rounding_of(model: Any, temperature: float = 1.0) -> Rounding:
 
     Args:
         model: a Hugging Face causal language model.
-        temperature: what logits are divided by.
+        temperature: the divisor of the logits.
     """
     sequence = _made_up(model, LONG + NEW_TOKENS)
     draw = torch.Generator().manual_seed(0)
@@ -77,17 +77,17 @@ def rounding_of(model: Any, temperature: float = 1.0) -> Rounding:
 
 
 def sampling_way(model: Any, *, pad_id: int, longest: int, rounding: Rounding, fast_cpu: bool) -> tuple[Way, bool]:
-    """The fastest way of sampling that is exact: it agrees with a dense pass over each sequence alone.
+    """The fastest exact way of sampling: it agrees with a dense pass over each sequence alone.
 
     Args:
         model: a Hugging Face causal language model.
-        pad_id: the token that fills the space left of a short context.
-        longest: the most tokens that a prompt and its response have together.
-        rounding: of the model; smaller gaps count as agreement.
+        pad_id: the padding token before a short context.
+        longest: maximum number of tokens of a prompt and its response together.
+        rounding: the model's rounding; smaller differences count as agreement.
         fast_cpu: whether :func:`llmrl.policies.sampling.decoding.decoding` may be used.
 
     Returns:
-        The way, and whether the quick products and attention for CPUs are exact too.
+        The way, and whether the fast products and attention for CPUs are exact too.
 
     Raises:
         PolicyError: no way is exact.
@@ -98,7 +98,7 @@ def sampling_way(model: Any, *, pad_id: int, longest: int, rounding: Rounding, f
     for way, fast in dict.fromkeys(tries):
         try:
             gap = sampled_gap(Sampler(model, [], pad_id, way=way, fast_cpu=fast), longest)
-        except Exception as error:  # whatever a model that knows no such cache makes of one
+        except Exception as error:  # a model without support for such a cache can raise any error
             reasons[way.value] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             continue
         if gap <= rounding.tolerance:
@@ -123,7 +123,7 @@ def sampling_way(model: Any, *, pad_id: int, longest: int, rounding: Rounding, f
 
 @torch.no_grad()
 def sampled_gap(sampler: Sampler, longest: int) -> float:
-    """The largest gap between the sampler's log-probabilities and those of a dense pass, in nats.
+    """The largest difference between the sampler's log-probabilities and those of a dense pass, in nats.
 
     Contexts of different lengths, two of them equal, are sampled together and end at different times. One context is
     longer than every length up to ``longest`` at which the model's attention or positions change. One response crosses
@@ -151,9 +151,9 @@ def sampled_gap(sampler: Sampler, longest: int) -> float:
 
 @torch.no_grad()
 def attention_gap(model: Any, longest: int) -> float:
-    """The largest gap between log-probabilities with the model's attention kernel and with transformers' own, in nats.
+    """The largest difference in nats between log-probabilities of the model's attention kernel and of ``eager``.
 
-    Kernels drop settings that they do not know, such as a soft-cap; ``eager`` is the definition.
+    Kernels ignore settings that they do not know, such as a soft-cap; transformers' ``eager`` is the definition.
     """
     used = model.config._attn_implementation
     long = max([LONG, *(n + GROWTH for n in changes(model.config) if n + GROWTH <= min(longest, 1024))])
@@ -170,7 +170,7 @@ def attention_gap(model: Any, longest: int) -> float:
 
 @torch.no_grad()
 def padded_gap(model: Any, longest: int) -> float:
-    """The largest gap between scores of sequences of different lengths together, and of each alone, in nats."""
+    """The largest difference in nats between scores of sequences of different lengths together and of each alone."""
     long = max([LONG, *(n + GROWTH for n in changes(model.config) if n + GROWTH <= longest)])
     lengths = [max(min(n, longest), 2) for n in (SHORT, long, SHORT + 2)]
     rows = [_made_up(model, length, seed=length) for length in lengths]
@@ -193,7 +193,7 @@ def dense(model: Any, ids: Tensor, begin: int, temperature: float) -> Tensor:
 
 
 def changes(config: Any) -> list[int]:
-    """Lengths at which a model's attention or positions change: windows, chunks, the end of its first context.
+    """Lengths at which a model's attention or positions change: windows, chunks, the original context length.
 
     >>> from transformers import MistralConfig
     >>> changes(MistralConfig(sliding_window=64))
@@ -226,7 +226,7 @@ def _made_up(model: Any, length: int, seed: int = 0) -> Tensor:
 
 @contextmanager
 def _rounded(model: nn.Module, draw: torch.Generator) -> Iterator[None]:
-    """Within, a rounding error is added to the output of each layer that contains no other layer."""
+    """Within the block, add a rounding error to the output of each layer that contains no other layer."""
     size = torch.finfo(next(model.parameters()).dtype).eps / 4
 
     def move(module: nn.Module, given: Sequence[Any], out: Any) -> Any:

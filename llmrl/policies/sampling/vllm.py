@@ -1,6 +1,6 @@
-"""vLLM as the policy's sampler: a process beside the trainer, or servers at addresses.
+"""vLLM as the policy's sampler: a process on this machine, or servers at addresses.
 
-This is the engine as the policy sees it. :mod:`llmrl.policies.sampling.pool` decides which server samples which rows,
+The policy uses this class. :mod:`llmrl.policies.sampling.pool` distributes rows over servers,
 :mod:`llmrl.policies.sampling.servers` makes the requests, and :mod:`llmrl.policies.sampling.host` answers them.
 """
 
@@ -25,8 +25,8 @@ from llmrl.policies.sampling.pool import ServerPool
 from llmrl.policies.sampling.servers import Server, addresses
 from llmrl.policies.scoring.head import Head
 
-MAX_ROWS = 256  # responses that are sampled at the same time
-CACHE_ROWS = 64  # of full length, whose keys and values there is room for
+MAX_ROWS = 256  # number of responses sampled at the same time
+CACHE_ROWS = 64  # number of responses of full length for which the cache has room
 GIB = 1 << 30
 
 
@@ -37,19 +37,20 @@ class VLLM:
 
     Args:
         model: the Hugging Face model that is trained.
-        max_length: the longest prompt and response together.
-        url: of a server started by ``llmrl serve``, or of several, separated by commas; None: a process of our own on
-            this machine. The servers' token is read from ``LLMRL_TOKEN``.
+        max_length: maximum number of tokens of a prompt and its response together.
+        url: address of a server started by ``llmrl serve``, or of several, separated by commas; None: a process on this
+            machine. The servers' token is read from ``LLMRL_TOKEN``.
         cache_gib: memory for keys and values; None: enough for 64 responses of full length, at most 4. Responses
             without room wait.
         sleep: free the engine's memory while the trainer updates; needs a GPU.
-        version: of the weights, as the policy counts.
-        run: the name of this run in the identity of weights; None: made at random. Processes that share servers and
+        version: the policy's version of the weights.
+        run: the name of this run in the identity of weights; None: a random name. Processes that share servers and
             weights need the same name.
-        share: which of how many such processes this is; see :class:`~llmrl.policies.sampling.pool.ServerPool`.
+        share: the number of this process and of all such processes; see
+            :class:`~llmrl.policies.sampling.pool.ServerPool`.
 
-    ``cached_tokens`` counts the tokens of the last call's contexts that were not read again, since another context
-    begins with the same tokens.
+    ``cached_tokens`` counts the tokens of the last call's contexts that were not computed again, because another
+    context begins with the same tokens.
 
     Raises:
         PolicyError: vLLM is not installed, does not answer, or cannot serve this model.
@@ -98,12 +99,12 @@ class VLLM:
 
     @property
     def version(self) -> int:
-        """Of the weights that the engine holds."""
+        """Version of the engine's weights."""
         return self.weights.version
 
     @property
     def restarts(self) -> int:
-        """How many attempts failed, at any server."""
+        """Number of failed attempts, over all servers."""
         return self.pool.restarts
 
     def sample(
@@ -117,14 +118,14 @@ class VLLM:
         greedy: bool = False,
         seeds: Sequence[int] | None = None,
     ) -> list[Sample]:
-        """One response for each context, in their order; equal ones are read once.
+        """One response for each context, in order; equal contexts are read once.
 
-        A row's random numbers depend on its seed alone, and not on the server that samples it.
+        The random numbers of a row depend only on its seed, not on the server.
 
         Args:
             contexts: token ids, at least one each.
             end_ids: tokens that end a response.
-            version: of the policy's weights; an engine with other weights refuses.
+            version: version of the policy's weights; an engine with other weights refuses.
             max_new_tokens: limit of every response, or one for each.
             temperature: logits are divided by it.
             greedy: take the likeliest token; log-probabilities are then those of temperature 1.
@@ -164,21 +165,21 @@ class VLLM:
         ]
 
     def push(self, model: Any, version: int) -> None:
-        """Hand over the weights, in place.
+        """Send the weights to the engines, which replace theirs in place.
 
         Raises:
-            EngineError: no engine could take them.
+            EngineError: no engine could load them.
         """
         self.weights.take(model, version)
         self._loop.run(self.pool.push())
 
     def pause(self) -> None:
-        """Free the engine's memory until the next :meth:`push`, if it was made to sleep."""
+        """Free the engine's memory until the next :meth:`push`, if ``sleep`` is true."""
         if self.pool.settings.sleep:
             self._loop.run(self.pool.pause())
 
     def close(self) -> None:
-        """End the process, if it is ours, and leave the servers to others; safe to call twice."""
+        """End the process, if this one started it, and release the servers; safe to call twice."""
         if self._closed:
             return
         self._closed = True
@@ -191,7 +192,7 @@ class VLLM:
 
 
 def _settings(run: str, model: Any, max_length: int, cache_gib: float | None, sleep: bool) -> wire.Start:
-    """What the engine needs to know before it can take weights."""
+    """The settings that the engine needs before it can load weights."""
     config = copy.deepcopy(model.config)
     # In vLLM on a CPU a tied head keeps the weights it was packed from; a separate one follows.
     config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False

@@ -1,4 +1,4 @@
-"""A model's weights under their names in a checkpoint, and the files that an engine reads."""
+"""A model's weights with their names in a checkpoint, and the files for an engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PART_BYTES = 1 << 28  # of one file, if no tensor is larger
 
 
 def weights(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """Every weight under its name in a checkpoint, one after the other; adapters merged, a tied head included."""
+    """Yield every weight with its name in a checkpoint, with merged adapters and a tied head."""
     from transformers.core_model_loading import revert_weight_conversion
 
     plain = merged(model)
@@ -26,12 +26,12 @@ def weights(model: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def write_parts(tensors: Iterable[tuple[str, Tensor]], folder: Path, part_bytes: int = PART_BYTES) -> list[str]:
-    """Write tensors to safetensors files, one file at a time: a whole second copy is never in memory.
+    """Write tensors to safetensors files, one file at a time, so that memory never holds a second copy.
 
     Args:
         tensors: names and tensors; every name once.
-        folder: where the files go, called :func:`~llmrl.policies.sampling.wire.part_name`.
-        part_bytes: a file ends before it would be larger, if it holds a tensor at all.
+        folder: folder for the files, which are named by :func:`~llmrl.policies.sampling.wire.part_name`.
+        part_bytes: maximum size of a file; a larger tensor has its own file.
 
     Returns:
         The SHA-256 of each file.
@@ -58,7 +58,7 @@ def write_parts(tensors: Iterable[tuple[str, Tensor]], folder: Path, part_bytes:
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, none sharing memory with another: the format has no ties."""
+    """The same tensors without shared memory, because the format has no ties."""
     taken: set[int] = set()
     apart = {}
     for name, tensor in tensors.items():

@@ -1,7 +1,7 @@
-"""What a trainer and an engine say to each other: messages, limits, the identity of weights.
+"""The protocol between a trainer and an engine: messages, limits, the identity of weights.
 
-Both ends check every message against these classes, so that neither believes what the other could not have meant.
-The engine's end is :mod:`llmrl.policies.sampling.service`, the trainer's :mod:`llmrl.policies.sampling.servers`.
+Both ends check every message against these classes. The engine's end is :mod:`llmrl.policies.sampling.service`, the
+trainer's :mod:`llmrl.policies.sampling.servers`.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ Length = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 
 
 class Message(BaseModel):
-    """A message: no field more, none less, and no value of another type."""
+    """A message with exactly these fields and types."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Weights(Message):
-    """The identity of weights: two that are equal are the same weights of the same run."""
+    """The identity of weights: equal identities mean the same weights of the same run."""
 
     run: RunId
-    """Made at random by the trainer, so that no two runs share one."""
+    """Random name from the trainer, different for each run."""
     step: Annotated[int, Field(ge=0)]
-    """As the policy counts its versions."""
+    """The policy's version of the weights."""
     digest: Digest
-    """:func:`digest_of_parts` of the files that they were handed over in."""
+    """:func:`digest_of_parts` of the files of the weights."""
 
     def __str__(self) -> str:
         return f"step {self.step} of run {self.run} ({self.digest[:8]})"
 
 
 class Start(Message):
-    """What an engine must know before it can take weights."""
+    """The settings that an engine needs before it can load weights."""
 
     run: RunId
     config: dict[str, Any]
@@ -62,33 +62,33 @@ class Start(Message):
     dtype: Literal["float32", "bfloat16", "float16"]
     vocab_size: Annotated[int, Field(ge=1, lt=1 << 31)]
     max_length: Length
-    """Tokens of a context and its response together."""
+    """Maximum number of tokens of a context and its response together."""
     max_rows: Annotated[int, Field(ge=1, le=MAX_ROWS)]
-    """Responses that are sampled at the same time; the others wait."""
+    """Number of responses sampled at the same time; the others wait."""
     cache_bytes: Annotated[int, Field(ge=1, lt=1 << 50)]
-    """Memory for keys and values."""
+    """Memory for keys and values, in bytes."""
     sleep: bool
-    """Whether the engine will be asked to free its memory."""
+    """Whether the engine must be able to free its memory."""
 
 
 class Load(Message):
-    """The weights are there, in files: take them."""
+    """A request to load the weights from files."""
 
     weights: Weights
     parts: Annotated[int, Field(ge=1, le=MAX_PARTS)]
 
 
 class Sampling(Message):
-    """One response is wanted for each context."""
+    """A request for one response to each context."""
 
     run: RunId
     weights: Weights
-    """An engine that holds other weights refuses."""
+    """The identity of the weights; an engine with other weights refuses."""
     contexts: Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1, max_length=MAX_ROWS)]
     seeds: list[Annotated[int, Field(ge=0, lt=1 << 63)]] | None
     """One for each row; None: the likeliest tokens."""
     limits: list[Length]
-    """Tokens of each response."""
+    """Maximum number of tokens of each response."""
     temperature: Annotated[float, Field(gt=0, le=MAX_TEMPERATURE, allow_inf_nan=False)]
     end_ids: Annotated[list[TokenId], Field(max_length=4096)]
 
@@ -98,7 +98,7 @@ class Response(Message):
 
     tokens: Annotated[list[TokenId], Field(min_length=1)]
     log_probs: list[Annotated[float, Field(allow_inf_nan=False)]]
-    """Of each token, in the distribution that it was drawn from."""
+    """Log-probability of each token in the distribution that it was drawn from."""
     finish: Literal["end", "length"]
 
 
@@ -108,26 +108,26 @@ class Sampled(Message):
     weights: Weights
     responses: list[Response]
     cached: list[Annotated[int, Field(ge=0)]]
-    """Tokens of each context that had been read before."""
+    """Number of tokens of each context that were computed before."""
 
 
 class Of(Message):
-    """A request that says only whose it is: to hold the engine, to leave it, to let it sleep."""
+    """A request with only the name of the run: to hold the engine, to release it, to let it sleep."""
 
     run: RunId
 
 
 class Done(Message):
-    """It was done."""
+    """The answer to a request that was fulfilled."""
 
     weights: Weights | None
-    """What the engine holds now."""
+    """The identity of the engine's weights now."""
     progress: Annotated[int, Field(ge=0)] = 0
-    """Rounds of tokens that the engine has sampled since it began; one that hangs answers, and counts no further."""
+    """Number of rounds of tokens since the engine started; if it hangs, it answers but this number does not grow."""
 
 
 class Refusal(Message):
-    """It was not done."""
+    """The answer to a request that was refused."""
 
     error: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     """A sentence for the user."""
@@ -135,21 +135,21 @@ class Refusal(Message):
     """``weights``: start and hand over again; ``held``: another run has this engine; ``busy``: ask later;
     ``broken``: the engine failed and ends."""
     silent: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """With ``held``: seconds since the other run gave a sign of life."""
+    """With ``held``: seconds since the last request of the other run."""
 
 
 Kind = TypeVar("Kind", bound=Message)
 
 
 class Malformed(ValueError):
-    """A message that is none; the text says which field and why, without what it holds."""
+    """An invalid message; the text names the field and the reason, without its value."""
 
 
 def read(kind: type[Kind], body: bytes) -> Kind:
     """A message from JSON.
 
     Raises:
-        Malformed: it is no JSON, or not this message.
+        Malformed: the text is not JSON, or not this message.
 
     >>> read(Of, b'{"run": "a"}')
     Of(run='a')
@@ -167,7 +167,7 @@ def read(kind: type[Kind], body: bytes) -> Kind:
 
 
 def plain(text: str, limit: int = 300) -> str:
-    """A foreign text as one line that can be printed: no control characters, and cut.
+    """An untrusted text as one printable line: shortened, without control characters.
 
     >>> plain("a\\x1b[31m\\nb")
     'a?[31m b'

@@ -1,7 +1,7 @@
-"""Forward passes over many token sequences: each in a row of its own, or several in a row without padding.
+"""Forward passes over many token sequences: each in its own row, or several in a row without padding.
 
 This module makes the input of a model. :mod:`llmrl.policies.scoring.sharing` has a third kind of forward pass, and
-:mod:`llmrl.policies.scoring.probing` finds out which kinds a model supports. The policy and the critic use the hidden
+:mod:`llmrl.policies.scoring.probing` tests which kinds a model supports. The policy and the critic use the hidden
 states.
 """
 
@@ -21,11 +21,10 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class Sequences:
     """N token sequences, moved so that each begins in column 0. A model need not read the last sampled token, nor
-    anything behind it.
+    anything after it.
 
-    Padding stands behind all tokens that count, so causal attention alone hides it: no row of attention is empty (its
-    softmax would be undefined), and a row of one sequence needs no mask. All tensors are on the CPU, so that nothing
-    here waits for a GPU.
+    Padding follows the tokens, so causal attention hides it. No row of attention is empty (its softmax would be
+    undefined), and a row of one sequence needs no mask. All tensors are on the CPU, so nothing here waits for a GPU.
     """
 
     ids: Tensor
@@ -35,21 +34,21 @@ class Sequences:
     columns: Tensor
     """[N, T] the column from which each token was moved"""
     lengths: list[int]
-    """How many tokens of each sequence a model reads; 0 where nothing was sampled."""
+    """Number of tokens of each sequence that a model reads; 0 if nothing was sampled."""
     prompts: list[int]
-    """How many tokens stand before the first sampled token; 0 where nothing was sampled."""
+    """Number of tokens before the first sampled token; 0 if nothing was sampled."""
     device: torch.device
     """The device of the model that reads them."""
 
     @classmethod
     def of(cls, tokens: Tensor, attention: Tensor, mask: Tensor, device: torch.device | None = None) -> Sequences:
-        """Sequences from rows with padding anywhere. The CPU waits for tensors that are on another device.
+        """Sequences from rows with padding anywhere. The CPU waits for tensors on another device.
 
         Args:
             tokens: [N, T] int64.
-            attention: [N, T] bool, the tokens that are no padding.
+            attention: [N, T] bool, false for padding.
             mask: [N, T] bool, the sampled tokens.
-            device: where the model is; by default where the tokens are.
+            device: the model's device; by default the tokens' device.
 
         Raises:
             ValueError: a row begins with a sampled token.
@@ -84,7 +83,7 @@ class Sequences:
 
     @cached_property
     def same_prompt(self) -> list[int]:
-        """A number for each sequence, equal where the whole prompts are equal."""
+        """A number for each sequence, equal for equal prompts."""
         numbers: dict[tuple[int, ...], int] = {}
         ids = self.ids[:, : max(self.prompts, default=0)].tolist()
         return [
@@ -92,12 +91,12 @@ class Sequences:
         ]
 
     def before_sampled(self) -> tuple[Tensor, Tensor]:
-        """For each sampled token the number of its sequence [M], and the place [M] from which it is predicted."""
+        """For each sampled token the number of its sequence [M], and the position [M] that predicts it."""
         sequence, step = self.sampled[:, 1:].nonzero(as_tuple=True)
         return sequence, step
 
     def there(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Copies of CPU tensors on the device of the model; nothing waits for that device."""
+        """Copies of CPU tensors on the model's device, without waiting for it."""
         return tuple(x.to(self.device, non_blocking=True) for x in tensors)
 
 
@@ -105,25 +104,25 @@ class ForwardPass(Protocol):
     """A way in which a model reads sequences."""
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
-        """The hidden states [M, H] that the sampled tokens are predicted from, differentiable.
+        """The hidden states [M, H] that predict the sampled tokens, differentiable.
 
         Args:
             decoder: maps ids and positions to ``last_hidden_state``, without a head.
-            sequences: with at least one sampled token in all; M in the order of
+            sequences: sequences with at least one sampled token in total; M in the order of
                 :meth:`Sequences.before_sampled`.
         """
 
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
         """Parts of the sequences, as numbers. In each part a model reads at most ``budget`` tokens, padding included.
 
-        A sequence longer than the budget is a part of its own.
+        A sequence longer than the budget is a separate part.
         """
 
     def extent(self, sequences: Sequences) -> tuple[int, int]:
-        """The rows that a model reads of all sequences together, and the tokens of a row on the average."""
+        """The number of rows that a model reads for all sequences together, and the average length of a row."""
 
     def passes(self, sequences: Sequences) -> int:
-        """How many passes :meth:`hidden` makes through the model."""
+        """Number of passes of :meth:`hidden` through the model."""
 
 
 def hidden_before(
@@ -134,15 +133,15 @@ def hidden_before(
     mask: Tensor,
     device: torch.device | None = None,
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """The hidden states that the sampled tokens are predicted from, differentiable.
+    """The hidden states that predict the sampled tokens, differentiable.
 
     Args:
         decoder: maps ids and positions to ``last_hidden_state``, without a head.
-        forward_pass: how it reads them.
+        forward_pass: the kind of forward pass.
         tokens: [N, T] int64.
-        attention: [N, T] bool, the tokens that are no padding.
+        attention: [N, T] bool, false for padding.
         mask: [N, T] bool, the sampled tokens; at least one in each row.
-        device: where the model is; by default where the tokens are. With tokens, attention and mask on the CPU nothing
+        device: the model's device; by default the tokens' device. With tokens, attention and mask on the CPU nothing
             here waits for it.
 
     Returns:
@@ -158,7 +157,7 @@ def hidden_before(
 
 
 class Padded:
-    """Each sequence in a row of its own, padded to the longest."""
+    """Each sequence in its own row, padded to the longest."""
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
         """See :class:`ForwardPass`."""
@@ -187,7 +186,7 @@ class Padded:
 class Packed:
     """Several sequences in a row, with padding only at the end of the rows.
 
-    The positions begin at 0 with each sequence. From that transformers masks attention between sequences, if the model
+    Positions start at 0 with each sequence. transformers uses them to mask attention between sequences, if the model
     passes the positions on.
     """
 
@@ -198,7 +197,7 @@ class Packed:
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
         """Long and short sequences together.
 
-        A sequence longer than the budget begins a row of its own; shorter ones may fill the rest of it.
+        A sequence longer than the budget starts a new row; shorter ones may fill the rest of it.
         """
         left = sorted(range(len(sequences)), key=lambda i: -sequences.lengths[i])
         batches: list[list[int]] = []
@@ -222,14 +221,14 @@ class Packed:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each of N sequences stands in the rows that a model reads.
+    """The place of each of N sequences in the rows that a model reads.
 
     Args:
         row: the row of each sequence.
         begin: the column of its first token.
-        rows: how many rows there are.
-        width: how many columns; no sequence is longer.
-        left_out: numbers of sequences for which there was no row; the others have a place.
+        rows: number of rows.
+        width: number of columns; no sequence is longer.
+        left_out: numbers of sequences without a row; the others have a place.
     """
 
     row: list[int]
@@ -248,11 +247,11 @@ class Layout:
     def packed(cls, lengths: Sequence[int], most_rows: int | None = None) -> Layout:
         """Best fit, longest sequence first: each goes into the fullest row that has room for it.
 
-        A row is as wide as the longest sequence.  Wider ones would waste fewer columns, but attention
-        costs the square of the width, also where sequences are masked from each other.
+        A row is as wide as the longest sequence. Wider rows would waste fewer columns, but the cost of attention grows
+        with the square of the width, even between masked sequences.
 
         Args:
-            lengths: of the sequences.
+            lengths: lengths of the sequences.
             most_rows: sequences that need a further row are left out.
 
         >>> layout = Layout.packed([3, 9, 4, 2])
@@ -277,7 +276,7 @@ class Layout:
 
 
 def _read(decoder: Any, sequences: Sequences, layout: Layout) -> Tensor:
-    """The hidden states [M, H] before sampled tokens, of sequences laid out in rows."""
+    """The hidden states [M, H] before sampled tokens, for sequences arranged in rows."""
     row, begin, lengths = torch.tensor([layout.row, layout.begin, sequences.lengths])
     inside = torch.arange(sequences.ids.shape[1]) < lengths[:, None]
     sequence, step = inside.nonzero(as_tuple=True)
@@ -299,7 +298,7 @@ PADDED, PACKED = Padded(), Packed()
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within, every module is in evaluation mode; afterwards each is as it was."""
+    """Put every module into evaluation mode within the block, and restore each mode after it."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -1,8 +1,8 @@
-"""Log-probabilities and entropies of given tokens, without ever holding the logits of all of them.
+"""Log-probabilities and entropies of given tokens, without the logits of all tokens in memory.
 
-The output matrix is walked through in blocks of the vocabulary and blocks of tokens; the backward
-pass is written by hand and computes each block again.  Peak memory does not depend on the product of
-tokens and vocabulary.  The policy decides which tokens are scored and computes their hidden states.
+Logits are computed in blocks of the vocabulary and blocks of tokens. The hand-written backward pass computes each
+block again. Peak memory does not depend on the product of tokens and vocabulary. The policy selects the tokens and
+computes their hidden states.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Head:
     bias: Tensor | None = None
     """[V]"""
     scale: float = 1.0
-    """What a model multiplies its logits with (Cohere's logit_scale, one over Granite's scaling)."""
+    """Factor of the model's logits (Cohere's logit_scale, one over Granite's scaling)."""
     softcap: float | None = None
     """Logits are bent to ``softcap * tanh(logits / softcap)``, as in Gemma 2."""
 
     @classmethod
     def of(cls, model: Any) -> Head:
-        """The head of a Hugging Face causal language model, low-rank adapters on it included."""
+        """The head of a Hugging Face causal language model, including low-rank adapters on it."""
         text = model.config.get_text_config()
         layer: Any = model.get_output_embeddings()
         if hasattr(layer, "modules_to_save"):  # peft: a trainable copy of the whole head
@@ -60,7 +60,7 @@ class Head:
         return self.finish(nn.functional.linear(hidden, self.weight, self.bias))
 
     def finish(self, product: Tensor) -> Tensor:
-        """Logits [..., V] in float32, or float64 as they are, of ``hidden @ weight.T + bias``."""
+        """Logits [..., V] of ``hidden @ weight.T + bias`` in float32, or in float64 for float64 input."""
         z = product.to(torch.promote_types(product.dtype, torch.float32)) * self.scale
         return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
 
@@ -73,15 +73,15 @@ def score_tokens(
     temperature: float = 1.0,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Log-probability and, if asked, exact entropy of each token, differentiable in hidden and head.
+    """Log-probability and optionally exact entropy of each token, differentiable in hidden and head.
 
         log p_i = z_iy - logsumexp(z_i),   H_i = -sum_v p_iv log p_iv,   z = head(hidden) / temperature
 
     Args:
-        hidden: [M, H], the hidden state that each token is predicted from.
+        hidden: [M, H], the hidden state that predicts each token.
         targets: [M] int64, the tokens.
         head: the map to logits.
-        temperature: what logits are divided by.
+        temperature: the divisor of the logits.
         entropy: whether to compute the entropy.
 
     Returns:
@@ -104,7 +104,7 @@ def score_tokens(
 
 @dataclass
 class _Tiles:
-    """How blocks of logits are made; one instance serves the forward and the backward pass."""
+    """Computes blocks of logits; one instance serves the forward and the backward pass."""
 
     hidden: Tensor  # [M, H] in the accumulation type, the constant factors multiplied in
     weight: Tensor  # [V, H]
@@ -140,7 +140,7 @@ def _spans(total: int, size: int) -> list[tuple[int, int]]:
 
 
 class _Score(torch.autograd.Function):
-    """A running logsumexp over blocks forward; softmax blocks from the kept logsumexp backward."""
+    """Forward: a running logsumexp over blocks. Backward: softmax blocks from the stored logsumexp."""
 
     @staticmethod
     def forward(
@@ -157,8 +157,8 @@ class _Score(torch.autograd.Function):
         tiles = _tiles(hidden, weight, bias, scale, softcap, temperature)
         size, work = hidden.shape[0], tiles.hidden.dtype
         top = hidden.new_full((size,), torch.finfo(work).min, dtype=work)  # running maximum
-        # Sum of exp(z - top) over all but the likeliest token, kept without its 1: where that token has nearly all of
-        # the probability, the log-probability and the entropy are as small as the rest, and 1 + rest would round it.
+        # Sum of exp(z - top) over all tokens except the likeliest, without its 1. If that token has nearly all of the
+        # probability, the log-probability and the entropy are as small as this sum, and 1 + sum would round it away.
         rest = torch.zeros_like(top)
         moment = torch.zeros_like(top)  # sum of exp(z - top) (z - top)
         chosen = torch.zeros_like(top)  # logit of the target
@@ -266,7 +266,7 @@ def _tiles(
     softcap: float | None,
     temperature: float,
 ) -> _Tiles:
-    """Fold the constants into factors before and behind the soft-cap."""
+    """Combine the constants into factors before and after the soft-cap."""
     work = torch.promote_types(hidden.dtype, torch.float32)
     inner = scale / (temperature if softcap is None else softcap)
     outer = None if softcap is None else softcap / temperature

@@ -1,4 +1,4 @@
-"""Finding out which forward passes a model supports.
+"""Tests which forward passes a model supports.
 
 A model reads a few made-up sequences together and each alone. Hidden states and gradients must agree.
 """
@@ -23,29 +23,29 @@ PROBE_VOCABULARY = 256
 """The made-up sequences use this many first tokens of the vocabulary."""
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.bfloat16: 0.1}
-"""How far, relative to their length, hidden states and gradients may be from those of sequences read alone."""
+"""Maximum relative difference of hidden states and gradients from those of sequences read alone."""
 
 logger = logging.getLogger(__name__)
 
 
 def forward_pass_for(decoder: Any, name: str, *, packing: bool, share_prompts: bool) -> ForwardPass:
-    """The way that is asked for.
+    """The requested forward pass.
 
-    The model reads a few made-up sequences that way and each alone; hidden states and gradients must agree.
+    The model reads a few made-up sequences in this way and each alone; hidden states and gradients must agree.
 
     Args:
         decoder: as in :func:`hidden_before`, in evaluation mode.
-        name: what messages call the model.
-        packing: :class:`Packed`, or an error.
-        share_prompts: :class:`Shared`, if the model can; else :class:`Padded`.
+        name: name of the model in messages.
+        packing: return :class:`Packed`, or raise.
+        share_prompts: return :class:`Shared` if the model supports it, else :class:`Padded`.
 
     Raises:
-        PolicyError: packing is asked for, and the model cannot.
+        PolicyError: packing is requested, and the model does not support it.
     """
     if packing:
         try:
             gap, tolerance = _gap(decoder, PACKED, (1, 1 / 2, 1 / 3), prompt=0)  # two fit into one row
-        except Exception as error:  # whatever a model that knows no such positions makes of them
+        except Exception as error:  # a model without support for such positions can raise any error
             raise PolicyError(
                 f"{name} cannot be scored with packing (--train.packing): {type(error).__name__}: {error} Train it "
                 "with --train.no-packing."
@@ -62,7 +62,7 @@ def forward_pass_for(decoder: Any, name: str, *, packing: bool, share_prompts: b
         return PADDED
     try:
         gap, tolerance = _gap(decoder, SHARED, (1, 5 / 6, 3 / 4), prompt=1 / 2)
-    except Exception as error:  # whatever a model that knows no such cache makes of one
+    except Exception as error:  # a model without support for such a cache can raise any error
         why = f"it does not take a cache of keys and values ({type(error).__name__}: {error})"
     else:
         if gap <= tolerance:
@@ -77,11 +77,11 @@ def forward_pass_for(decoder: Any, name: str, *, packing: bool, share_prompts: b
 
 
 def checkpointed_gap(decoder: Any, set_mode: Callable[[bool], object]) -> float:
-    """How far hidden states and gradients with gradient checkpointing are off, relative to their length.
+    """The relative difference of hidden states and gradients with and without gradient checkpointing.
 
     Args:
         decoder: as in :func:`hidden_before`.
-        set_mode: switches the layers that are checkpointed to training mode, and back.
+        set_mode: sets the checkpointed layers to training mode, and back.
     """
     embedding = decoder.get_input_embeddings()
     draw = torch.Generator().manual_seed(0)
@@ -100,11 +100,11 @@ def checkpointed_gap(decoder: Any, set_mode: Callable[[bool], object]) -> float:
 
 
 def _gap(decoder: Any, forward_pass: ForwardPass, shares: Sequence[float], prompt: float) -> tuple[float, float]:
-    """How far hidden states and gradients of sequences read together are off, and how far they may be.
+    """The relative difference of hidden states and gradients of sequences read together, and its tolerance.
 
     Args:
         shares: the lengths of the sequences, as shares of the longest.
-        prompt: how much of the longest they have in common.
+        prompt: the common part, as a share of the longest.
     """
     embedding = decoder.get_input_embeddings()
     device = embedding.weight.device

@@ -1,4 +1,4 @@
-"""From rows of a batch to the hidden states of their sampled tokens, and from values of tokens back to the rows."""
+"""The hidden states of the sampled tokens of a batch, and values of tokens put back into rows."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from llmrl.policies.scoring.forward import ForwardPass, hidden_before
 
 @dataclass(frozen=True)
 class Sampled:
-    """The M sampled tokens of a batch of N rows and T columns, and what each is predicted from."""
+    """The M sampled tokens of a batch of N rows and T columns, and the hidden states that predict them."""
 
     row: Tensor
     """[M]"""
     column: Tensor
     """[M]"""
     hidden: Tensor | None
-    """[M, H] the hidden states in front of them; None where nothing was sampled."""
+    """[M, H] the hidden states before them; None if nothing was sampled."""
 
     def spread(self, values: Tensor, into: Tensor) -> Tensor:
-        """A copy of ``into`` [N, T, ...] with ``values`` [M, ...] in the places of the tokens."""
+        """A copy of ``into`` [N, T, ...] with ``values`` [M, ...] at the positions of the tokens."""
         return into.index_put((self.row, self.column), values)
 
 
 def sampled_tokens(decoder: Any, forward_pass: ForwardPass, layout: TensorDictBase, device: torch.device) -> Sampled:
-    """Run a decoder on the rows that hold a sampled token.
+    """Run a decoder on the rows with a sampled token.
 
     Args:
         decoder: as in :func:`llmrl.policies.scoring.forward.hidden_before`.
-        forward_pass: how rows go through it.
-        layout: tokens, attention and mask [N, T]; on the CPU, a GPU need not be waited for.
-        device: where the decoder is.
+        forward_pass: the kind of forward pass.
+        layout: tokens, attention and mask [N, T]; if they are on the CPU, nothing waits for a GPU.
+        device: the decoder's device.
 
     Raises:
         ValueError: a sampled token is hidden from attention.

@@ -17,21 +17,21 @@ from llmrl.policies.scoring.rows import Sampled, sampled_tokens
 
 @dataclass(frozen=True)
 class Scorer:
-    """Computes what a model predicts in front of each sampled token, given everything before it.
+    """Computes a model's predictions of each sampled token, given all tokens before it.
 
-    A ``layout`` has tokens, attention and mask [N, T] of :mod:`llmrl.keys`; M of the tokens are sampled. With a GPU it
-    may be on the CPU, and ``tokens`` where the model is.
+    A ``layout`` has tokens, attention and mask [N, T] of :mod:`llmrl.keys`; M of the tokens are sampled. With a model
+    on a GPU it may be on the CPU, and ``tokens`` on the model's device.
     """
 
     model: Any
     """A Hugging Face causal language model."""
     forward_pass: ForwardPass
-    """How rows go through it."""
+    """The kind of forward pass."""
     temperature: float
-    """What logits are divided by."""
+    """The divisor of the logits."""
 
     def scores(self, layout: TensorDictBase, tokens: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies [N, T]; entropies are 0 unless asked for."""
+        """Log-probabilities and entropies [N, T]; entropies are 0 unless requested."""
         sampled, head = self._sampled(layout, tokens.device), Head.of(self.model)
         zeros = tokens.new_zeros(tokens.shape, dtype=torch.promote_types(head.weight.dtype, torch.float32))
         if sampled.hidden is None:
@@ -41,7 +41,7 @@ class Scorer:
         return sampled.spread(values, zeros), zeros if spread is None else sampled.spread(spread, zeros)
 
     def logits(self, layout: TensorDictBase, tokens: Tensor) -> Tensor:
-        """Logits [N, T, V], divided by the temperature; 0 where nothing was sampled."""
+        """Logits [N, T, V], divided by the temperature; 0 at tokens that were not sampled."""
         sampled, head = self._sampled(layout, tokens.device), Head.of(self.model)
         logits = torch.zeros((*tokens.shape, head.weight.shape[0]), device=tokens.device)
         if sampled.hidden is None:

@@ -1,6 +1,6 @@
 """Forward passes over sequences that share a prompt, which is computed once.
 
-This module decides what is computed once, and when that saves enough. :mod:`llmrl.policies.scoring.forward` has the
+This module selects the tokens to compute once, if that saves enough. :mod:`llmrl.policies.scoring.forward` has the
 other kinds of forward pass.
 """
 
@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from llmrl.policies.scoring.forward import PADDED, Sequences
 
 LEAST_SAVED = 1 / 8
-"""The share of tokens that sharing must save. Attention behind a shared prompt needs a mask, which has slower kernels,
+"""The share of tokens that sharing must save. Attention after a shared prompt needs a mask, which has slower kernels,
 and computes up to twice as many pairs."""
 
 
@@ -24,8 +24,8 @@ class Shared:
     """Each prompt of a batch is read once, up to the length of the shortest prompt, and then the rest of each sequence.
 
     Keys and values of the first pass serve every sequence with that prompt: two passes through the model, one graph.
-    The shared parts are equally long, so there is no padding before the rest, and no mask but the causal one. Where
-    this would save little, sequences are read as in :class:`llmrl.policies.scoring.forward.Padded`.
+    The shared parts have equal lengths, so there is no padding before the rest, and only the causal mask. If this would
+    save little, sequences are read as in :class:`llmrl.policies.scoring.forward.Padded`.
     """
 
     def hidden(self, decoder: Any, sequences: Sequences) -> Tensor:
@@ -66,7 +66,7 @@ class Shared:
         return rest[sequence, step]
 
     def batches(self, sequences: Sequences, budget: int) -> list[list[int]]:
-        """Sequences with one prompt together, or of similar length together: whichever needs fewer tokens."""
+        """Sequences with one prompt together, or of similar length together, whichever needs fewer tokens."""
         ways = [_by_prompt(sequences, budget), PADDED.batches(sequences, budget)]
         return min(ways, key=lambda parts: sum(_tokens(sequences, part) for part in parts))
 
@@ -85,13 +85,13 @@ SHARED = Shared()
 
 
 def gather_for_cache(layers: Sequence[torch.nn.Module], gather: Callable[[torch.nn.Module], None]) -> None:
-    """Have the weights of a sharded layer gathered when a gradient comes back to keys and values that it cached.
+    """Gather the weights of a sharded layer when a gradient reaches keys and values that it cached.
 
-    It does not come by the layer's output, where a sharded layer waits for it.
+    This gradient does not pass through the layer's output, where a sharded layer gathers its weights.
 
     Args:
-        layers: of a decoder, in their order.
-        gather: makes a layer whole.
+        layers: the layers of a decoder, in order.
+        gather: gathers the weights of a layer.
     """
 
     def watch(number: int, layer: torch.nn.Module, given: dict[str, Any]) -> None:
@@ -108,7 +108,7 @@ def gather_for_cache(layers: Sequence[torch.nn.Module], gather: Callable[[torch.
 
 
 def _beginnings(sequences: Sequences) -> tuple[Tensor, Tensor] | None:
-    """The different beginnings [B, P] and which one each sequence has [N]; None where that would save too little."""
+    """The different beginnings [B, P] and the number of each sequence's beginning [N]; None if it saves too little."""
     prefix = min(sequences.prompts) - 1
     # Not even with one beginning?
     if not worthwhile(1, prefix, len(sequences), sequences.width):
@@ -118,7 +118,7 @@ def _beginnings(sequences: Sequences) -> tuple[Tensor, Tensor] | None:
 
 
 def worthwhile(different: int, prefix: int, count: int, width: int) -> bool:
-    """Whether it saves enough to read beginnings apart.
+    """Whether computing the beginnings separately saves enough.
 
     Args:
         different: how many beginnings there are.
