@@ -39,7 +39,7 @@ GIVEN: frozenset[Key] = frozenset(
 )
 """The entries that TRL provides with all settings."""
 WINDOW = "llmrl"
-"""Where a micro-batch carries its part of the window; TRL leaves other names alone."""
+"""The key for a micro-batch's part of the window; TRL leaves other names alone."""
 
 
 def reward_function(grader: str | Verifier, *, column: str = "answer") -> Callable[..., list[float | None]]:

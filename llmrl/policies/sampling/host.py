@@ -131,7 +131,7 @@ class Host:
             raise unknown_weights("The engine has not been started.")
         return self.settings
 
-    # What calls vLLM
+    # Calls of vLLM
 
     def _build(self, settings: Start) -> Any:
         try:

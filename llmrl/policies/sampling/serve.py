@@ -67,7 +67,7 @@ def own_names() -> set[str]:
 
 
 def server(service: Service) -> uvicorn.Server:
-    """What answers the requests; ``server(...).run(sockets=[...])`` does so until the process is asked to end."""
+    """The server of the requests; ``server(...).run(sockets=[...])`` serves until the process is asked to end."""
     config = uvicorn.Config(
         service.application(),
         http=_protocol(),

@@ -138,7 +138,7 @@ class Service:
         """End the engine's thread after its pending requests."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    # What is done
+    # Requests
 
     async def _start(self, request: Request) -> wire.Message:
         settings = await _message(request, wire.Start)
