@@ -1,4 +1,4 @@
-r"""Foreign text, from a model, a data set or a file: made safe to show, and read as JSON."""
+r"""Foreign text, from a model, a data set or a file: made safe to show, and read as JSON or YAML."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import unicodedata
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from llmrl.errors import UserError
 
@@ -97,6 +99,37 @@ def json_line(value: Any) -> str:
     if any("\ud800" <= sign <= "\udfff" for sign in text):
         text = json.dumps(value)
     return text + "\n"
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text, without tags and aliases.
+
+    Tags make objects, some of which fail in ways of their own; with aliases a few lines expand to gigabytes.
+
+    Raises:
+        ValueError: the text is no such YAML; the message says why, on one line.
+
+    >>> parse_yaml("a: [1, x]")
+    {'a': [1, 'x']}
+    >>> parse_yaml("!!int x")
+    Traceback (most recent call last):
+    ValueError: tags such as !!int are not read; write the value alone
+    """
+    try:
+        return yaml.load(text, _PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(one_line(" ".join(str(error).split()))) from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases such as *{event.anchor} are not read; write the value out")
+        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            raise yaml.YAMLError(f"tags such as {tag} are not read; write the value alone")
+        return super().compose_node(parent, index)
 
 
 def _parsed(data: bytes, place: str) -> Any:

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal
 
 import torch
 import tyro
-import yaml
 from transformers.utils import logging as transformers_logging
 
 from llmrl.errors import ConfigError
@@ -26,7 +25,7 @@ from llmrl.evaluation.tables import show_summaries
 from llmrl.policies.policy import Policy, local_folder
 from llmrl.registry import suggest
 from llmrl.rollouts.environments import Environments
-from llmrl.text import DamagedFile, one_line, read_json
+from llmrl.text import DamagedFile, one_line, parse_yaml, read_json
 from llmrl.training.build import held_out_environments
 from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
@@ -198,11 +197,11 @@ def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str,
         if not equals:
             raise ConfigError(f"--env-options {text}: give name=value, such as source=generated.")
         try:
-            given[name.replace("-", "_")] = yaml.safe_load(
+            given[name.replace("-", "_")] = parse_yaml(
                 f"[{value}]" if "," in value and value[:1] not in "[{" else value
             )
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--env-options {text}: {value!r} is not a value of YAML.") from error
+        except ValueError as error:
+            raise ConfigError(f"--env-options {one_line(text)}: no value of YAML ({error}).") from error
     chosen: dict[str, dict[str, Any]] = {}
     known: set[str] = set()
     for env_id in options.env or (home_id,):
@@ -303,7 +302,7 @@ def _claim(folder: Path, settings: dict[str, Any], force: bool) -> None:
             )
         else:
             set_aside(folder)
-    elif content_of(folder):
+    elif set(content_of(folder)) - {_aside(file)}:  # which is left if the settings could not be written
         raise ConfigError(f"{folder} is not empty and holds no evaluation. Give another --output.")
     _write(file, settings)
 
@@ -320,8 +319,13 @@ def _results(folder: Path) -> dict[str, Any]:
     return results
 
 
+def _aside(file: Path) -> Path:
+    """Where a file is written before it gets its name."""
+    return file.with_name(f".{file.name}")
+
+
 def _write(file: Path, content: dict[str, Any]) -> None:
-    aside = file.with_name(f".{file.name}")
+    aside = _aside(file)
     aside.write_text(json.dumps(content, indent=2) + "\n")
     aside.replace(file)
 

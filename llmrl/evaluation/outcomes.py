@@ -16,11 +16,17 @@ from typing import Any
 import numpy as np
 
 from llmrl.evaluation.estimators import Estimate, estimate, majority_at_k, pass_at_k
-from llmrl.rollouts.records import Record, is_correct
-from llmrl.text import DamagedFile, json_line, read_json_lines
+from llmrl.likeness import is_unlike, refuse_unlike
+from llmrl.rollouts.records import FORM, Record, is_correct
+from llmrl.text import DamagedFile, json_line, one_line, read_json_lines
 
 NEEDED = frozenset({"greedy", "problem_id", "reward"})
 """What every record of an evaluation has."""
+
+
+def is_outcome(record: Record) -> bool:
+    """Whether a record from a file is one of an evaluation."""
+    return record.keys() >= NEEDED and not is_unlike(record, FORM)
 
 
 @dataclass
@@ -46,6 +52,12 @@ class Evaluation:
                 raise DamagedFile(
                     f"{path}, line {number} is not a response of an evaluation: it has no {sorted(lacking)[0]}."
                 )
+            try:
+                refuse_unlike(record, FORM, "it")
+            except ValueError as error:
+                raise DamagedFile(
+                    f"{path}, line {number} is not a response of an evaluation: {one_line(str(error))}."
+                ) from error
         return cls(records)
 
     def scores(self, greedy: bool) -> dict[int, list[float]]:

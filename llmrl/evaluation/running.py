@@ -11,7 +11,7 @@ from typing import NamedTuple
 from llmrl.distributed.world import World
 from llmrl.envs.text import TextEnv
 from llmrl.errors import ConfigError
-from llmrl.evaluation.outcomes import NEEDED, Evaluation, count_votes
+from llmrl.evaluation.outcomes import Evaluation, count_votes, is_outcome
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import collect
@@ -29,6 +29,10 @@ class _Batch(NamedTuple):
     greedy: bool
     begin: int
     end: int
+
+    def holds(self, record: Record) -> bool:
+        """Whether a record is of this batch; its group is the place of its problem among all problems."""
+        return self.greedy == record["greedy"] and self.begin <= record["group"] < self.end
 
 
 def evaluate(
@@ -116,8 +120,8 @@ def _batches(count: int, samples: int, batch: int) -> Iterator[_Batch]:
 
 
 def _batch_of(record: Record, plan: list[_Batch]) -> _Batch:
-    """The batch of a record; its group is the place of its problem among all problems."""
-    return next(b for b in plan if b.greedy == record["greedy"] and b.begin <= record["group"] < b.end)
+    """The batch of a record."""
+    return next(batch for batch in plan if batch.holds(record))
 
 
 def _resume(file: Path, plan: list[_Batch]) -> list[Record]:
@@ -128,8 +132,10 @@ def _resume(file: Path, plan: list[_Batch]) -> list[Record]:
     with file.open("rb") as lines:
         for line in lines:
             record = parse_line(line)
-            if record is None or not NEEDED | {"group"} <= record.keys():
+            if record is None or "group" not in record or not is_outcome(record):
                 break  # the process may have been killed while it wrote the last line, even inside a character
+            if not any(batch.holds(record) for batch in plan):
+                break
             records.append(record)
     if records:
         last = _batch_of(records[-1], plan)

@@ -22,9 +22,12 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.keys import MissingEntry
+from llmrl.likeness import is_unlike
 from llmrl.policies.loading import PolicyError, local_folder
 from llmrl.reports.runs import Run
 from llmrl.reports.tokens import trust_region
+from llmrl.rollouts.files import RolloutsError, refuse_wrong_tensors
+from llmrl.rollouts.records import FORM
 from llmrl.text import one_line, parse_line
 from llmrl.training.checkpoint import list_checkpoints
 
@@ -191,8 +194,10 @@ def _scan(path: Path, shown: Shown) -> tuple[list[int], list[Hashable]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             record = parse_line(line)
-            if record is None:  # rows are counted by lines, so no line may be skipped
-                shown.note(f"{path.name}: read up to line {number}, which is incomplete")
+            # Rows are counted by lines, so no line may be skipped.
+            if record is None or is_unlike(record, FORM):
+                wrong = "is incomplete" if record is None else "is no record"
+                shown.note(f"{path.name}: read up to line {number}, which {wrong}")
                 break
             offsets.append(position)
             groups.append(record.get("group", len(groups)))
@@ -225,6 +230,11 @@ def read_rows(path: Path, rows: Sequence[int], total: int, shown: Shown) -> Tens
     lacking = [_flat(key) for key in (keys.TOKENS, keys.MASK) if key not in found]
     if lacking:
         shown.note(f"{path.name} has no {' and no '.join(lacking)}: not used")
+        return None
+    try:
+        refuse_wrong_tensors(path.name, {_flat(key): x for key, x in found.items()}, len(rows))
+    except RolloutsError as error:
+        shown.note(f"not used: {error}")
         return None
     data = TensorDict({}, batch_size=[len(rows)])
     for key, x in found.items():

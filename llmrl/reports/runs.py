@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmrl.errors import ConfigError, UserError
-from llmrl.evaluation.outcomes import NEEDED
+from llmrl.evaluation.outcomes import is_outcome
 from llmrl.text import DamagedFile, parse_line, read_json
 from llmrl.training.files import read_tree, section
 from llmrl.training.hints import kept
+from llmrl.training.metrics import is_step
 
 # Runs that differ only in these settings are the same experiment: seed, length, machine, files.
 _REPEATS = re.compile(r"seed|threads|train\.steps|policy\.device|(checkpoint|eval)\..*")
@@ -87,15 +88,13 @@ def read_run(folder: Path) -> Run:
         raise ReportError(f"{path} is not the config.yaml of a run: it names no algorithm under algo.")
     run = Run(folder, folder.resolve().name, config, notes=kept(folder))
     if (folder / "metrics.jsonl").is_file():
-        lines = json_lines(folder / "metrics.jsonl", run.notes)
-        rows = {row["step"]: row for row in lines if isinstance(row.get("step"), int)}
+        rows = {row["step"]: row for row in json_lines(folder / "metrics.jsonl", is_step, run.notes)}
         run.metrics = [rows[step] for step in sorted(rows)]
     if not run.metrics:
         run.notes.append("no step is finished yet: metrics.jsonl is missing or empty")
     for name in ("before", "after"):
         if (path := folder / "eval" / f"{name}.jsonl").is_file():
-            records = json_lines(path, run.notes)
-            run.evaluations[name] = [record for record in records if record.keys() >= NEEDED]
+            run.evaluations[name] = list(json_lines(path, is_outcome, run.notes))
     if (path := folder / "environment.json").is_file():
         run.record = _last_session(path, run.notes)
     for path in sorted(folder.glob("rollouts/step_*.jsonl")):
@@ -125,27 +124,27 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON Lines file, one at a time; invalid lines are noted.
+def json_lines(path: Path, fits: Callable[[dict[str, Any]], bool], notes: list[str]) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file that fit, one at a time; other lines are noted.
 
     >>> notes = []
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "metrics.jsonl"
     >>> _ = path.write_text('{"step": 1}\\n{"ste')
-    >>> list(json_lines(path, notes)), notes
-    ([{'step': 1}], ['metrics.jsonl: line 2 is incomplete and left out'])
+    >>> list(json_lines(path, lambda row: True, notes)), notes
+    ([{'step': 1}], ['metrics.jsonl: line 2 is damaged and left out'])
     """
     broken: list[int] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             value = parse_line(line)
-            if value is None:
+            if value is None or not fits(value):
                 broken.append(number)
             else:
                 yield value
     if broken:
         lines = f"line {broken[0]} is" if len(broken) == 1 else f"{len(broken)} lines are"
-        notes.append(f"{path.name}: {lines} incomplete and left out")
+        notes.append(f"{path.name}: {lines} damaged and left out")
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:

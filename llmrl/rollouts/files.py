@@ -8,6 +8,7 @@ are in the same order. A tensor has the name of its entry in :mod:`llmrl.keys`, 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -16,11 +17,15 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.errors import UserError
+from llmrl.keys import Key
+from llmrl.likeness import refuse_unlike
 from llmrl.policies.saving import write_tensors
 from llmrl.rollouts.collect import Rollouts
-from llmrl.rollouts.records import Record
+from llmrl.rollouts.records import FORM, Record
 from llmrl.text import DamagedFile, json_line, one_line, parse_line, read_json_lines
 
+NEEDED: tuple[Key, ...] = (keys.TOKENS, keys.ATTENTION, keys.MASK, keys.GROUP)
+"""The entries that all rollouts have."""
 _ABOUT = "rollouts"  # the one text entry of the file of tensors
 
 
@@ -113,14 +118,8 @@ def read_rollouts(path: str | Path) -> Rollouts:
         raise RolloutsError(
             f"{file} cannot be read ({error}). It is damaged, perhaps cut short: give another step."
         ) from error
-    for needed in (keys.TOKENS, keys.ATTENTION, keys.MASK, keys.GROUP):
-        name = needed if isinstance(needed, str) else ".".join(needed)
-        if name not in flat:
-            raise RolloutsError(
-                f"{file} has no entry {name!r}, so it holds no rollouts. It has: "
-                f"{', '.join(sorted(flat)) or 'nothing'}."
-            )
-    _check_tensors(file, flat)
+    refuse_missing_tensors(str(file), flat, NEEDED)
+    refuse_wrong_tensors(str(file), flat)
     if about is None:
         raise RolloutsError(f"{file} does not say of which step it is: its entry {_ABOUT!r} is no JSON object.")
     rows = len(flat[keys.GROUP])
@@ -132,28 +131,50 @@ def read_rollouts(path: str | Path) -> Rollouts:
     return Rollouts(data, records, about.get("dropped_prompts", 0))
 
 
-def _check_tensors(file: Path, flat: dict[str, Tensor]) -> None:
-    """Every entry of the table has its shape and kind of numbers; others have a row for each response.
+def refuse_missing_tensors(place: str, flat: Mapping[str, Tensor], needed: Sequence[Key]) -> None:
+    """Raise RolloutsError unless there is a tensor for every needed entry."""
+    for name in map(_flat, needed):
+        if not isinstance(flat.get(name), Tensor):
+            raise RolloutsError(
+                f"{place} has no entry {name!r}, so it holds no rollouts. It has: "
+                f"{', '.join(map(str, sorted(flat))) or 'nothing'}."
+            )
+
+
+def _flat(key: Key) -> str:
+    return key if isinstance(key, str) else ".".join(key)
+
+
+def refuse_wrong_tensors(place: str, flat: Mapping[str, Tensor], rows: int | None = None) -> None:
+    """Raise unless every entry of the table has its shape and kind of numbers, and others a row for each response.
+
+    Args:
+        place: where they are from, for the message.
+        flat: tensors by name, nested names joined by a dot; the token ids are among them.
+        rows: number of responses; None: that of the token ids.
 
     Raises:
-        RolloutsError: one has not, or a token id is below 0.
+        RolloutsError: an entry has another form, or a token id is below 0.
     """
+    named = {_flat(entry.key): entry for entry in keys.TABLE}
     shape = flat[".".join(keys.TOKENS)].shape
     sizes = {"[N, T]": shape, "[N]": shape[:1], "[N, 1]": (*shape[:1], 1)}
-    table = {entry.key if isinstance(entry.key, str) else ".".join(entry.key): entry for entry in keys.TABLE}
     for name, tensor in flat.items():
-        row = table.get(name)
+        row = named.get(name)
+        if not isinstance(tensor, Tensor):
+            raise RolloutsError(f"{place}: {one_line(name)!r} is no tensor.")
         kind = "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
         same_size = tensor.shape == sizes[row.shape] if row is not None and row.shape in sizes else True
+        same_rows = tensor.shape[:1] == shape[:1] and rows in (None, *shape[:1])
         same_kind = row is None or row.dtype.startswith(kind)
-        if len(shape) != 2 or tensor.shape[:1] != shape[:1] or not same_size or not same_kind:
+        if len(shape) != 2 or not same_rows or not same_size or not same_kind:
             expected = "a row for each response" if row is None else keys.describe(row.key)
             raise RolloutsError(
-                f"{file}: {one_line(name)!r} is {list(tensor.shape)} {kind}; with [N, T] = {list(shape)} expected "
+                f"{place}: {one_line(name)!r} is {list(tensor.shape)} {kind}; with [N, T] = {list(shape)} expected "
                 f"{expected}. Give another step."
             )
     if shape.numel() and int(flat[".".join(keys.TOKENS)].min()) < 0:
-        raise RolloutsError(f"{file} has token ids below 0. Give another step.")
+        raise RolloutsError(f"{place} has token ids below 0. Give another step.")
 
 
 def _check_pair(text: Path, file: Path, records: list[Record], groups: list[int], about: dict[str, int]) -> None:
@@ -177,9 +198,15 @@ def _check_pair(text: Path, file: Path, records: list[Record], groups: list[int]
 
 def _records(text: Path) -> list[Record]:
     try:
-        return read_json_lines(text)
+        records = read_json_lines(text)
     except DamagedFile as error:
         raise RolloutsError(str(error)) from error
+    for number, record in enumerate(records, 1):
+        try:
+            refuse_unlike(record, FORM, "it")
+        except ValueError as error:
+            raise RolloutsError(f"{text}, line {number} is no record: {one_line(str(error))}.") from error
+    return records
 
 
 def _steps(folder: Path) -> list[Path]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmrl.likeness import Known, Maybe
+
 Record = dict[str, Any]
 """One episode, as a line of JSON.
 
@@ -11,6 +13,21 @@ Record = dict[str, Any]
 ``finish_reason`` (``end``, ``length``), ``tokens``, ``turns``, ``transcript`` (a dictionary for each turn), and
 what the environment reports in its ``info``: ``verdict``, ``valid``, ``answer``, ``extracted``, ``fault`` ...
 """
+
+FORM = Known(
+    {
+        "group": 0,
+        "step": 0,
+        "problem_id": 0,
+        "problem": "",
+        "response": "",
+        "reward": 0.0,
+        "tokens": 0,
+        "greedy": True,
+        "vote": Maybe(0),
+    }
+)
+"""What a record of a file must be like, for :func:`llmrl.likeness.refuse_unlike`."""
 
 
 def is_correct(record: Record) -> bool:

@@ -109,7 +109,8 @@ class ProblemStream:
         if missing:
             raise ValueError(
                 f"The checkpoint has no state of {', '.join(map(repr, missing))}; it has the state of "
-                f"{', '.join(map(repr, state['rules'])) or 'no rule'}."
+                f"{', '.join(map(repr, state['rules'])) or 'no rule'}. Resume with the --curriculum and --filter "
+                "options of the run, or begin a new run."
             )
         self.position = state["position"]
         for rule in self.rules:

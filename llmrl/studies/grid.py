@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.errors import ConfigError, UserError
+from llmrl.likeness import Each, Some, Table, refuse_unlike
 from llmrl.studies.exact.run import as_dict
 from llmrl.studies.exact.task import TASKS, ExactTask, Settings
 from llmrl.studies.exact.tasks import EXACT
 from llmrl.studies.nano.task import NanoTask
+from llmrl.text import one_line, parse_yaml, read_json
 
 Task = ExactTask | NanoTask
 
@@ -97,6 +97,29 @@ class Row:
         rest = {name: content[name] for name in ("summary", "curves", "detail", "seconds", "error")}
         return cls(cell=cell, shipped=shipped, **rest)
 
+    @classmethod
+    def read(cls, path: Path) -> Row:
+        """From the file of a cell.
+
+        Raises:
+            ConfigError: the file holds something else.
+        """
+        numbers = Table("", Each(0.0))
+        settings = Some(dataclasses.asdict(Settings()))
+        cell = Some({"task": "", "algorithm": "", "settings": settings, "seed": 0, "version": 0})
+        form = {"cell": cell, "summary": Table("", 0.0), "curves": numbers, "detail": numbers, "seconds": 0.0}
+        try:
+            content = read_json(path)
+            refuse_unlike(content, {**form, "error": ""}, "the cell")
+            if not content["error"] and "final" not in content["summary"]:
+                raise ValueError("it has neither an error nor a final score")
+            return cls.from_dict(content)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = one_line(str(error))
+            raise ConfigError(
+                f"{path} cannot be read ({reason}). Delete it; the study runs that cell again."
+            ) from error
+
 
 def parse_algorithm(spec: str) -> Algorithm:
     """An algorithm from its name and, in brackets, its options.
@@ -117,7 +140,10 @@ def parse_algorithm(spec: str) -> Algorithm:
         name, equals, value = part.partition("=")
         if not equals:
             raise ConfigError(f"{part!r} in {spec!r} is no option. Write name=value, such as low=0.9.")
-        options[name.strip()] = yaml.safe_load(value)
+        try:
+            options[name.strip()] = parse_yaml(value)
+        except ValueError as error:
+            raise ConfigError(f"{one_line(part)!r} in {one_line(spec)!r} has no value of YAML: {error}") from error
     try:
         return algorithm(found["name"].strip(), **options)
     except (TypeError, ValueError) as error:
@@ -237,8 +263,12 @@ class Store:
         """Write a row."""
         path = self.path(row.cell)
         aside = path.with_suffix(f".{os.getpid()}.writing")
-        aside.write_text(json.dumps(row.to_dict()))
-        aside.replace(path)
+        try:
+            aside.write_text(json.dumps(row.to_dict()))
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
 
     def read(self, cells: Iterable[Cell]) -> dict[Cell, Row]:
         """The finished rows. Failed ones are left out, so that they run again."""
@@ -246,7 +276,9 @@ class Store:
         for cell in cells:
             path = self.path(cell)
             if path.is_file():
-                row = Row.from_dict(json.loads(path.read_text()))
+                row = Row.read(path)
+                if row.cell != cell:
+                    raise ConfigError(f"{path} is of another cell. Delete it; the study runs that cell again.")
                 if not row.failed:
                     found[cell] = row
         return found
@@ -261,10 +293,6 @@ def read_rows(folder: Path) -> list[Row]:
     files = sorted((folder / "cells").glob("*.json"))
     if not files:
         raise ConfigError(f"{folder} holds no study: there is nothing in {folder / 'cells'}.")
-    rows = []
-    for path in files:
-        try:
-            rows.append(Row.from_dict(json.loads(path.read_text())))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path} cannot be read ({error}). Delete it; the study runs that cell again.") from error
-    return sorted(rows, key=lambda row: (row.cell.task, row.cell.algorithm, str(row.cell.settings), row.cell.seed))
+    return sorted(
+        map(Row.read, files), key=lambda row: (row.cell.task, row.cell.algorithm, str(row.cell.settings), row.cell.seed)
+    )

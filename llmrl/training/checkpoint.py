@@ -261,12 +261,11 @@ def set_aside_later(checkpoint: Path) -> list[Path]:
     folder = checkpoint.parent
     later = [path for path in list_checkpoints(folder) if step_of(path) > step_of(checkpoint)]
     moved = [set_aside(path) for path in later]
-    if moved:
-        link(folder, "latest", checkpoint)
-        if not (folder / "best").exists():
-            (folder / "best").unlink(missing_ok=True)
-            (folder / "best.json").unlink(missing_ok=True)
-        _flush(folder)
+    link(folder, "latest", checkpoint)  # with none moved too: a run may have ended before it could set the link
+    if not (folder / "best").exists():
+        (folder / "best").unlink(missing_ok=True)
+        (folder / "best.json").unlink(missing_ok=True)
+    _flush(folder)
     return moved
 
 

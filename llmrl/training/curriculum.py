@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from llmrl.envs.problems import AsksProblems
 from llmrl.errors import ConfigError
+from llmrl.likeness import Each, Table, Within, refuse_unlike
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record, is_correct
 from llmrl.rollouts.stream import PassRates, Rule, problem_seed
@@ -114,6 +115,8 @@ class LevelCurriculum:
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore a state that :meth:`state` returned."""
+        form = {"admitted": Within(1, len(self.levels)), "since": 0, "rates": Each(0.0)}
+        refuse_unlike(state, form, self.name)
         self.admitted, self.since = state["admitted"], state["since"]
         self.rates = list(state["rates"])
 
@@ -172,6 +175,7 @@ class PassRateFilter:
 
     def load(self, state: dict[str, Any]) -> None:
         """Restore a state that :meth:`state` returned."""
+        refuse_unlike(state, {"streaks": Table(0, 0)}, self.name)
         self.streaks = dict(state["streaks"])
 
 

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
-from llmrl.text import one_line
+from llmrl.text import one_line, parse_yaml
 
 DEFAULT_ENV = "llmrl/MATH-v0"
 NAME_FLAGS = {"algo.name": "algo", "env.id": "env", "policy.path": "policy"}
@@ -38,13 +36,13 @@ def read_tree(path: Path) -> dict[str, Any]:
         ConfigError: the file does not exist, or does not hold settings.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"There is no configuration file {str(path)!r}.") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path} must hold settings such as 'train: {{steps: 10}}', got {str(tree)[:80]!r}.")
     return dict(tree)
@@ -62,15 +60,6 @@ def section(path: Path, tree: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigError(f"{path}: {name} is {one_line(str(value), 80)}, expected options such as '{name}: {{a: 1}}'.")
     return dict(value)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases: with them, a few lines can expand to gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"aliases such as *{self.peek_event().anchor} are not read; write the value out")
-        return super().compose_node(parent, index)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -28,6 +28,7 @@ import yaml
 
 from llmrl.envs.hub import commit_of
 from llmrl.errors import ConfigError
+from llmrl.likeness import Anything, Table, refuse_unlike
 from llmrl.policies.loading import on_hub
 from llmrl.text import read_json
 from llmrl.training import checkpoint
@@ -318,6 +319,7 @@ def refuse_changes(config: Config, state: dict[str, Any]) -> None:
     """
     try:
         old, new = json.loads(state["config"]), config.to_dict()
+        refuse_unlike(old, Table("", Anything()), "config")
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConfigError(
             "The checkpoint does not say with which settings its run was made. Give another --resume."

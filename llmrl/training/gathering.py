@@ -17,9 +17,12 @@ from tensordict import TensorDict
 from llmrl import keys
 from llmrl.credit import Credit
 from llmrl.distributed.world import World
+from llmrl.likeness import Anything, Each, Table, refuse_unlike
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.collect import Rollouts, collect, concatenate
 from llmrl.rollouts.environments import Environments
+from llmrl.rollouts.files import NEEDED, refuse_missing_tensors, refuse_wrong_tensors
+from llmrl.rollouts.records import FORM as RECORD
 from llmrl.rollouts.records import Record
 from llmrl.rollouts.stream import NoProblemLeft, ProblemStream
 from llmrl.training import faults
@@ -27,6 +30,19 @@ from llmrl.training.config import TrainConfig
 from llmrl.training.curriculum import pass_rates
 from llmrl.training.faults import TrainingError
 from llmrl.training.measures import describe, fetch
+
+AHEAD = "a batch that was sampled ahead"
+"""What messages call it."""
+FORM = {
+    "rollouts": {"data": Table("", Anything()), "records": "", "dropped_prompts": 0},
+    "metrics": Table("", 0.0),
+    "records": "",
+    "broken": "",
+    "groups": 0,
+    "tokens": 0,
+    "version": 0,
+}
+"""The form of the state of :class:`Gathered`, for :func:`llmrl.likeness.refuse_unlike`."""
 
 
 @dataclass
@@ -62,18 +78,30 @@ class Gathered:
 
     @classmethod
     def load(cls, state: dict[str, Any], device: torch.device) -> Gathered:
-        """Restore a state that :meth:`state` returned."""
+        """Restore a state that :meth:`state` returned.
+
+        Raises:
+            ValueError: it is none.
+        """
         saved = state["rollouts"]
-        records = json.loads(saved["records"])
+        records = _read(saved["records"])
+        refuse_missing_tensors(AHEAD, saved["data"], NEEDED)
+        refuse_wrong_tensors(AHEAD, saved["data"], len(records))
         data = TensorDict(saved["data"], batch_size=[len(records)]).unflatten_keys(".").to(device)
         return cls(
             **{
                 **state,
                 "rollouts": Rollouts(data, records, saved["dropped_prompts"]),
-                "records": json.loads(state["records"]),
-                "broken": json.loads(state["broken"]),
+                "records": _read(state["records"]),
+                "broken": _read(state["broken"]),
             }
         )
+
+
+def _read(text: str) -> list[Record]:
+    records = json.loads(text)
+    refuse_unlike(records, Each(RECORD), "records")
+    return records
 
 
 @dataclass

@@ -18,6 +18,7 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.distributed.world import World
 from llmrl.keys import Key
+from llmrl.likeness import Anything, Maybe, Some
 from llmrl.losses.module import BatchLoss
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
@@ -226,6 +227,22 @@ class Learner:
             "critic": None if self.critic is None else self.critic.state_dict(),
         }
 
+    def form(self) -> dict[str, object]:
+        """The form of what :meth:`state` returns, for :func:`llmrl.likeness.refuse_unlike`."""
+        moments = {
+            number: {"step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter}
+            for number, parameter in enumerate(self._trained())
+        }
+        return {
+            # Not every parameter has moments, and the settings of the groups are this run's own.
+            "optimizer": {"state": Some(moments), "param_groups": Anything()},
+            "masters": Maybe(self.masters),
+            "critic": None if self.critic is None else self.critic.state_dict(),
+        }
+
+    def _trained(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
     @torch.no_grad()
     def load(self, state: dict) -> None:
         """Take up what :meth:`state` gave; every rank gives the whole of it."""
@@ -234,17 +251,15 @@ class Learner:
             for master, saved in zip(self.masters, state["masters"], strict=True):
                 master.copy_(like(saved, master))
             self.adopt_masters()
-        optimizer = state["optimizer"]
-        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        trained = self._trained()
         moments = {
             number: {
                 name: like(value, trained[number]) if value.shape == trained[number].shape else value
                 for name, value in entries.items()
             }
-            for number, entries in optimizer["state"].items()
+            for number, entries in state["optimizer"]["state"].items()
         }
-        self.optimizer.load_state_dict({**optimizer, "state": moments})
-        self._configure()  # the loaded groups have the settings of the run that was saved
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         if self.critic is not None:
             for name, own in self.critic.state_dict().items():
                 own.copy_(like(state["critic"][name], own))

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError, HTTPError
 
 from llmrl.errors import ConfigError
 from llmrl.policies.loading import local_folder
-from llmrl.text import one_line
+from llmrl.text import one_line, parse_yaml
 
 CARD = "README.md"
 _ID = re.compile(r"[a-z0-9][a-z0-9.+_-]{0,60}")
@@ -101,7 +100,7 @@ def _front_matter(text: str) -> Mapping[str, Any]:
     if match is None:
         return {}
     try:
-        front = yaml.safe_load(match[1])
-    except yaml.YAMLError:
+        front = parse_yaml(match[1])
+    except ValueError:
         return {}
     return front if isinstance(front, Mapping) else {}

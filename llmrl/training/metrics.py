@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from llmrl.distributed.world import World
+from llmrl.likeness import MOST
 from llmrl.text import parse_line
 
 log = logging.getLogger(__name__)
@@ -407,10 +408,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``; those that hold no step, as a full disk or a hand leaves them, are left out."""
     with path.open("rb") as file:
         read = [parse_line(line) for line in file]
-    rows = [row for row in read if row is not None and isinstance(row.get("step"), int)]
+    rows = [row for row in read if row is not None and is_step(row)]
     if len(rows) < len(read):
         log.warning("%s: %d damaged lines are left out.", path, len(read) - len(rows))
     return rows
+
+
+def is_step(row: dict[str, Any]) -> bool:
+    """Whether a line of ``metrics.jsonl`` is that of a step: its number, and numbers or None."""
+    numbers = all(value is None or type(value) in (int, float) for value in row.values())
+    return numbers and type(row.get("step")) is int and 0 <= row["step"] <= MOST
 
 
 def markdown_table() -> str:

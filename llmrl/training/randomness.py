@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from llmrl.likeness import Each, Maybe, Within
 from llmrl.rollouts.environments import Environments
+
+MOST_ENVIRONMENTS = 2**20
+"""A checkpoint may ask for as many."""
 
 
 def seed_all(seed: int) -> None:
@@ -45,6 +49,18 @@ def put_back(saved: dict[str, Any]) -> None:
 def state(environments: Environments) -> dict[str, Any]:
     """The states of the generators, and the number of environments made so far."""
     return {**generators(), "environments": environments.made}
+
+
+def form() -> dict[str, Any]:
+    """The form of what :func:`state` returns, for :func:`llmrl.likeness.refuse_unlike`."""
+    word, place = Within(0, 2**32 - 1), Within(0, 624)
+    return {
+        "python": (3, (*[word] * 624, place), Maybe(0.0)),
+        "numpy": ("MT19937", [word] * 624, place, Within(0, 1), 0.0),
+        "torch": torch.get_rng_state(),
+        "cuda": Each(torch.empty(16, dtype=torch.uint8)),
+        "environments": Within(0, MOST_ENVIRONMENTS),
+    }
 
 
 def load(saved: dict[str, Any], environments: Environments) -> None:

@@ -22,8 +22,8 @@ import torch
 from llmrl import keys
 from llmrl.algorithms import Algorithm
 from llmrl.distributed.world import World
-from llmrl.errors import ConfigError
 from llmrl.keys import Key
+from llmrl.likeness import refuse_unlike
 from llmrl.losses import PolicyLoss
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
@@ -32,6 +32,7 @@ from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record
 from llmrl.rollouts.stream import ProblemStream
+from llmrl.text import one_line
 from llmrl.training import checkpoint, randomness
 from llmrl.training.config import Config
 from llmrl.training.curriculum import rules_of
@@ -45,6 +46,7 @@ from llmrl.training.metrics import MetricsFile, Sums
 from llmrl.training.mismatch import Watch
 from llmrl.training.old_scores import OldScores
 from llmrl.training.past_rewards import PastRewards
+from llmrl.training.state_form import state_form
 from llmrl.training.writer import Writer
 
 
@@ -336,14 +338,21 @@ class Trainer:
         Args:
             state: of a checkpoint.
             start: the checkpoint's folder. If it holds a whole model, whoever made the policy has loaded its weights.
+
+        Raises:
+            DamagedCheckpoint: it is no state of such a run.
         """
-        self.counters = self.incidents.counters = Counters(**state["counters"])
         try:
-            self.problems.load(state["problems"])
+            refuse_unlike(state, state_form(state, self.learner, self.shuffling), "state")
+            self._load(state, start)
         except ValueError as error:
-            raise ConfigError(
-                f"{error} Resume with the --curriculum and --filter options of the run, or begin a new run."
+            raise checkpoint.DamagedCheckpoint(
+                f"{start / checkpoint.STATE} is no state of this run: {one_line(str(error))} Give another --resume."
             ) from error
+
+    def _load(self, state: dict[str, Any], start: Path) -> None:
+        self.counters = self.incidents.counters = Counters(**state["counters"])
+        self.problems.load(state["problems"])
         self.past_rewards.of_problem = dict(state["past_rewards"])
         pending = state.get("pending")  # checkpoints of before have none
         self.pending = None if pending is None else Gathered.load(pending, self.policy.device)
@@ -357,8 +366,8 @@ class Trainer:
             self.learner.adopt_masters()
         self.shuffling.set_state(state["shuffling"])
         self.load_random(state)
-        train = self.config.train
-        if json.loads(state["config"])["train"]["micro_batch_tokens"] == train.micro_batch_tokens:
+        train = json.loads(state["config"]).get("train")
+        if isinstance(train, dict) and train.get("micro_batch_tokens") == self.config.train.micro_batch_tokens:
             self.memory.budget = state["micro_batch_tokens"]  # less than the setting where memory had run out
         self.policy.sync(state["policy_version"])
 

@@ -49,6 +49,25 @@ def test_compare_names_a_damaged_line(damage, tmp_path, capsys):
     refused(["compare", str(file), str(file)], capsys, "after.jsonl, line 2")
 
 
+WRONG = [
+    {"reward": "x"},
+    {"reward": None},
+    {"problem_id": [1]},
+    {"problem_id": -1},
+    {"problem_id": 10**40},
+    {"group": {}},
+    {"greedy": 1},
+    {"vote": "x"},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_compare_names_a_line_with_a_wrong_value(wrong, tmp_path, capsys):
+    file = tmp_path / "after.jsonl"
+    file.write_text(json.dumps(ROW) + "\n" + json.dumps({**ROW, **wrong}))
+    refused(["compare", str(file), str(file)], capsys, "after.jsonl, line 2", next(iter(wrong)))
+
+
 @pytest.fixture
 def evaluation(tiny, tmp_path, capsys):
     """A finished evaluation, and its command."""
@@ -73,6 +92,29 @@ def test_an_evaluation_cut_inside_a_character_goes_on(evaluation):
     evaluation.file.write_bytes(whole + '{"problem": "\u00e9'.encode()[:-1])
     assert main(evaluation.command) == 0
     assert evaluation.file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("wrong", [{"reward": "x"}, {"group": 10**9}, {"group": [1]}, {"problem_id": {}}], ids=str)
+def test_an_evaluation_goes_on_before_a_line_with_a_wrong_value(wrong, evaluation):
+    whole = evaluation.file.read_bytes()
+    (evaluation.folder / "results.json").unlink()
+    evaluation.file.write_bytes(whole + json.dumps({**ROW, **wrong}).encode() + b"\n")
+    assert main(evaluation.command) == 0
+    assert evaluation.file.read_bytes() == whole
+
+
+def test_an_evaluation_whose_settings_could_not_be_written_begins_again(evaluation):
+    whole = evaluation.file.read_bytes()
+    for path in evaluation.folder.glob("*.json*"):
+        path.unlink()
+    (evaluation.folder / ".settings.json").write_text('{"half')
+    assert main(evaluation.command) == 0
+    assert evaluation.file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("value", ["!!timestamp x", "!!bool x", "*a", "2001-99-99", "9" * 5000, "[" * 5000])
+def test_an_option_that_is_no_value_of_yaml_is_named(value, evaluation, capsys):
+    refused([*evaluation.command, "--env-options", f"goal={value}"], capsys, "--env-options", "no value of YAML")
 
 
 def test_two_evaluations_in_one_folder_are_refused(evaluation, capsys):

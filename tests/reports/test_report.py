@@ -112,14 +112,17 @@ def test_runs_of_the_same_name_are_told_apart(tmp_path):
     assert len(read_runs([folders[0], folders[0]])) == 1
 
 
-@pytest.mark.parametrize("tail", ['{"step": 4, "rew', "\n", "17", b"\xff\xfe{"])
+@pytest.mark.parametrize(
+    "tail",
+    ['{"step": 4, "rew', "\n", "17", b"\xff\xfe{", '{"step": -1}', '{"step": 4, "reward/mean": "x"}', '{"step": [4]}'],
+)
 def test_a_half_written_last_line_is_left_out(tmp_path, tail):
     run = write_run(tmp_path / "run")
     with (run / "metrics.jsonl").open("ab") as file:
         file.write(tail if isinstance(tail, bytes) else tail.encode())
     found = read_run(run)
     assert [row["step"] for row in found.metrics] == [1, 2, 3]
-    assert found.notes == ["metrics.jsonl: line 4 is incomplete and left out"]
+    assert found.notes == ["metrics.jsonl: line 4 is damaged and left out"]
 
 
 def test_a_run_that_has_just_begun(tmp_path):
@@ -283,6 +286,9 @@ def test_tensors_that_cannot_be_used_leave_the_text(tmp_path, run, capsys):
 
     save_file({name: x[:2].clone() for name, x in saved.items()}, path)
     assert "has 2 rows for 4 records: not used" in notes()
+    for wrong in (-1, -(2**63)):
+        save_file({**saved, "tokens.full": torch.full_like(saved["tokens.full"], wrong)}, path)
+        assert "not used: step_000001.safetensors has token ids below 0" in notes()
     save_file({"advantage": saved["advantage"]}, path)
     assert "has no tokens.full and no masks.all_assistant_mask: not used" in notes()
     path.write_bytes(path.read_bytes()[:40])
@@ -304,6 +310,15 @@ def test_rollouts_that_are_being_written(tmp_path, run):
     page = page_of([run], tmp_path)
     assert len(page.rollouts) == 4
     assert "step_000001.jsonl: read up to line 5, which is incomplete" in page.text
+
+
+@pytest.mark.parametrize("wrong", [{"group": [1]}, {"group": "x"}, {"problem_id": -1}, {"reward": {}}], ids=str)
+def test_a_record_with_a_wrong_value_ends_what_is_read(tmp_path, run, wrong):
+    with (run / "rollouts" / "step_000001.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 1, "group": 0, **wrong}) + "\n")
+    page = page_of([run], tmp_path)
+    assert len(page.rollouts) == 4
+    assert "step_000001.jsonl: read up to line 5, which is no record" in page.text
 
 
 def test_a_tokenizer_that_is_gone(tmp_path, run):

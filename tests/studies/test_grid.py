@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,10 @@ class TestNames:
             ("objectives:nothing", "has no 'nothing'"),
             ("espo[partition=0.5]", "must be a list of numbers"),
             ("espo[quantiles=[0.5]]", "Did you mean 'partition'"),
+            ("dapo[clip_high=!!timestamp x]", "tags such as !!timestamp"),
+            ("dapo[clip_high=*a]", r"aliases such as \*a"),
+            ("dapo[clip_high=2001-99-99]", "month must be in 1..12"),
+            ("dapo[clip_high={a]", "has no value of YAML"),
             ("espo[partition=null]", "exact tasks do not have"),
         ],
     )
@@ -129,11 +134,56 @@ class TestStore:
         with pytest.raises(ConfigError, match="holds no study"):
             read_rows(tmp_path)
 
-    def test_a_broken_file_is_named(self, tmp_path):
+    @pytest.mark.parametrize(
+        "text",
+        ["{", "[]", "null", "[" * 100_000, "1" * 5000, '{"cell": "x", "summary": [], "error": ""}'],
+    )
+    def test_a_broken_file_is_named(self, tmp_path, text):
+        self.refused(tmp_path, text)
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            (("summary",), {"final": "x"}),
+            (("summary",), {}),
+            (("curves",), {"score": 1}),
+            (("seconds",), "long"),
+            (("cell", "seed"), [1]),
+            (("cell", "seed"), 5),
+            (("cell", "settings"), {"a": 1}),
+            (("cell", "settings", "updates"), -1),
+            (("cell",), {}),
+        ],
+    )
+    def test_a_file_with_a_wrong_value_is_named(self, tmp_path, path, value):
+        (cell,) = make_grid(algorithms=["dapo"], seeds=[0], **QUICK)
+        content = json.loads(json.dumps(run_cell(cell).to_dict()))
+        *outer, last = path
+        place = content
+        for name in outer:
+            place = place[name]
+        place[last] = value
+        self.refused(tmp_path, json.dumps(content))
+
+    def refused(self, tmp_path, text):
+        (cell,) = make_grid(algorithms=["dapo"], seeds=[0], **QUICK)
         store = Store(tmp_path)
-        (store.folder / "x.json").write_text("{")
-        with pytest.raises(ConfigError, match=r"x\.json cannot be read"):
-            read_rows(tmp_path)
+        store.path(cell).write_text(text)
+        with pytest.raises(ConfigError, match=rf"{cell.key}\.json .*Delete it") as error:
+            store.read([cell])
+        assert "\n" not in str(error.value)
+
+    def test_a_row_that_cannot_be_written_leaves_nothing(self, tmp_path, monkeypatch):
+        (cell,) = make_grid(algorithms=["dapo"], seeds=[0], **QUICK)
+        store = Store(tmp_path)
+
+        def full(self, target):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.write(Row(cell=cell, error="it was dark"))
+        assert not list(store.folder.iterdir())
 
 
 class TestResuming:

@@ -70,6 +70,11 @@ BROKEN = {
     "alias": "a: &a [1, 2]\nb: [*a, *a]",
     "python": "!!python/object/apply:os.system ['true']",
     "deep": "[" * 5000,
+    "a time that is none": "train: !!timestamp x",
+    "a truth that is none": "train: {steps: !!bool x}",
+    "a tag of its own": "train: !mine {steps: 1}",
+    "a date that is none": "train: {steps: 2001-99-99}",
+    "five thousand digits": "train: {steps: " + "9" * 5000 + "}",
 }
 
 

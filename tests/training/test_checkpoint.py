@@ -276,6 +276,13 @@ def test_a_checkpoint_written_again_takes_the_place_of_the_first(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001", "latest"]
 
 
+def test_latest_leads_to_the_checkpoint_that_is_gone_on_with(tmp_path):
+    first, second = save(tmp_path, 1), save(tmp_path, 2)
+    checkpoint.link(tmp_path, "latest", first)  # the disk was full when the link to the second was due
+    assert checkpoint.set_aside_later(second) == []
+    assert (tmp_path / "latest").resolve() == second.resolve()
+
+
 def test_later_ones_are_set_aside_and_latest_goes_back(tmp_path):
     first, second = save(tmp_path, 1), save(tmp_path, 2, score=0.5)
     assert checkpoint.set_aside_later(first) == [tmp_path / "aside-checkpoint-000002"]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import gymnasium
+import leveled  # noqa: F401  registers tests/Levels-v0
 import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_run import press_control_c_after, small_run, untimed_rows
 
-from llmrl.envs.problems import Problem
-from llmrl.envs.text import TextEnv
 from llmrl.errors import ConfigError
 from llmrl.rollouts.stream import NoProblemLeft, ProblemStream
 from llmrl.training.build import build
@@ -24,34 +22,6 @@ from llmrl.training.curriculum import (
     pass_rates,
 )
 from llmrl.training.faults import TrainingError
-from llmrl.verifiers import Verdict
-
-
-def first_letter(responses: list[str], golds: list[str]) -> list[Verdict]:
-    """Right if the response begins with a letter of the gold answer, or that is ``any``."""
-    marks = [g == "any" or r[:1] in set(g) for r, g in zip(responses, golds, strict=True)]
-    return [Verdict(float(m), "correct" if m else "wrong", extracted="x") for m in marks]
-
-
-class Shelf:
-    """Twelve problems of three levels: always right, right half the time or so, never."""
-
-    size = 12
-
-    def __getitem__(self, index: int) -> Problem:
-        some = "".join(map(chr, range(128)))
-        gold = ("any", some, "\x00")[index % 3]
-        text = "long " * 20 if index == 0 else f"problem {index}"
-        return Problem(id=str(index), problem=text, answer=gold, level=index % 3 + 1)
-
-
-class Levels(TextEnv):
-    def __init__(self, split: str = "train", render_mode: str | None = None) -> None:
-        super().__init__(Shelf(), first_letter, render_mode=render_mode)
-
-
-if "tests/Levels-v0" not in gymnasium.registry:
-    gymnasium.register("tests/Levels-v0", entry_point=Levels)
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:
