@@ -6,6 +6,7 @@ wrong. Needs Linux, root and a C compiler: each run has a small file system of i
 
     python benchmarks/faults.py --results build/faults.jsonl --output build/faults.md
     python benchmarks/faults.py --faults SIGTERM "disk full" --moments update
+    python benchmarks/faults.py --fresh --moments update   each run in a process that imports everything itself
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from forked import HANGS, Child, Results, import_what_is_used, run  # noqa: E402
 from tiny import tiny_folder  # noqa: E402
 
 from llmrl.commands import eval as evaluation  # noqa: E402
+from llmrl.commands.cli import main as llmrl  # noqa: E402
 from llmrl.envs.vector import TextVectorEnv  # noqa: E402
 from llmrl.evaluation import Evaluation  # noqa: E402
 from llmrl.policies.policy import Policy  # noqa: E402
@@ -137,6 +140,7 @@ class Cell:
         model: the policy.
         place: an empty folder, or a file system.
         good: folders of what was not disturbed, by base.
+        fresh: whether the process of the run imports everything itself.
     """
 
     fault: Fault
@@ -144,6 +148,7 @@ class Cell:
     model: Path
     place: Path
     good: dict[str, Path]
+    fresh: bool = False
 
     def find(self) -> dict[str, Any]:
         """Whether the promise was kept, and what was seen."""
@@ -151,7 +156,8 @@ class Cell:
         if base.begun:
             shutil.copytree(self.good["begun"] / "run", folder, symlinks=True)
         command = base.command(self.model, folder)
-        child = Child(command, self.place.parent / "log", lambda: self._prepare(folder))
+        program = [__file__, "--process", *self._names()] if self.fresh else None
+        child = Child(command, self.place.parent / "log", lambda: self._prepare(folder), program)
         wrong = self._beside(child, folder)
         status = child.wait()
         fault.mend(folder)
@@ -164,6 +170,16 @@ class Cell:
             wrong.append("a damaged checkpoint")
         seen, more = self._go_on([*command, *base.again], folder)
         return {"kept": not wrong + more, "seen": "; ".join([f"{status}, {seen}", *wrong, *more])}
+
+    def _names(self) -> list[str]:
+        (name,) = (name for name, fault in FAULTS.items() if fault is self.fault)
+        return [name, self.moment, str(self.model), str(self.place)]
+
+    def be(self) -> int:
+        """Be the process of the disturbed run; its status."""
+        folder = self.place / "run"
+        self._prepare(folder)
+        return llmrl(BASES[self.fault.base].command(self.model, folder))
 
     def _prepare(self, folder: Path) -> None:
         def act() -> None:
@@ -266,7 +282,12 @@ def main() -> int:
     parser.add_argument("--moments", nargs="*", default=list(CALLS), choices=list(CALLS), metavar="MOMENT")
     parser.add_argument("--results", type=Path, help="a line of JSON a cell; cells that are there are not run again")
     parser.add_argument("--output", type=Path, help="the table in Markdown")
+    parser.add_argument("--fresh", action="store_true", help="the process of a run imports everything itself")
+    parser.add_argument("--process", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.process is not None:  # the process of one cell
+        name, moment, model, place = options.process
+        return Cell(FAULTS[name], moment, Path(model), Path(place), {}).be()
     results = Results(options.results)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -280,7 +301,8 @@ def main() -> int:
             for moment in options.moments:
                 if moment not in BASES[fault.base].counts:
                     continue
-                entry = results.get(f"{name}, {moment}", lambda: on_its_own_disk(fault, moment, model, root, good))  # noqa: B023
+                cell = partial(on_its_own_disk, fault, moment, model, root, good, options.fresh)
+                entry = results.get(f"{name}, {moment}", cell)
                 found.setdefault(name, {})[moment] = entry
                 print(f"{'kept  ' if entry['kept'] else 'BROKEN'} {name}, {moment}: {entry['seen']}", flush=True)
     if options.output is not None:
@@ -288,14 +310,16 @@ def main() -> int:
     return int(not all(entry["kept"] for row in found.values() for entry in row.values()))
 
 
-def on_its_own_disk(fault: Fault, moment: str, model: Path, root: Path, good: dict[str, Path]) -> dict[str, Any]:
+def on_its_own_disk(
+    fault: Fault, moment: str, model: Path, root: Path, good: dict[str, Path], fresh: bool
+) -> dict[str, Any]:
     """A cell in a small file system of its own, which is gone afterwards."""
     around = root / "cell"
     place = around / "disk"
     place.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}m", "tmpfs", str(place)], check=True)
     try:
-        return Cell(fault, moment, model, place, good).find()
+        return Cell(fault, moment, model, place, good, fresh).find()
     finally:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
         shutil.rmtree(around)

@@ -40,13 +40,20 @@ class Child:
         command: what follows ``llmrl``.
         log: gets what it says.
         before: is called in the process before the command.
+        program: what Python runs instead of both, in a process that has imported nothing.
     """
 
-    def __init__(self, command: list[str], log: Path, before: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        log: Path,
+        before: Callable[[], object] | None = None,
+        program: list[str] | None = None,
+    ) -> None:
         self.log = log
         self.pid = os.fork()
         if self.pid == 0:
-            _be(command, log, before)
+            _be(command, log, before, program)
 
     def ended(self) -> bool:
         """Whether it has; does not wait, and leaves its status to be read."""
@@ -74,7 +81,7 @@ def run(command: list[str], log: Path, before: Callable[[], object] | None = Non
     return Child(command, log, before).wait()
 
 
-def _be(command: list[str], log: Path, before: Callable[[], object] | None) -> None:
+def _be(command: list[str], log: Path, before: Callable[[], object] | None, program: list[str] | None) -> None:
     """Be the process of a command; does not return."""
     status = 1
     try:
@@ -87,6 +94,8 @@ def _be(command: list[str], log: Path, before: Callable[[], object] | None) -> N
         os.dup2(sink, 1)
         os.dup2(sink, 2)
         os.closerange(3, 256)
+        if program is not None:
+            os.execv(sys.executable, [sys.executable, *program])
         if before is not None:
             before()
         status = llmrl(command)
