@@ -81,13 +81,11 @@ class CompletionOptions:
     """Print the script for tab completion of the commands of llmrl and their options.
 
     For the current shell:
-
         bash    source <(llmrl completion)
         zsh     source <(llmrl completion zsh)    after compinit
         fish    llmrl completion fish | source
 
     For every new shell:
-
         bash    write the script to ~/.local/share/bash-completion/completions/llmrl
         zsh     add the line above to ~/.zshrc
         fish    write the script to ~/.config/fish/completions/llmrl.fish

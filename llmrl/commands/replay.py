@@ -37,6 +37,7 @@ _DESCRIPTION = """Compare several algorithms on the same saved rollouts.
 Every algorithm gets the same responses, rewards, old log-probabilities and policy. The tables show the loss, the
 gradient norm, the shares of clipped and gated tokens, and the cosine between the gradients of any two algorithms.
 
+For example:
     llmrl replay runs/espo-0 --algo dapo,gspo,espo,erc
 
 The policy is the run's newest checkpoint unless --policy names another. It should be later than the policy that

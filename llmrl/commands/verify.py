@@ -38,18 +38,21 @@ class VerifyOptions:
     """Grade a file of responses against the gold answers in the same rows.
 
     PATH is a file of JSON Lines (also .gz, .json, .parquet, or a folder of such files), one row per response, such as
-
         {"id": "7", "answer": "\\\\frac12", "response": "So it is \\\\boxed{0.5}."}
 
     A table counts the verdicts, with 95 % intervals, and the file of --output gets one line per row.
 
+    For example:
         llmrl verify runs/espo-0/rollouts/step_000010.jsonl       grade the responses of a run
         llmrl verify PATH --audit math_verify                     list rows on which another grader disagrees
         llmrl verify PATH --audit my_module:my_grader             the same with a function of your own
         llmrl verify PATH --golds                                 list gold answers that cannot be parsed
 
-    Exit status: 0 if no problem was found; 1 if a row got no verdict (timeout, error, unparsable gold), two graders
-    disagree, or a gold answer cannot be parsed; 2 if the file or an option cannot be used."""
+    Exit status:
+        0    no problem was found
+        1    a row got no verdict, two graders disagree, or a gold answer cannot be parsed
+        2    the file or an option cannot be used
+    """
 
     file: tyro.conf.Positional[Path]
     """File or folder of the rows."""

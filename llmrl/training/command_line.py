@@ -218,18 +218,23 @@ def _used(settings: Any, spoken: Sequence[str]) -> str:
 _DESCRIPTION = """Train a language model against a verifier by reinforcement learning.
 
 The most important options, with the values that will be used:
-
 {used}
 
-Without options, the embedded policy llmrl/nano learns generated problems of llmrl/MATH-v0 with ESPO, offline, in
-minutes. A real run names a model and data:
+Without options, llmrl/nano learns generated problems with ESPO, offline, in minutes.
 
+A real run names a model and data:
     --policy Qwen/Qwen2.5-0.5B-Instruct --env llmrl/GSM8K-v0 --policy.dtype bfloat16
     --policy Qwen/Qwen2.5-0.5B-Instruct --data my_problems.jsonl --eval.data openai/gsm8k
 
---data X, with a file, a folder or a hub name, stands for --env llmrl/Data-v0 --env.source X.
+A file, a folder or a hub name X: --data X is short for --env llmrl/Data-v0 --env.source X.
 
-The options under algo and env belong to the chosen algorithm and environment: give --algo or --env with --help to see
-others. Any name may be module:name, from a file of your own. Exit status: 0 after a whole run, 2 for input that
-cannot be used, 1 if training failed, 3 if a signal stopped it (a checkpoint is written; --resume auto continues), 130
-if a second signal ended it at once."""
+The options under algo and env depend on --algo and --env: give those with --help.
+
+Any name may be module:name, from a file of your own.
+
+Exit status:
+    0    the run is complete
+    1    training failed
+    2    an input cannot be used
+    3    a signal stopped the run after a checkpoint; --resume auto continues it
+    130  a second signal ended the run at once"""
