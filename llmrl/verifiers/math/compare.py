@@ -81,10 +81,10 @@ class Comparison:
             return self._builders(gold, answer)
         if isinstance(gold, Pieces) or isinstance(answer, Pieces):
             return self._sets_of_reals(gold, answer)
-        if isinstance(answer, Sequence) and len(answer.items) == 1 and not isinstance(gold, Sequence):
-            return self.same(gold, answer.items[0])
-        if isinstance(gold, Sequence) and len(gold.items) == 1 and not isinstance(answer, Sequence):
-            return self.same(gold.items[0], answer)
+        if not isinstance(gold, Sequence) and (alone := _alone(answer)) is not None:
+            return self.same(gold, alone)
+        if not isinstance(answer, Sequence) and (alone := _alone(gold)) is not None:
+            return self.same(alone, answer)
         if isinstance(gold, Words) or isinstance(answer, Words):
             return self._words(gold, answer)
         if isinstance(gold, Based) or isinstance(answer, Based):
@@ -162,10 +162,12 @@ class Comparison:
     # Sequences and matrices
 
     def _sequences(self, gold: Sequence, answer: Sequence) -> bool:
-        if len(gold.items) != len(answer.items):
-            return False
         if any(isinstance(item, Dots) for item in gold.items):
             return self._in_order(gold.items, answer.items)
+        if gold.kind == answer.kind == "set":
+            return self._one_set(gold.items, answer.items)
+        if len(gold.items) != len(answer.items):
+            return False
         kinds = gold.kind, answer.kind
         if not _one_connective(gold, answer):
             return False
@@ -181,6 +183,12 @@ class Comparison:
 
     def _in_order(self, gold: Items[Answer], answer: Items[Answer]) -> bool:
         return len(gold) == len(answer) and all(map(self.same, gold, answer))
+
+    def _one_set(self, gold: Items[Answer], answer: Items[Answer]) -> bool:
+        """Whether two sets have the same elements; one that is listed twice counts once."""
+        return all(any(self.same(item, other) for other in answer) for item in gold) and all(
+            any(self.same(item, other) for item in gold) for other in answer
+        )
 
     def _matched(self, gold: Items[Answer], answer: Items[Answer]) -> bool:
         return _each_has_a_partner(gold, answer, self.same)
@@ -309,6 +317,13 @@ def _labelled(answer: Sequence) -> bool:
 def _one_name(a: str, b: str) -> bool:
     """Whether two left sides name one thing: y may stand for f(x)."""
     return a == b or ("y" in (a, b) and bool({a, b} & {"f()", "g()", "h()"}))
+
+
+def _alone(answer: Answer) -> Answer | None:
+    """The one item of a sequence; None where that is a sequence too, and so a row: ``[[1, 2]]``."""
+    if not isinstance(answer, Sequence) or len(answer.items) != 1 or isinstance(answer.items[0], Sequence):
+        return None
+    return answer.items[0]
 
 
 def _each_has_a_partner(gold: Items, answer: Items, same: Callable[..., bool]) -> bool:

@@ -48,7 +48,7 @@ class Scalars:
         if not self.rules.unreduced and answer.written is not None and not is_reduced(answer.written):
             return False
         a, b = gold.value, answer.value
-        if self.equal(a, b):
+        if self.equal(a, b) or self._antiderivatives(a, b):
             return True
         if self.rules.units:
             if self._letters_for_units(a, b):
@@ -61,6 +61,25 @@ class Scalars:
                 if self.equal(self.do.replace(a, "u", half_turn), self.do.replace(b, "u", half_turn)):
                     return True
         return self._percents(gold, answer, a, b) or self._rounded(gold, answer)
+
+    def _antiderivatives(self, gold: Value, answer: Value) -> bool:
+        """Whether both add a constant of integration, and the rest differs by a constant: ``x^2 + C``, ``x^2 + 1 + c``.
+
+        In the gold answer it must be a capital C: a small letter may be a number that the problem names.
+        """
+        first, second = self._integrated(gold, ("C",)), self._integrated(answer, ("C", "c"))
+        if first is None or second is None:
+            return False
+        return self.equal(first, second) or self.do.minus(first, second).constant()
+
+    def _integrated(self, value: Value, letters: tuple[str, ...]) -> Value | None:
+        """The function to which one of these letters is added, which is nowhere else in it."""
+        for letter in letters:
+            if ("s", letter) in value.atoms():
+                rest = self.do.minus(value, single(("s", letter)))
+                named = [key for kind, key in rest.atoms() if kind == "s"]
+                return None if rest.constant() or not all(map(str.islower, named)) else rest
+        return None
 
     def _letters_for_units(self, a: Value, b: Value) -> bool:
         """``3 m`` may be three metres or a product: equal if one is read as the other is."""

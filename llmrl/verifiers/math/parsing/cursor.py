@@ -77,6 +77,13 @@ class Cursor:
             self.expect("}")
         return token.text
 
+    def says_to(self) -> bool:
+        """Whether the word ``to`` is here, as in "3 to 2", and not a product of t and o."""
+        token = self.peek()
+        return token.text.strip() == "to" and (
+            token.kind == "text" or (token.kind == "word" and token.spaced and self.peek(1).spaced)
+        )
+
 
 class Reader(Protocol):
     """What the files that read atoms use of the parser: its place in the tokens, and its rules from loose to tight."""

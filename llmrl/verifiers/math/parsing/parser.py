@@ -97,7 +97,8 @@ class Parser(Cursor):
                 while (more := self._joiner()) is not None:
                     joiners[-1] = more if more in ("and", "or") else joiners[-1]
                     self.place += 1
-            if self.peek() is END or (closers and self.peek().text in closers):
+            awaited = len(joiners) == len(items)
+            if self.peek() is END or (closers and self.peek().text in closers and not (awaited and self._nests())):
                 break
             if items and len(joiners) < len(items):
                 if not self._point_follows():
@@ -112,6 +113,10 @@ class Parser(Cursor):
         if ";" in joiners and "," in joiners:
             return _grouped(items, joiners)
         return Node("list", (tuple(items), tuple(joiners)))
+
+    def _nests(self) -> bool:
+        """Whether a bracket, where an item is awaited, opens that item; ``[0, 5[`` ends with one that does not."""
+        return self.peek().text == "[" and self.fences[-1:] == ["["]
 
     def _joiner(self) -> str | None:
         """What separates two items here, if anything does."""
@@ -173,17 +178,11 @@ class Parser(Cursor):
 
     def _ratio(self) -> Node:
         items = [self.sum()]
-        while self.accept(":", "colon") or self._says_to():
+        while self.accept(":", "colon") or self.says_to():
+            self.place += self.says_to()
             items.append(self.sum())
         half = self.take().text if self.peek().text in HALVES else ""
         return Node("ratio", (tuple(items), half)) if len(items) > 1 or half else items[0]
-
-    def _says_to(self) -> bool:
-        """Whether the text ``to`` parts two numbers here, as in "2 to 5"; then it is taken."""
-        token = self.peek()
-        to = token.kind == "text" and token.text.strip() == "to"
-        self.place += to
-        return to
 
     # Arithmetic
 
@@ -219,7 +218,7 @@ class Parser(Cursor):
         for _ in range(MAX_FACTORS):
             token = self.peek()
             if token.kind == "text":
-                if self._joiner() is not None or token.text.strip() == "to":
+                if self._joiner() is not None or self.says_to():
                     return left
                 left = Node("mul", (left, unit_or_symbol(self, self.take())))
             elif (operation := TIMES.get(token.text)) is not None:
@@ -248,7 +247,7 @@ class Parser(Cursor):
                 raise Unreadable("two numbers side by side")
             return True
         if token.kind == "word":
-            return token.text not in ("and", "or") and not self._joins_sets(token)
+            return token.text not in ("and", "or") and not self.says_to() and not self._joins_sets(token)
         if token.kind == "cmd":
             return token.text not in NO_OPERAND
         if token.text == "(":

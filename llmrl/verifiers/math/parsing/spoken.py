@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 
-from llmrl.verifiers.math.parsing.vocabulary import STYLE
+from llmrl.verifiers.math.parsing.vocabulary import MULTIPLES, STYLE
 
-_COUNT = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-    seventeen eighteen nineteen twenty"""
-NUMBER_WORDS = {word: value for value, word in enumerate(_COUNT.split())}
-"""Numbers in words, up to twenty."""
+_SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen"""
+_NUMBERS = {word: value for value, word in enumerate(_SMALL.split())}
+"""Numbers in one word, below twenty."""
+_TENS = dict(
+    zip(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), range(20, 100, 10), strict=True)
+)
+_SCALES = ("trillion", "billion", "million", "thousand", "hundred")
+"""Multiples, the largest first, that may have a number before and a smaller one behind them."""
 _PARTS = "half third quarter fourth fifth sixth seventh eighth ninth tenth"
 _DENOMINATORS = dict(zip(_PARTS.split(), (2, 3, 4, 4, 5, 6, 7, 8, 9, 10), strict=True)) | {"halve": 2}
-_FRACTION = re.compile(rf"(?:(a|an|{'|'.join(NUMBER_WORDS)})[\s-]+)?({'|'.join(_DENOMINATORS)})s?")
+_FRACTION = re.compile(rf"(?:(a|an|{'|'.join(_NUMBERS)}|twenty)[\s-]+)?({'|'.join(_DENOMINATORS)})s?")
 _SIGN = re.compile(r"(?:minus|negative)\s+(.+)", re.DOTALL)
 _STYLED_WORD = re.compile(rf"{STYLE}\s*\{{([^{{}}\\]*)\}}")
 _EXCEPT = re.compile(
@@ -32,22 +37,42 @@ _DATE = re.compile(
 def in_notation(text: str) -> str:
     r"""The LaTeX of a value that is said in words; any other text as it is.
 
-    >>> in_notation("three quarters"), in_notation("minus 7"), in_notation("all real numbers except 0")
-    ('\\frac{3}{4}', '-7', '\\mathbb{R} \\setminus \\{0\\}')
+    >>> in_notation("three quarters"), in_notation("minus forty-two"), in_notation("all real numbers except 0")
+    ('\\frac{3}{4}', '-42', '\\mathbb{R} \\setminus \\{0\\}')
     """
     if not any(map(str.isalpha, text)):
         return text
     words = _words(text)
-    if (count := NUMBER_WORDS.get(words)) is not None:
+    if (count := _count(words.replace("-", " ").split())) is not None:
         return str(count)
     if (signed := _SIGN.fullmatch(words)) is not None:
         return f"-{in_notation(signed.group(1))}" if signed.group(1)[0].isalnum() else text
     if (fraction := _FRACTION.fullmatch(words)) is not None:
-        above = NUMBER_WORDS.get(fraction.group(1) or "", 1)
+        above = _count([fraction.group(1) or "one"]) or 1
         return rf"\frac{{{above}}}{{{_DENOMINATORS[fraction.group(2)]}}}"
     if (points := _EXCEPT.fullmatch(words)) is not None:
         return rf"\mathbb{{R}} \setminus \{{{points.group(1).replace('and', ',')}\}}"
     return text
+
+
+def _count(words: list[str]) -> int | None:
+    """The whole number that words say.
+
+    >>> _count("two thousand three hundred and five".split()), _count("a hundred".split()), _count("five two".split())
+    (2305, 100, None)
+    """
+    for scale in _SCALES:
+        if scale in words:
+            at = words.index(scale)
+            before = 1 if words[:at] in (["a"], ["an"]) else _count(words[:at])
+            behind = words[at + 1 :]
+            rest = _count(behind[behind[:1] == ["and"] :]) if behind else 0
+            if not before or rest is None or rest >= MULTIPLES[scale] or (behind and not rest):
+                return None
+            return before * MULTIPLES[scale] + rest
+    if len(words) == 2 and words[0] in _TENS and 0 < _NUMBERS.get(words[1], 0) < 10:
+        return _TENS[words[0]] + _NUMBERS[words[1]]
+    return (_NUMBERS | _TENS).get(words[0]) if len(words) == 1 else None
 
 
 def date_in_words(text: str) -> tuple[int, ...] | None:
