@@ -469,11 +469,16 @@ MUTANTS = [
     Mutant("verifiers/math/scalars.py", "wanted.keys() != found.keys()", "False", CASES),
     Mutant("verifiers/math/scalars.py", "// target.denominator)) < 3:", "// target.denominator)) < 1:", CASES),
     # answers that are taken back
-    Mutant("verifiers/math/denials.py", "elif _turns(after, begin, end, numbers, confirmed):", "elif False:", DENIED),
+    Mutant("verifiers/math/denials.py", "or _turns(after, begin, end, numbers, confirmed):", ":", DENIED),
     Mutant("verifiers/math/denials.py", "(not named or bool(numbers and numbers <= named))", "True", CASES),
     Mutant("verifiers/math/denials.py", 'PATTERNS["wrong way"].search(way) is not None', "False", DENIED),
     Mutant("verifiers/math/denials.py", " and not _COUNTED.match(after)", "", DENIED),
-    Mutant("verifiers/math/denials.py", "denied = not (confirmed or again_here)", "denied = True", DENIED),
+    Mutant("verifiers/math/denials.py", "elif confirmed or again_here:", "elif confirmed:", DENIED),
+    Mutant("verifiers/math/denials.py", "and not harmless(after[begin:end])", "and False", DENIED),
+    Mutant("verifiers/math/denials.py", "(begin > 0 or _NEW_SENTENCE.match(after))", "begin > 0", DENIED),
+    Mutant("verifiers/math/harmless.py", "start += 0 < start", "start += 0 > start", DENIED),
+    Mutant("verifiers/math/harmless.py", 'return start > 0 or subject in ("the", "")', "return True", DENIED),
+    Mutant("verifiers/math/harmless.py", " and said[1] in _SEEN", "", DENIED),
     Mutant("verifiers/math/extract.py", "text = _without_struck(text)", "pass", DENIED),
     Mutant("verifiers/math/extract.py", "(len(text) - len(rest), _readings", "(place, _readings", CASES),
     # earlier steps

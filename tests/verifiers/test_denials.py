@@ -42,3 +42,44 @@ def test_a_sign_alone_takes_its_example_back(place, number, monkeypatch):
 )
 def test_the_last_word_counts(response, counts):
     assert accepted(response) is counts
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Check: $2 + 3 = 5$.",
+        "I hope this helps!",
+        "This is the smallest one, since 4 fails.",
+        "It doesn't matter which side we choose.",
+        "The proof uses two lemmas.",
+        "So the answer is $5$.",
+        "Let me know if you have questions.",
+        "In other words, one hand has 5 fingers.",
+        "Note that it can be shown by induction.",
+        "Die Antwort ist 5.",
+        r"\end{align*}",
+        "```python\nassert wrong != 5\n```",
+    ],
+)
+def test_a_harmless_sentence_leaves_the_answer(sentence):
+    assert accepted(rf"The sum is \boxed{{5}}. {sentence}")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Kidding.",
+        "Then again, the other one is closer.",
+        "This is a fib.",
+        "It could be anything.",
+        "So the answer above is nonsense.",
+        "Note that this is a placeholder.",
+        "Five hundred monkeys typed this.",
+        "The value above is a joke.",
+        "But you can also see this from the graph.",
+    ],
+)
+def test_any_other_sentence_takes_the_answer_back(sentence):
+    assert not accepted(rf"The sum is \boxed{{5}}. {sentence}")
+    assert not accepted(rf"The sum is \boxed{{5}} {sentence}")
+    assert accepted(rf"The sum is \boxed{{5}}. {sentence} Checked again: it is confirmed.")

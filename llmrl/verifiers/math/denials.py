@@ -1,9 +1,9 @@
 r"""Whether the words around an answer deny it: "it cannot be 5", "5 is extraneous", "5? No.", "5. I take that back".
 
 A denial must be about the answer.  Before it, only its own clause or sentence counts, since "this is not 20, so it is
-18" denies another number.  After it, the last word counts: sentence by sentence, one that takes the answer back makes
-it none, and a later one that confirms it, or comes to the same value again, makes it one again.  The signs of both are
-rows of tables (:mod:`.signs_before`, :mod:`.signs_after`).
+18" denies another number.  After it, the last word counts: sentence by sentence, one that takes the answer back, or is
+not known to be harmless (:mod:`.harmless`), makes it none, and a later one that confirms it, or comes to the same value
+again, makes it one again.  The signs of a denial are rows of tables (:mod:`.signs_before`, :mod:`.signs_after`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from itertools import pairwise
 
 from llmrl.verifiers.math import signs_after, signs_before
+from llmrl.verifiers.math.harmless import harmless
 from llmrl.verifiers.math.signs import Table
 
 _CLAUSE = re.compile(
@@ -39,32 +40,29 @@ TABLES = {
     "breaks off": Table(signs_after.BREAKS_OFF, r"[\s$*)\]\\]{0,40}"),
     "hedges": Table(signs_after.HEDGES, r"[\s$*)\]\\.]{0,40}"),
     "takes back": Table(signs_after.TAKES_BACK),
-    "foreign": Table(signs_after.FOREIGN),
     "in sentence": Table(signs_after.IN_SENTENCE),
     "denies": Table(signs_after.DENIES),
-    "begins": Table(signs_after.BEGINS, r"(?:^|[.!?)\n。！？])[\s(*$\\\])—–-]{0,20}"),
 }
 PATTERNS = {place: table.pattern() for place, table in TABLES.items()}
-_SUSPECT = ("takes back", "foreign", "in sentence", "denies", "begins")
-_FIRST_PERSON = re.compile(
-    r"(?:(?<![$\\{(=])(?-i:\bI\b)(?=\s+[a-z]|['’])|\bmy\b)(?![’'](?:m|ve)\s+(?:sure|certain|confident|checked|verified))(?!\s+(?:(?:also|have|just|then|will|am)\s+){0,2}(?:hope|used|check(?:ed)?"
-    r"|verif(?:y|ied)|confirm(?:ed)?|double-?checked|sure|certain|confident|note|recall|show(?:n|ed)?|rounded|solved|first|initially|rejected|discarded|excluded|(?:did|do)(?:\s+not|n['’]t)\s+(?:use|need))\b)",
-    re.IGNORECASE,
-)
-"""Who speaks of himself after his answer doubts it, but for a few verbs."""
-
 _CONFIRMED = re.compile(
     r"(?<!not\s)\b(?:yes|confirmed|confirms|checks\s+out|consistent|verified|stands|unchanged|(?:is|was)\s+(?:indeed\s+)?(?:right|correct)"
     r"|all\s+good|all\s+cases\s+are\s+covered)\b|[.!?]\s+(?:correct|good|great|ok|perfect)\b|没错|没有错",
     re.IGNORECASE,
 )
-_COMES_TO = r"(?:=|≈|\b(?:get|gives|obtain|remains|stays|again|still|indeed))[\s$\\(*:]{{0,9}}{value}(?![\d.,]*\d)"
+_COMES_TO = (
+    r"(?:=|≈|\b(?:get|gives|obtain|remains|stays|again|still|indeed|est(?:\s+donc)?|ist(?:\s+also)?|es|é|è)|[是为])"
+    r"[\s$\\(*:]{{0,9}}{value}(?=[\s$*)}}\]\\]*(?:[.,;:!?](?!\d)|$|\n|as\b|again\b))"
+)
 """How a sentence comes to a value."""
 _ITS_OWN = re.compile(
     r"[\s$*)\]\\.]{0,40}(?:[,;(!?\n—–-]|(?-i:[A-Z])|$|(?:is|was|are|were|can|could|cannot|can['’]t|given|but|which|has|fails|contradicts|would)\b)",
     re.IGNORECASE,
 )
 """What follows an answer in its own sentence and is about it; a noun is not: "8 boys do not like it"."""
+_CLOSES = re.compile(r"\A(?:[\s$*)]|\\[\])]|\\end\{[^{}]*\})+")
+"""What closes the formula of an answer; a unit may stand on a line behind it."""
+_NEW_SENTENCE = re.compile(r"[A-Z][A-Za-z]")
+"""A sentence that begins after an answer without a full stop between."""
 _COUNTED = re.compile(
     r"[\s$*}\\)]{1,20}(?!(?:is|was|are|were|can|could|may|might|would|for|but|and|or|which|because|since|as|when|if|while|by|has|fails|loses|misses)\b)(?:[a-z]{2,30}s|of)\b"
 )
@@ -111,11 +109,11 @@ def denied_after(after: str, answer: str) -> bool:
 
     Args:
         after: the text that follows it.
-        answer: itself; a sentence that denies other numbers alone says nothing of it.
+        answer: itself; a sentence that is :mod:`.harmless` but for a denial of other numbers says nothing of it.
 
     >>> denied_after(" is extraneous.", "5"), denied_after(", and no other value works.", "5")
     (True, False)
-    >>> denied_after(". But 4 does not work.", "5"), denied_after(". But 5 does not work.", "5")
+    >>> denied_after(". The 4 does not work.", "5"), denied_after(". The 5 does not work.", "5")
     (False, True)
     >>> denied_after(". Wait, 2 + 3 = 5.", "5"), denied_after(". Wait, 2 + 3 = 6.", "5")
     (False, True)
@@ -125,9 +123,8 @@ def denied_after(after: str, answer: str) -> bool:
     after = _CODE.sub(" ", after[:2_000]) if "asy]" in after or "```" in after else after[:2_000]
     if PATTERNS["at once"].match(after) or PATTERNS["hedges"].match(after):
         return True
+    after = _CLOSES.sub("", after, count=1)
     denied = PATTERNS["breaks off"].match(after) is not None
-    if not denied and not (_FIRST_PERSON.search(after) or any(PATTERNS[place].search(after) for place in _SUSPECT)):
-        return False
     again = re.compile(_COMES_TO.format(value=re.escape(answer.strip()))) if answer.strip() else None
     numbers = set(_NUMBER.findall(answer))
     ends = [match.end() for match in _ENDS.finditer(after)]
@@ -135,15 +132,11 @@ def denied_after(after: str, answer: str) -> bool:
         before = max(begin - 1, 0)  # the end of the sentence before, which some patterns begin with
         confirmed = _CONFIRMED.search(after, before, end) is not None
         again_here = again is not None and again.search(after, begin, end) is not None
-        if PATTERNS["takes back"].search(after, before, end) or PATTERNS["foreign"].search(after, before, end):
-            denied = True
-        elif PATTERNS["begins"].match(after, before, end) and not (denied and confirmed):
-            denied = not (confirmed or again_here)
-        elif _turns(after, begin, end, numbers, confirmed):
+        if PATTERNS["takes back"].search(after, before, end) or _turns(after, begin, end, numbers, confirmed):
             denied = True
         elif confirmed or again_here:
             denied = False
-        elif begin > 0 and _FIRST_PERSON.search(after, begin, end):
+        elif (begin > 0 or _NEW_SENTENCE.match(after)) and not harmless(after[begin:end]):
             denied = True
     return denied
 
