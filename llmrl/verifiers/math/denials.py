@@ -36,6 +36,8 @@ TABLES = {
     "attributed": Table(signs_before.ATTRIBUTED),
     "wrong way": Table(signs_before.WRONG_WAY),
     "before announcement": Table(signs_before.BEFORE_ANNOUNCEMENT),
+    "alternative": Table(signs_before.ALTERNATIVE),
+    "gives up": Table(signs_before.GIVES_UP),
     "at once": Table(signs_after.AT_ONCE, _GAP),
     "breaks off": Table(signs_after.BREAKS_OFF, r"[\s$*)\]\\]{0,40}"),
     "hedges": Table(signs_after.HEDGES, r"[\s$*)\]\\.]{0,40}"),
@@ -102,6 +104,24 @@ def announcement_denied(before: str) -> bool:
     (True, False)
     """
     return PATTERNS["before announcement"].search(before[-200:]) is not None or denied_before(before)
+
+
+def alternative(before: str) -> bool:
+    """Whether what stands before a number that no word announces makes it one of several, or a part of another.
+
+    >>> alternative("It is 6 or "), alternative("It is ")
+    (True, False)
+    """
+    return PATTERNS["alternative"].search(before[-20:]) is not None
+
+
+def gives_up(response: str) -> bool:
+    """Whether a response that announces no answer says that it has none.
+
+    >>> gives_up("I cannot solve this."), gives_up("We solve this.")
+    (True, False)
+    """
+    return PATTERNS["gives up"].search(response) is not None
 
 
 def denied_after(after: str, answer: str) -> bool:

@@ -32,7 +32,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from llmrl.verifiers.math import phrases
-from llmrl.verifiers.math.denials import announcement_denied, denied_after, denied_before
+from llmrl.verifiers.math.denials import alternative, announcement_denied, denied_after, denied_before, gives_up
 from llmrl.verifiers.math.plain import formula_around, is_result
 
 MAX_RESPONSE = 400_000
@@ -104,7 +104,7 @@ def find_answer(response: str) -> list[Found]:
         return [Found(bare.group(1), "boxed")]
     announced = _announced(text)
     found = announced or _chosen(text)
-    if found or announced is None or phrases.GIVES_UP.search(text) or phrases.ANSWER_DENIED.search(text):
+    if found or announced is None or gives_up(text):
         return found
     return _loose(_behind_doubted(text))
 
@@ -341,7 +341,7 @@ def _last_of(text: str) -> Iterator[Found]:
     after = text[end:][:20_000]
     if denied_before(text[max(0, start - 200) : start], after) or denied_after(after, content):
         return
-    if not phrases.ALTERNATIVE.search(text[max(0, start - 20) : start]) and not _asked(text, last):
+    if not alternative(text[max(0, start - 20) : start]) and not _asked(text, last):
         if rule == "math" and phrases.CONCLUDES.search(text[max(0, start - 40) : start]):
             rule = "conclusion"
         joined = [] if phrases.STATES.search(content) and rule == "number" else _joined_before(text, start)

@@ -34,11 +34,6 @@ ESCAPED_END = re.compile(r"\\boxed\s{0,4}\{([^{}\\]{1,200})\\\}(?![^{}]*\\boxed)
 """A box whose closing brace has a backslash by mistake."""
 REASONS = re.compile(r"\b(?:so|then|thus|hence|therefore|because|since|gives?|implies|it)\b|n['’]t\b", re.IGNORECASE)
 UNSURE = re.compile(r"[^\n.!?]{1,60}\?\s*(?:no\b|not\b|$)", re.IGNORECASE)
-ANSWER_DENIED = re.compile(
-    r"\banswers?\s{0,4}(?:is|:)\s{0,4}[^\s.!?][^\n.!?]{0,40}(?:\?|\s(?:is|was)\s+(?:wrong|incorrect|false|not\b))"
-    r"|\b(?:not\s+true|false|wrong|incorrect)\s+(?:that|to\s+\w+)\s[^\n.!?]{0,40}\banswer\b",
-    re.IGNORECASE,
-)
 ENDS_WITH_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}$")
 EMPTY = re.compile(r"(?:[\s$~{}]|\\(?:[,;:! \\]|quad))*")
 CORRECTS = re.compile(
@@ -56,14 +51,6 @@ OTHERWISE = re.compile(
     re.IGNORECASE,
 )
 """Second thoughts that give another answer: "No wait, it's 5."."""
-GIVES_UP = re.compile(
-    r"\b(?:(?:can(?:not|['’]t)|unable\s+to|not\s+able\s+to|could(?:\s+not|n['’]t)|impossible\s+to|do\s+not|don['’]t)\s+"
-    r"(?:\w+\s+)?(?:solve|answer|know|find|determine|continue|finish|understand|complete)|give\s+up|no\s+idea|unsolvable"
-    r"|too\s+(?:hard|difficult)|out\s+of\s+time|hard\s+to\s+say"
-    r"|(?:did\s+not|didn['’]t|not)\s+finish(?:ed)?|is\s+(?:just\s+|only\s+)?a\s+guess|answer\s+is\s+(?:unknown|unclear|undetermined)"
-    r"|not\s+sure|unsure|at\s+random|random\s+guess|time\s+is\s+up|by\s+guessing|just\s+guess(?:ing)?)\b",
-    re.IGNORECASE,
-)
 CHOSEN = re.compile(
     r"(?:\b(?:option|choice|pick|choose|select)\b|故选|应选|所以选|因此选|选项是?|选择|选)[\s:：]{0,3}(?:\\text(?:bf|rm)?\s?\{|\*\*|[$(（\\]){0,4}"
     r"([A-J])(?![A-Za-z\d])",
@@ -96,15 +83,6 @@ NUMBER = re.compile(
 )
 STATES = re.compile(r"[=<>]|\\(?:[lg]eq?|neq?|in|approx)(?![A-Za-z])")
 ITEM = re.compile(rf"{MATH.pattern}|{NUMBER.pattern}", re.DOTALL)
-ALTERNATIVE = re.compile(
-    r"(?:\bi\s+(?:need|want|have|spent|took|used)\b[^.!?\n]*|\b(?:or|either|maybe|perhaps|not|possibly|neither|nor|(?:could|may|might)\s+be|exceeds?|between"
-    r"|times|plus|minus|over|(?:divided|multiplied)\s+by|out\s+of"
-    r"|(?:more|less|fewer|greater|larger|smaller)\s+than|between\s+\S{1,10}\s+and|from\s+\S{1,10}\s+to)\b"
-    r"|(?:\b(?:not|never|cannot)\b|n['’]t\b)(?:\s+(?:be|equal|to|the|answer|it|is|that|think|believe|exactly))*"
-    r"|±|\\pm|或|ou\b|\b\d[\d.,$%]*\s+to)"
-    r"\s*\$?$",
-    re.IGNORECASE,
-)
 CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|consequently),?\s*$", re.IGNORECASE)
 AND = re.compile(r"\s*(,|,?\s*\band\b)\s*", re.IGNORECASE)
 AFTER = re.compile(

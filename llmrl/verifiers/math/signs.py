@@ -74,7 +74,7 @@ REPAIR = (
 )
 """Words with which people stop and correct themselves."""
 ABOUT = (
-    r"(?:\s+(?:that|it|out|the|an?|answer|value|result|possibility|of|equals?|equal|to|is|be|root|solution|candidate"
+    r"(?:\s+(?:that|think|believe|it|out|the|an?|answer|value|result|possibility|of|equals?|equal|to|is|be|root|solution|candidate"
     r"|choice|number|exactly|simply|just|really|it['’]s)){0,6}"
 )
 OPENS = r"[\s:$*(\\\[]*$"

@@ -145,3 +145,37 @@ BEFORE_ANNOUNCEMENT = (
     ),
 )
 """Looked for right before words that announce an answer."""
+
+ALTERNATIVE = (
+    Sign(r"\bi\s+(?:need|want|have|spent|took|used)\b[^.!?\n]*\s*\$?$", r"I need 5"),
+    Sign(r"(?:\b(?:or|either|ou)\b|或|±|\\pm)\s*\$?$", r"6 or 5"),
+    Sign(r"\b(?:times|plus|minus|over|(?:divided|multiplied)\s+by|out\s+of)\s*\$?$", r"The total is six plus 5"),
+    Sign(
+        r"\b(?:exceeds?|between|(?:more|less|fewer|greater|larger|smaller)\s+than|between\s+\S{1,10}\s+and"
+        r"|from\s+\S{1,10}\s+to|\d[\d.,$%]*\s+to)\s*\$?$",
+        r"The total exceeds 5",
+    ),
+)
+"""Looked for right before a formula or number that no word announces: it is one of several, or a part of another."""
+
+GIVES_UP = (
+    Sign(
+        r"\b(?:can(?:not|['’]t)|unable\s+to|not\s+able\s+to|could(?:\s+not|n['’]t)|impossible\s+to|do\s+not|don['’]t)\s+"
+        r"(?:\w+\s+)?(?:solve|answer|know|find|determine|continue|finish|understand|complete)\b",
+        "I cannot solve this. In step 2 we had: 5",
+    ),
+    Sign(
+        r"\b(?:give\s+up|unsolvable|too\s+(?:hard|difficult)|out\s+of\s+time|time\s+is\s+up|(?:did\s+not|didn['’]t|not)\s+finish(?:ed)?)\b",
+        "I give up. In step 2 we had: 5",
+    ),
+    Sign(
+        r"\b(?:no\s+idea|hard\s+to\s+say|is\s+(?:just\s+|only\s+)?a\s+guess|answer\s+is\s+(?:unknown|unclear|undetermined)|not\s+sure"
+        r"|unsure|at\s+random|random\s+guess|by\s+guessing|just\s+guess(?:ing)?)\b",
+        "I picked a number at random: 5",
+    ),
+    Sign(
+        r"\b(?:not\s+true|false|wrong|incorrect)\s+(?:that|to\s+\w+)\s[^\n.!?]{0,40}\banswer\b",
+        "It is false that the answer is unique. We have 5",
+    ),
+)
+"""Looked for anywhere in a response that announces no answer."""
