@@ -477,7 +477,7 @@ MUTANTS = [
     Mutant("verifiers/math/denials.py", "and not harmless(after[begin:end])", "and False", DENIED),
     Mutant("verifiers/math/denials.py", "(begin > 0 or _NEW_SENTENCE.match(after))", "begin > 0", DENIED),
     Mutant("verifiers/math/harmless.py", "start += 0 < start", "start += 0 > start", DENIED),
-    Mutant("verifiers/math/harmless.py", 'return start > 0 or subject in ("the", "")', "return True", DENIED),
+    Mutant("verifiers/math/harmless.py", "(start > 0 and subject not in _TURNS)", "start > 0", DENIED),
     Mutant("verifiers/math/harmless.py", " and said[1] in _SEEN", "", DENIED),
     Mutant("verifiers/math/extract.py", "text = _without_struck(text)", "pass", DENIED),
     Mutant("verifiers/math/extract.py", "(len(text) - len(rest), _readings", "(place, _readings", CASES),

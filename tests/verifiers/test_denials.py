@@ -76,6 +76,9 @@ def test_a_harmless_sentence_leaves_the_answer(sentence):
         "Note that this is a placeholder.",
         "Five hundred monkeys typed this.",
         "The value above is a joke.",
+        "And no.",
+        "So let me have another look.",
+        "Because I have no clue.",
         "But you can also see this from the graph.",
     ],
 )

@@ -13,14 +13,18 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def _phrases(text: str) -> tuple[str, ...]:
+    return tuple(" ".join(phrase.split()) for phrase in text.split(","))
+
+
 _OPENERS = _words(
     """
     a accordingly additionally also alternative alternatively although always an and another any are as because
     besides both by clearly consequently consider each either equality equivalently every finally first for from
     furthermore generally geometrically given hence here if indeed interestingly its likewise loosely moreover
-    namely neither next no notably now observe obviously of other others our recall regardless remember second
-    similarly since so specifically students suppose their there therefore these they those thus to we when whenever
-    where whereas which while why with
+    namely neither next notably now observe obviously of other others our recall regardless remember second
+    similarly since so specifically students suppose their then there therefore these they those thus to we when
+    whenever where whereas which while why with
 
     answer case challenge check checks conclusion confirm confidence confirmation explanation final key method note
     notes notice proof qed reason reasoning remark remarks solution step steps summary time verification verify
@@ -34,34 +38,18 @@ _OPENERS = _words(
     """
 )
 """Words that lead to a further step, name a part of a solution, do a step, or close."""
-_PHRASES = (
-    *("let us", "let be", "let and", "let denote", "let me know", "let me verify", "let me check", "let me double"),
-    *("i hope", "i checked", "i double checked", "i verified", "i used", "i am confident", "i am sure", "i am certain"),
-    *("one can", "one could", "one may", "you can", "you could", "you may", "please let me know", "please feel free"),
-    *(
-        "in other words",
-        "in fact",
-        "in particular",
-        "in summary",
-        "in conclusion",
-        "in short",
-        "in total",
-        "in general",
-    ),
-    *(
-        "in the",
-        "in this",
-        "in our",
-        "in addition",
-        "in both",
-        "in each",
-        "on the other",
-        "at the",
-        "then we",
-        "then the",
-    ),
+_PHRASES = _phrases(
+    """
+    let us, let be, let and, let denote, let me know, let me verify, let me check, let me double, i hope, i checked,
+    i double checked, i verified, i used, i am confident, i am sure, i am certain, one can, one could, one may, you can,
+    you could, you may, please let me know, please feel free, in other words, in fact, in particular, in summary,
+    in conclusion, in short, in total, in general, in the, in this, in our, in addition, in both, in each, on the other,
+    at the, no other, no further, no larger, no smaller, no more, no need, no calculus
+    """
 )
 """Longer openings."""
+_TURNS = _words("actually again but except i let maybe never no not perhaps please unfortunately wait")
+"""Words that turn a sentence, whatever it opens with, unless they begin one of the longer openings."""
 _NAMES = _words("above answer answers box boxed one result results solution solutions total value values")
 """Nouns that mean the answer."""
 _ADVERBS = _words("also clearly exactly indeed just precisely simply then therefore thus")
@@ -104,14 +92,14 @@ def harmless(sentence: str) -> bool:
     (False, False, False)
     """
     words = _WORD.findall(_NOT.sub(" not", _FORMULA.sub(" ", sentence[:400])).lower())[:12]
-    if " ".join((*words, "")).startswith(_PHRASES):
-        return True
     start = next((place for place, word in enumerate(words) if word not in _OPENERS), len(words))
+    if " ".join((*words[start:], "")).startswith(_PHRASES):
+        return True
     start += 0 < start < len(words) and words[start] == "that"
     subject, *rest = [*words[start:], ""]
     named = next((place for place, word in enumerate(rest[:2], 1) if word in _NAMES), 0)
     if subject not in ("this", "that", "it", "the") or (subject == "the" and not named):
-        return start > 0 or subject in ("the", "")
+        return subject in ("the", "") or (start > 0 and subject not in _TURNS)
     verb, *said = [*(word for word in rest[named:] if word not in _ADVERBS), "", ""][:3]
     if verb in _IS:
         return said[0] in _SO or (said[0] == "not" and said[1] in _NOT_SO)

@@ -58,11 +58,6 @@ COPULA = (
     r"(?:(?:is|was|are|were|seems?|looks?|turned\s+out|turns\s+out|appears?)(?:\s+to\s+be)?"
     r"|(?:must|may|might)\s+be|['’]s)"
 )
-THIS = (
-    r"(?:this|that|it|(?:the|my|that|this)\s+(?:\w+\s+)?"
-    r"(?:answer|result|value|box|number|solution|estimate|guess|attempt|choice|total|figure|calculation))"
-)
-"""Subjects that mean the answer."""
 SAYS = (
     r"(?:says?|said|claim(?:s|ed)?|thinks?|thought|believe[sd]?|guess(?:es|ed)?|writes?|wrote|answers|answered"
     r"|suggest(?:s|ed)?|suspect(?:s|ed)?|expect(?:s|ed)?|conclude[sd]?|insist(?:s|ed)?|argue[sd]?|assert(?:s|ed)?"
