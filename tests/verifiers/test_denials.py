@@ -56,6 +56,7 @@ def test_the_last_word_counts(response, counts):
         "Let me know if you have questions.",
         "In other words, one hand has 5 fingers.",
         "Note that it can be shown by induction.",
+        "Hence no other value works.",
         "Die Antwort ist 5.",
         r"\end{align*}",
         "```python\nassert wrong != 5\n```",
@@ -79,6 +80,8 @@ def test_a_harmless_sentence_leaves_the_answer(sentence):
         "And no.",
         "So let me have another look.",
         "Because I have no clue.",
+        "So far so good, but the second part asks for more.",
+        "Then why is the area negative?",
         "But you can also see this from the graph.",
     ],
 )

@@ -20,10 +20,10 @@ def _phrases(text: str) -> tuple[str, ...]:
 _OPENERS = _words(
     """
     a accordingly additionally also alternative alternatively although always an and another any are as because
-    besides both by clearly consequently consider each either equality equivalently every finally first for from
+    besides both by clearly consequently consider each either equality equivalently every finally first  from
     furthermore generally geometrically given hence here if indeed interestingly its likewise loosely moreover
     namely neither next notably now observe obviously of other others our recall regardless remember second
-    similarly since so specifically students suppose their then there therefore these they those thus to we when
+    similarly since so specifically  suppose their then there therefore these they those thus  we when
     whenever where whereas which while why with
 
     answer case challenge check checks conclusion confirm confidence confirmation explanation final key method note
@@ -42,18 +42,22 @@ _PHRASES = _phrases(
     """
     let us, let be, let and, let denote, let me know, let me verify, let me check, let me double, i hope, i checked,
     i double checked, i verified, i used, i am confident, i am sure, i am certain, one can, one could, one may, you can,
-    you could, you may, please let me know, please feel free, in other words, in fact, in particular, in summary,
+    you could, you may, please let me know, please feel free, in other words, in particular, in summary,
     in conclusion, in short, in total, in general, in the, in this, in our, in addition, in both, in each, on the other,
-    at the, no other, no further, no larger, no smaller, no more, no need, no calculus
+    at the, no other, no further, no larger, no smaller, no more, no need, no calculus,
+    for all, for any, for completeness, for each, for every, for example, for instance, for this, to check, to confirm,
+    to find, to get, to prove, to see, to show, to summarize, to verify, in base, rounded to
     """
 )
 """Longer openings."""
-_TURNS = _words("actually again but except i let maybe never no not perhaps please unfortunately wait")
-"""Words that turn a sentence, whatever it opens with, unless they begin one of the longer openings."""
+_TURNS = _words("actually but except however i maybe my ought perhaps should though unfortunately wait")
+"""Words that may turn a sentence wherever they stand, ..."""
+_HERE = _words("again let never no not please")
+"""... and words that do so only right behind an opening."""
 _NAMES = _words("above answer answers box boxed one result results solution solutions total value values")
 """Nouns that mean the answer."""
 _ADVERBS = _words("also clearly exactly indeed just precisely simply then therefore thus")
-_IS = _words("is was are s does")
+_IS = _words("is are s does")
 _SO = _words(
     """
     achievable achieved as at attained because clear confirmed consistent correct due easy equal equivalent found
@@ -91,15 +95,20 @@ def harmless(sentence: str) -> bool:
     >>> harmless("Kidding."), harmless("This is absurd."), harmless("So the answer above is a guess.")
     (False, False, False)
     """
-    words = _WORD.findall(_NOT.sub(" not", _FORMULA.sub(" ", sentence[:400])).lower())[:12]
+    words = _WORD.findall(_NOT.sub(" not", _FORMULA.sub(" ", sentence)).lower())
     start = next((place for place, word in enumerate(words) if word not in _OPENERS), len(words))
-    if " ".join((*words[start:], "")).startswith(_PHRASES):
+    text = " ".join((*words[start:], ""))
+    phrase = next((phrase for phrase in _PHRASES if text.startswith(phrase + " ")), "")
+    start += len(phrase.split())
+    if "?" in sentence or not _TURNS.isdisjoint(words[start:]):
+        return False
+    if phrase:
         return True
     start += 0 < start < len(words) and words[start] == "that"
     subject, *rest = [*words[start:], ""]
     named = next((place for place, word in enumerate(rest[:2], 1) if word in _NAMES), 0)
     if subject not in ("this", "that", "it", "the") or (subject == "the" and not named):
-        return subject in ("the", "") or (start > 0 and subject not in _TURNS)
+        return subject in ("the", "") or (start > 0 and subject not in _HERE)
     verb, *said = [*(word for word in rest[named:] if word not in _ADVERBS), "", ""][:3]
     if verb in _IS:
         return said[0] in _SO or (said[0] == "not" and said[1] in _NOT_SO)
