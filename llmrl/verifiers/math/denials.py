@@ -53,7 +53,7 @@ _CONFIRMED = re.compile(
 )
 _COMES_TO = (
     r"(?:=|≈|\b(?:get|gives|obtain|remains|stays|again|still|indeed|est(?:\s+donc)?|ist(?:\s+also)?|es|é|è)|[是为])"
-    r"[\s$\\(*:]{{0,9}}{value}(?=[\s$*)}}\]\\]*(?:[.,;:!?](?!\d)|$|\n|as\b|again\b))"
+    r"[\s$\\(*:]{{0,9}}{value}(?=[\s$*)}}\]\\]*(?:[.,;:!?。，！](?!\d)|$|\n|as\b|again\b))"
 )
 """How a sentence comes to a value."""
 _ITS_OWN = re.compile(

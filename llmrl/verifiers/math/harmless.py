@@ -27,7 +27,7 @@ _OPENERS = _words(
     whenever where whereas which while why with
 
     answer case challenge check checks conclusion confirm confidence confirmation explanation final key method note
-    notes notice proof qed reason reasoning remark remarks solution step steps summary time verification verify
+    notes notice output proof qed reason reasoning remark remarks solution step steps summary time verification verify
 
     adding applying checking combining comparing computing counting distributing dividing drawing expanding
     factoring following graphing listing multiplying plugging putting recalling setting simplifying solving squaring

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmrl.verifiers.math.signs import COPULA, DEGREE, FAILS, FAULT, REPAIR, UNLIKE, Sign
+from llmrl.verifiers.math.signs import COPULA, DEGREE, FAILS, FAULT, NOT, REPAIR, UNLIKE, Sign
 
 AT_ONCE = (
     Sign(
@@ -54,17 +54,26 @@ TAKES_BACK = (
         r"There are 5 boys. We still need the girls.",
     ),
     Sign(r"[✗✘❌⨯]", "\\boxed{5} ❌"),
+    Sign(r"\d\s*\$?(?:≠|\\neq?\b)\s*\$?\d", r"\boxed{5}. Check: 2(5) + 1 = 11 ≠ 13"),
 )
 """Looked for anywhere after the answer."""
 
 IN_SENTENCE = (
+    Sign(
+        rf"\b{NOT}\s+(?:(?!hard\b|difficult\b|only\b)\w+\s+){{0,2}}?(?:right|correct|allowed|permitted|hold)\b",
+        r"\boxed{5}. The count is not right.",
+    ),
+    Sign(
+        r"\b(?:an?|my|the|sign|arithmetic|some)\s+(?:\w+\s+)?(?:errors?|mistakes?|slips?)\b(?!\s+(?:is\s+|would\s+be\s+)?(?:to|in|of)\b)",
+        r"\boxed{5}. The proof has a mistake.",
+    ),
     Sign(rf"\b{FAILS}", r"\boxed{5}. The 5 does not work."),
     Sign(
         r"\b(?:wrong|incorrect|invalid|fails?|failed|contradict(?:s|ion)|impossible|undefined)\b",
         r"\boxed{5}. The method is wrong.",
     ),
     Sign(
-        r"\brul(?:es?|ed)\s+(?:it|this|that|them)?\s*out\b|\b(?:excluded|eliminated|rejected|discarded|refuted|kills)\b",
+        r"\brul(?:es?|ed)\s+(?:it|this|that|them)?\s*out\b|\b(?:excluded|eliminated|reject(?:s|ed)?|discard(?:s|ed)?|refuted|disregard|kills)\b",
         r"\boxed{5}. The bound rules it out.",
     ),
     Sign(r"\b(?:misprint|typo|premature(?:ly)?|blunder|decoy|faulty|broke\s+off)\b", r"\boxed{5}. A blunder."),

@@ -13,7 +13,7 @@ _NUMBERS = {word: value for value, word in enumerate(_SMALL.split())}
 _TENS = dict(
     zip(("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), range(20, 100, 10), strict=True)
 )
-_SCALES = ("trillion", "billion", "million", "thousand", "hundred")
+_SCALES = ("trillion", "billion", "million", "thousand", "hundred", "dozen")
 """Multiples, the largest first, that may have a number before and a smaller one behind them."""
 _PARTS = "half third quarter fourth fifth sixth seventh eighth ninth tenth"
 _DENOMINATORS = dict(zip(_PARTS.split(), (2, 3, 4, 4, 5, 6, 7, 8, 9, 10), strict=True)) | {"halve": 2}
