@@ -473,7 +473,9 @@ MUTANTS = [
     Mutant("verifiers/math/denials.py", "(not named or bool(numbers and numbers <= named))", "True", CASES),
     Mutant("verifiers/math/denials.py", 'PATTERNS["wrong way"].search(way) is not None', "False", DENIED),
     Mutant("verifiers/math/denials.py", " and not _COUNTED.match(after)", "", DENIED),
-    Mutant("verifiers/math/denials.py", "elif confirmed or again_here:", "elif confirmed:", DENIED),
+    Mutant(
+        "verifiers/math/denials.py", "elif confirmed or _comes_to(value, after, begin, end):", "elif confirmed:", DENIED
+    ),
     Mutant("verifiers/math/denials.py", "and not harmless(after[begin:end])", "and False", DENIED),
     Mutant("verifiers/math/denials.py", "(begin > 0 or _NEW_SENTENCE.match(after))", "begin > 0", DENIED),
     Mutant("verifiers/math/harmless.py", "start += 0 < start", "start += 0 > start", DENIED),

@@ -51,11 +51,13 @@ _CONFIRMED = re.compile(
     r"|all\s+good|all\s+cases\s+are\s+covered)\b|[.!?]\s+(?:correct|good|great|ok|perfect)\b|没错|没有错",
     re.IGNORECASE,
 )
-_COMES_TO = (
+_COMES_TO = re.compile(
     r"(?:=|≈|\b(?:get|gives|obtain|remains|stays|again|still|indeed|est(?:\s+donc)?|ist(?:\s+also)?|es|é|è)|[是为])"
-    r"[\s$\\(*:]{{0,9}}{value}(?=[\s$*)}}\]\\]*(?:[.,;:!?。，！](?!\d)|$|\n|as\b|again\b))"
+    r"[\s$\\(*:]{0,9}",
 )
-"""How a sentence comes to a value."""
+"""How a sentence comes to a value, ..."""
+_AND_STOPS = re.compile(r"[\s$*)}\]\\]*(?:[.,;:!?。，！](?!\d)|$|\n|as\b|again\b)")
+"""... and what follows it there."""
 _ITS_OWN = re.compile(
     r"[\s$*)\]\\.]{0,40}(?:[,;(!?\n—–-]|(?-i:[A-Z])|$|(?:is|was|are|were|can|could|cannot|can['’]t|given|but|which|has|fails|contradicts|would)\b)",
     re.IGNORECASE,
@@ -145,20 +147,27 @@ def denied_after(after: str, answer: str) -> bool:
         return True
     after = _CLOSES.sub("", after, count=1)
     denied = PATTERNS["breaks off"].match(after) is not None
-    again = re.compile(_COMES_TO.format(value=re.escape(answer.strip()))) if answer.strip() else None
+    value = answer.strip().lstrip("$\\(*: ")
     numbers = set(_NUMBER.findall(answer))
     ends = [match.end() for match in _ENDS.finditer(after)]
     for begin, end in pairwise([0, *ends, len(after)]):
         before = max(begin - 1, 0)  # the end of the sentence before, which some patterns begin with
         confirmed = _CONFIRMED.search(after, before, end) is not None
-        again_here = again is not None and again.search(after, begin, end) is not None
         if PATTERNS["takes back"].search(after, before, end) or _turns(after, begin, end, numbers, confirmed):
             denied = True
-        elif confirmed or again_here:
+        elif confirmed or _comes_to(value, after, begin, end):
             denied = False
         elif (begin > 0 or _NEW_SENTENCE.match(after)) and not harmless(after[begin:end]):
             denied = True
     return denied
+
+
+def _comes_to(value: str, after: str, begin: int, end: int) -> bool:
+    """Whether a sentence comes to the value again: "so 2 + 3 = 5."."""
+    return bool(value) and any(
+        after.startswith(value, lead.end()) and _AND_STOPS.match(after, lead.end() + len(value), end) is not None
+        for lead in _COMES_TO.finditer(after, begin, end)
+    )
 
 
 def _turns(after: str, begin: int, end: int, numbers: set[str], confirmed: bool) -> bool:
