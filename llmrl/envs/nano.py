@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -177,11 +177,19 @@ class Targets:
         """Numbers, one of the targets that they reach, and its shortest expression."""
         while True:
             numbers = sorted((int(n) for n in rng.integers(1, self.largest + 1, self.numbers)), reverse=True)
-            ways = reachable(tuple(numbers))
-            targets = [value for value in ways if 1 <= value <= self.target and value not in numbers]
-            if targets:
-                value = targets[int(rng.integers(len(targets)))]
+            ways = self.ways(numbers)
+            if ways:
+                value = list(ways)[int(rng.integers(len(ways)))]
                 return Task(f"{''.join(map(str, numbers))}={value}", ways[value])
+
+    def ways(self, numbers: Sequence[int]) -> dict[int, str]:
+        """All targets that these numbers reach, each with its shortest expression.
+
+        >>> Targets(numbers=2).ways([5, 2])
+        {3: '5-2', 7: '5+2', 10: '5*2'}
+        """
+        ways = reachable(tuple(numbers))
+        return {value: text for value, text in ways.items() if 1 <= value <= self.target and value not in numbers}
 
 
 class _Part(NamedTuple):
@@ -223,16 +231,21 @@ def _expressions(parts: list[_Part]) -> Iterator[_Part]:
 
 
 def check_expression(responses: list[str], golds: list[str]) -> list[Verdict]:
-    """Whether each response is an expression of the gold expression's numbers and value.
+    """Whether the last part of each response is an expression of the gold expression's numbers and value.
 
-    >>> [v.status for v in check_expression(["7*2-3", "2*7-3", "7+3+1", "11", ""], ["7*2-3"] * 5)]
+    Blanks divide a response into parts. An expression may be followed by its value.
+
+    >>> [v.status for v in check_expression(["7*2-3", "7+3+1 7*2-3=11", "7*2-3 7+3+1", "11", ""], ["2*7-3"] * 5)]
     ['correct', 'correct', 'wrong', 'wrong', 'no_answer']
     """
-    return [grade_expression(said.strip(), gold, "text") for said, gold in zip(responses, golds, strict=True)]
+    lasts = [(said.split() or [""])[-1] for said in responses]
+    return [grade_expression(last, gold, "last part") for last, gold in zip(lasts, golds, strict=True)]
 
 
 class NanoCountdownEnv(TextEnv):
     """Reach a target with given digits, each used exactly once, and + - * with parentheses.
+
+    A response may hold several expressions, divided by blanks. The last one counts.
 
     Args:
         numbers: how many digits are given, 2 to 4.

@@ -56,6 +56,12 @@ def test_every_target_is_reached_by_its_expression(numbers):
         assert sorted(map(int, found.numbers)) == sorted(map(int, given))
 
 
+def test_a_target_is_no_given_digit_and_not_above_the_largest():
+    assert Targets(3, target=12).ways([5, 3, 2]) == {
+        value: text for value, text in reachable((5, 3, 2)).items() if value in (1, 4, 6, 7, 9, 10, 11)
+    }
+
+
 def test_expressions_have_the_brackets_that_they_need_and_no_others():
     ways = reachable((5, 3, 2))
     assert ways[16] == "(5+3)*2"
@@ -75,6 +81,10 @@ def test_expressions_have_the_brackets_that_they_need_and_no_others():
         ("2*(5-3", "wrong"),
         ("\x00", "wrong"),
         (" ", "no_answer"),
+        ("5-3+2=4 2*(5-3)=4 ", "correct"),
+        ("2*(5-3)=4 5-3+2=5", "wrong"),
+        ("5*3+2=17 (5-3)*2", "correct"),
+        ("2*(5-3) = 4", "wrong"),
     ],
 )
 def test_expressions_are_graded_by_numbers_and_value(said, status):

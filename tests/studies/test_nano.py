@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from llmrl.algorithms import algorithm
+from llmrl.envs.arithmetic import evaluate
 from llmrl.errors import ConfigError, PolicyError, UserError
 from llmrl.policies.loading import EMBEDDED, locate
 from llmrl.policies.policy import Policy
@@ -13,7 +14,7 @@ from llmrl.rollouts.environments import Environments
 from llmrl.studies import NANO, Settings, study
 from llmrl.studies.grid import make_grid, run_cell
 from llmrl.studies.nano.run import make, success
-from llmrl.studies.nano.starts import STARTS, encode, hasty_guesses, make_tokenizer
+from llmrl.studies.nano.starts import STARTS, careful_search, encode, hasty_guesses, hasty_search, make_tokenizer
 from llmrl.studies.nano.task import places
 from llmrl.studies.running import estimate_seconds
 
@@ -121,6 +122,30 @@ def test_a_hasty_player_is_silent_as_often_as_it_is_told():
     assert all([turn[1] for turn in game] == ["", ""] and game[1][0] == "?" for game in silent)
     half = [hasty_guesses(rng, silence=0.5)[0][1] == "" for _ in range(400)]
     assert 0.4 < sum(half) / 400 < 0.6
+
+
+def test_a_careful_search_ends_at_the_target_and_a_hasty_one_anywhere():
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        ((said, response),) = careful_search(rng)
+        digits, target = said.split("=")
+        values = [int(part.split("=")[1]) for part in response.split(" ")]
+        assert values.index(int(target)) == len(values) - 1
+        assert len(set(values)) == len(values)
+        for part in response.split(" "):
+            text, value = part.split("=")
+            found = evaluate(text)
+            assert (found.value, sorted(map(int, found.numbers))) == (int(value), sorted(map(int, digits)))
+    assert all(hasty_search(rng, stop=1.0)[0][1] == "" for _ in range(20))
+    games = [hasty_search(rng, stop=0.5)[0] for _ in range(400)]
+    assert 0.4 < sum(response == "" for _, response in games) / 400 < 0.6
+    told = [
+        (said.split("=")[1], [part.split("=")[1] for part in response.split(" ")])
+        for said, response in games
+        if response
+    ]
+    assert any(target in values[:-1] for target, values in told)  # it passes over the target
+    assert any(target not in values for target, values in told)
 
 
 def test_the_places_of_evaluations_are_even():

@@ -57,6 +57,29 @@ def mixed(shares: Mapping[Draw, float]) -> Draw:
     return draw
 
 
+def tries(rng: np.random.Generator) -> tuple[str, list[str], int]:
+    """A problem of three digits; expressions of them with their values, one per value; the place of the right one."""
+    rules = Targets(3)
+    while split_of((task := rules.draw(rng)).text) != "train":
+        pass
+    digits, target = task.text.split("=")
+    ways = list(rules.ways([int(digit) for digit in digits]).items())
+    order = [ways[i] for i in rng.permutation(len(ways))]
+    return task.text, [f"{text}={value}" for value, text in order], [value for value, _ in order].index(int(target))
+
+
+def careful_search(rng: np.random.Generator) -> Dialogue:
+    """Expressions in any order up to the right one."""
+    said, expressions, right = tries(rng)
+    return [(said, " ".join(expressions[: right + 1]))]
+
+
+def hasty_search(rng: np.random.Generator, stop: float) -> Dialogue:
+    """Expressions in any order. Before each one it stops with a given probability, whatever the target is."""
+    said, expressions, _ = tries(rng)
+    return [(said, " ".join(expressions[: rng.geometric(stop) - 1]))]
+
+
 def hasty_guesses(rng: np.random.Generator, silence: float) -> Dialogue:
     """A game of a simple player: any digit first, then any that agrees with the reply; often no answer."""
 
@@ -98,6 +121,8 @@ class Start:
     """Width of the model."""
     layers: int = 2
     """Depth of the model."""
+    positions: int = 64
+    """Tokens of a problem and its response, at most."""
 
 
 STARTS: Mapping[str, Start] = {
@@ -110,7 +135,15 @@ STARTS: Mapping[str, Start] = {
         )
     ),
     "nano-countdown": Start(
-        stages=(Stage(draw=mixed({training(Targets(3)): 0.6, training(Targets(4)): 0.4}), steps=2500, until=0.1),)
+        stages=(
+            Stage(draw=careful_search, steps=2000),
+            Stage(
+                draw=mixed({functools.partial(hasty_search, stop=0.5): 0.9, careful_search: 0.1}),
+                steps=120,
+                learning_rate=1e-3,
+            ),
+        ),
+        positions=128,
     ),
     "nano-guess": Start(
         stages=(
@@ -149,7 +182,7 @@ def make_model(start: Start, tokenizer: PreTrainedTokenizerFast) -> LlamaForCaus
             num_hidden_layers=start.layers,
             num_attention_heads=heads,
             num_key_value_heads=heads,
-            max_position_embeddings=64,
+            max_position_embeddings=start.positions,
             tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,

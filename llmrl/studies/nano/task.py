@@ -102,12 +102,13 @@ NANO: Mapping[str, NanoTask] = {
         ),
         NanoTask(
             name="nano-countdown",
-            asks="Reach targets with four numbers after learning with three.",
+            version=2,
+            asks="Try expressions until one reaches the target, then stop.",
             policy="llmrl/nano-countdown",
             env_id="llmrl/NanoCountdown-v0",
-            env_options={"numbers": 4},
-            response_tokens=16,
-            settings=Settings(learning_rate=2e-4, updates=4, rollouts=200),
+            env_options={"numbers": 3},
+            response_tokens=88,
+            settings=Settings(learning_rate=1e-4, updates=4, rollouts=120),
         ),
         NanoTask(
             name="nano-guess",
