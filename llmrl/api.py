@@ -181,7 +181,7 @@ def evaluate(
 
 
 def _meant(name: str) -> str:
-    """What an argument that train() does not have may have meant: another one, or an option of a section."""
+    """A suggestion for an argument that train() does not have: another argument, or an option of a section."""
     arguments = [known for known in inspect.signature(train).parameters if known != "sections"]
     sections = {section: kind for section, kind in SECTIONS.items() if section != "policy"}
     options = [f"{section}.{f.name}" for section, kind in SECTIONS.items() for f in fields(kind)]

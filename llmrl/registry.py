@@ -148,7 +148,7 @@ def refuses_unknown_arguments(function: Callable[P, T]) -> Callable[P, T]:
 
 
 SEARCHED: list[str] = []
-"""Where ``module:name`` is looked for if the Python path has no such module: a command names the current folder here.
+"""Folders in which ``module:name`` is searched if the Python path has no such module; a command adds the current one.
 
 The folder is not on the path before: it may be one that was downloaded, whose files pass for optional packages."""
 

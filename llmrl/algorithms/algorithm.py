@@ -82,7 +82,7 @@ class Algorithm:
     clip: Clip = field(default_factory=PPOClip)
     """Bounds how far the ratio counts."""
     gates: tuple[Gate, ...] = ()
-    """Which tokens keep their gradient."""
+    """Gates, which select the tokens that keep their gradient."""
     aggregate: Aggregate = field(default_factory=TokenMean)
     """How tokens are averaged."""
     partition: Partition | None = None

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Where one split of a set can be found."""
+    """The location of one split of a data set."""
 
     size: int
     """Its number of problems."""

@@ -25,7 +25,7 @@ MAX_DRAWS = 1000
 
 
 class Task(NamedTuple):
-    """What is asked, and a right answer."""
+    """The question, and a right answer."""
 
     text: str
     answer: str
@@ -35,7 +35,7 @@ class Rules(Protocol):
     """Draws the tasks of one kind."""
 
     name: ClassVar[str]
-    """What problem ids begin with."""
+    """Prefix of problem ids."""
 
     def draw(self, rng: np.random.Generator) -> Task:
         """Any task of this kind."""
@@ -324,7 +324,7 @@ class NanoGuessEnv(TextEnv):
 
 
 def hint(guess: str, answer: str) -> str:
-    """What follows from a wrong guess.
+    """The reply to a wrong guess.
 
     >>> hint("5", "6"), hint("7", "6"), hint("many", "6")
     ('>', '<', '?')

@@ -37,7 +37,7 @@ class Problem:
     level: int | None = None
     """Difficulty, 1 to 5."""
     source: str = ""
-    """Where it comes from: ``generated``, the name of a file or of a data set."""
+    """Source of the problem: ``generated``, the name of a file or of a data set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ class ProblemOptions:
     split: str | None = None
     """Training or test problems."""
     subjects: tuple[str, ...] | None = None
-    """Which subjects; None: all."""
+    """Subjects to use; None: all."""
     levels: tuple[int, ...] | None = None
-    """Which difficulties; None: all."""
+    """Difficulties to use; None: all."""
     seed: int = 0
     """Seed of generated problems."""
     problem_column: str | None = None
@@ -65,9 +65,9 @@ class ProblemOptions:
     answer_column: str | None = None
     """The column of the answer, if its name is unusual."""
     bad_gold: BadGold = "keep"
-    """What to do with gold answers that cannot be parsed."""
+    """Treatment of gold answers that cannot be parsed."""
     bad_rows: BadRows = "error"
-    """What to do with rows that cannot be used."""
+    """Treatment of rows that cannot be used."""
     check: bool = True
     """Whether gold answers are checked with the mathematical verifier."""
 

@@ -21,7 +21,7 @@ from llmrl.rollouts.records import FORM, Record, is_correct
 from llmrl.text import DamagedFile, json_line, one_line, read_json_lines
 
 NEEDED = frozenset({"greedy", "problem_id", "reward"})
-"""What every record of an evaluation has."""
+"""Entries of every record of an evaluation."""
 
 
 def is_outcome(record: Record) -> bool:

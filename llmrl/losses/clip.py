@@ -24,7 +24,7 @@ from llmrl.losses.batch import TokenBatch
 
 
 class Clipped(NamedTuple):
-    """What a clip returns, everything [N, T]."""
+    """The result of a clip; every tensor is [N, T]."""
 
     objective: Tensor
     """To be maximised; the advantage is already multiplied in."""

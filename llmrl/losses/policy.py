@@ -72,7 +72,7 @@ class LossComponents:
     clip: Clip = field(default_factory=PPOClip)
     """Bounds how far the ratio counts."""
     gates: tuple[Gate, ...] = ()
-    """Which tokens keep their gradient."""
+    """Gates, which select the tokens that keep their gradient."""
     partition: Partition | None = None
     """The partition that made the segments of the batch; it says for how many segments there are metrics."""
     corrections: tuple[Correction, ...] = ()

@@ -226,6 +226,22 @@ def device_of(name: str | torch.device | None) -> torch.device:
     return device
 
 
+def check_kinds(model: Any, tokenizer: Any) -> None:
+    """Raise unless these are a model and a tokenizer; names or the wrong order are common mistakes."""
+    from transformers import PreTrainedTokenizerBase
+
+    given = f"got {_kind(model)} and {_kind(tokenizer)}"
+    if not isinstance(model, torch.nn.Module) or not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise PolicyError(
+            f"Policy takes a model and its tokenizer as transformers loads them, {given}. For a name or a folder use "
+            "Policy.from_pretrained."
+        )
+
+
+def _kind(thing: Any) -> str:
+    return repr(thing) if isinstance(thing, (str, Path)) else type(thing).__name__
+
+
 @torch.no_grad()
 def check_head(model: Any) -> None:
     """Refuse a model whose logits are not those that :class:`Head` computes from its hidden states."""

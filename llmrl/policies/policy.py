@@ -28,7 +28,7 @@ from llmrl.policies.episode import Episode, pack
 from llmrl.policies.exactness import exact_forward_pass, name_of, set_training, settle_attention
 from llmrl.policies.export import save, try_saving
 from llmrl.policies.limits import end_ids, pad_id, room_for_prompt
-from llmrl.policies.loading import check_head, check_vocabulary, load_for_training, local_folder
+from llmrl.policies.loading import check_head, check_kinds, check_vocabulary, load_for_training, local_folder
 from llmrl.policies.options import PolicyOptions
 from llmrl.policies.prompts import Prompts
 from llmrl.policies.sampling.copy import CopyEngine
@@ -57,22 +57,6 @@ __all__ = ["LoraOptions", "Policy", "PolicyError", "PolicyOptions", "local_folde
 T = TypeVar("T")
 
 
-def _check_kinds(model: Any, tokenizer: Any) -> None:
-    """Raise unless these are a model and a tokenizer; names or the wrong order are common mistakes."""
-    from transformers import PreTrainedTokenizerBase
-
-    given = f"got {_kind(model)} and {_kind(tokenizer)}"
-    if not isinstance(model, torch.nn.Module) or not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise PolicyError(
-            f"Policy takes a model and its tokenizer as transformers loads them, {given}. Of a name or a folder, "
-            "Policy.from_pretrained makes one."
-        )
-
-
-def _kind(thing: Any) -> str:
-    return repr(thing) if isinstance(thing, (str, Path)) else type(thing).__name__
-
-
 class Policy(TensorDictModuleBase):
     """A causal language model and its tokenizer.
 
@@ -89,7 +73,7 @@ class Policy(TensorDictModuleBase):
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, **options: Any) -> None:
         super().__init__()
-        _check_kinds(model, tokenizer)
+        check_kinds(model, tokenizer)
         self.in_keys = [keys.TOKENS, keys.ATTENTION, keys.MASK]
         self.out_keys = [keys.LOG_PROB]
         self.options = PolicyOptions(**options)

@@ -46,7 +46,7 @@ class Batch:
     begin: int
     """The column of ``whole`` that is the first one of ``data``."""
     whole: TensorDict
-    """What the rows were taken from, [N, T]; :meth:`put_back` writes to it."""
+    """The batch that the rows were taken from, [N, T]; :meth:`put_back` writes to it."""
     layout: TensorDict
     """Tokens, attention and mask [n, t] on the CPU."""
 

@@ -139,7 +139,7 @@ def parse_algorithm(spec: str) -> Algorithm:
     for part in filter(None, (found["options"] or "").split(",")):
         name, equals, value = part.partition("=")
         if not equals:
-            raise ConfigError(f"{part!r} in {spec!r} is no option. Write name=value, such as low=0.9.")
+            raise ConfigError(f"{part!r} in {spec!r} is not an option. Write name=value, such as low=0.9.")
         try:
             options[name.strip()] = parse_yaml(value)
         except ValueError as error:

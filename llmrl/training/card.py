@@ -84,7 +84,7 @@ def model_card(
 
 @dataclass(frozen=True)
 class _Facts:
-    """What the files of a run say about one of its checkpoints."""
+    """Facts about a checkpoint from the files of its run."""
 
     run: Path
     repo: str | None
@@ -106,7 +106,7 @@ class _Facts:
         record = run / "environment.json"
         sessions = read_json(record).get("sessions") if record.is_file() else None
         if not isinstance(sessions, list) or not sessions or not all(isinstance(s, dict) for s in sessions):
-            raise DamagedFile(f"{record} does not hold the record of a run, which its card is made from.")
+            raise DamagedFile(f"{record} does not hold the record of a run, which the card needs.")
         step = checkpoint.step_of(saved.resolve())
         metrics = [row for row in read_metrics(run / "metrics.jsonl") if row["step"] <= step]
         before = run / "eval" / "before.jsonl"
@@ -138,7 +138,7 @@ class _Facts:
         return bool((self.first.get("base") or {}).get("hub")) and NAME.fullmatch(self.base) is not None
 
     def license_of_base(self, ask_hub: bool) -> License | None:
-        """What the base model's card says; nothing of a name that is neither of the hub nor of a folder."""
+        """The licence in the base model's card; None for a name that is neither on the hub nor a folder."""
         base = self.first.get("base") or {}
         if not (self.base_on_hub or base.get("hub") is False):
             return None
@@ -152,13 +152,13 @@ class _Facts:
 
     @property
     def trained_on(self) -> str:
-        """What the training asked."""
+        """The problems of the training."""
         env = self.config.get("env") or {}
         return " ".join(_name(part) for part in (env.get("id"), env.get("source")) if part)
 
     @property
     def asked(self) -> str:
-        """What the evaluations asked."""
+        """The problems of the evaluations."""
         options = self.config.get("eval") or {}
         other = options.get("data") or options.get("env")
         return _name(other) if other else self.trained_on

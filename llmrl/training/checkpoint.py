@@ -44,7 +44,7 @@ class DamagedCheckpoint(UserError, ValueError):
 
 
 class Score(NamedTuple):
-    """What a checkpoint is judged by, where ``checkpoint.keep_best`` asks for it."""
+    """The value by which ``checkpoint.keep_best`` compares checkpoints."""
 
     metric: str
     value: float
@@ -150,7 +150,7 @@ def _best(record: Path) -> tuple[str, Score] | None:
 
 
 def path_of(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step is, or will be."""
+    """The path of the checkpoint of a step, which need not exist."""
     return folder / f"checkpoint-{step:06d}"
 
 
@@ -194,7 +194,7 @@ def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
             wrong = damages(path)
             if not wrong:
                 return path
-            note(f"{path} is damaged ({'; '.join(wrong)}): going on from the one before.")
+            note(f"{path} is damaged ({'; '.join(wrong)}): resuming from the one before it.")
         raise DamagedCheckpoint(
             f"--resume auto: every checkpoint in {output} is damaged: {_names(found)}. Start a new run with "
             "another --output, or give --policy one of them if its weights load."
@@ -216,7 +216,7 @@ def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
 
 
 def damages(checkpoint: Path) -> list[str]:
-    """What differs from the files that were written; empty for a checkpoint that is in order."""
+    """Differences from the files that were written; empty for an intact checkpoint."""
     if (checkpoint / "trainer.pt").is_file():
         return [
             f"it is of an earlier llmrl, which kept trainer.pt beside the model and not in {APART}; its weights load"
@@ -286,10 +286,10 @@ def _remove(checkpoint: Path) -> None:
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """What ``trainer.pt`` of a checkpoint holds.
+    """The contents of ``trainer.pt`` of a checkpoint.
 
     Raises:
-        DamagedCheckpoint: it is no state of a trainer, or names code.
+        DamagedCheckpoint: it is not a trainer's state, or it names code.
     """
     try:
         state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
@@ -299,7 +299,7 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
             f"{checkpoint / STATE} cannot be read ({one_line(reason[0])}). Give another --resume."
         ) from error
     if not isinstance(state, dict):
-        raise DamagedCheckpoint(f"{checkpoint / STATE} is no state of a trainer. Give another --resume.")
+        raise DamagedCheckpoint(f"{checkpoint / STATE} is not a trainer's state. Give another --resume.")
     return state
 
 

@@ -1,4 +1,4 @@
-"""What a parser of options says of a wrong command line, in one sentence.
+"""Errors of the option parser about a wrong command line, in one sentence.
 
 tyro frames what it says in boxes, and argparse prints its usage first. Here both become a sentence that names what was
 given and what to do.
@@ -20,9 +20,9 @@ def one_sentence(said: str) -> str:
     >>> one_sentence("Value error ----- Error parsing --seed: invalid literal for int() with base 10: 'a' -----")
     "--seed: expected a whole number, got 'a'."
     >>> one_sentence("Unrecognized options ----- Unrecognized options: train.steps=3 -----")
-    "'train.steps=3' is no option. Did you mean --train.steps 3?"
+    "'train.steps=3' is not an option. Did you mean --train.steps 3?"
     >>> one_sentence("Unrecognized options ----- Unrecognized options: -steps, 3 -----")
-    "'-steps' is no option: names of options begin with two dashes. Did you mean --steps 3?"
+    "'-steps' is not an option: options begin with two dashes. Did you mean --steps 3?"
     >>> one_sentence("Required options ----- Missing from llmrl push: OWNER/NAME The model's name. (required) -----")
     "llmrl push needs OWNER/NAME: The model's name."
     >>> one_sentence("usage: x [--algo ALGO] x: error: argument --algo: expected one argument")
@@ -51,12 +51,12 @@ def _unrecognized(words: list[str]) -> str:
     value = value if equals else next(iter(rest), "")
     meant = f"--{name} {value}".rstrip()
     if first.startswith("--"):
-        return f"There is no option {first.partition('=')[0]}. --help lists those that there are."
+        return f"There is no option {first.partition('=')[0]}. --help lists the options."
     if first.startswith("-"):
-        return f"{first!r} is no option: names of options begin with two dashes. Did you mean {meant}?"
+        return f"{first!r} is not an option: options begin with two dashes. Did you mean {meant}?"
     if equals:
-        return f"{first!r} is no option. Did you mean {meant}?"
+        return f"{first!r} is not an option. Did you mean {meant}?"
     return (
-        f"{first!r} belongs to no option. Write --NAME {first}, with a name from --help; a switch takes no value, and "
-        "its opposite is --no-NAME."
+        f"{first!r} does not belong to an option. Write --NAME {first}, with a name from --help. A switch has no "
+        "value; its opposite is --no-NAME."
     )

@@ -202,7 +202,7 @@ class CheckpointConfig:
 
 @dataclass
 class LogConfig:
-    """Where metrics are written, in addition to metrics.jsonl."""
+    """Trackers that get the metrics, in addition to metrics.jsonl."""
 
     to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Experiment trackers; each needs the extra of the same name: --log.to tensorboard wandb."""

@@ -46,7 +46,7 @@ class Departure(NamedTuple):
     before: int
     """Checkpoints up to this step were written before the departure."""
     advice: str
-    """What the user should change."""
+    """The change that the user should make."""
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Range:
         if not earlier:
             return f"{said} No checkpoint from before that is left: begin again {departure.advice}."
         return (
-            f"{said} {earlier[-1]} was written before that and stays, as {link}. To go on from it: --resume {link} "
+            f"{said} {earlier[-1]} was written before that and stays, as {link}. To resume from it: --resume {link} "
             f"--force, {departure.advice}."
         )
 

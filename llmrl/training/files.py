@@ -24,7 +24,7 @@ SUGGESTIONS = frozenset(
     }.items()
     for name in names.split()
 )
-"""What ``training.yaml`` in a model's folder may set: sizes, lengths, rates.
+"""Settings that ``training.yaml`` in a model's folder may have: sizes, lengths, rates.
 
 A downloaded folder must not control the machine, so it may name no code, no address, no file and no output."""
 

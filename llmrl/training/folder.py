@@ -143,8 +143,8 @@ def _still_newest(config: Config, start: Path) -> None:
     later = [path for path in checkpoint.list_checkpoints(start.parent) if path.name > start.name]
     if not start.is_dir() or (not explicit and any(not checkpoint.damages(path) for path in later)):
         raise ConfigError(
-            f"Another process has gone on with the run in {start.parent} meanwhile. Give the same command again to go "
-            "on from where it is now."
+            f"Another process has continued the run in {start.parent} in the meantime. Give the same command again to "
+            "continue from there."
         )
 
 
@@ -207,7 +207,7 @@ def _empty(folder: Path, force: bool, note: Callable[[str], object]) -> None:
 
 
 def content_of(folder: Path) -> list[Path]:
-    """What is in a folder, except the lock and what was set aside before."""
+    """The entries of a folder, except the lock and runs that were set aside before."""
     return [path for path in folder.iterdir() if path.name not in (LOCK, HOLDER) and not _REPLACED.match(path.name)]
 
 
@@ -264,7 +264,7 @@ def write_record(folder: Path, config: Config, start: Path | None, data: Data, a
 
 
 def _sessions(record: Path) -> list[Any]:
-    """What ``environment.json`` says of the sessions of a run so far.
+    """The record of a run's sessions in ``environment.json``.
 
     Raises:
         ConfigError: it is not such a file.
@@ -331,9 +331,9 @@ def refuse_changes(config: Config, state: dict[str, Any]) -> None:
     ]
     if changes and not config.force:
         raise ConfigError(
-            "The settings are not those of the run that is resumed:\n"
+            "The settings differ from those of the resumed run:\n"
             + "\n".join(changes)
-            + "\nGive the same settings, or --force to go on with the new ones."
+            + "\nGive the same settings, or --force to continue with the new ones."
         )
 
 
@@ -350,13 +350,13 @@ def refuse_other_data(config: Config, start: Path, data: Data) -> None:
         was = Data(**_sessions(record)[-1]["data"])
     except (LookupError, TypeError) as error:
         raise ConfigError(
-            f"{record} does not say which data the run had. Give --force to go on without comparing them."
+            f"{record} has no digest of the run's data. Give --force to continue without the comparison."
         ) from error
     if was.digest != data.digest:
         commits = "" if was.commits == data.commits else f" (commits on the hub: {was.commits}, now {data.commits})"
         raise ConfigError(
-            f"The data are not those of the run that is resumed: their digest was {was.digest}, is {data.digest}"
-            f"{commits}. Give the same data, or --force to go on with the new ones."
+            f"The data differ from those of the resumed run: their digest was {was.digest}, is {data.digest}"
+            f"{commits}. Give the same data, or --force to continue with the new ones."
         )
 
 

@@ -19,7 +19,7 @@ from llmrl.rollouts.environments import Environments
 from llmrl.training.config import Config, PolicyConfig, plain_value
 
 ORIGIN = "given as an object"
-"""Where a setting comes from that was read off an object."""
+"""Origin of a setting that was read from an object."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ JUDGED = ("actor/loss", "critic/loss", "actor/grad_norm", "critic/grad_norm")
 """An update in which one of these is not finite is skipped."""
 
 WEIGHTS = {keys.WEIGHT, keys.POLICY_WEIGHT, keys.POSITIVE_WEIGHT}
-"""What losses multiply their tokens with: where all are 0, so is the gradient."""
+"""Entries by which losses multiply their tokens: if all are 0, so is the gradient."""
 
 OLD: dict[Key, Key] = {keys.LOG_PROB: keys.OLD_LOG_PROB, keys.ENTROPY: keys.OLD_ENTROPY}
 """Scores, and what they are called where they are of the weights before the update."""
@@ -57,7 +57,7 @@ class Learner:
     parameters: list[Tensor] = field(init=False)
     """The trained weights of the policy, in the type that it computes in."""
     masters: list[Tensor] = field(init=False)
-    """What the optimiser changes: float32 copies of weights of lower precision, else the weights themselves."""
+    """The tensors of the optimiser: float32 copies of weights of lower precision, else the weights themselves."""
     critic_parameters: list[Tensor] = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
 
@@ -137,7 +137,7 @@ class Learner:
                     scored = scored if self.critic is None else self.critic(scored, part.layout)
                     out = self._loss(scored, part, step)
                     loss = self._through_all(total_loss(out), scored)
-                    # Where the loss itself leaves out every token, its gradient is exactly 0 and has no graph.
+                    # If the loss itself leaves out every token, its gradient is exactly 0 and has no graph.
                     if loss.requires_grad:
                         loss.backward()
                     self._add_to_masters()
@@ -219,10 +219,10 @@ class Learner:
         )
 
     def state(self) -> dict[str, object]:
-        """What a checkpoint must hold beside the weights of the policy."""
+        """The state that a checkpoint must hold in addition to the policy's weights."""
         return {
             "optimizer": self.optimizer.state_dict(),
-            # Where the checkpoint's own weights are rounded or merged, the exact ones are kept here.
+            # If the checkpoint's own weights are rounded or merged, the exact ones are stored here.
             "masters": [m.detach() for m in self.masters] if self.keeps_masters else None,
             "critic": None if self.critic is None else self.critic.state_dict(),
         }

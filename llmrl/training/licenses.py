@@ -47,17 +47,17 @@ class License:
         'apache-2.0'
         >>> License.named("Apache 2")
         Traceback (most recent call last):
-        llmrl.errors.ConfigError: 'Apache 2' is no licence of the hub. Give its identifier there, such as apache-2.0.
+        llmrl.errors.ConfigError: 'Apache 2' is not a licence of the hub. Give its identifier there, such as apache-2.0.
         """
         if _ID.fullmatch(license) is None:
             raise ConfigError(
-                f"{one_line(license)!r} is no licence of the hub. Give its identifier there, such as apache-2.0."
+                f"{one_line(license)!r} is not a licence of the hub. Give its identifier there, such as apache-2.0."
             )
         return cls(license, "whoever uploaded these weights")
 
 
 def license_of_base(name: str, commit: str | None = None, *, ask_hub: bool) -> License | None:
-    """What the card of a base model says; None where there is no card, or it names no licence.
+    """The licence in the card of a base model; None if there is no card, or it names no licence.
 
     Args:
         name: a folder, or an id of the hub.

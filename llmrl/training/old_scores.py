@@ -51,14 +51,14 @@ class OldScores:
     def write(self, data: TensorDict, parts: Sequence[Batch]) -> Measures:
         """Write what is known before the update.
 
-        Where the first update gives the old scores of its rows, NaN holds their place.
+        If the first update gives the old scores of its rows, they are NaN until then.
 
         Args:
             data: all rows; the scores are written here.
             parts: its mini-batches.
 
         Returns:
-            What the scores say of the sampler; nothing where they are not complete yet.
+            Measures of the sampler from the scores; empty if they are not complete yet.
         """
         measures: Measures = {}
         if self.rescore:
@@ -95,7 +95,7 @@ class OldScores:
             data[name] = torch.where(data[keys.MASK], data[name], data[name].nan_to_num(0.0))
 
     def measured_in_first_update(self, batch: Batch, rows: Tensor) -> Mapping[str, Tensor]:
-        """What the old scores say of the sampler, where the first update has completed them.
+        """Measures of the sampler from the old scores, if the first update has completed them.
 
         Args:
             batch: all rows.

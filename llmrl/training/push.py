@@ -28,7 +28,7 @@ class PushError(UserError, OSError):
 
 @dataclass(frozen=True)
 class Pushed:
-    """What was uploaded, or would be."""
+    """The files that were uploaded, or that a dry run would upload."""
 
     url: str
     """Of the repository."""
@@ -69,7 +69,7 @@ def push(
 
     >>> push("runs/none", "me/model")
     Traceback (most recent call last):
-    llmrl.errors.ConfigError: runs/none is no run and no checkpoint. Give a folder such as runs/espo-0.
+    llmrl.errors.ConfigError: runs/none is neither a run nor a checkpoint. Give a folder such as runs/espo-0.
     """
     saved = _checkpoint(Path(source))
     _check_name(repo_id)
@@ -107,7 +107,7 @@ def _checkpoint(source: Path) -> Path:
         raise ConfigError(f"{source} has no checkpoint yet.")
     saved = saved.resolve()
     if not (saved / checkpoint.SUMS).is_file() or not (saved.parent / "config.yaml").is_file():
-        raise ConfigError(f"{source} is no run and no checkpoint. Give a folder such as runs/espo-0.")
+        raise ConfigError(f"{source} is neither a run nor a checkpoint. Give a folder such as runs/espo-0.")
     if not (saved / "config.json").is_file():
         raise ConfigError(
             f"{source} holds its weights in parts that only training reads. Train with --checkpoint.export-every, or "

@@ -37,7 +37,7 @@ GREEDY = "eval/greedy"
 
 
 class Callback:
-    """What a caller of :func:`train` may do while it runs; a subclass overrides what it needs."""
+    """Hooks for a caller of :func:`train`; a subclass overrides those that it needs."""
 
     def on_step(self, trainer: Trainer, metrics: dict[str, float], rollouts: Rollouts) -> None:
         """After every step; what is added to ``metrics`` is written with them."""
@@ -48,7 +48,7 @@ class Callback:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left."""
+    """The results of a run."""
 
     folder: Path
     """All its files."""
@@ -86,7 +86,7 @@ def train(
         signals: have signals stop the run in order; False: leave their handlers as they are.
 
     Returns:
-        What the run left; None after a dry run.
+        The results of the run; None after a dry run.
 
     Raises:
         ConfigError: the settings cannot be used; nothing has been written.
@@ -128,7 +128,7 @@ def train(
                         forget(where, start)
                         for path in checkpoint.set_aside_later(start):
                             step = checkpoint.step_of(path)
-                            display.note(f"{path} is what was checkpoint {step}, later than this one.")
+                            display.note(f"Checkpoint {step} is later than the resumed one and is now {path}.")
                 folder.write_record(where, config, start, data, str(trainer.algorithm))
                 trainer.incidents.folder = where / "faults"
                 metrics = MetricsFile(where / "metrics.jsonl", position)
@@ -143,12 +143,12 @@ def train(
         session = _Session(trainer, held_out, where, files, display, callbacks, stop, past)
         before = session.evaluate("before", reuse=True)
         if state is not None:
-            # What has been checked and evaluated since may have drawn from them.
+            # Checks and evaluations since then may have drawn from them.
             trainer.load_random(state)
         finished = not session.stopping() and session.loop()
         if not finished:
             _leave_card(world, where, display)
-            display.note(f"Stopped. Go on with the same command and: --output {where} --resume auto")
+            display.note(f"Stopped. To continue, add to the same command: --output {where} --resume auto")
             return Outcome(where, trainer.policy, finished, before, None, world.rank)
         after = session.evaluate("after")
         if before is not None and after is not None:
@@ -174,7 +174,7 @@ def _leave_card(world: World, where: Path, display: Display) -> None:
 
 
 class _Files(NamedTuple):
-    """What the first rank writes to."""
+    """The outputs of the first rank."""
 
     metrics: MetricsFile
     trackers: Trackers
@@ -182,7 +182,7 @@ class _Files(NamedTuple):
 
 @dataclass
 class _Session:
-    """What the steps and evaluations of one run share."""
+    """Objects that the steps and evaluations of one run share."""
 
     trainer: Trainer
     held_out: Environments

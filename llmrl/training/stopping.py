@@ -44,7 +44,7 @@ class Stop:
                 raise KeyboardInterrupt
             self._since = time.monotonic()
             self.asked = signal.Signals(number).name
-            note(f"{self.asked}: stopping after this step, with a checkpoint. Once more to leave at once.")
+            note(f"{self.asked}: stopping after this step, with a checkpoint. A second signal stops at once.")
 
         # A signal that is ignored, as nohup ignores one for its command, must not stop the run.
         handled = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]

@@ -13,7 +13,7 @@ MEMORY = Path("/proc/meminfo")
 
 
 class Writer:
-    """What writes the checkpoints of a run.
+    """The writer of a run's checkpoints.
 
     Args:
         world: the ranks; in a thread of its own the writer speaks with the others on a line of its own.

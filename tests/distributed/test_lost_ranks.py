@@ -89,6 +89,6 @@ def test_what_one_rank_meets_ends_all_and_one_sentence_names_it(how, tiny, tmp_p
 def test_a_signal_to_one_rank_stops_all_behind_their_step(whole, tiny, tmp_path):
     done = run("stop", tiny, tmp_path / "run")
     assert (tmp_path / "run" / "latest").resolve().name == "checkpoint-000003"
-    assert "Go on with the same command" in done.stdout
+    assert "To continue, add to the same command" in done.stdout
     run("none", tiny, tmp_path / "run")
     assert digest(tmp_path / "run") == whole

@@ -30,7 +30,7 @@ class TestNames:
         [
             ("dap", "Did you mean 'dapo'"),
             ("dapo[clip_hihg=1]", "Did you mean 'clip_high'"),
-            ("dapo[0.3]", "is no option"),
+            ("dapo[0.3]", "is not an option"),
             ("dapo[clip_high=0.3", "is no algorithm"),
             ("dapo[clip_low=-2]", "low must be between 0 and 1, got -2"),
             ("gspo+dapo", "does not change another algorithm"),

@@ -206,7 +206,7 @@ def test_auto_takes_the_newest_good_one_and_a_named_one_must_be_good(tmp_path):
     notes: list[str] = []
     assert checkpoint.find(tmp_path, "auto", notes.append) == first
     assert notes == [
-        f"{second} is damaged (state/trainer.pt differs from what was written): going on from the one before."
+        f"{second} is damaged (state/trainer.pt differs from what was written): resuming from the one before it."
     ]
     with pytest.raises(
         checkpoint.DamagedCheckpoint,

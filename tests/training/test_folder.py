@@ -189,7 +189,7 @@ def test_a_changed_fingerprint_is_refused(wrong, tiny, tmp_path):
     record = json.loads((run / "environment.json").read_text())
     record["sessions"][-1]["data"] = wrong
     (run / "environment.json").write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match=r"their digest was 0123456789abcdef|does not say which data"):
+    with pytest.raises(ConfigError, match=r"their digest was 0123456789abcdef|has no digest of the run's data"):
         trained(settings(tiny, run, "--resume", "auto", steps=2))
     trained(settings(tiny, run, "--resume", "auto", "--force", steps=2))
 

@@ -203,7 +203,7 @@ def test_the_user_names_licence_and_tags(finished, capsys):
     assert "- math" in said
     front = card_of(push(finished, "me/sums", license="apache-2.0", tags=["math", "grpo"], dry_run=True).card)
     assert (front["license"], front["tags"]) == ("apache-2.0", ["reinforcement-learning", "llmrl", "grpo", "math"])
-    with pytest.raises(ConfigError, match=r"'Apache 2\.0' is no licence of the hub"):
+    with pytest.raises(ConfigError, match=r"'Apache 2\.0' is not a licence of the hub"):
         push(finished, "me/sums", license="Apache 2.0", dry_run=True)
     with pytest.raises(ConfigError, match="'a b' cannot be a tag"):
         push(finished, "me/sums", tags=["a b"], dry_run=True)
@@ -276,7 +276,7 @@ def test_a_name_that_the_hub_cannot_have_is_refused(finished, name):
 def test_what_is_no_checkpoint_is_refused(run, tmp_path):
     (tmp_path / "empty").mkdir()
     for wrong in (tmp_path / "none", tmp_path / "empty", run / "eval"):
-        with pytest.raises(ConfigError, match="is no run and no checkpoint"):
+        with pytest.raises(ConfigError, match="is neither a run nor a checkpoint"):
             push(wrong, "me/sums", dry_run=True)
     with (run / "latest" / "model.safetensors").open("ab") as file:
         file.write(b"x")

@@ -198,8 +198,8 @@ def test_auto_passes_over_damaged_checkpoints_and_says_so(run, capsys):
     trained(parse([*more, "--resume", "auto"]))
     said = " ".join(capsys.readouterr().out.split())
     assert "checkpoint-000004 is damaged (model.safetensors differs from what was written)" in said
-    assert "checkpoint-000003 is damaged (state/trainer.pt is missing): going on from the one before" in said
-    assert "aside-checkpoint-000003 is what was checkpoint 3" in said
+    assert "checkpoint-000003 is damaged (state/trainer.pt is missing): resuming from the one before it" in said
+    assert "Checkpoint 3 is later than the resumed one" in said
     assert [*map(untimed, read_metrics(folder / "metrics.jsonl"))] == [*map(untimed, before)]
     assert checkpoint.damages(folder / "latest") == []
 

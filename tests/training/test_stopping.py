@@ -49,7 +49,7 @@ def test_a_second_signal_leaves_at_once_and_the_handlers_come_back(clock):
         clock.now += ONE_REQUEST
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGHUP)
-    assert told == ["SIGTERM: stopping after this step, with a checkpoint. Once more to leave at once."]
+    assert told == ["SIGTERM: stopping after this step, with a checkpoint. A second signal stops at once."]
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 

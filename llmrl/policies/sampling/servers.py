@@ -106,7 +106,7 @@ def addresses(text: str) -> list[Address]:
         name = f"[{host}]" if ":" in host else host
         found.append(Address(f"{parts.scheme}://{name}:{port}"))
     if len(set(found)) < len(found):
-        raise PolicyError(f"--policy.engine {wire.plain(text)}: an address is there twice. Name every engine once.")
+        raise PolicyError(f"--policy.engine {wire.plain(text)}: an address is given twice. Name every engine once.")
     return found
 
 
@@ -282,16 +282,18 @@ class Server:
         except httpx2.TimeoutException as error:
             raise Unreachable(f"it did not answer to {path} in time ({type(error).__name__})") from error
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise Lost(f"the connection broke off ({_said(error)})") from error
+            raise Lost(f"the connection was closed ({_said(error)})") from error
         self.heard = time.monotonic()
         if content_type != wire.JSON:
-            raise Lost(f"it answered with status {status} and {content_type or 'no type'}: something else is there")
+            raise Lost(
+                f"it answered with status {status} and {content_type or 'no type'}: another program listens there"
+            )
         if status != 200:
             self._refused(status, answer)
         try:
             return wire.read(kind, answer)
         except wire.Malformed as error:
-            raise Lost(f"its answer to {path} cannot be believed: {error}") from error
+            raise Lost(f"its answer to {path} is invalid: {error}") from error
 
     async def _exchange(
         self, path: str, body: bytes | AsyncIterator[bytes], headers: dict[str, str], room: int
@@ -319,7 +321,7 @@ class Server:
         try:
             refusal = wire.read(wire.Refusal, answer)
         except wire.Malformed as error:
-            raise Lost(f"it answered with status {status} and no sentence ({error})") from error
+            raise Lost(f"it answered with status {status} without a message ({error})") from error
         said = wire.plain(refusal.error, 2000)
         match refusal.kind:
             case "weights":
@@ -327,9 +329,9 @@ class Server:
             case "busy" | "broken":
                 raise Lost(said)
             case "token":
-                raise Barred(f"The engine at {self} does not let us in: {said}")
+                raise Barred(f"The engine at {self} refuses access: {said}")
             case "held":
-                raise Held(f"The engine at {self} is taken: {said}", refusal.silent or 0.0)
+                raise Held(f"The engine at {self} is in use: {said}", refusal.silent or 0.0)
             case _:
                 raise EngineError(said if self.address.socket else f"{said} (the engine at {self})")
 
@@ -342,7 +344,7 @@ def check(answer: wire.Sampled, asked: wire.Sampling, vocab_size: int) -> None:
     """
 
     def refuse(what: str) -> None:
-        raise Lost(f"its samples cannot be believed: {what}")
+        raise Lost(f"its samples are invalid: {what}")
 
     if answer.weights != asked.weights:
         refuse(f"they are from {answer.weights}, not from {asked.weights}")

@@ -70,8 +70,8 @@ class Holder:
             if self.run is not None and (self._working or silent < wire.SILENCE):
                 raise Refused(
                     "held",
-                    f"This engine works for run {self.run}, which asked last {silent:.0f} s ago. Give every run an "
-                    f"engine of its own; a run that has ended is forgotten after {wire.SILENCE:.0f} s.",
+                    f"This engine works for run {self.run}, whose last request was {silent:.0f} s ago. Use a separate "
+                    f"engine for each run. A run that was killed is released after {wire.SILENCE:.0f} s.",
                     409,
                     silent,
                 )
@@ -160,7 +160,7 @@ class Service:
             if self._uploads:
                 came = wire.digest_of_parts(self._digests)
                 if len(self._digests) != load.parts or came != load.weights.digest:
-                    raise unknown_weights("These are not the weights that came in. Hand them over again.")
+                    raise unknown_weights("These are not the uploaded weights. Send them again.")
             await self._in_turn(lambda: self.host.load(load, self._folder))
             if self._uploads:
                 self._clear()
@@ -194,7 +194,7 @@ class Service:
     async def _in_turn(self, work: Callable[[], Result]) -> Result:
         """Call the engine, after all earlier requests."""
         if self._waiting >= MAX_WAITING:
-            raise Refused("busy", f"{MAX_WAITING} requests wait for this engine. Ask later.", 503)
+            raise Refused("busy", f"{MAX_WAITING} requests are waiting for this engine. Try again later.", 503)
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -211,7 +211,7 @@ class Service:
         if index == 0:
             self._clear()
         if index != len(self._digests):
-            raise unknown_weights(f"Part {len(self._digests)} of the weights is next. Hand them over again.")
+            raise unknown_weights(f"Part {len(self._digests)} of the weights was expected. Send them again.")
         file = self._folder / wire.part_name(index)
         came, digest = 0, hashlib.sha256()
         try:
@@ -220,13 +220,13 @@ class Service:
                     async for block in request.stream():
                         came += len(block)
                         if came > length:
-                            raise Refused("input", f"More came than the {length} bytes that were announced.", 400)
+                            raise Refused("input", f"The body has more than the announced {length} bytes.", 400)
                         digest.update(block)
                         stream.write(block)
         except OSError as error:
             raise Refused("input", f"The weights cannot be kept: {reason(error)}.", 507) from error
         if came != length or digest.hexdigest() != request.headers.get(wire.DIGEST_HEADER):
-            raise Refused("busy", "A part of the weights came in damaged. Send it again.", 400)
+            raise Refused("busy", "A part of the weights is damaged. Send it again.", 400)
         self._digests.append(digest.hexdigest())
 
     def _clear(self) -> None:
@@ -246,7 +246,7 @@ class Service:
             except wire.Malformed as error:
                 return _refusal(400, "input", str(error))
             except ClientDisconnect:
-                return _refusal(400, "input", "The request broke off.")
+                return _refusal(400, "input", "The request was cut off.")
             except Exception as error:  # vLLM's errors have no common base class
                 traceback.print_exc()
                 response = _refusal(500, "broken", reason(error))
@@ -260,12 +260,12 @@ class Service:
         """Refuse browsers, foreign host names and requests without the token, before the body is read."""
         headers = request.headers
         if "origin" in headers or "sec-fetch-site" in headers:
-            raise Refused("token", "Web pages may not ask this engine.", 403)
+            raise Refused("token", "Requests from web pages are refused.", 403)
         if not _known(headers.get("host", ""), self._names):
             raise Refused(
                 "token",
-                f"This engine is not called {wire.plain(headers.get('host', ''), 80)!r}. Ask it by its address in "
-                "digits, or start it with --name.",
+                f"This engine is not called {wire.plain(headers.get('host', ''), 80)!r}. Use its numeric "
+                "address, or start it with --name.",
                 403,
             )
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -282,7 +282,7 @@ async def _health(request: Request) -> Response:
 async def _no_such_path(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     asked = wire.plain(f"{request.method} {request.url.path}", 80)
-    return _refusal(status, "input", f"This engine does not answer to {asked}.")
+    return _refusal(status, "input", f"This engine has no endpoint {asked}.")
 
 
 def _response(status: int, message: wire.Message) -> Response:
@@ -335,7 +335,7 @@ async def _message(request: Request, kind: type[Kind]) -> Kind:
         async for block in request.stream():
             body += block
             if len(body) > length:
-                raise Refused("input", f"More came than the {length} bytes that were announced.", 400)
+                raise Refused("input", f"The body has more than the announced {length} bytes.", 400)
     # Large ones are read outside the event loop, which must answer other requests.
     return await asyncio.get_running_loop().run_in_executor(None, wire.read, kind, bytes(body))
 
@@ -346,4 +346,4 @@ async def _within(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise Refused("busy", f"The body did not come within {seconds:.0f} seconds.", 408) from error
+        raise Refused("busy", f"The body did not arrive within {seconds:.0f} seconds.", 408) from error

@@ -141,8 +141,8 @@ def test_what_a_trainer_does(asked):
         ({"Authorization": f"Basic {TOKEN}"}, 401, "LLMRL_TOKEN"),
         ({"Host": "evil.example"}, 403, "not called 'evil.example'"),
         ({"Host": "localhost.evil.example:80"}, 403, "not called"),
-        ({"Origin": "http://evil.example"}, 403, "Web pages"),
-        ({"Sec-Fetch-Site": "cross-site"}, 403, "Web pages"),
+        ({"Origin": "http://evil.example"}, 403, "web pages"),
+        ({"Sec-Fetch-Site": "cross-site"}, 403, "web pages"),
         ({"Content-Type": "text/plain"}, 415, "must be application/json, not text/plain"),
         ({"Content-Type": ""}, 415, "untyped"),
     ],
@@ -231,7 +231,7 @@ def test_weights_that_are_others_are_refused_and_the_engine_keeps_its_own(asked)
             {"weights": identity(b"x"), "parts": 1},
             {"weights": identity(WEIGHTS), "parts": 2},
         ):
-            refused(await asked.post("/weights/load", wrong), 409, "weights", "not the weights that came in")
+            refused(await asked.post("/weights/load", wrong), 409, "weights", "not the uploaded weights")
         assert (await asked.post("/sample", SAMPLE)).status_code == 200
 
     asyncio.run(talk())

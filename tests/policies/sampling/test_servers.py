@@ -274,8 +274,8 @@ def test_a_server_without_a_sign_of_life_is_given_up(liar, monkeypatch):
         ("busy", Lost, "^it says so"),
         ("broken", Lost, "^it says so"),
         ("input", EngineError, r"it says so .*\(the engine at http://127"),
-        ("token", EngineError, "does not let us in: it says so"),
-        ("held", EngineError, "is taken: it says so"),
+        ("token", EngineError, "refuses access: it says so"),
+        ("held", EngineError, "is in use: it says so"),
     ],
 )
 def test_what_a_refusal_means(liar, kind, error, words):
@@ -489,7 +489,7 @@ def test_one_whose_answers_are_wrong_is_left_out(fleet, caplog):
     policy.close()
     policy.engine = engine_for(fleet(Keyed(), Lying()))
     assert sampled(policy) == want
-    assert "its samples cannot be believed: 5 responses to 6 contexts" in caplog.text
+    assert "its samples are invalid: 5 responses to 6 contexts" in caplog.text
     assert policy.engine.restarts == 3
     policy.close()
 
@@ -614,7 +614,7 @@ def test_a_second_trainer_is_told_and_the_first_goes_on(fleet, monkeypatch):
     monkeypatch.setattr(wire, "BEAT", 0.1)
     first.engine._loop.run(_spawned(first.engine))
     want = sampled(first)
-    with pytest.raises(PolicyError, match=f"is taken: This engine works for run {first.engine.run}"):
+    with pytest.raises(PolicyError, match=f"is in use: This engine works for run {first.engine.run}"):
         engine_for(made)
     assert sampled(first) == want
     first.close()
@@ -645,7 +645,7 @@ def test_a_trainer_that_lost_its_engine_is_told(fleet, monkeypatch):
     monkeypatch.setattr(wire, "SILENCE", 0.0)
     second = engine_for(made)
     monkeypatch.setattr(wire, "SILENCE", 60.0)
-    with pytest.raises(EngineError, match=f"is taken: This engine works for run {second.run}"):
+    with pytest.raises(EngineError, match=f"is in use: This engine works for run {second.run}"):
         sampled(first)
     second.close()
     assert sampled(first)  # the engine is free again, and is given the weights
