@@ -435,14 +435,17 @@ class Table:
 
 INTRODUCTION = """# Model families
 
-What llmrl computes for tiny random models of every causal language model of transformers {version}, against
-`AutoModelForCausalLM(ids, use_cache=False).logits` of one sequence at a time. *exact*: log-probabilities and entropies
-within {nats:g} nats (or the measured rounding of the model, if that is larger), gradients within {length:g} of their
-length. *off*: left out by choice, since it would not be exact; the safe way is used instead. *refused*: an error in
-one sentence, at load; the notes have it.
+This page compares llmrl with transformers {version} for tiny random models of every causal language
+model. The reference is `AutoModelForCausalLM(ids, use_cache=False).logits` of one sequence at a
+time. The cells say:
+
+- *exact*: log-probabilities and entropies are within {nats:g} nats (or the measured rounding of the model, if that
+  is larger), and gradients within {length:g} of their norm.
+- *off*: the feature is not used, because it would not be exact.
+- *refused*: loading ends in an error of one sentence, which the notes quote.
 
 Made by `{command}`, commit {commit}, {date}, 2 CPU cores. {counts} Real weights, GPUs and other types of weights were
-not part of it.
+not tested.
 
 """
 
