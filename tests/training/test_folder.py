@@ -209,7 +209,7 @@ def test_a_checkpoint_that_another_process_has_passed_is_not_gone_on_from(tiny, 
     before = files(run)
     config = settings(tiny, run, "--resume", "auto", steps=3)
     stale = run / "checkpoint-000001"
-    with pytest.raises(ConfigError, match="Another process has gone on"), claim(config, stale):
+    with pytest.raises(ConfigError, match="Another process has continued"), claim(config, stale):
         pass
     with claim(settings(tiny, run, "--resume", str(stale), steps=3), stale):  # it was named
         pass
