@@ -6,7 +6,7 @@ python benchmarks/ranks_speed.py --server-python PATH/bin/python     and one ste
                                                                      environment, which has vLLM
 
 Each measurement is a process (or two) of its own, in turns, --rounds times; every step counts but the first. Two
-processes that know nothing of each other, each with half of the prompts, show what memory and cache of the machine
+independent processes, each with half of the prompts, show what memory and cache of the machine
 allow: no exchange is faster than none. CPU seconds are of the process that uses most; they mean something on a
 machine that is busy with other work too. Waiting is the time that a process is blocked in exchanges with the other,
 the transfer included: ``torch.distributed``'s own ``Work.wait``, by the part of the step it falls into.
@@ -116,7 +116,7 @@ Steps = list[list[dict[str, float]]]
 
 
 def measure(arguments: list[str], steps: int, ranks: int, threads: int, apart: bool) -> Steps:
-    """Train with some ranks, or with as many processes that are strangers to each other."""
+    """Train with some ranks, or with as many independent processes."""
     if apart:
         with ThreadPoolExecutor(ranks) as pool:
             alone = [pool.submit(measure, arguments, steps, 1, threads, False) for _ in range(ranks)]
@@ -220,7 +220,7 @@ def main() -> None:
             "one": Way("1 process, 1 thread", arguments, 1, 1),
             "two": Way("2 processes, 1 thread each", arguments, 2, 1),
             "threads": Way("1 process, 2 threads", arguments, 1, 2),
-            "halves": Way("2 strangers, each half of the prompts", half, 2, 1, apart=True),
+            "halves": Way("2 independent processes, half of the prompts each", half, 2, 1, apart=True),
         }
         with contextlib.ExitStack() as stack:
             if chosen.server_python:
