@@ -173,7 +173,7 @@ def test_an_address_that_is_none(url):
 
 
 def test_an_address_that_is_there_twice():
-    with pytest.raises(PolicyError, match="is there twice"):
+    with pytest.raises(PolicyError, match="is given twice"):
         VLLM(tiny_model(), max_length=8, url="http://a:1,http://a:1")
 
 
