@@ -21,7 +21,7 @@ _OPENERS = _words(
     """
     a accordingly additionally also alternative alternatively although always an and another any are as because
     besides both by clearly consequently consider each either equality equivalently every finally first  from
-    furthermore generally geometrically given hence here if indeed interestingly its likewise loosely moreover
+    furthermore generally geometrically given hence here if indeed interestingly its loosely moreover
     namely neither next notably now observe obviously of other others our recall regardless remember second
     similarly since so specifically  suppose their then there therefore these they those thus  we when
     whenever where whereas which while why with
