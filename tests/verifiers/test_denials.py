@@ -89,3 +89,8 @@ def test_any_other_sentence_takes_the_answer_back(sentence):
     assert not accepted(rf"The sum is \boxed{{5}}. {sentence}")
     assert not accepted(rf"The sum is \boxed{{5}} {sentence}")
     assert accepted(rf"The sum is \boxed{{5}}. {sentence} Checked again: it is confirmed.")
+
+
+def test_a_denial_behind_a_long_explanation_counts():
+    assert accepted(rf"The sum is \boxed{{5}}. {'Note that 2 is prime. ' * 400}")
+    assert not accepted(rf"The sum is \boxed{{5}}. {'Note that 2 is prime. ' * 400} Kidding.")

@@ -142,7 +142,7 @@ def denied_after(after: str, answer: str) -> bool:
     """
     if not after.strip("$.*)] \n"):
         return False
-    after = _CODE.sub(" ", after[:2_000]) if "asy]" in after or "```" in after else after[:2_000]
+    after = _CODE.sub(" ", after) if "asy]" in after or "```" in after else after
     if PATTERNS["at once"].match(after) or PATTERNS["hedges"].match(after):
         return True
     after = _CLOSES.sub("", after, count=1)
