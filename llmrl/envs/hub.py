@@ -96,7 +96,7 @@ def commit_of(repo: str, kind: Literal["dataset", "model"] = "dataset") -> str |
 
 
 def _record(files: Sequence[Path], patterns: Sequence[str]) -> Path:
-    """The path of the list of downloaded files of one commit, beside the hub's own folders."""
+    """The path of the list of downloaded files of one commit, next to the hub's own folders."""
     snapshot = _snapshot(files[0])
     wanted = hashlib.sha256("\n".join(sorted(patterns)).encode()).hexdigest()[:12]
     return snapshot.parents[1] / "llmrl" / f"{snapshot.name}-{wanted}.json"

@@ -21,7 +21,7 @@ FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 COMPRESSED = (".gz", ".zst")
 SUFFIXES = tuple(ending + packed for ending in FORMATS for packed in ("", *COMPRESSED))
 NO_DATA = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
-"""Files beside the tables of a data set that hold no rows."""
+"""Files next to the tables of a data set that hold no rows."""
 
 Row = tuple[str, Mapping[str, Any]]
 """The place of a row in words, such as ``line 3``, and its columns."""

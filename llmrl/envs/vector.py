@@ -30,7 +30,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
     There is no automatic reset: with episodes of one turn it would waste every second step. Episodes may end
     at different steps: give None as the action of an episode that is over.
 
-    With ``tolerant`` the others go on when an environment or its verifier raises an error. The failed episode is
+    With ``tolerant`` the others continue when an environment or its verifier raises an error. The failed episode is
     then over, with reward 0, ``info["valid"]`` False and the traceback in ``info["fault"]``.
 
     ``time_limit`` is the number of seconds that one call of an environment or verifier may take; a longer call

@@ -41,7 +41,7 @@ METRICS = (
     "ratio_min",
     "ratio_max",
 )
-"""The metrics that :class:`PolicyLoss` returns beside its loss, in this order."""
+"""The metrics that :class:`PolicyLoss` returns in addition to its loss, in this order."""
 SEGMENT_METRICS = ("share", "clip_fraction", "entropy", "clip_width")
 """Metrics of each segment ``k``, named ``segment{k}_share`` and so on: means over the segment's tokens.
 ``entropy`` is there if the loss reads old entropies, ``clip_width`` (half the distance of the bounds) if the

@@ -1,4 +1,4 @@
-"""The policy: a language model as a TorchRL actor that generates, scores and hands over its weights.
+"""The policy: a language model as a TorchRL actor that samples, scores and sends its weights to engines.
 
 This module defines the input and output tensors. Options, prompts, loading, sampling, scoring and export have separate
 modules. The environment grades the responses.

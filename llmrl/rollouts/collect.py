@@ -1,7 +1,7 @@
 """Collect: prompts from an environment, responses from the policy, rewards from the verifier.
 
-A batch has one row per episode, however many turns the episode has, and a group of rows per problem. The texts are
-kept beside the tensors, for files that people read.
+A batch has one row per episode, however many turns the episode has, and a group of rows per problem. The texts are kept
+in addition to the tensors, for files that people read.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def write_rollouts(folder: Path, step: int, rollouts: Rollouts) -> Path:
         rollouts: rollouts that ``Trainer.step`` returned, or any batch with as many records as rows.
 
     Returns:
-        The path of the text file; the tensors are beside it, with the ending ``.safetensors``.
+        The path of the text file; the tensors are next to it, with the ending ``.safetensors``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:06d}.jsonl"
@@ -89,7 +89,7 @@ def find_rollouts(path: str | Path) -> Path:
     for file, other, what in ((text, tensors, "texts"), (tensors, text, "tensors")):
         if not file.is_file():
             raise RolloutsError(
-                f"{file}, which holds the {what} of {other.name}, is missing. Put it back beside the "
+                f"{file}, which holds the {what} of {other.name}, is missing. Put it back next to the "
                 "other, or give a step that has both files."
             )
     return text

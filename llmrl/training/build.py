@@ -225,7 +225,7 @@ def _attach_engine(settings: PolicyConfig, policy: Policy, world: World) -> None
         raise ConfigError(advice) from error
 
     whole = None
-    if world.size > 1:  # all go on together, when every server has the weights
+    if world.size > 1:  # all continue together when every server has the weights
         whole = policy.whole or policy.sample_from_copy(world)
         whole.model.to("cpu")  # nothing samples from it
     engine = VLLM(

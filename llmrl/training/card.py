@@ -66,7 +66,7 @@ def model_card(
         saved: the checkpoint, in that folder.
         repo: what the hub calls the model; None: the card names the folder.
         license: as the hub calls it; None: that of the base model's card, if it has one that names it.
-        tags: beside those of llmrl.
+        tags: tags in addition to those of llmrl.
         ask_hub: download the base model's card where it is not on this machine.
 
     Raises:

@@ -178,7 +178,7 @@ def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
     """The checkpoint that ``--resume`` means: ``auto`` is the newest of ``output`` that is not damaged.
 
     Args:
-        note: is told of every damaged checkpoint that was passed over.
+        note: called with a message for every damaged checkpoint that was skipped.
 
     Raises:
         FileNotFoundError: there is none.
@@ -219,7 +219,7 @@ def damages(checkpoint: Path) -> list[str]:
     """Differences from the files that were written; empty for an intact checkpoint."""
     if (checkpoint / "trainer.pt").is_file():
         return [
-            f"it is of an earlier llmrl, which kept trainer.pt beside the model and not in {APART}; its weights load"
+            f"it is of an earlier llmrl, which kept trainer.pt next to the model and not in {APART}; its weights load"
         ]
     listing = checkpoint / SUMS
     if not listing.is_file():

@@ -45,10 +45,10 @@ FREE = {"train.steps", "train.micro_batch_tokens", "threads", "policy.device"}
 
 
 def start_of(config: Config, note: Callable[[str], object]) -> Path | None:
-    """The checkpoint that the run goes on from; None: it starts at the beginning.
+    """The checkpoint that the run is resumed from; None: it starts at the beginning.
 
-    ``--resume auto`` starts at the beginning where a launcher has restarted the process, or where ``--output``
-    names a folder without any checkpoint: the same command then both starts a run and goes on with it.
+    ``--resume auto`` starts at the beginning where a launcher has restarted the process, or where ``--output`` names a
+    folder without any checkpoint: the same command then starts a run and also continues it.
 
     Raises:
         ConfigError: there is no such checkpoint, or it is damaged.
@@ -83,8 +83,8 @@ def _numbered(config: Config) -> tuple[Path, Path]:
 def claimed(config: Config, start: Path | None, note: Callable[[str], object]) -> Iterator[Path]:
     """A folder that is this process's alone within the block.
 
-    A run that goes on takes the folder of its checkpoint, or with another ``--output`` a new one. A new run takes
-    an empty folder; with ``--force`` the run that is there is set aside under another name.
+    A resumed run uses the folder of its checkpoint, or with another ``--output`` a new one. A new run takes an empty
+    folder; with ``--force`` the run that is there is set aside under another name.
 
     Raises:
         ConfigError: another process holds it, it cannot be made, or it holds something else.
@@ -239,7 +239,7 @@ def write_record(folder: Path, config: Config, start: Path | None, data: Data, a
     Args:
         folder: of the run.
         config: the resolved settings.
-        start: the checkpoint that the run goes on from.
+        start: the checkpoint that the run is resumed from.
         data: what is asked.
         algorithm: as it prints itself: what the names in the settings mean in this version.
     """

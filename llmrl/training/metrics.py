@@ -386,7 +386,7 @@ class MetricsFile:
             left = b"\n" + left
         with writing(self.path):
             if os.fstat(self._file.fileno()).st_nlink == 0 or not self.path.exists():
-                raise FileNotFoundError("the folder of the run was removed or moved while it was going on")
+                raise FileNotFoundError("the folder of the run was removed or moved during the run")
             while left:
                 left = left[self._file.write(left) :]
 

@@ -58,7 +58,7 @@ def push(
         repo_id: ``OWNER/NAME``; made if it is missing.
         private: make the repository private.
         license: of the weights, as the hub calls it, such as ``"apache-2.0"``; None: that of the base model's card.
-        tags: of the card, beside those of llmrl.
+        tags: tags of the card, in addition to those of llmrl.
         dry_run: say what would be uploaded, and do nothing.
 
     Raises:

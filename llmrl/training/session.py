@@ -55,7 +55,7 @@ class Outcome:
     policy: Policy
     """The model as it is now; its engine is closed."""
     finished: bool
-    """False: a signal stopped it, and ``--resume auto`` goes on."""
+    """False: a signal stopped it, and ``--resume auto`` continues it."""
     before: Evaluation | None
     """The held-out evaluation before training; None where there was none."""
     after: Evaluation | None
@@ -193,7 +193,7 @@ class _Session:
     callbacks: Sequence[Callback]
     stop: Stop
     past: Sequence[dict[str, float]]
-    """The metrics of the steps before, where the run goes on."""
+    """The metrics of earlier steps, if the run was resumed."""
 
     def stopping(self) -> bool:
         """Whether a signal has asked any rank to stop."""

@@ -1,7 +1,7 @@
 """Experiment trackers: TensorBoard, Weights & Biases and Trackio, each through its own logger.
 
 ``metrics.jsonl`` is always written, and llmrl reads only that file; trackers get copies. If a tracker fails, it is left
-out from then on, and training goes on.
+out from then on, and training continues.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llmrl.training.files import flatten
 from llmrl.training.metrics import find_metric
 
 HEADLINES = ("eval/greedy", "reward/mean")
-"""The metrics beside the hyperparameters in TensorBoard's table of runs."""
+"""The metrics next to the hyperparameters in TensorBoard's table of runs."""
 
 
 class Tracker(Protocol):

@@ -316,7 +316,7 @@ class Trainer:
     # State
 
     def state(self, metrics_position: int) -> dict[str, Any]:
-        """Everything but the weights of the policy that a run needs to go on."""
+        """The state that resuming needs, without the weights of the policy."""
         return {
             "counters": vars(self.counters).copy(),
             "problems": self.problems.state(),

@@ -1,4 +1,4 @@
-"""Writing checkpoints, one after the other: at once, or in a thread while training goes on."""
+"""Writing checkpoints, one after the other: at once, or in a thread while training continues."""
 
 from __future__ import annotations
 

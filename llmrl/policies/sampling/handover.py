@@ -52,7 +52,7 @@ class HandOver:
         """A block in which the files exist; the last reader that leaves removes them.
 
         Raises:
-            EngineError: they must be written again, and the model has changed since it was handed over.
+            EngineError: the files must be written again, and the model has changed since the last time.
         """
         self._readers += 1
         try:
@@ -75,7 +75,7 @@ class HandOver:
         digests = write_parts(weights(self.model), self.folder)
         if wire.digest_of_parts(digests) != self.identity.digest:
             raise EngineError(
-                "An engine must be told the weights again, and the model has changed since they were handed over. "
+                "An engine needs the weights again, and the model has changed since they were sent. "
                 "Call policy.sync() after every change of the weights."
             )
         return digests

@@ -182,7 +182,7 @@ class Server:
         await self._ask("/sleep", wire.Of(run=run), wire.Done, SHORT * 10)
 
     async def hold(self, run: str) -> bool:
-        """Tell it that the run goes on; returns whether it has sampled anything since the last time."""
+        """Send a heartbeat; returns whether the engine has sampled anything since the last one."""
         done = await self._ask("/hold", wire.Of(run=run), wire.Done, SHORT)
         moves = done.progress != self._progress[0]
         if moves:
@@ -365,7 +365,7 @@ def check(answer: wire.Sampled, asked: wire.Sampling, vocab_size: int) -> None:
         if max(log_probs) > wire.LOG_PROB_TOLERANCE:
             refuse(f"row {row} holds a log-probability of {max(log_probs):g}, above 0")
         if not ends.isdisjoint(tokens[:-1]):
-            refuse(f"row {row} goes on behind an end token")
+            refuse(f"row {row} continues after an end token")
         if (response.finish == "end") != (tokens[-1] in ends):
             refuse(f"row {row} says that it finished by {response.finish!r}, and its last token says otherwise")
         if response.finish == "length" and len(tokens) < limit:

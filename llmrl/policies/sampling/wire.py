@@ -132,7 +132,7 @@ class Refusal(Message):
     error: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     """A sentence for the user."""
     kind: Literal["input", "token", "weights", "held", "busy", "broken"]
-    """``weights``: start and hand over again; ``held``: another run has this engine; ``busy``: ask later;
+    """``weights``: send settings and weights again; ``held``: another run has this engine; ``busy``: try again later;
     ``broken``: the engine failed and ends."""
     silent: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """With ``held``: seconds since the last request of the other run."""
