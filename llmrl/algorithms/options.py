@@ -98,12 +98,12 @@ class KLOptions:
 
 KL_ARGUMENTS = """\
     kl: weight of the divergence from the reference policy; 0: no reference is loaded.
-    kl_estimator: the estimator of the divergence. k3 has the gradient of KL(reference, policy); k2 and
-        k3_straight_through have that of KL(policy, reference); off_policy_k3 has it too, also on samples of the old
-        policy; k1 has no gradient in expectation; abs is |k1|. By default k3 in the loss and k1 in the reward.
+    kl_estimator: the estimator of the divergence. k3 has the gradient of KL(reference, policy). k2 and
+        k3_straight_through have the gradient of KL(policy, reference). off_policy_k3 has it too, also on samples of the
+        old policy. k1 has no gradient in expectation. abs is |k1|. By default k3 in the loss and k1 in the reward.
     kl_in_reward: subtract the divergence from the reward, token by token, instead of adding it to the loss. If
-        all responses to a problem get the same reward, the divergence alone decides their advantages; an advantage that
-        is divided by the standard deviation is then as large as that of any other group.
+        all responses to a problem get the same reward, only the divergence decides their advantages. If these are
+        divided by the standard deviation, they are then as large as those of any other group.
     kl_target: change the weight each step until the divergence is this many nats a token; it needs kl_in_reward."""
 """Explains the four options, for ``--help`` and ``help()``."""
 
