@@ -2,7 +2,6 @@ r"""Makes an answer of a tree: decides what notation means, and leaves what is e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from llmrl.verifiers.math.algebra import Algebra
@@ -38,10 +37,6 @@ from llmrl.verifiers.math.parsing.tree import (
 from llmrl.verifiers.math.values import number
 
 _EVERYTHING = ("all real numbers", "all reals", "all real number", "real numbers", "reals")
-_NOTHING = re.compile(
-    r"(?:there (?:is|are|exists?) |(?:it|(?:the )?equation) has )?no (?:real |such )?(?:solutions?|roots?)(?: exists?)?"
-    r"|(?:the )?empty set"
-)
 _INTEGERS = Node("const", ("bbZ",))
 _REALS = (Node("const", ("bbR",)), Node("sym", ("R",)))
 
@@ -119,7 +114,7 @@ def _words(node: Node, do: Algebra) -> Answer:
     text = node.args[0].strip()
     if text.lower() in _EVERYTHING:
         return LINE
-    return Sequence("set", ()) if _NOTHING.fullmatch(text.lower().rstrip(".")) else Words(text)
+    return Words(text)
 
 
 def _ratio(node: Node, do: Algebra) -> Answer:

@@ -23,6 +23,10 @@ _STYLED_WORD = re.compile(rf"{STYLE}\s*\{{([^{{}}\\]*)\}}")
 _EXCEPT = re.compile(
     r"(?:x\s*\\in\s*)?(?:all|any)\s+real(?:\s+number)?s?\s*,?\s*(?:x\s+)?(?:except|but|other\s+than|excluding)\s+(?:for\s+)?(?:x\s*=\s*)?([-\d/,\s]+?(?:\s*and\s+[-\d/]+)?)"
 )
+_NOTHING = re.compile(
+    r"(?:there (?:is|are|exists?) |(?:it|(?:the )?equation) has )?no (?:real |such )?(?:solutions?|roots?)(?: exists?)?"
+    r"|(?:the )?empty set"
+)
 _MONTHS = (
     *("january", "february", "march", "april", "may", "june"),
     *("july", "august", "september", "october", "november", "december"),
@@ -50,6 +54,8 @@ def in_notation(text: str) -> str:
     if (fraction := _FRACTION.fullmatch(words)) is not None:
         above = _count([fraction.group(1) or "one"]) or 1
         return rf"\frac{{{above}}}{{{_DENOMINATORS[fraction.group(2)]}}}"
+    if _NOTHING.fullmatch(words) is not None:
+        return r"\emptyset"
     if (points := _EXCEPT.fullmatch(words)) is not None:
         return rf"\mathbb{{R}} \setminus \{{{points.group(1).replace('and', ',')}\}}"
     return text
