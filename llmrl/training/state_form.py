@@ -13,13 +13,14 @@ from llmrl.training.incidents import Counters
 from llmrl.training.learner import Learner
 
 
-def state_form(state: dict[str, Any], learner: Learner, shuffling: torch.Generator) -> dict[str, Any]:
+def state_form(state: dict[str, Any], learner: Learner, shuffling: torch.Generator, sharded: bool) -> dict[str, Any]:
     """The form of what ``Trainer.state`` returns, for :func:`llmrl.likeness.refuse_unlike`.
 
     Args:
         state: of an earlier version it may have fewer entries.
         learner: its weights give the shapes of the moments.
         shuffling: the generator of the order of rows.
+        sharded: whether the state of the learner may be in shards, apart from this one.
     """
     form = {
         "counters": Some(vars(Counters())),
@@ -27,7 +28,7 @@ def state_form(state: dict[str, Any], learner: Learner, shuffling: torch.Generat
         "past_rewards": Table(0, (0.0, 0.0, 0.0)),
         "pending": Maybe(PENDING),
         "kl_coefficient": Maybe(0.0),
-        "learner": Maybe(learner.form()),
+        "learner": Maybe(learner.form()) if sharded else learner.form(),
         "shuffling": shuffling.get_state(),
         "random": Each(randomness.form(), least=1),
         "micro_batch_tokens": Within(1, MOST),

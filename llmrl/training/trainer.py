@@ -343,7 +343,8 @@ class Trainer:
             DamagedCheckpoint: it is no state of such a run.
         """
         try:
-            refuse_unlike(state, state_form(state, self.learner, self.shuffling), "state")
+            sharded = (start / checkpoint.SHARDS).is_dir()
+            refuse_unlike(state, state_form(state, self.learner, self.shuffling, sharded), "state")
             self._load(state, start)
         except ValueError as error:
             raise checkpoint.DamagedCheckpoint(

@@ -70,6 +70,7 @@ CHANGES = {
     "moments of other parameters": (other_parameters, "has the entry 1000"),
     "weights that are numbers": (put("learner", "masters", [1, 2]), "masters"),
     "a learner that is a list": (put("learner", []), "learner is a list"),
+    "no learner, and no shards": (put("learner", None), "learner is a NoneType"),
     "no random generators": (put("random", []), "random is a list of 0"),
     "Python's generator cut": (put("random", 0, "python", (3, (1, 2), None)), "python"),
     "NumPy's generator beyond its end": (put("random", 0, "numpy", 2, 625), r"numpy\.2"),
