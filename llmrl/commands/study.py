@@ -98,7 +98,7 @@ def read_config(path: Path) -> StudyOptions:
                 values[name] = int(value)
             else:
                 values[name] = type(known[name])(value) if known[name] is not None else str(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"{path}: {name} is {value!r}: {error}.") from error
     return StudyOptions(**values)
 

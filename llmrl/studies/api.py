@@ -17,6 +17,8 @@ from llmrl.studies.page import write_page
 from llmrl.studies.results import Results
 from llmrl.studies.running import check_executor, estimate_seconds, run_cells
 
+MOST_SEEDS = 10_000
+"""A study may have as many."""
 SHIPPED = "baselines-v1.json.gz"
 
 
@@ -84,6 +86,8 @@ def study(
     for number, name in ((jobs, "jobs"), (seeds if isinstance(seeds, int) else len(seeds), "seeds")):
         if number < 1:
             raise ConfigError(f"{name} must be 1 or more, got {number}.")
+    if isinstance(seeds, int) and seeds > MOST_SEEDS:
+        raise ConfigError(f"seeds must be at most {MOST_SEEDS}, got {seeds}.")
     chosen = range(seeds) if isinstance(seeds, int) else seeds
     cells = make_grid(
         tasks=tasks,
