@@ -196,7 +196,9 @@ def test_the_state_lies_apart_from_the_model_and_an_earlier_layout_is_named(tmp_
     path = save(tmp_path, 1)
     assert sorted(file.name for file in path.iterdir()) == ["SHA256SUMS", "model.txt", "state"]
     (path / "state" / "trainer.pt").rename(path / "trainer.pt")
-    with pytest.raises(checkpoint.DamagedCheckpoint, match=r"it is of an earlier llmrl, which kept trainer\.pt next to"):
+    with pytest.raises(
+        checkpoint.DamagedCheckpoint, match=r"it is of an earlier llmrl, which kept trainer\.pt next to"
+    ):
         checkpoint.find(tmp_path, str(path), print)
 
 
