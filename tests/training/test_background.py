@@ -35,19 +35,19 @@ def arguments(tiny, output, *more):
 def slow_writer(monkeypatch):
     """Nothing is written before training has gone a step further, or has come to its end."""
     moved = threading.Event()
-    step, write, late = Trainer.step, checkpoint._write_model, []
+    step, save, late = Trainer.step, checkpoint.save, []
 
     def stepped(self):
         done = step(self)
         (moved.set if self.counters.step == STEPS else moved.clear)()
         return done
 
-    def written(save_model, folder):
+    def saved(*given):
         late.append(threading.current_thread().name.startswith("llmrl-checkpoint") and moved.wait(60))
-        write(save_model, folder)
+        return save(*given)
 
     monkeypatch.setattr(Trainer, "step", stepped)
-    monkeypatch.setattr(checkpoint, "_write_model", written)
+    monkeypatch.setattr(checkpoint, "save", saved)
     return late
 
 

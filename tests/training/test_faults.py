@@ -17,6 +17,7 @@ from llmrl.distributed.world import World
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.errors import ConfigError
 from llmrl.rollouts.collect import collect
+from llmrl.text import read_json_lines
 from llmrl.training import faults
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
@@ -74,7 +75,7 @@ def test_a_bad_batch_is_left_out_counted_and_kept_to_be_replayed(tiny, tmp_path)
     path = tmp_path / "faults" / "step_000001.safetensors"
     assert notes == [f"Step 1: an update was left out, because its loss or gradient was not finite. Its batch: {path}."]
     batch = load_batch(path)
-    records = read_metrics(path.with_suffix(".jsonl"))
+    records = read_json_lines(path.with_suffix(".jsonl"))
     assert len(batch) == len(records) == 6
     for row, record in enumerate(records):
         # Text and tensors of a row belong together.
@@ -278,7 +279,7 @@ def test_an_environment_that_raises_costs_its_group_alone(where, error, tiny, tm
     assert len(notes) == 1
     assert notes[0].startswith("Step 1: 1 groups left out, because their environment raised an error")
     assert f"'ConnectionError: {error}" in notes[0]
-    (record,) = read_metrics(tmp_path / "step_000001_environment.jsonl")
+    (record,) = read_json_lines(tmp_path / "step_000001_environment.jsonl")
     assert record["fault"].startswith("Traceback (most recent call last)")
     assert trainer.step()[0]["groups/lost"] == 2
 
