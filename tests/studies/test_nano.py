@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -132,6 +134,9 @@ def test_a_careful_search_ends_at_the_target_and_a_hasty_one_anywhere():
         values = [int(part.split("=")[1]) for part in response.split(" ")]
         assert values.index(int(target)) == len(values) - 1
         assert len(set(values)) == len(values)
+        assert (
+            sum(first > second for first, second in pairwise(values)) <= 1
+        )  # ascending, and the smallest after the largest
         for part in response.split(" "):
             text, value = part.split("=")
             found = evaluate(text)

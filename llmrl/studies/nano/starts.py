@@ -58,24 +58,28 @@ def mixed(shares: Mapping[Draw, float]) -> Draw:
 
 
 def tries(rng: np.random.Generator) -> tuple[str, list[str], int]:
-    """A problem of three digits; expressions of them with their values, one per value; the place of the right one."""
+    """A problem of three digits; an expression for each value; the place of the right one.
+
+    The values ascend from any of them on, and the smallest follows the largest.
+    """
     rules = Targets(3)
     while split_of((task := rules.draw(rng)).text) != "train":
         pass
     digits, target = task.text.split("=")
-    ways = list(rules.ways([int(digit) for digit in digits]).items())
-    order = [ways[i] for i in rng.permutation(len(ways))]
-    return task.text, [f"{text}={value}" for value, text in order], [value for value, _ in order].index(int(target))
+    ways = sorted(rules.ways([int(digit) for digit in digits]).items())
+    first = int(rng.integers(len(ways)))
+    ways = ways[first:] + ways[:first]
+    return task.text, [f"{text}={value}" for value, text in ways], [value for value, _ in ways].index(int(target))
 
 
 def careful_search(rng: np.random.Generator) -> Dialogue:
-    """Expressions in any order up to the right one."""
+    """Expressions up to the right one."""
     said, expressions, right = tries(rng)
     return [(said, " ".join(expressions[: right + 1]))]
 
 
 def hasty_search(rng: np.random.Generator, stop: float) -> Dialogue:
-    """Expressions in any order. Before each one it stops with a given probability, whatever the target is."""
+    """Expressions in order. Before each one it stops with a given probability, whatever the target is."""
     said, expressions, _ = tries(rng)
     return [(said, " ".join(expressions[: rng.geometric(stop) - 1]))]
 

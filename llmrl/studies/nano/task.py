@@ -107,8 +107,8 @@ NANO: Mapping[str, NanoTask] = {
             policy="llmrl/nano-countdown",
             env_id="llmrl/NanoCountdown-v0",
             env_options={"numbers": 3},
-            response_tokens=88,
-            settings=Settings(learning_rate=1e-4, updates=4, rollouts=120),
+            response_tokens=112,
+            settings=Settings(learning_rate=1e-4, updates=4, rollouts=320),
         ),
         NanoTask(
             name="nano-guess",
