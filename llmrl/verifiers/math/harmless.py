@@ -20,10 +20,10 @@ def _phrases(text: str) -> tuple[str, ...]:
 _OPENERS = _words(
     """
     a accordingly additionally also alternative alternatively although always an and another any are as because
-    besides both by clearly consequently consider each either equality equivalently every finally first  from
+    besides both by clearly consequently consider each either equality equivalently every finally first from
     furthermore generally geometrically given hence here if indeed interestingly its loosely moreover
     namely neither next notably now observe obviously of other others our recall regardless remember second
-    similarly since so specifically  suppose their then there therefore these they those thus  we when
+    similarly since so specifically suppose their then there therefore these they those thus we when
     whenever where whereas which while why with
 
     answer case challenge check checks conclusion confirm confidence confirmation explanation final key method note
