@@ -65,17 +65,18 @@ PROBLEMS = [
 LAYERS = 4
 VOCABULARY = 512
 PLAIN = ("bert", "bert-generation", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert")
-PLAIN += ("data2vec-text", "ernie", "megatron-bert", "rembert", "roformer", "xmod", "big_bird")
+PLAIN += ("data2vec-text", "ernie", "megatron-bert", "rembert", "roformer", "big_bird")
 MIXED = ["mamba", "attention", "mamba", "attention"]
 
 SMALL: dict[str, Any] = {
     name: value
     for names, value in (
         ("hidden_size n_embd d_model dim embed_dim embedding_size lru_width word_embed_proj_dim", 64),
+        ("hidden_size_global", 64),
         ("num_hidden_layers n_layer num_layers n_layers decoder_layers encoder_layers", LAYERS),
         ("num_attention_heads n_head n_heads num_heads decoder_attention_heads encoder_attention_heads", 4),
         ("num_key_value_heads num_kv_heads multi_query_kv_heads linear_num_key_heads num_experts_per_tok", 2),
-        ("num_selected_experts moe_topk moe_k top_k_experts num_experts_per_token experts_per_token", 2),
+        ("num_selected_experts moe_topk moe_k moe_top_k top_k_experts num_experts_per_token experts_per_token", 2),
         ("head_dim attention_head_dim global_head_dim v_head_dim linear_key_head_dim linear_value_head_dim", 16),
         ("intermediate_size ffn_dim n_inner d_ff ffn_hidden_size decoder_ffn_dim encoder_ffn_dim dff dim_ff", 96),
         ("intermediate_size_mlp shared_intermediate_size", 96),
@@ -84,10 +85,13 @@ SMALL: dict[str, Any] = {
         ("vocab_size vocab_size_per_layer_input", VOCABULARY),
         ("max_position_embeddings n_positions n_ctx max_seq_len max_sequence_length seq_length", 512),
         ("sliding_window attention_window_size window_size local_window", 64),
+        ("index_topk", 32),
+        ("linear_num_heads", 4),
+        ("logits_scaling lm_head_multiplier", 0.5),
         ("num_experts n_routed_experts num_local_experts moe_num_experts linear_num_value_heads", 4),
-        ("n_group topk_group num_expert_group mamba_n_groups n_groups mamba_ngroups", 1),
+        ("n_group topk_group num_expert_group mamba_n_groups n_groups mamba_ngroups n_shared_experts", 1),
         ("first_k_dense_replace num_dense_layers", 1),
-        ("kv_lora_rank mamba_d_head mamba_head_dim mamba_headdim mamba_chunk_size chunk_size", 16),
+        ("linear_head_dim kv_lora_rank mamba_d_head mamba_head_dim mamba_headdim mamba_chunk_size chunk_size", 16),
         ("hidden_size_per_layer_input", 16),
         ("qk_rope_head_dim qk_nope_head_dim mamba_n_heads mamba_num_heads n_mamba_heads mamba_d_state", 8),
         ("state_size ssm_state_size mamba_dt_rank rotary_dim", 8),
@@ -102,8 +106,8 @@ SMALL: dict[str, Any] = {
 }
 """Settings by their names."""
 
-INNER = ("text_config",)
-"""Settings that hold the settings of a part."""
+LATENT: dict[str, Any] = {"head_dim": 8, "num_key_value_heads": 4}
+"""Settings besides, where keys and values have a small common form and only a part of each head has positions."""
 
 QWEN4: dict[str, Any] = {
     "layer_types": ["linear_attention", "indexed_attention"] * 2,
@@ -122,54 +126,78 @@ QWEN4: dict[str, Any] = {
 }
 """Its own defaults leave out the settings of a layer type that they use."""
 
+ASSISTED: dict[str, Any] = {
+    "hidden_size_per_layer_input": 0,
+    "vocab_size_per_layer_input": 0,
+    "num_kv_shared_layers": LAYERS,
+    **{name: SMALL[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")},
+    **{name: SMALL[name] for name in ("num_attention_heads", "num_key_value_heads", "head_dim", "global_head_dim")},
+}
+"""Of an assistant of Gemma 4, which has no settings by default."""
+
 FAMILIES: dict[str, dict[str, Any]] = {
     **{name: {"is_decoder": True} for name in PLAIN},
-    **{
-        name: {"head_dim": 8, "num_key_value_heads": 4}
-        for name in ("axk1", "axk2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa")
-    },
     **{name: {"head_dim": 16} for name in ("hunyuan_v1_dense", "hunyuan_v1_moe", "ministral")},
     "bamba": {"attn_layer_indices": [1, 3]},
-    "deepseek_v2": {"head_dim": 8, "num_key_value_heads": 4, "topk_method": "greedy", "num_experts_per_tok": 2},
+    "blt": {"encoder_hash_byte_group_vocab": 64},
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [3, 3, 2]}}
+    },
+    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0}},
+    "deepseek_v2": {"topk_method": "greedy"},
     "electra": {"is_decoder": True, "embedding_size": 64},
     "falcon_h1": {"mamba_d_ssm": 128, "mamba_n_heads": 8, "mamba_d_head": 16},
     "gemma3n_text": {"intermediate_size": [96] * LAYERS, "activation_sparsity_pattern": [0.0] * LAYERS},
+    "gemma4_assistant": {"text_config": {"model_type": "gemma4_text", **ASSISTED}},
+    "gemma4_unified_assistant": {"text_config": {"model_type": "gemma4_unified_text", **ASSISTED}},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
     "granitemoehybrid": {"layer_types": MIXED},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
-    "longcat_flash": {"head_dim": 8, "num_key_value_heads": 4},
     "mamba2": {"num_heads": 8, "head_dim": 16, "expand": 2},
     "nemotron_h": {"layers_block_type": ["mamba", "attention", "mamba", "mlp"]},
     "qwen4_exp": {"text_config": QWEN4},
     "qwen4_exp_text": QWEN4,
     "reformer": {"is_decoder": True, "axial_pos_embds": False, "attn_layers": ["local", "lsh"] * 2},
     "roc_bert": {"is_decoder": True, "pronunciation_vocab_size": 32, "shape_vocab_size": 32},
+    "xmod": {"is_decoder": True, "default_language": "en_XX"},
     "xlm": {"emb_dim": 64, "causal": True},
+    "zamba": {"layers_block_type": ["mamba", "hybrid"] * 2},
     "zamba2": {"layers_block_type": ["mamba", "hybrid"] * 2, "layer_types": ["mamba", "hybrid"] * 2},
     "zaya": {"num_experts_per_tok": 1},
 }
 """What some families need besides."""
 
-SLOW = ("kimi_linear",)
-"""Families whose layers take minutes on a CPU even when small; not part of the table."""
-
 
 def tiny(family: str) -> Any:
     """A small random model of a family.
+
+    Settings that are None by default stay so, unless the model cannot be made or cannot read tokens without them.
 
     Raises:
         ValueError: it cannot be made small; the message says why.
     """
     config_class = next(c for c in MODEL_FOR_CAUSAL_LM_MAPPING if c.model_type == family)
+    made, reason = [], ""
+    for fill in (False, True):
+        try:
+            made.append(_random(config_class, FAMILIES.get(family, {}), fill))
+            made[-1](input_ids=torch.arange(3, 9)[None], use_cache=False)
+            return made[-1]
+        except Exception as error:  # whatever a family makes of settings that do not fit together
+            reason = reason or f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+    if not made:
+        raise ValueError(reason)
+    return made[0]
+
+
+def _random(config_class: Any, own: dict[str, Any], fill: bool) -> Any:
     torch.manual_seed(0)
-    try:
-        model_class, config = MODEL_FOR_CAUSAL_LM_MAPPING[config_class], _shrunk(config_class, FAMILIES.get(family, {}))
-        if model_class.config_class is config_class.sub_configs.get("text_config"):  # as transformers loads it
-            config = config.get_text_config()
-        model = model_class._from_config(config)
-    except Exception as error:  # whatever a family makes of settings that do not fit together
-        raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}") from error
+    model_class, config = MODEL_FOR_CAUSAL_LM_MAPPING[config_class], _shrunk(config_class, own, fill)
+    if model_class.config_class is config_class.sub_configs.get("text_config"):  # as transformers loads it
+        config = config.get_text_config()
+    model = model_class._from_config(config)
     size = sum(p.numel() for p in model.parameters())
     if size > LARGEST:
         raise ValueError(f"{size / 1e6:.0f} million parameters are left")
@@ -177,22 +205,26 @@ def tiny(family: str) -> Any:
         for parameter in model.parameters():
             if not parameter.isfinite().all() or parameter.abs().max() > 1e3:  # left as it was in memory
                 parameter.normal_(0, 0.15)
+            elif parameter.numel() > 1 and (parameter == parameter.flatten()[0]).all():  # a bias of 0, a factor of 1
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return model.eval()
 
 
-def _shrunk(config_class: Any, own: dict[str, Any]) -> Any:
+def _shrunk(config_class: Any, own: dict[str, Any], fill: bool) -> Any:
     def small(settings: dict[str, Any]) -> dict[str, Any]:
         found = {}
         for name, value in settings.items():
             if isinstance(value, dict) and "model_type" in value:
                 found[name] = small(value)
-            elif name in SMALL and (isinstance(value, int | float) and not isinstance(value, bool)):
+            elif name in SMALL and (fill if value is None else type(value) in (int, float)):
                 found[name] = SMALL[name]
+        if {"qk_rope_head_dim", "kv_lora_rank"} <= found.keys():
+            found |= LATENT
         return found
 
     def changed(settings: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-        inner = {name: changed(settings[name], value) for name, value in more.items() if name in INNER}
-        return {**settings, **more, **inner}
+        nested = {name: changed(settings[name], more[name]) for name in more if isinstance(settings.get(name), dict)}
+        return {**settings, **more, **nested}
 
     return config_class(**changed(small(config_class().to_dict()), own))
 
@@ -420,7 +452,6 @@ class Table:
         for title, lines in (("Notes", self.notes), ("Not made small", self.unmade)):
             if lines:
                 parts.append(f"## {title}\n\n" + "\n".join(lines))
-        parts.append(f"Left out, as it takes minutes on a CPU even when small: {', '.join(SLOW)}.")
         return "\n\n".join(parts)
 
     def summary(self) -> str:
@@ -459,7 +490,7 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     logging.getLogger("llmrl").setLevel(logging.ERROR)
-    every = sorted({config.model_type for config in MODEL_FOR_CAUSAL_LM_MAPPING} - set(SLOW))
+    every = sorted({config.model_type for config in MODEL_FOR_CAUSAL_LM_MAPPING})
     table = Table()
     for name in options.families or every:
         table.add(name)

@@ -82,31 +82,62 @@ def add_adapters(model: PreTrainedModel, options: LoraOptions) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return peft.get_peft_model(model, config)
+        adapted_model = peft.get_peft_model(model, config)
     except ValueError as error:
         linear = {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
         raise PolicyError(
             f"No adapters for targets {options.targets!r}: {error} Give --policy.lora-targets some of: "
             f"{', '.join(sorted(linear))}."
         ) from error
+    return _mergeable(adapted_model)
 
 
 def load_adapters(model: PreTrainedModel, folder: Path) -> Any:
     """The model with the adapters of a folder, trainable."""
     peft = _peft()
     try:
-        return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        model = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     except Exception as error:  # a folder from elsewhere can cause any error in peft and torch
         raise PolicyError(f"The adapters in {str(folder)!r} do not fit their base model: {error}") from error
+    return _mergeable(model)
+
+
+def _mergeable(model: Any) -> Any:
+    """The model itself.
+
+    Raises:
+        PolicyError: adapters change a weight that another layer has too, such as an embedding that is also the head.
+            Merged into it they would change both layers.
+    """
+    owners: dict[int, list[str]] = {}
+    for name, part in model.named_modules():
+        for weight in part.parameters(recurse=False):
+            owners.setdefault(id(weight), []).append(name.removeprefix("base_model.model."))
+    for part in _layers(model):
+        shared = [owners[id(weight)] for weight in part.base_layer.parameters() if len(owners[id(weight)]) > 1]
+        if shared:
+            names = " and ".join(name.removesuffix(".base_layer") for name in shared[0][:2])
+            raise PolicyError(
+                f"Adapters cannot be merged into a weight that two layers have: {names}. Give --policy.lora-targets "
+                "that leave out both, or other adapters."
+            )
+    return model
+
+
+def _layers(model: Any) -> list[Any]:
+    """The layers whose weight adapters change by a sum."""
+    return [m for m in model.modules() if hasattr(m, "get_delta_weight") and getattr(m, "base_layer", None) is not None]
 
 
 def base_of(folder: Path) -> str | None:
-    """The base model that a folder of adapters names; None if the folder has no adapters.
+    """The base model that a folder of adapters names; None if the folder is not one of adapters.
+
+    A folder of adapters may hold the settings of the model too, but not its weights.
 
     Raises:
         PolicyError: the settings of the adapters name no base model.
     """
-    if (folder / "config.json").is_file() or not (folder / SETTINGS).is_file():
+    if not (folder / SETTINGS).is_file() or any(folder.glob("model*.safetensors")):
         return None
     try:
         base = read_json(folder / SETTINGS)["base_model_name_or_path"]
@@ -167,9 +198,7 @@ def lost_in_rounding(model: Any) -> float:
     if model.dtype in (torch.float32, torch.float64):
         return 0.0
     lost = whole = 0.0
-    for part in model.modules():
-        if getattr(part, "base_layer", None) is None or not hasattr(part, "get_delta_weight"):
-            continue
+    for part in _layers(model):
         for name in part.active_adapters:
             before, delta = part.base_layer.weight.float(), part.get_delta_weight(name).float()
             lost += float(((before + delta).to(model.dtype).float() - before - delta).square().sum())
@@ -202,7 +231,7 @@ def save(model: Any, folder: Path, base: str) -> None:
 
 def _unused(model: Any) -> list[str]:
     """Linear layers that are not used for token ids, such as those of an image encoder."""
-    used = {id(part) for part in model.get_decoder().modules()}
+    used = {id(part) for part in (*model.get_decoder().modules(), model.get_output_embeddings())}
     return [name for name, part in model.named_modules() if isinstance(part, nn.Linear) and id(part) not in used]
 
 

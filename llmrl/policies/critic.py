@@ -15,6 +15,7 @@ from llmrl.distributed.world import World, blocks_of
 from llmrl.policies.exactness import set_training
 from llmrl.policies.policy import Policy
 from llmrl.policies.scoring.forward import PADDED, ForwardPass
+from llmrl.policies.scoring.head import Head
 from llmrl.policies.scoring.rows import sampled_tokens
 from llmrl.policies.scoring.sharing import gather_for_cache
 
@@ -46,7 +47,7 @@ class Critic(TensorDictModuleBase):
     def from_policy(cls, policy: Policy) -> Critic:
         """A critic with the policy's weights. It uses the policy's forward pass, since the body is the same."""
         body = copy.deepcopy(policy.model.get_decoder())
-        width = policy.model.config.get_text_config().hidden_size
+        width = Head.of(policy.model).weight.shape[1]
         critic = cls(body, width, forward_pass=policy.forward_pass)
         return critic.to(device=policy.device, dtype=torch.promote_types(policy.dtype, torch.float32))
 

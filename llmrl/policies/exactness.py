@@ -114,6 +114,6 @@ def _try_checkpointing(model: Any) -> None:
             part.training = True
     if why is not None:
         raise PolicyError(
-            f"{name_of(model)} cannot be trained with gradient checkpointing: {why}. Leave out "
+            f"{name_of(model)} cannot be trained with gradient checkpointing: {why.rstrip('.')}. Leave out "
             "--policy.gradient-checkpointing."
         )

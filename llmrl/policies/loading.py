@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -36,6 +36,8 @@ EMBEDDED: Mapping[str, Path] = {
 """The policies that come with llmrl, by name."""
 MOST_PARTS = 10_000
 """Maximum number of layers or experts of a model."""
+OUTPUTS = {"return_dict": True, "output_attentions": False, "output_hidden_states": False}
+"""Settings of what a model returns, which a file may have otherwise."""
 log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -112,7 +114,7 @@ def load(
     name: str, *, dtype: torch.dtype, attn_implementation: str | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model, in evaluation mode, and its tokenizer; adapters of a folder are added to their base model."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     folder = local_folder(name)
     base = None if folder is None else base_of(folder)
@@ -120,16 +122,12 @@ def load(
         if base_of(local_folder(base) or Path()) is not None:
             raise PolicyError(f"The adapters in {name!r} name other adapters as their base model: {base!r}.")
         model, tokenizer = load(base, dtype=dtype, attn_implementation=attn_implementation)
+        if (folder / "tokenizer_config.json").is_file():  # often with a chat template that the base model lacks
+            tokenizer = _tokenizer(name, str(folder), True)
         return load_adapters(model, folder), tokenizer
     source, local = locate(name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
-    except Exception as error:  # a folder from elsewhere can cause any error in transformers and tokenizers
-        raise PolicyError(
-            f"The policy {name!r} has no tokenizer that transformers can load: {error}. Save it beside "
-            "the model by tokenizer.save_pretrained."
-        ) from error
-    options: dict[str, Any] = {"dtype": dtype, "local_files_only": local, "trust_remote_code": False}
+    tokenizer = _tokenizer(name, source, local)
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": local, "trust_remote_code": False, **OUTPUTS}
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
     try:
@@ -144,7 +142,42 @@ def load(
             f"The weights of {name!r} are not complete: {len(missing)} are missing, such as {missing[0]}, and would be "
             "random. Save or download the model again."
         )
+    if info["unexpected_keys"]:
+        left = sorted(info["unexpected_keys"])
+        log.warning(
+            "%r: %s weights of its files are not used, such as %s. They belong to a part that this model does not "
+            "have; if they do not, its config.json does not fit its weights.",
+            name,
+            len(left),
+            left[0],
+        )
+    _save_expanded(model, name, source, local)
     return model, tokenizer
+
+
+def _tokenizer(name: str, source: str, local: bool) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
+    except Exception as error:  # a folder from elsewhere can cause any error in transformers and tokenizers
+        raise PolicyError(
+            f"The policy {name!r} has no tokenizer that transformers can load: {error}. Save it beside "
+            "the model by tokenizer.save_pretrained."
+        ) from error
+
+
+def _save_expanded(model: Any, name: str, source: str, local: bool) -> None:
+    """Let a model whose quantised weights were expanded at loading be saved with its expanded weights.
+
+    transformers would quantise them again, and write settings that do not say so.
+    """
+    from transformers import PreTrainedConfig
+
+    settings, _ = PreTrainedConfig.get_config_dict(source, local_files_only=local)
+    if "quantization_config" in settings:
+        vars(model).pop("_weight_conversions", None)  # the usual names of its class are left
+        log.warning("The weights of %r are quantised. They are expanded to %s, and saved so.", name, model.dtype)
 
 
 def load_for_training(
@@ -243,6 +276,20 @@ def _kind(thing: Any) -> str:
 
 
 @torch.no_grad()
+def check_weights(model: Any) -> None:
+    """Refuse weights that are quantised, or that are no numbers, also where few tokens read them."""
+    name = type(model).__name__
+    if getattr(model, "is_quantized", False):
+        raise PolicyError(f"{name}: its weights are quantised, so they cannot be trained. Load plain weights.")
+    for key, weight in model.named_parameters():
+        if not weight.sum(dtype=torch.float32).isfinite():
+            raise PolicyError(
+                f"{name}: its weights are not finite, first in {key}. Load intact weights, or give another "
+                "--policy.dtype."
+            )
+
+
+@torch.no_grad()
 def check_head(model: Any) -> None:
     """Refuse a model whose logits are not those that :class:`Head` computes from its hidden states."""
     name = type(model).__name__
@@ -259,10 +306,8 @@ def check_head(model: Any) -> None:
             f"{error}. Give a model that maps token ids alone to logits."
         ) from error
     if not logits.isfinite().all():
-        bad = [key for key, weight in model.named_parameters() if not weight.isfinite().all()]
-        where = f"its weights are not finite, first in {bad[0]}" if bad else f"it overflows in {model.dtype}"
         raise PolicyError(
-            f"{name} gives logits that are not numbers: {where}. Load intact weights, or give another --policy.dtype."
+            f"{name} gives logits that are not numbers: it overflows in {model.dtype}. Give another --policy.dtype."
         )
     gap = float((ours - logits).abs().max()) if ours.shape == logits.shape else float("inf")
     if gap > 1e-3 + 0.02 * float(logits.abs().max()):
@@ -278,6 +323,22 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
         raise PolicyError(
             f"The tokenizer has {tokenizer.vocab_size} tokens and the model embeds {rows}: they do not belong "
             "together. Give the tokenizer that the model was trained with."
+        )
+
+
+def check_ids(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], rows: int) -> None:
+    """Refuse a prompt without tokens, and one with tokens that the model does not embed."""
+    if not ids:
+        raise PolicyError(
+            "A prompt has no token, so no response can follow it: the problem is empty and nothing is written before "
+            "it. Leave out empty problems, or give --policy.prompt-template a text."
+        )
+    beyond = [i for i in ids if i >= rows]
+    if beyond:
+        raise PolicyError(
+            f"A prompt has the token {tokenizer.convert_ids_to_tokens(beyond[0])!r} with the id {beyond[0]}, and the "
+            f"model embeds {rows} tokens: the token was added to the tokenizer alone. Give the tokenizer and the chat "
+            "template that the model was trained with."
         )
 
 

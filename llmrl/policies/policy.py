@@ -27,8 +27,16 @@ from llmrl.policies.adapters import LoraOptions
 from llmrl.policies.episode import Episode, pack
 from llmrl.policies.exactness import exact_forward_pass, name_of, set_training, settle_attention
 from llmrl.policies.export import save, try_saving
-from llmrl.policies.limits import end_ids, pad_id, room_for_prompt
-from llmrl.policies.loading import check_head, check_kinds, check_vocabulary, load_for_training, local_folder
+from llmrl.policies.limits import end_ids, pad_id, room_for_prompt, warn_of_turn_end
+from llmrl.policies.loading import (
+    check_head,
+    check_ids,
+    check_kinds,
+    check_vocabulary,
+    check_weights,
+    load_for_training,
+    local_folder,
+)
 from llmrl.policies.options import PolicyOptions
 from llmrl.policies.prompts import Prompts
 from llmrl.policies.sampling.copy import CopyEngine
@@ -79,15 +87,19 @@ class Policy(TensorDictModuleBase):
         self.options = PolicyOptions(**options)
         self.prompts = Prompts.of(tokenizer, self.options)
         self.model = model.eval()
+        check_weights(model)
         check_head(model)
-        check_vocabulary(tokenizer, len(model.get_input_embeddings().weight))
+        self.embedded = len(model.get_input_embeddings().weight)
+        check_vocabulary(tokenizer, self.embedded)
+        check_ids(tokenizer, self.prompts.encode(["1 + 1"])[0], self.embedded)
         self.tokenizer = tokenizer
         self.temperature = self.options.temperature
         self.max_response_length = self.options.max_response_length
         self.max_prompt_length = room_for_prompt(model, self.options.max_prompt_length, self.max_response_length)
         self.vocab_size = int(Head.of(model).weight.shape[0])
-        self.end_ids = end_ids(model, tokenizer, self.max_response_length)
-        self.pad_id = pad_id(tokenizer, self.end_ids)
+        self.end_ids = end_ids(model, tokenizer, self.vocab_size, self.max_response_length)
+        warn_of_turn_end(tokenizer, self.prompts.turn_end(), self.end_ids)
+        self.pad_id = pad_id(tokenizer, self.end_ids, self.embedded)
         self.version = 0
         self.engine: Engine | None = None
         self.whole: CopyEngine | None = None
@@ -246,6 +258,8 @@ class Policy(TensorDictModuleBase):
         limit = self.max_response_length if options.max_new_tokens is None else options.max_new_tokens
         fits = [i for i, e in enumerate(episodes) if len(e.prompt) <= self.max_prompt_length]
         contexts = [episodes[i].context for i in fits]
+        for context in contexts:
+            check_ids(self.tokenizer, context, self.embedded)
         given = None if options.greedy else row_seeds(len(episodes), seeds)
         how: dict[str, Any] = {
             "max_new_tokens": [limit - len(episodes[i].tokens) for i in fits],

@@ -106,15 +106,31 @@ class Prompts:
                 {"role": "assistant", "content": STAND_IN},
                 {"role": "user", "content": reply},
             ]
+        return self._rendered(self.chat_template, messages, begin_response=True)
+
+    def turn_end(self) -> str:
+        """The text that the chat template writes after a response; empty if it writes none, or changes the response."""
+        if self.chat_template is None:
+            return ""
+        turns = [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": STAND_IN}]
         try:
-            variables = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
-            check_cost(
-                self.chat_template, {**self.tokenizer.special_tokens_map, **variables, **self.template_arguments}
-            )
+            return self._rendered(self.chat_template, turns, begin_response=False).partition(STAND_IN)[2]
+        except PolicyError:  # a template for prompts alone
+            return ""
+
+    def _rendered(self, template: str, messages: list[dict[str, str]], *, begin_response: bool) -> str:
+        try:
+            variables = {
+                "messages": messages,
+                "tools": None,
+                "documents": None,
+                "add_generation_prompt": begin_response,
+            }
+            check_cost(template, {**self.tokenizer.special_tokens_map, **variables, **self.template_arguments})
             return self.tokenizer.apply_chat_template(  # type: ignore[return-value]
                 messages,
-                chat_template=self.chat_template,
-                add_generation_prompt=True,
+                chat_template=template,
+                add_generation_prompt=begin_response,
                 tokenize=False,
                 **self.template_arguments,
             )

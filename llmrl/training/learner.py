@@ -17,6 +17,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.distributed.world import World
+from llmrl.errors import ConfigError
 from llmrl.keys import Key
 from llmrl.likeness import Anything, Maybe, Some
 from llmrl.losses.module import BatchLoss
@@ -65,6 +66,11 @@ class Learner:
         options = self.options
         self.loss = self.loss.to(self.policy.device)
         self.parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ConfigError(
+                "The policy has nothing to train: no weight of its model requires a gradient. Call "
+                "model.requires_grad_(), or load adapters with is_trainable=True."
+            )
         # A step of 1e-6 is lost in bfloat16, and so is a small gradient beside a large sum.
         self.masters = [p if _is_exact(p) else p.detach().float().requires_grad_() for p in self.parameters]
         self.critic_parameters = [] if self.critic is None else list(self.critic.parameters())

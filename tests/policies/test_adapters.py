@@ -6,10 +6,18 @@ import json
 
 import pytest
 import torch
-from tiny import seeds_of, tiny_folder, tiny_model
+from tiny import seeds_of, tiny_folder, tiny_model, tiny_tokenizer
 
 from llmrl import keys
-from llmrl.policies.adapters import LoraOptions, adapted, add_adapters, lost_in_rounding, merged
+from llmrl.policies.adapters import (
+    LoraOptions,
+    _mergeable,
+    adapted,
+    add_adapters,
+    has_adapters,
+    lost_in_rounding,
+    merged,
+)
 from llmrl.policies.policy import Policy, PolicyError
 
 pytest.importorskip("peft", reason="peft is not installed: pip install 'llmrl[lora]'")
@@ -70,6 +78,38 @@ def test_what_stays_frozen_is_said():
     assert some.covered < everything.covered
     assert some.covered + some.frozen == everything.covered + everything.frozen
     assert "stay frozen, most of them in" in str(some)
+
+
+@pytest.mark.filterwarnings("ignore:Model has .tie_word_embeddings=True")
+def test_adapters_on_a_weight_of_two_layers_are_refused():
+    """Merged into the one weight they would change both layers."""
+    for targets, name in (
+        (("q_proj", "lm_head"), "model.embed_tokens and lm_head"),
+        (("embed_tokens",), "embed_tokens"),
+    ):
+        with pytest.raises(PolicyError, match=f"cannot be merged into a weight that two layers have: .*{name}"):
+            add_adapters(tiny_model(), LoraOptions(rank=2, targets=targets))
+    model = trained(add_adapters(tiny_model(tie_word_embeddings=False), LoraOptions(targets=("lm_head",))), 0.1)
+    ids = torch.arange(5, 30)[None]
+    torch.testing.assert_close(merged(model)(ids).logits, model(ids).logits, atol=1e-4, rtol=1e-4)
+    assert adapted(model).trained > 0
+
+
+def test_adapters_that_move_tied_weights_alike_are_taken():
+    peft = pytest.importorskip("peft")
+    options = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], trainable_token_indices=[70, 71])
+    _mergeable(peft.get_peft_model(tiny_model(), options))
+
+
+def test_the_tokenizer_beside_adapters_is_used_and_the_settings_of_the_model_are_not(tmp_path):
+    base = tiny_folder(tmp_path / "base", chat=False)
+    policy = Policy.from_pretrained(base, device="cpu", lora=LoraOptions(rank=2))
+    folder = policy.save(tmp_path / "saved") / "adapter"
+    tiny_tokenizer().save_pretrained(folder)
+    (folder / "config.json").write_text((base / "config.json").read_text())
+    again = Policy.from_pretrained(folder, device="cpu")
+    assert has_adapters(again.model)
+    assert again.prompts.render("1+1") == "<|user|>1+1<|model|>"
 
 
 def test_adapters_upon_adapters_and_a_base_that_is_gone(tmp_path):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import torch
-from tiny import tiny_tokenizer
+from tiny import tiny_folder, tiny_tokenizer
 from transformers import AutoModelForCausalLM, Emu3ForCausalLM, Emu3TextConfig, LlamaConfig, LlamaForCausalLM
 
 from llmrl.policies import export
 from llmrl.policies.policy import Policy, PolicyError
+from llmrl.policies.sampling.weights import weights
 
 SMALL: dict[str, Any] = {
     "vocab_size": 261,
@@ -42,6 +44,27 @@ def test_settings_that_only_a_larger_model_leads_to_are_written_inside_its_setti
     again = Policy.from_pretrained(tmp_path, device="cpu", dtype=str(dtype).removeprefix("torch."), **options)
     rows = policy.generate(["abc"])
     assert torch.equal(again.score(rows)["log_prob"], policy.score(rows)["log_prob"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes with such weights as they are")
+def test_quantised_weights_that_are_expanded_are_saved_so(tmp_path, caplog):
+    folder = tiny_folder(tmp_path / "a")
+    settings = json.loads((folder / "config.json").read_text())
+    quantised = {"quant_method": "fp8", "weight_block_size": [16, 16], "activation_scheme": "dynamic"}
+    (folder / "config.json").write_text(json.dumps({**settings, "quantization_config": quantised}))
+    policy = Policy.from_pretrained(folder, device="cpu", max_response_length=4)
+    assert "are quantised. They are expanded to torch.float32, and saved so" in caplog.text
+    again = Policy.from_pretrained(policy.save(tmp_path / "b"), device="cpu", max_response_length=4)
+    assert all(map(torch.equal, again.model.state_dict().values(), policy.model.state_dict().values()))
+    pushed = dict(weights(policy.model))
+    assert {tensor.dtype for tensor in pushed.values()} == {torch.float32}
+
+
+def test_quantised_weights_are_refused():
+    model = LlamaForCausalLM(LlamaConfig(**SMALL))
+    model.is_quantized = True
+    with pytest.raises(PolicyError, match="its weights are quantised, so they cannot be trained"):
+        Policy(model, tiny_tokenizer())
 
 
 class OddConfig(LlamaConfig):

@@ -27,16 +27,23 @@ from transformers import (
     AutoTokenizer,
     CohereConfig,
     CohereForCausalLM,
+    FalconH1Config,
+    FalconH1ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
 )
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
+from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy, PolicyError
 from llmrl.policies.sampling.engine import SamplingOptions
 
@@ -220,7 +227,7 @@ def test_bfloat16():
     scored[keys.LOG_PROB].sum().backward()
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "cohere", "granite", "untied"])
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "cohere", "granite", "falcon_h1", "untied"])
 def test_other_kinds_of_models(kind):
     """Learned positions and dropout, soft-capped logits, scaled logits, a head of its own."""
     torch.manual_seed(0)
@@ -241,6 +248,9 @@ def test_other_kinds_of_models(kind):
         ),
         "cohere": lambda: CohereForCausalLM(CohereConfig(logit_scale=0.25, **body, **size)),
         "granite": lambda: GraniteForCausalLM(GraniteConfig(logits_scaling=4.0, **body, **size)),
+        "falcon_h1": lambda: FalconH1ForCausalLM(
+            FalconH1Config(lm_head_multiplier=0.5, mamba_d_ssm=64, mamba_n_heads=4, mamba_d_head=16, **body, **size)
+        ),
         "untied": lambda: tiny_model(tie_word_embeddings=False),
     }[kind]()
     with torch.no_grad():
@@ -361,6 +371,20 @@ def test_room_for_the_response_is_left_in_the_context():
     assert tiny_policy(max_prompt_length=64, max_response_length=100).max_prompt_length == 64
     with pytest.raises(PolicyError, match=r"max_response_length 512 leaves no room.*512 tokens"):
         tiny_policy(max_response_length=512)
+
+
+def test_the_length_of_the_context_has_other_names_too():
+    config = MptConfig(d_model=16, n_heads=2, n_layers=1, vocab_size=261, max_seq_len=64)
+    policy = Policy(MptForCausalLM(config), tiny_tokenizer(), max_prompt_length=100, max_response_length=16)
+    assert policy.max_prompt_length == 48
+
+
+def test_a_critic_is_as_wide_as_the_states_before_the_head():
+    size = {"vocab_size": 261, "hidden_size": 32, "word_embed_proj_dim": 16, "num_hidden_layers": 1, "ffn_dim": 16}
+    model = OPTForCausalLM(OPTConfig(num_attention_heads=2, pad_token_id=0, **size))
+    policy = Policy(model, tiny_tokenizer(), max_response_length=4)
+    data = policy.generate(PROBLEMS)
+    assert Critic.from_policy(policy)(data)[keys.VALUE].shape == data[keys.TOKENS].shape
 
 
 @pytest.mark.parametrize(

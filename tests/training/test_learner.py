@@ -1,10 +1,13 @@
 """The learner: what is summed in which precision, and what an update leaves out."""
 
+import dataclasses
+
 import pytest
 import torch
 from tiny import tiny_folder
 
 from llmrl import keys
+from llmrl.errors import ConfigError
 from llmrl.rollouts.batch import Batch
 from llmrl.training.command_line import parse
 from llmrl.training.learner import OLD
@@ -47,6 +50,13 @@ def test_gradients_of_bfloat16_weights_are_summed_in_float32(tmp_path):
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, total, rtol=1e-5, atol=1e-9)
     assert all(p.grad is None for p in trainer.learner.parameters)
+
+
+def test_a_policy_without_a_trained_weight_is_refused(tmp_path):
+    learner = trainer_of(tiny_folder(tmp_path)).learner
+    learner.policy.model.requires_grad_(False)
+    with pytest.raises(ConfigError, match="The policy has nothing to train"):
+        dataclasses.replace(learner)
 
 
 @pytest.mark.parametrize("budget", [1, 100_000])

@@ -32,6 +32,9 @@ MARGIN = 8.0
 FLOOR = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 """Tolerance in nats for every model of a type, because one trial may not include the worst token."""
 
+CHANGING = ("window", "chunk", "original_max_position", "block_size", "index_topk", "indexer_budget")
+"""Parts of the names of settings that :func:`changes` reads."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -130,12 +133,12 @@ def sampled_gap(sampler: Sampler, longest: int) -> float:
     the last of these lengths.
     """
     model: Any = sampler.model
-    reached = [n for n in changes(model.config) if n + GROWTH <= longest]
+    reached = [n for n in changes(model.config) if n < longest]
     long = max([LONG, *reached])
     new = max(min(NEW_TOKENS, longest - 1), 1)
     long = max(min(long, longest - new), 1)
     lengths = [min(SHORT, long), long, min(SHORT, long), max(long - 3, 1)]
-    lengths += [max(n - new // 2, 1) for n in reached[-1:]]
+    lengths += [max(min(n - new // 2, longest - new), 1) for n in reached[-1:]]
     contexts = [_made_up(model, length, seed=length).tolist() for length in lengths]
     limits = [new, new, max(new - 7, 1), max(new // 3, 1), new][: len(contexts)]
     samples = sampler.sample(contexts, max_new_tokens=limits, seeds=range(len(contexts)))
@@ -156,7 +159,7 @@ def attention_gap(model: Any, longest: int) -> float:
     Kernels ignore settings that they do not know, such as a soft-cap; transformers' ``eager`` is the definition.
     """
     used = model.config._attn_implementation
-    long = max([LONG, *(n + GROWTH for n in changes(model.config) if n + GROWTH <= min(longest, 1024))])
+    long = max([LONG, *(n + GROWTH for n in changes(model.config) if n < min(longest, 1024))])
     sequence = _made_up(model, max(min(long, longest), 2))
     with evaluating(model):
         plain = dense(model, sequence, 1, 1.0)
@@ -171,7 +174,7 @@ def attention_gap(model: Any, longest: int) -> float:
 @torch.no_grad()
 def padded_gap(model: Any, longest: int) -> float:
     """The largest difference in nats between scores of sequences of different lengths together and of each alone."""
-    long = max([LONG, *(n + GROWTH for n in changes(model.config) if n + GROWTH <= longest)])
+    long = max([LONG, *(n + GROWTH for n in changes(model.config) if n < longest)])
     lengths = [max(min(n, longest), 2) for n in (SHORT, long, SHORT + 2)]
     rows = [_made_up(model, length, seed=length) for length in lengths]
     tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
@@ -193,7 +196,8 @@ def dense(model: Any, ids: Tensor, begin: int, temperature: float) -> Tensor:
 
 
 def changes(config: Any) -> list[int]:
-    """Lengths at which a model's attention or positions change: windows, chunks, the original context length.
+    """Lengths at which a model's attention or positions change: windows, chunks, the number of tokens that an indexer
+    chooses, the original context length.
 
     >>> from transformers import MistralConfig
     >>> changes(MistralConfig(sliding_window=64))
@@ -209,7 +213,7 @@ def changes(config: Any) -> list[int]:
                 isinstance(value, int)
                 and not isinstance(value, bool)
                 and value > 0
-                and any(word in key for word in ("window", "chunk", "original_max_position", "block_size"))
+                and any(word in key for word in CHANGING)
             ):
                 found.add(value)
 

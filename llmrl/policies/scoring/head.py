@@ -34,7 +34,7 @@ class Head:
     bias: Tensor | None = None
     """[V]"""
     scale: float = 1.0
-    """Factor of the model's logits (Cohere's logit_scale, one over Granite's scaling)."""
+    """Factor of the model's logits (Cohere's logit_scale, Falcon-H1's multiplier, one over Granite's scaling)."""
     softcap: float | None = None
     """Logits are bent to ``softcap * tanh(logits / softcap)``, as in Gemma 2."""
 
@@ -51,6 +51,7 @@ class Head:
                 if adapter in layer.lora_A:
                     weight = weight + layer.get_delta_weight(adapter)
         scale = float(getattr(text, "logit_scale", None) or 1.0)
+        scale *= float(getattr(text, "lm_head_multiplier", None) or 1.0)
         scale /= float(getattr(text, "logits_scaling", None) or 1.0)
         softcap = getattr(text, "final_logit_softcapping", None)
         return cls(weight=weight, bias=bias, scale=scale, softcap=softcap)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmrl.policies.limits import context_length
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.scoring.forward import PACKED, PADDED, ForwardPass, hidden_before
 from llmrl.policies.scoring.sharing import SHARED
@@ -108,8 +109,7 @@ def _gap(decoder: Any, forward_pass: ForwardPass, shares: Sequence[float], promp
     """
     embedding = decoder.get_input_embeddings()
     device = embedding.weight.device
-    context = getattr(decoder.config.get_text_config(), "max_position_embeddings", None)
-    longest = min(PROBE_LENGTH, context) if context and context > 0 else PROBE_LENGTH
+    longest = min(PROBE_LENGTH, context_length(decoder.config) or PROBE_LENGTH)
     common = max(int(prompt * longest), 1)
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import seeds_of, tiny_folder, tiny_model, tiny_tokenizer
+from tiny import END, MODEL, STOP, USER, seeds_of, tiny_folder, tiny_model, tiny_tokenizer
 from transformers import (
     BartConfig,
     BartForCausalLM,
     BloomConfig,
     BloomForCausalLM,
+    DeepseekV32Config,
+    DeepseekV32ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPTNeoConfig,
@@ -145,6 +147,36 @@ def test_positions_that_depend_on_the_batch_are_refused_where_they_change():
     below.try_out()
 
 
+def test_a_change_just_below_the_limit_is_reached():
+    factors = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [7.0] * 4, "rope_theta": 1e4}
+    settings = {**WIDE, "original_max_position_embeddings": 70, "max_position_embeddings": 128}
+    config = Phi3Config(**settings, rope_parameters={**factors, "original_max_position_embeddings": 70})
+    policy = Policy(
+        made(lambda: Phi3ForCausalLM(config)), tiny_tokenizer(), max_prompt_length=52, max_response_length=20
+    )
+    with pytest.raises(PolicyError, match="change with the sequences beside it"):
+        _ = policy.forward_pass
+    with pytest.raises(PolicyError, match="cannot be sampled exactly"):
+        _ = policy.sampling_way
+
+
+def test_attention_to_chosen_tokens_is_tried_beyond_their_number():
+    """An indexer with one head gives many tokens the score 0, and which of them are chosen changes with the length."""
+    latent = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16}
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "n_group": 1}
+    settings = {**WIDE, **latent, **experts, "num_key_value_heads": 4, "head_dim": 8, "topk_group": 1}
+    for heads, exact in ((32, True), (1, False)):
+        config = DeepseekV32Config(**settings, index_topk=48, index_n_heads=heads, index_head_dim=16)
+        assert 48 in changes(config)
+        model = made(lambda config=config: DeepseekV32ForCausalLM(config))
+        policy = Policy(model, tiny_tokenizer(), max_prompt_length=60, max_response_length=24)
+        if exact:
+            policy.try_out()
+        else:
+            with pytest.raises(PolicyError, match="cannot be sampled exactly"):
+                policy.try_out()
+
+
 def test_a_soft_cap_that_a_kernel_drops_brings_eager_back(caplog):
     config = Gemma2Config(**WIDE, head_dim=8, attn_logit_softcapping=2.0, query_pre_attn_scalar=1, sliding_window=16)
     model = made(lambda: Gemma2ForCausalLM(config))
@@ -185,6 +217,33 @@ def test_weights_that_are_not_numbers(tmp_path):
         Policy.from_pretrained(tmp_path, device="cpu")
 
 
+def test_a_row_that_is_seldom_read_and_is_not_a_number():
+    model = tiny_model(tie_word_embeddings=False, vocab_size=400)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[350] = torch.nan
+    with pytest.raises(PolicyError, match=r"weights are not finite, first in model.embed_tokens.weight"):
+        Policy(model, tiny_tokenizer())
+
+
+def test_weights_that_are_not_used_are_said(tmp_path, caplog):
+    model = tiny_model(attention_bias=True)
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "attention_bias": False}))
+    Policy.from_pretrained(tmp_path, device="cpu")
+    assert "8 weights of its files are not used, such as model.layers.0.self_attn.k_proj.bias" in caplog.text
+
+
+@pytest.mark.parametrize("setting", [{"return_dict": False}, {"output_attentions": True}])
+def test_what_a_file_says_about_outputs_changes_nothing(setting, tmp_path):
+    folder = tiny_folder(tmp_path / "a")
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, **setting}))
+    policy = Policy.from_pretrained(folder, device="cpu")
+    Policy.from_pretrained(policy.save(tmp_path / "b"), device="cpu")
+
+
 def test_weights_that_are_cut_off_or_not_complete(tmp_path):
     file = tiny_folder(tmp_path) / "model.safetensors"
     weights, whole = loaded(file), file.read_bytes()
@@ -215,6 +274,64 @@ def test_nothing_that_ends_a_response_is_said(caplog):
     model.generation_config.eos_token_id = None
     Policy(model, tokenizer)
     assert "Nothing can end a response" in caplog.text
+
+
+@pytest.mark.parametrize("end", [-1, 261])
+def test_an_end_token_that_the_model_cannot_write_ends_nothing(end, caplog):
+    tokenizer = tiny_tokenizer()
+    tokenizer.eos_token = None
+    model = tiny_model()
+    model.generation_config.eos_token_id = end
+    policy = Policy(model, tokenizer)
+    assert policy.end_ids == set()
+    assert "ended by nothing" in policy.describe()[0]
+    assert "Nothing can end a response" in caplog.text
+
+
+@pytest.mark.parametrize(("turn_end", "said"), [(STOP, True), (END, False), ("", False)])
+def test_a_template_whose_turns_end_with_another_token_is_said(turn_end, said, caplog):
+    tokenizer = tiny_tokenizer()
+    begin = "{% if add_generation_prompt %}" + MODEL + "{% endif %}"
+    tokenizer.chat_template = (
+        "{% for m in messages %}" + USER + "{{ m['content'] }}" + turn_end + "{% endfor %}" + begin
+    )
+    Policy(tiny_model(), tokenizer)
+    assert ("ends a turn with '<|stop|>', which does not end a response ('<|end|>' does)" in caplog.text) == said
+
+
+def test_a_template_for_prompts_alone_is_taken():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{{ messages[0]['content'] }}{% if messages|length > 1 %}{{ raise_exception('x') }}{% endif %}"
+    )
+    assert Policy(tiny_model(), tokenizer).prompts.turn_end() == ""
+
+
+# Tokens that are not embedded
+
+
+def test_a_padding_token_that_is_not_embedded_is_not_read():
+    tokenizer = tiny_tokenizer(pad=None)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    policy = Policy(tiny_model(), tokenizer, max_response_length=12)
+    assert policy.pad_id == tokenizer.eos_token_id
+    assert policy.sampling_way[0] is Way.ROOMY
+
+
+def test_a_prompt_with_a_token_that_is_not_embedded_is_refused():
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<tool>"])
+    policy = Policy(tiny_model(), tokenizer)
+    with pytest.raises(PolicyError, match="A prompt has the token '<tool>' with the id 261, and the model embeds 261"):
+        policy.generate(["a", "say <tool>"])
+    tokenizer.chat_template = "<tool>{{ messages[0]['content'] }}"
+    with pytest.raises(PolicyError, match="A prompt has the token '<tool>'"):
+        Policy(tiny_model(), tokenizer)
+
+
+def test_a_prompt_without_tokens_is_refused():
+    with pytest.raises(PolicyError, match="A prompt has no token"):
+        Policy(tiny_model(), tiny_tokenizer(chat=False)).generate(["a", ""])
 
 
 @pytest.mark.parametrize("settings", [{"do_sample": False, "temperature": 0.6}, {"do_sample": False, "top_p": 0.5}])
