@@ -449,7 +449,7 @@ class Table:
 
     def __str__(self) -> str:
         parts = ["\n".join(self.lines)]
-        for title, lines in (("Notes", self.notes), ("Not made small", self.unmade)):
+        for title, lines in (("Notes", self.notes), ("Families that could not be made small", self.unmade)):
             if lines:
                 parts.append(f"## {title}\n\n" + "\n".join(lines))
         return "\n\n".join(parts)
@@ -466,17 +466,16 @@ class Table:
 
 INTRODUCTION = """# Model families
 
-This page compares llmrl with transformers {version} for tiny random models of every causal language
-model. The reference is `AutoModelForCausalLM(ids, use_cache=False).logits` of one sequence at a
-time. The cells say:
+This page compares llmrl with transformers {version}, with a tiny random model of every family of causal language
+models. The reference is `AutoModelForCausalLM(ids, use_cache=False).logits` of one sequence at a time. The cells say:
 
 - *exact*: log-probabilities and entropies are within {nats:g} nats (or the measured rounding of the model, if that
   is larger), and gradients within {length:g} of their norm.
 - *off*: the feature is not used, because it would not be exact.
-- *refused*: loading ends in an error of one sentence, which the notes quote.
+- *refused*: loading ends with an error of one sentence, which the notes quote.
 
-Made by `{command}`, commit {commit}, {date}, 2 CPU cores. {counts} Real weights, GPUs and other types of weights were
-not tested.
+`{command}`, commit {commit}, {date}, 2 CPU cores. {counts} Real weights, GPUs and other data types of weights were not
+tested.
 
 """
 
