@@ -1,6 +1,7 @@
 """ASPO: asymmetric importance sampling. Wang et al. 2025 (Archer 2.0), arXiv:2510.06062.
 
-    A > 0: gradient factor min(1 / r, 3), none where r > 1.2;   A < 0: min(r, 3), none where r < 0.8
+    A > 0: gradient factor min(1 / r, 3), and 0 where r > 1.2
+    A < 0: gradient factor min(r, 3), and 0 where r < 0.8
 
 From GRPO it differs where the advantage is positive: the ratio is inverted, so tokens that have
 become unlikely get the largest gradient.
@@ -26,8 +27,8 @@ def aspo(
 ) -> Algorithm:
     """ASPO.
 
-    The paper trains with lr 1e-6, 64 prompts, 16 responses, 4 updates. Not here: the other clip and KL
-    weights of its predecessor for tokens above the 0.8-quantile of entropy.
+    The paper trains with lr 1e-6, 64 prompts, 16 responses, 4 updates. Its predecessor uses another clip
+    and another KL weight for tokens above the 0.8-quantile of entropy; this recipe leaves that out.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio with a gradient where the advantage is negative.

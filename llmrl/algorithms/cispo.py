@@ -28,8 +28,8 @@ def cispo(
     """CISPO.
 
     The paper uses no lower bound and does not state its upper bound; 0.28 is DAPO's. (ScaleRL uses 4,
-    a largest weight of 5.) The paper makes 16 updates per batch, without KL. Not here: its length
-    penalty, which is like DAPO's.
+    a largest weight of 5.) The paper makes 16 updates per batch, without KL. This recipe leaves
+    out its length penalty, which is similar to DAPO's.
 
     Args:
         clip_low: 1 - clip_low is the smallest weight; 1: no lower bound; 0.2: a lower bound as in verl.

@@ -2,8 +2,9 @@
 
     J = sum_t w_t min(r_t A, clip(r_t, 1 - 0.2, 1 + 0.28) A),   w_t = 1 / (all sampled tokens)
 
-From GRPO it takes the group advantage. It differs in four ways, each one line below. There is no
-KL term.
+From GRPO it takes the group advantage. It differs in four ways: the upper bound of the clip, the
+mean over all tokens, the replacement of groups with equal rewards, and the penalty for long responses.
+There is no KL term.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def dapo(
     """DAPO.
 
     The paper trains with rewards of +1 and -1, lr 1e-6 after 20 steps of warm-up, 512 prompts, 16
-    responses, 16 updates. It replaces groups without a limit, here ``max_refills`` times.
+    responses, 16 updates. It replaces groups without a limit, this recipe
+    at most ``max_refills`` times.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.

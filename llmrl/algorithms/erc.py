@@ -29,14 +29,14 @@ def erc(
     """ERC on DAPO; ``erc(base=gppo)``, or ``erc+gppo`` by name, is ERC on another base.
 
     A token outside the band keeps its value and its place in the mean. ERC needs both entropies over the full
-    vocabulary, from the same kernels: where the entropy is nearly 0, rounding alone moves the ratio
-    (``min_entropy``). The published scripts train with lr 1e-6, 128 prompts, 8 responses, 8 updates, imitation of
+    vocabulary, from the same kernels. If the entropy is nearly 0, rounding alone moves the ratio: see
+    ``min_entropy``. The published scripts train with lr 1e-6, 128 prompts, 8 responses, 8 updates, imitation of
     correct answers with weight 0.1 (``positive_nll``, off here), ``dual_clip`` 10 in the base, and no soft overlong
     penalty.
 
-    ``sides="outward"`` is ours and in no paper. The paper's gate also drops the gradient that would pull a
+    ``sides="outward"`` is new here and in no paper. The paper's gate also drops the gradient that would pull a
     token back into the band; on small exact tasks KL per rollout then grows (docs/claims.md). The outward gate
-    keeps that gradient. The evidence is small: tasks of seconds, none with a model of more than two million
+    keeps that gradient. There is little evidence for it: only small tasks, and no model of more than two million
     parameters. It has no name of its own: use ``--algo erc --algo.sides outward``.
 
     Args:

@@ -37,8 +37,9 @@ def espo(
 ) -> Algorithm:
     """ESPO.
 
-    The paper leaves several points open, and no code is published. The defaults are what the rest of the paper
-    supports best. Other interpretations are options, or other components in ``dataclasses.replace(espo(), ...)``.
+    The paper leaves several points open, and no code is published. The defaults are the interpretations that
+    the rest of the paper supports best. Other interpretations are options, or other components in
+    ``dataclasses.replace(espo(), ...)``.
     The paper trains Qwen3 bases with lr 1e-6, 128 prompts, 8 responses each, at most 16,384 tokens, without KL.
 
     Args:
@@ -47,7 +48,7 @@ def espo(
             highest entropy. Python code may also give a partition, such as EntropyThresholds or BatchEntropySegments;
             None: the batch already holds "segment".
         segment_weights: weight of each segment; 0 1 trains on the tokens of high entropy alone.
-        clip_floor: the smallest clip width; above 0, tokens are not clipped because of rounding.
+        clip_floor: the smallest clip width; above 0, rounding alone does not clip tokens of low entropy.
         clip_ceiling: the largest clip width.
         fixed_clip: low and high widths that do not follow entropy (the paper's ablation).
         old_token_ratio: use the ratio of eq. 9 as in the paper, the segment's ratio times the token's own.

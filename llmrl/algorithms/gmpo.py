@@ -2,7 +2,7 @@
 
     g = exp(mean_t clip(log r_t)),   J = mean over responses of g A
 
-From GSPO it differs in where it clips: each token's log-ratio, before the mean and on one side, so
+From GSPO it differs in the clip: each token's log-ratio is clipped, before the mean and on one side, so
 a response never loses its whole gradient at once. Without clipping both are the same.
 """
 

@@ -37,13 +37,13 @@ def gppo(
     From DAPO it differs in the clip: a clipped token keeps the gradient bound * A grad log pi. Groups of
     equal rewards are left out. The paper trains with lr 1e-6, 128 prompts, 8 responses, 8 updates, and
     imitation of correct answers with weight 0.1 (``positive_nll``, off here so that comparisons vary one
-    thing). Not here: its reward of code, the share of tests that pass.
+    thing). This recipe leaves out its reward for code, the share of tests that pass.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts in the value.
         clip_high: 1 + clip_high is the largest ratio that counts in the value.
         dual_clip: largest ratio that counts where the advantage is negative. The paper has none, its
-            code 10. Tokens beyond it have no gradient; without it, one token may outweigh all others
+            code has 10. Tokens beyond it have no gradient; without it, one token may outweigh all others
             (actor/token_gradient_share).
         positive_nll: weight of the imitation of correct answers.
         max_refills: how often groups of equal rewards are replaced, per step.

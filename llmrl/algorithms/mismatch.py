@@ -3,7 +3,7 @@
     w_t <- w_t * f(rho_t),   rho_t = pi_old(trainer) / pi_old(sampler), a constant
 
 If an inference engine samples and another library trains, the same weights give a token different
-probabilities. Truncation (TIS) bounds the factor; masking (MIS) sets it to 0 outside bounds. Both compose:
+probabilities. Truncation (TIS) bounds the factor; masking (MIS) sets it to 0 outside bounds. Both can be combined:
 ``tis+mis+grpo`` leaves out responses with a product of rho out of bounds, and weighs the tokens of the others
 by min(rho_t, cap). The factors weigh the policy loss alone.
 """

@@ -33,8 +33,8 @@ def ppo(
 ) -> Algorithm:
     """PPO with a critic, GAE and a clipped value loss; without a critic, responses are compared within their group.
 
-    Not here: the paper's alternative to the clip, a penalty on the divergence from the old policy, and its
-    learning rates. gamma is 1, as is usual if only the whole answer is rewarded (0.99 in the paper).
+    This recipe leaves out the paper's alternative to the clip, a penalty on the divergence from the old policy,
+    and its learning rates. gamma is 1, as is usual if only the whole answer is rewarded (0.99 in the paper).
 
     Args:
         critic: False: no critic; the advantage is the reward compared within the group, as in GRPO.
