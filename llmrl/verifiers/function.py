@@ -16,11 +16,12 @@ RewardFunction = Callable[[str, str, str], float]
 class FunctionVerifier:
     """Grades with a function that gives a number.
 
-    Where the function raises, or gives no finite number, the response gets no verdict, and its group is left out.
+    If the function raises, or its result is not a finite number, the response gets no verdict, and its group is left
+    out.
 
     Args:
         function: from prompt, response and gold answer to a reward, such as 0 or 1.
-        threshold: from this reward on a response counts as correct.
+        threshold: the smallest reward of a response that counts as correct.
 
     >>> verifier = FunctionVerifier(lambda prompt, response, answer: float(answer in response))
     >>> [verdict.status for verdict in verifier.grade(["2 + 2"] * 2, ["It is 4.", "5"], ["4", "4"])]

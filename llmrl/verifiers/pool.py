@@ -1,8 +1,8 @@
 """Runs a function on untrusted input in processes that are killed when they take too long.
 
 A worker is a fresh interpreter: nothing of the parent is forked into it, so it is safe next to torch, from
-any thread and under any start method.  It starts with the first task.  What the function may need of
-privileges it does not get: see :func:`llmrl.verifiers.worker.restrict`.
+any thread and under any start method.  It starts with the first task.  A worker gives up
+privileges before it calls the function: see :func:`llmrl.verifiers.worker.restrict`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYL
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one task."""
+    """The outcome of one task."""
 
     status: Literal["done", "timeout", "error"]
     value: Any = None
@@ -50,10 +50,10 @@ def _made_again(function: str, size: int, deadline: float, memory: int) -> Worke
 
 
 class WorkerPool:
-    """Calls ``function`` in killable processes.
+    """Calls ``function`` in processes that can be killed.
 
     Args:
-        function: ``module:function``; takes and returns what JSON can carry.
+        function: ``module:function``; takes and returns values that JSON can hold.
         size: how many processes at most.
         deadline: seconds of wall time from when a worker begins a task; then it is killed.
         memory: bytes of address space a worker may have (Linux).

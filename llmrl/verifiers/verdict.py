@@ -1,4 +1,4 @@
-"""What a verifier says of one response, and the contract that verifiers keep."""
+"""The verdict on one response, and the contract of verifiers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that does what may hang: reads tasks as JSON lines, answers each with a JSON line.
+"""A process for tasks that may hang: it reads tasks as JSON lines, and answers each with a JSON line.
 
 :mod:`llmrl.verifiers.pool` starts it as ``python -m llmrl.verifiers.worker module:function`` and kills
 it when a task takes too long.  It limits its own memory, and gives up writing files, starting

@@ -1,4 +1,4 @@
-"""When two answers are the same answer, under given rules.  The first argument is always the gold one."""
+"""Whether two answers are the same under given rules.  The first argument is always the gold answer."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 r"""Whether the words around an answer deny it: "it cannot be 5", "5 is extraneous", "5? No.", "5. I take that back".
 
 A denial must be about the answer.  Before it, only its own clause or sentence counts, since "this is not 20, so it is
-18" denies another number.  After it, the last word counts: sentence by sentence, one that takes the answer back, or is
-not known to be harmless (:mod:`.harmless`), makes it none, and a later one that confirms it, or comes to the same value
-again, makes it one again.  The signs of a denial are rows of tables (:mod:`.signs_before`, :mod:`.signs_after`).
+18" denies another number.  After it, the sentences are read in order, and the last statement decides.  The answer does
+not count after a sentence that takes it back, or that is not known to be harmless (:mod:`.harmless`).  It counts again
+after a sentence that confirms it, or arrives at its value.  The signs of a denial are rows of tables
+(:mod:`.signs_before`, :mod:`.signs_after`).
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def announcement_denied(before: str) -> bool:
 
 
 def alternative(before: str) -> bool:
-    """Whether what stands before a number that no word announces makes it one of several, or a part of another.
+    """Whether the text before a number that no word announces makes it one of several, or a part of another.
 
     >>> alternative("It is 6 or "), alternative("It is ")
     (True, False)

@@ -1,14 +1,14 @@
-r"""Finds the final answer in a response.  Linear in its length; what the answer means is not looked at.
+r"""Finds the final answer in a response, in time linear in its length.  The meaning of the answer does not matter.
 
-Thinking is dropped first: what stands before the last ``</think>`` (or its kin), and what follows a
-``<think>`` that never ends, is no answer.  Then the first of these rules that finds something decides:
+Thinking is dropped first: the text before the last ``</think>`` (or a similar tag), and the text after a
+``<think>`` that never ends, hold no answer.  Then the first of these rules that finds something decides:
 
 1. ``boxed``: the last ``\boxed{...}`` or ``\fbox{...}``, or what is announced after it.  Boxes joined by
    nothing but ``and``, ``or`` or a comma are one answer, a list: ``\boxed{1} and \boxed{2}`` says "1 and 2",
    never just "2".  Other earlier boxes are ignored.  If the last box is never closed, empty, denied or taken back,
    there is no answer.
 2. Announced, the last of these in the response: ``answer is``, what follows "the final answer is", "Answer:"
-   and their like; ``####``, the rest of the line after it; ``<answer>``, the content of a complete
+   and similar phrases; ``####``, the rest of the line after it; ``<answer>``, the content of a complete
    ``<answer>...</answer>``.
    ``choice``: the one choice that the last line names.
 3. ``bare``: a response of one short line, as a whole, unless it is words around a formula.

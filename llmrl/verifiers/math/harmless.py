@@ -1,7 +1,7 @@
-r"""Which sentences after a final answer leave it as it is: they explain it, check it, restate it, or say goodbye.
+r"""Harmless sentences after a final answer: they explain it, check it, restate it, or close the response.
 
-A denial can be worded in any way, and no list of denials is complete.  So it is the harmless sentences that are
-listed, by the words that they open with; any other sentence after the answer takes it back.
+A denial can be worded in any way, and no list of denials is complete.  So the harmless sentences are listed,
+by their first words.  Any other sentence after the answer takes it back.
 """
 
 from __future__ import annotations

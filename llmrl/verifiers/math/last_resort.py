@@ -1,6 +1,6 @@
-"""What runs inside a worker process: Math-Verify and sympy, on answers the exact parser cannot read.
+"""Math-Verify and sympy, for answers that the exact parser cannot read; it runs inside a worker process.
 
-Math-Verify rounds, so what it accepts must also agree to many digits, or be the same expression.
+Math-Verify rounds, so an answer that it accepts must also agree to many digits, or be the same expression.
 """
 
 from __future__ import annotations

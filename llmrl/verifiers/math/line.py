@@ -1,4 +1,4 @@
-r"""Sets of real numbers as pieces of the line: what is read as one, inequalities, intersection, complement."""
+r"""Sets of real numbers as pieces of the line: answers read as sets, inequalities, intersection, complement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values to many digits, for pairs that the normal form cannot tell apart or together.
+"""Values to many digits, for pairs that the normal form proves neither equal nor different.
 
 Two expressions count as equal here only if they agree to 60 digits, and to 120 when worked out again with
 more, at several random points.  No value is ever compared at the precision of a float.

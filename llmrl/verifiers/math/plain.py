@@ -1,4 +1,4 @@
-r"""Formulas in running text: how far the one goes that a number belongs to, and which numbers are no results.
+r"""Formulas in running text: where the formula around a number begins and ends, and which numbers are no results.
 
 "There are 2^99 ways." holds the formula 2^99, and never the number 99.
 """

@@ -1,6 +1,6 @@
-"""What the grader of mathematics lets pass where taste decides, each matter one named option.
+"""Options of the grader of mathematics: the differences that it may accept, each with a name.
 
-The defaults are lenient where most public graders are.  No option makes different values equal: a rounded
+The defaults accept what most public graders accept.  No option makes different values equal: a rounded
 decimal is never the exact number, a set never a tuple, a row never a column.
 """
 

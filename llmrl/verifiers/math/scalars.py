@@ -1,4 +1,4 @@
-"""When two numbers or expressions are the same answer: units, percents, letters, and rounded gold decimals."""
+"""Whether two numbers or expressions are the same answer: units, percents, letters, and rounded gold decimals."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 r"""The table of signs that an answer is denied, doubted or taken back; :mod:`.denials` reads texts with it.
 
-Each row is a pattern and a response whose answer this row alone takes back, with the place where the pattern is
-looked for.  A test takes each row out and sees its response accepted, so none is there without need.
+Each row has a pattern, the place where the pattern is looked for, and a response whose answer only this row takes
+back.  A test removes each row and sees that its response is then accepted, so every row is needed.
 
 All patterns are linear in the text: no part of a repetition can also be matched by what follows it.
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Sign(NamedTuple):
-    """One row: what shows that an answer does not count, and a response in which nothing else does."""
+    """One row: a sign that an answer does not count, and a response that has no other sign."""
 
     pattern: str
     example: str

@@ -4,7 +4,7 @@ Most answers are plain numbers and take the fast path.  The rest is read by the 
 compared in exact arithmetic, all within fixed bounds, in this process.  A gold answer in a notation that
 the parser does not know goes to Math-Verify, in a worker process that is killed when it takes too long.
 
-To read how: :mod:`.extract` finds the answer; :mod:`.texts` makes trees of it with :mod:`.notation`, :mod:`.tokens`
+In order: :mod:`.extract` finds the answer; :mod:`.texts` makes trees of it with :mod:`.notation`, :mod:`.tokens`
 and :mod:`.parser`; :mod:`.build` makes answers (:mod:`.answers`) of trees with :mod:`.evaluate`, :mod:`.algebra` and
 :mod:`.line`; :mod:`.compare` says which are equal under a :mod:`.rules`.
 """
@@ -42,7 +42,7 @@ class MathVerifier:
     r"""Grades responses by their final answers.
 
     Args:
-        rules: what passes where taste decides.
+        rules: the differences that are accepted.
         deadline: seconds that a worker process may take for one answer.
         workers: how many worker processes at most; none is started before one is needed.
 
