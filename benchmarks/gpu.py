@@ -38,6 +38,7 @@ from step import table  # noqa: E402  registers benchmarks/Digits-v0
 
 from llmrl import keys  # noqa: E402
 from llmrl.distributed.world import World, joined  # noqa: E402
+from llmrl.training import run_state  # noqa: E402
 from llmrl.training.build import build  # noqa: E402
 from llmrl.training.command_line import parse  # noqa: E402
 from llmrl.training.trainer import Trainer  # noqa: E402
@@ -128,7 +129,7 @@ def measure(trainer: Trainer, world: World, budget: int, steps: int) -> list[str
     found = {name: statistics.median(row[name] for row in rows[1:]) for name in rows[0]}
     folder = world.from_main(lambda: tempfile.mkdtemp(prefix="llmrl-benchmark-"))
     began = time.perf_counter()
-    trainer.save(Path(folder), None)
+    run_state.save(trainer, Path(folder), None)
     found["checkpoint s"] = time.perf_counter() - began
     with world.together():
         if world.main:

@@ -17,7 +17,7 @@ from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
 from llmrl.terminal import Terminal
-from llmrl.training import checkpoint, faults, folder, randomness
+from llmrl.training import checkpoint, faults, folder, randomness, run_state
 from llmrl.training.build import build, resolve
 from llmrl.training.card import write_card
 from llmrl.training.config import Config
@@ -113,7 +113,7 @@ def train(
         data = Data.of(trainer.environments)
         if state is not None and start is not None:
             folder.refuse_other_data(config, start, data)
-            trainer.load(state, start)
+            run_state.restore(trainer, state, start)
         introduce(trainer, display)
         if where is None:
             display.note("Dry run: everything above is in order; nothing was written.")
@@ -144,7 +144,7 @@ def train(
         before = session.evaluate("before", reuse=True)
         if state is not None:
             # Checks and evaluations since then may have drawn from them.
-            trainer.load_random(state)
+            run_state.restore_random(trainer, state)
         finished = not session.stopping() and session.loop()
         if not finished:
             _leave_card(world, where, display)
@@ -304,7 +304,7 @@ class _Session:
             judged = best == GREEDY and score is not None
             stopping = self.stopping()
             if step % config.checkpoint.every == 0 or judged or last or stopping:
-                trainer.save(self.folder, None if self.files is None else self.files.metrics, score)
+                run_state.save(trainer, self.folder, None if self.files is None else self.files.metrics, score)
             if last or stopping:
                 trainer.writer.wait()
         return counters.step >= total

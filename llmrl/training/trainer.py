@@ -1,12 +1,7 @@
-"""The trainer: the calls of a step in their order, and the state of a run that a checkpoint holds.
-
-The learner has the gradients.
-"""
+"""The trainer: the calls of a step in their order. ``learner`` has the gradients, ``run_state`` the checkpoints."""
 
 from __future__ import annotations
 
-import copy
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +16,6 @@ from llmrl import keys
 from llmrl.algorithms import Algorithm
 from llmrl.distributed.world import World
 from llmrl.keys import Key
-from llmrl.likeness import refuse_unlike
 from llmrl.losses import PolicyLoss
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import Policy
@@ -32,8 +24,6 @@ from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record
 from llmrl.rollouts.stream import ProblemStream
-from llmrl.text import one_line
-from llmrl.training import checkpoint, randomness
 from llmrl.training.config import Config
 from llmrl.training.curriculum import rules_of
 from llmrl.training.drift import Drift
@@ -42,11 +32,10 @@ from llmrl.training.gathering import Gathered, Gatherer
 from llmrl.training.incidents import Counters, Incidents
 from llmrl.training.learner import Learner
 from llmrl.training.measures import credited, fetch, first_advantage
-from llmrl.training.metrics import MetricsFile, Sums
+from llmrl.training.metrics import Sums
 from llmrl.training.mismatch import Watch
 from llmrl.training.old_scores import OldScores
 from llmrl.training.past_rewards import PastRewards
-from llmrl.training.state_form import state_form
 from llmrl.training.writer import Writer
 
 
@@ -137,8 +126,6 @@ class Trainer:
             self.config.seed,
             self.world.beside() if train.ahead else self.world,
         )
-
-    # The step, in the order of docs/architecture.md.
 
     def step(self) -> tuple[dict[str, float], Rollouts]:
         """Sample, grade, credit, learn; returns the metrics and the rollouts of the step.
@@ -312,103 +299,3 @@ class Trainer:
         if self.policy.device.type == "cuda":
             torch.cuda.synchronize(self.policy.device)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-    # State
-
-    def state(self, metrics_position: int) -> dict[str, Any]:
-        """The state that resuming needs, without the weights of the policy."""
-        return {
-            "counters": vars(self.counters).copy(),
-            "problems": self.problems.state(),
-            "past_rewards": self.past_rewards.of_problem.copy(),
-            "pending": None if self.pending is None else self.pending.state(),
-            "kl_coefficient": self.kl_coefficient,
-            "learner": self.learner.state() if self.world.size == 1 else None,  # else in shards
-            "shuffling": self.shuffling.get_state(),
-            "random": self.world.gather([randomness.state(self.environments)]),
-            "micro_batch_tokens": self.memory.budget,
-            "policy_version": self.policy.version,
-            "metrics_position": metrics_position,
-            "config": json.dumps(self.config.to_dict()),
-        }
-
-    def load(self, state: dict[str, Any], start: Path) -> None:
-        """Continue from what :meth:`state` gave.
-
-        Args:
-            state: of a checkpoint.
-            start: the checkpoint's folder. If it holds a whole model, whoever made the policy has loaded its weights.
-
-        Raises:
-            DamagedCheckpoint: it is no state of such a run.
-        """
-        try:
-            sharded = (start / checkpoint.SHARDS).is_dir()
-            refuse_unlike(state, state_form(state, self.learner, self.shuffling, sharded), "state")
-            self._load(state, start)
-        except ValueError as error:
-            raise checkpoint.DamagedCheckpoint(
-                f"{start / checkpoint.STATE} is no state of this run: {one_line(str(error))} Give another --resume."
-            ) from error
-
-    def _load(self, state: dict[str, Any], start: Path) -> None:
-        self.counters = self.incidents.counters = Counters(**state["counters"])
-        self.problems.load(state["problems"])
-        self.past_rewards.of_problem = dict(state["past_rewards"])
-        pending = state.get("pending")  # checkpoints of before have none
-        self.pending = None if pending is None else Gathered.load(pending, self.policy.device)
-        self.kl_coefficient = state["kl_coefficient"]
-        if state["learner"] is not None:
-            self.learner.load(state["learner"])
-        else:
-            from llmrl.distributed import shards  # one process imports no process groups
-
-            shards.read(self.learner.tensors(), start / checkpoint.SHARDS, self.world)
-            self.learner.adopt_masters()
-        self.shuffling.set_state(state["shuffling"])
-        self.load_random(state)
-        train = json.loads(state["config"]).get("train")
-        if isinstance(train, dict) and train.get("micro_batch_tokens") == self.config.train.micro_batch_tokens:
-            self.memory.budget = state["micro_batch_tokens"]  # less than the setting where memory had run out
-        self.policy.sync(state["policy_version"])
-
-    def load_random(self, state: dict[str, Any]) -> None:
-        """Restore the random generators of the process; exact if the checkpoint has the same number of ranks."""
-        states = state["random"]
-        randomness.load(states[self.world.rank % len(states)], self.environments)
-
-    def save(self, folder: Path, metrics: MetricsFile | None, score: checkpoint.Score | None = None) -> Path:
-        """Write a checkpoint; every rank takes part, and only rank 0 gives a metrics file.
-
-        With ``checkpoint.background`` the checkpoint is still being written when this returns; ``writer.wait()`` waits
-        for it.
-        """
-        if metrics is not None:
-            metrics.flush()
-        step, options = self.counters.step, self.config.checkpoint
-        whole = step == self.config.train.steps or score is not None
-        whole |= options.export_every > 0 and step % options.export_every == 0
-
-        state = self.state(0 if metrics is None else metrics.position)
-        tensors = self.learner.tensors() if self.world.size > 1 else {}
-        export: Callable[[Path], Path] = self.policy.save
-        if self.writer.background:  # none of this may change while it is written
-            state = copy.deepcopy(state)
-            tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-            if self.world.size == 1 or (whole and self.world.main):
-                export = self.policy.snapshot()
-        world = self.writer.world
-
-        def save_model(aside: Path) -> None:
-            if world.size == 1:
-                export(aside)
-                return
-            from llmrl.distributed import shards
-
-            shards.write(tensors, aside / checkpoint.SHARDS, world)
-            with world.together():
-                if whole and world.main:
-                    export(aside)
-
-        self.writer.write(lambda: checkpoint.save(folder, step, save_model, state, options.keep, score, world))
-        return checkpoint.path_of(folder, step)

@@ -18,7 +18,7 @@ from llmrl.credit import GroupAdvantage
 from llmrl.credit.history import SmoothGroupAdvantage
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
-from llmrl.training import checkpoint
+from llmrl.training import checkpoint, run_state
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.metrics import MetricsFile
@@ -178,7 +178,7 @@ def test_a_run_remembers_what_its_problems_were_given(tmp_path):
         given_to_it = [reward for i, reward in seen if i == problem]
         assert (count, mean) == (len(given_to_it), pytest.approx(statistics.fmean(given_to_it)))
     with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as metrics:
-        saved = trainer.save(tmp_path, metrics)
+        saved = run_state.save(trainer, tmp_path, metrics)
     resumed, _ = build(config, saved)
-    resumed.load(checkpoint.load_state(saved), saved)
+    run_state.restore(resumed, checkpoint.load_state(saved), saved)
     assert resumed.past_rewards.of_problem == trainer.past_rewards.of_problem

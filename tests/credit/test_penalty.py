@@ -18,7 +18,7 @@ from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.credit import GAE, AdaptiveKL, GroupAdvantage, KLPenalty, LeaveOneOut, MixedRewards
 from llmrl.losses.terms import absolute, k1, k2, k3
-from llmrl.training import checkpoint
+from llmrl.training import checkpoint, run_state
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 
@@ -160,7 +160,7 @@ def test_a_run_pays_the_penalty_and_goes_on_bitwise_with_its_weight(name, tiny, 
     expected = steps(whole, 2)
     stir(99)
     resumed, _ = build(config, saved)
-    resumed.load(checkpoint.load_state(saved), saved)
+    run_state.restore(resumed, checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
     assert same_tensors(whole.learner.parameters, resumed.learner.parameters)
 

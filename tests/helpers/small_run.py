@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from llmrl.rollouts.records import Record
+from llmrl.training import run_state
 from llmrl.training.metrics import MetricsFile, read_metrics
 from llmrl.training.trainer import Trainer
 
@@ -51,7 +52,7 @@ def steps(trainer: Trainer, count: int) -> list[tuple[dict[str, Any], list[Recor
 def save(trainer: Trainer, folder: Path) -> Path:
     """Write a checkpoint into a run's folder."""
     with contextlib.closing(MetricsFile(folder / "metrics.jsonl")) as metrics:
-        return trainer.save(folder, metrics)
+        return run_state.save(trainer, folder, metrics)
 
 
 def same_tensors(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> bool:

@@ -18,6 +18,7 @@ from transformers import masking_utils
 from llmrl import keys
 from llmrl.evaluation import evaluate
 from llmrl.rollouts.batch import Batch
+from llmrl.training import run_state
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.trainer import Trainer
@@ -97,11 +98,11 @@ def test_a_run_goes_on_from_its_state(name, tiny):
         first = trainer_on("vgpu", tiny, *more)
         first.step()
         # As a checkpoint has it: weights and state on the CPU.
-        state = tree_map(lambda x: x.cpu() if isinstance(x, torch.Tensor) else x, first.state(0))
+        state = tree_map(lambda x: x.cpu() if isinstance(x, torch.Tensor) else x, run_state.state_of(first, 0))
         weights = {name: x.cpu() for name, x in first.policy.model.state_dict().items()}
         second = trainer_on("vgpu", tiny, *more)
         second.policy.model.load_state_dict(weights)
-        second.load(state, tiny)  # the state holds everything, so no shards are read
+        run_state.restore(second, state, tiny)  # the state holds everything, so no shards are read
         found = numbers(second.step()[0])
         moments = [x for x in tree_leaves(second.learner.optimizer.state_dict()) if isinstance(x, torch.Tensor)]
         assert {str(x.device) for x in moments if x.ndim} == {"vgpu:0"}

@@ -18,7 +18,7 @@ from llmrl import keys
 from llmrl.algorithms import ALGORITHMS
 from llmrl.errors import ConfigError
 from llmrl.policies.sampling import wire
-from llmrl.training import checkpoint
+from llmrl.training import checkpoint, run_state
 from llmrl.training import trainer as trainer_module
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
@@ -63,7 +63,7 @@ def make(tiny: Path, *more: str, start: Path | None = None) -> Trainer:
     size = f"--train.learning-rate 3e-2 --train.warmup-steps 1 --train.steps {STEPS} --train.ahead 1"
     trainer, _ = build(parse(small_run(tiny, *size.split(), "--env.goal", EASY, *more)), start)
     if start is not None:
-        trainer.load(checkpoint.load_state(start), start)
+        run_state.restore(trainer, checkpoint.load_state(start), start)
     return trainer
 
 

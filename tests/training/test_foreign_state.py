@@ -9,7 +9,7 @@ import torch
 from small_run import save, small_run, steps
 from tiny import SMALLEST, tiny_folder
 
-from llmrl.training import checkpoint, folder
+from llmrl.training import checkpoint, folder, run_state
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 
@@ -100,14 +100,14 @@ def test_a_state_with_wrong_values_is_one_sentence(name, saved):
     wrong["random"][0]["numpy"] = list(wrong["random"][0]["numpy"])
     change(wrong)
     with pytest.raises(checkpoint.DamagedCheckpoint, match=words) as error:
-        trainer.load(wrong, path)
+        run_state.restore(trainer, wrong, path)
     assert "\n" not in str(error.value)
     assert "trainer.pt is no state of this run" in str(error.value)
 
 
 def test_a_state_as_it_was_written_is_taken(saved):
     path, state, trainer = saved
-    trainer.load(copy.deepcopy(state), path)
+    run_state.restore(trainer, copy.deepcopy(state), path)
     assert trainer.counters.step == 1
     assert trainer.pending is not None
 

@@ -17,7 +17,7 @@ from llmrl.policies.loading import PolicyError
 from llmrl.policies.scoring.forward import PACKED, PADDED, Sequences
 from llmrl.policies.scoring.sharing import SHARED
 from llmrl.rollouts.batch import LAYOUT, Batch
-from llmrl.training import checkpoint
+from llmrl.training import checkpoint, run_state
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TooLarge, sized
@@ -52,7 +52,7 @@ def test_a_packed_run_goes_on_bitwise(name, tiny, tmp_path):
     stir(99)
     resumed, _ = build(config, saved)
     varied(resumed)
-    resumed.load(checkpoint.load_state(saved), saved)
+    run_state.restore(resumed, checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
     assert same_tensors(whole.learner.masters, resumed.learner.masters)
     assert same_tensors(whole.learner.critic_parameters, resumed.learner.critic_parameters)

@@ -18,7 +18,7 @@ from tiny import SMALLEST, tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
 from llmrl.errors import ConfigError, UserError
-from llmrl.training import checkpoint
+from llmrl.training import checkpoint, run_state
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TrainingError
@@ -56,7 +56,7 @@ def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_pa
     expected = steps(whole, 2)
     stir(99)
     resumed, _ = build(config, saved)
-    resumed.load(checkpoint.load_state(saved), saved)
+    run_state.restore(resumed, checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
     assert same_tensors(whole.learner.parameters, resumed.learner.parameters)
     assert same_tensors(whole.learner.critic_parameters, resumed.learner.critic_parameters)
@@ -70,7 +70,7 @@ def test_weights_that_the_model_files_do_not_hold_exactly_come_back_exactly(opti
     saved = save(whole, tmp_path)
     expected = steps(whole, 2)
     resumed, _ = build(config, saved)
-    resumed.load(checkpoint.load_state(saved), saved)
+    run_state.restore(resumed, checkpoint.load_state(saved), saved)
     assert steps(resumed, 2) == expected
     assert same_tensors(whole.learner.masters, resumed.learner.masters)
 
@@ -92,7 +92,7 @@ def test_a_resumed_run_trains_with_the_optimiser_settings_that_are_given(option,
     found = {}
     for name, given in {"same": [], "changed": option.replace("=", " ").split()}.items():
         resumed, _ = build(parse(arguments(tiny, *more, *given)), saved)
-        resumed.load(checkpoint.load_state(saved), saved)
+        run_state.restore(resumed, checkpoint.load_state(saved), saved)
         ((metrics, _),) = steps(resumed, 1)
         found[name] = resumed.learner, metrics
     learner, metrics = found["changed"]
