@@ -59,6 +59,12 @@ def test_the_last_word_counts(response, counts):
         "Hence no other value works.",
         "Die Antwort ist 5.",
         r"\end{align*}",
+        "Many students make the mistake of adding the denominators.",
+        "Would you like to see a similar problem?",
+        "| row | 3 |",
+        "### Key idea",
+        "N'hésitez pas si vous avez d'autres questions !",
+        "检验：代入原式，两边相等。",
         "```python\nassert wrong != 5\n```",
     ],
 )
@@ -70,6 +76,9 @@ def test_a_harmless_sentence_leaves_the_answer(sentence):
     "sentence",
     [
         "Kidding.",
+        "This figure treats the interest as simple and needs to be recalculated.",
+        "The answer could also be 7.",
+        "Ich glaube, das ist falsch.",
         "Then again, the other one is closer.",
         "This is a fib.",
         "It could be anything.",

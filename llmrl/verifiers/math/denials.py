@@ -28,7 +28,7 @@ _WAY = re.compile(
     re.IGNORECASE,
 )
 """What ends a wrong way; its own results ("gives", "we get") do not."""
-_ENDS = re.compile(r"[.!?](?!\d)|[。！？\n]")
+_ENDS = re.compile(r"[.!?](?![\d}])|[。！？\n]")
 _GAP = r"[\s$*.,;:)\]\\]{0,40}"
 """Signs of a formula, blanks and punctuation that may follow an answer."""
 
@@ -49,7 +49,7 @@ TABLES = {
 PATTERNS = {place: table.pattern() for place, table in TABLES.items()}
 _CONFIRMED = re.compile(
     r"(?<!not\s)\b(?:yes|confirmed|confirms|checks\s+out|consistent|verified|stands|unchanged|(?:is|was)\s+(?:indeed\s+)?(?:right|correct)"
-    r"|all\s+good|all\s+cases\s+are\s+covered)\b|[.!?]\s+(?:correct|good|great|ok|perfect)\b|没错|没有错",
+    r"|keep(?:ing)?\s+(?:what|my|the|this|it)|das\s+stimmt(?!\s+nicht)|all\s+good|all\s+cases\s+are\s+covered)\b|[.!?]\s+(?:correct|good|great|ok|perfect)\b|没错|没有错",
     re.IGNORECASE,
 )
 _COMES_TO = re.compile(
@@ -72,6 +72,8 @@ _COUNTED = re.compile(
     r"[\s$*}\\)]{1,20}(?!(?:is|was|are|were|can|could|may|might|would|for|but|and|or|which|because|since|as|when|if|while|by|has|fails|loses|misses)\b)(?:[a-z]{2,30}s|of)\b"
 )
 """A noun, or "of", right after an answer."""
+_QUOTES = re.compile('[:"“«„]')
+"""What somebody says follows."""
 _OF_OTHERS = re.compile(
     r"\b(?:others?|more|else|otherwise|larger|smaller|greater|bigger|fewer|lower|higher|rest|remaining|negative\s+\w+)\b",
     re.IGNORECASE,
@@ -96,7 +98,10 @@ def denied_before(before: str, after: str = "") -> bool:
     return (
         PATTERNS["wrong way"].search(way) is not None
         or PATTERNS["in clause"].search(_CLAUSE.split(near)[-1]) is not None
-        or (PATTERNS["attributed"].search(way) is not None and not _COUNTED.match(after))
+        or (
+            (said := PATTERNS["attributed"].search(way)) is not None
+            and not (_COUNTED.match(after) and not _QUOTES.search(way, said.start()))
+        )
     )
 
 
@@ -146,7 +151,7 @@ def denied_after(after: str, answer: str) -> bool:
     after = _CODE.sub(" ", after) if "asy]" in after or "```" in after else after
     if PATTERNS["at once"].match(after) or PATTERNS["hedges"].match(after):
         return True
-    after = _CLOSES.sub("", after, count=1)
+    after = _CLOSES.sub("", after, count=1).replace("i.e.", "that is")
     denied = PATTERNS["breaks off"].match(after) is not None
     value = answer.strip().lstrip("$\\(*: ")
     numbers = set(_NUMBER.findall(answer))
@@ -154,7 +159,7 @@ def denied_after(after: str, answer: str) -> bool:
     for begin, end in pairwise([0, *ends, len(after)]):
         before = max(begin - 1, 0)  # the end of the sentence before, which some patterns begin with
         confirmed = _CONFIRMED.search(after, before, end) is not None
-        if PATTERNS["takes back"].search(after, before, end) or _turns(after, begin, end, numbers, confirmed):
+        if PATTERNS["takes back"].search(after, before, end) or _turns(after, begin, end, value, numbers, confirmed):
             denied = True
         elif confirmed or _comes_to(value, after, begin, end):
             denied = False
@@ -171,7 +176,7 @@ def _comes_to(value: str, after: str, begin: int, end: int) -> bool:
     )
 
 
-def _turns(after: str, begin: int, end: int, numbers: set[str], confirmed: bool) -> bool:
+def _turns(after: str, begin: int, end: int, value: str, numbers: set[str], confirmed: bool) -> bool:
     """Whether a sentence rejects the answer: it has a sign of it, and is about nothing else."""
     before = max(begin - 1, 0)
     aside = confirmed or after[begin:end].lstrip().startswith("(")
@@ -179,4 +184,5 @@ def _turns(after: str, begin: int, end: int, numbers: set[str], confirmed: bool)
     if not (negated or PATTERNS["in sentence"].search(after, before, end)) or _OF_OTHERS.search(after, begin, end):
         return False
     named = set(_NUMBER.findall(after, begin, end))
-    return (begin > 0 or _ITS_OWN.match(after) is not None) and (not named or bool(numbers and numbers <= named))
+    of_it = numbers <= named if len(numbers) == 1 else value in after[begin:end]
+    return (begin > 0 or _ITS_OWN.match(after) is not None) and (not named or of_it)

@@ -12,8 +12,8 @@ Thinking is dropped first: the text before the last ``</think>`` (or a similar t
    ``<answer>...</answer>``.
    ``choice``: the one choice that the last line names.
 3. ``bare``: a response of one short line, as a whole, unless it is words around a formula.
-4. ``bold``, ``math``, ``number``: the last ``**...**`` of the last line that starts with a digit, or is the letter
-   of a choice and ends the line; else the last formula between dollars, ``\( \)`` or ``\[ \]``, or the last number,
+4. ``bold``, ``math``, ``number``: the last ``**...**`` that is a value, or the letter of a choice at the end, with no
+   result after it; else the last formula between dollars, ``\( \)`` or ``\[ \]``, or the last number,
    whichever stands later, with those that "and" joins to it: "$3$ and $5$" is a list.  Not taken are one that ends
    a list of alternatives ("5 or 6"), one that is denied ("it isn't 5"), and one inside a question or a task ("What
    is $2 + 3$?", "Compute $x$."): those repeat the problem.  A number in plain text comes with the whole formula
@@ -94,6 +94,7 @@ def find_answer(response: str) -> list[Found]:
         text = text[: special.start()]
     if "_of_box|>" in text:
         text = phrases.BOX_TAGS.sub(lambda m: r"\boxed{" if m.group(1) == "begin" else "}", text)
+    text = _of_this_problem(text)
     if (opened := _last(phrases.OPEN_BOX, text)) is not None:
         closed = list(_closed(text))
         if any(box[0] == opened.start() for box in closed) and not phrases.ENDS_WITH_BOX.search(text[-20:]):
@@ -107,6 +108,17 @@ def find_answer(response: str) -> list[Found]:
     if found or announced is None or gives_up(text):
         return found
     return _loose(_behind_doubted(text))
+
+
+def _of_this_problem(text: str) -> str:
+    """The text before the next problem, which a base model may write after its answer.
+
+    >>> _of_this_problem("#### 5\\nQuestion: What is 3 + 3?\\n#### 6")
+    '#### 5\\n'
+    """
+    answered = phrases.ANSWERED.search(text)
+    heading = phrases.NEXT_PROBLEM.search(text, answered.end()) if answered else None
+    return text[: heading.start()] if heading else text
 
 
 def _without_struck(text: str) -> str:
@@ -303,15 +315,19 @@ def _end_of_sentence(text: str, start: int) -> int:
 
 
 def _loose(text: str) -> list[Found]:
+    if phrases.UNFINISHED.search(text[-20:]) or phrases.ASKED.search(_last_sentence(text)):
+        return []
     text = phrases.CONDITION.sub(r"\1.", phrases.SINCE.sub("", phrases.DENIED.sub("", text.strip())))
     found = []
     if text and len(text) <= MAX_BARE and "\n" not in text and not _is_prose(text):
         found.append(Found(text, "bare"))
-    lines = text.rsplit("\n", 1)
-    bold = re.findall(r"\*\*\s{0,4}([-+$]?\d[^*\n]{0,200}|\(?[A-J]\)?(?=\*\*[\s.]*$))\*\*", lines[-1][-2_000:])
-    if bold:
-        found += _readings(bold[-1], "bold")
-    return found + list(_last_of(text))
+    return [*found, *_bold(text), *_last_of(text)]
+
+
+def _last_sentence(text: str) -> str:
+    """What follows the last full stop but that at the end."""
+    text = text.rstrip(" .!?\n")[-500:]
+    return text[max((match.end() for match in phrases.SENTENCE_END.finditer(text)), default=0) :]
 
 
 def _is_prose(text: str) -> bool:
@@ -320,6 +336,30 @@ def _is_prose(text: str) -> bool:
     return phrases.REASONS.search(outside) is not None or (
         outside != text and re.search(r"[A-Za-z]{4,}", outside) is not None
     )
+
+
+def _bold(text: str) -> list[Found]:
+    """The last bold value, unless it is asked for, denied, one of several, or a later number is a result."""
+    last = _last(phrases.BOLD, text)
+    if last is None:
+        return []
+    start, end = last.span()
+    before, after = text[max(0, start - 200) : start].rstrip("* "), text[end:][:20_000]
+    later = any(
+        phrases.RESULT.search(after[max(0, number.start() - 20) : number.start()])
+        for number in phrases.NUMBER.finditer(after)
+    )
+    listed = re.match(r"\s*(?:[-*•]|\d+[.)])\s", text[text.rfind("\n", 0, start) + 1 : start]) is not None
+    if (
+        later
+        or listed
+        or alternative(before[-20:])
+        or _asked(text, last)
+        or denied_before(before, after)
+        or denied_after(after, last.group(1))
+    ):
+        return []
+    return _readings(last.group(1), "bold")
 
 
 def _last_of(text: str) -> Iterator[Found]:
@@ -339,9 +379,9 @@ def _last_of(text: str) -> Iterator[Found]:
     if not is_result(text, start, end) or not is_result(text, *last.span()):
         return
     after = text[end:][:20_000]
-    if denied_before(text[max(0, start - 200) : start], after) or denied_after(after, content):
+    if denied_before(text[max(0, start - 200) : start].rstrip("* "), after) or denied_after(after, content):
         return
-    if not alternative(text[max(0, start - 20) : start]) and not _asked(text, last):
+    if not alternative(text[max(0, start - 20) : start].rstrip("* ")) and not _asked(text, last):
         if rule == "math" and phrases.CONCLUDES.search(text[max(0, start - 40) : start]):
             rule = "conclusion"
         joined = [] if phrases.STATES.search(content) and rule == "number" else _joined_before(text, start)
@@ -378,7 +418,7 @@ def _asked(text: str, match: re.Match[str]) -> bool:
     """Whether the sentence around a formula or number is a question or sets a task."""
     before, after = text[max(0, match.start() - 300) : match.start()], text[match.end() :][:300]
     begin = max((end.end() for end in phrases.SENTENCE_END.finditer(before)), default=0)
-    if phrases.SUPPOSITION.match(before, begin):
+    if phrases.SUPPOSITION.match(before, begin) or phrases.ASKED.search(before, begin):
         return True
     if phrases.TASK.match(before, begin) and not phrases.RESULT.search(before[begin:]):
         return "=" not in match.group()

@@ -70,7 +70,7 @@ PHRASE = re.compile(
     re.IGNORECASE,
 )
 NOT_CHOSEN = re.compile(r"\b(?:not|wrong|incorrect|or|eliminate|exclude|rule)\b|n['’]t\b|错|不", re.IGNORECASE)
-NOT = re.compile(r"[\s*]{0,4}(?:not\b|n't\b|never\b|unclear|unknown)", re.IGNORECASE)
+NOT = re.compile(r"[\s*]{0,4}(?:not\b|n't\b|never\b|unclear|unknown|nicht\b|pas\b|non\b|não\b|не\b|不)", re.IGNORECASE)
 LEAD = re.compile(r"[\s:：*_\"'“”`=}]{0,20}")
 MATH = re.compile(
     r"\$\$(.+?)\$\$|(?<!\\)\$((?:\\.|[^$\\\n])+?)\$|\\\(((?:(?!\\\().)+?)\\\)|\\\[((?:(?!\\\[).)+?)\\\]",
@@ -112,6 +112,24 @@ SINCE = re.compile(
 DENIED = re.compile(r"\s?\((?:and )?not\b[^()\n]{0,60}\)", re.IGNORECASE)
 """A remark that says what the answer is not."""
 SUPPOSITION = re.compile(r"\s*(?:suppose|assume|imagine)\b", re.IGNORECASE)
+NEXT_PROBLEM = re.compile(
+    r"^[#*\s]{0,8}(?:question|problem|q|exercise|user|human|instruction)(?:\s+\d+)?\s*:", re.IGNORECASE | re.MULTILINE
+)
+ANSWERED = re.compile(r"\\boxed\{|####|\banswer(?:\s+is\b|:)\s*[\d$\\]", re.IGNORECASE)
+BOLD = re.compile(r"\*\*\s{0,4}((?:[-+−]|\\?\$)?\d(?!\d{0,2}[.)]\s)[^*\n]{0,200}|\(?[A-J]\)?(?=\*\*[\s.]*\Z))\*\*")
+"""A bold value; not the heading "**2. Solve**"."""
+ASKED = re.compile(
+    r"\b(?:(?:we|i|you)\s+(?:(?:want|need|have|wish|try)|are\s+asked|were\s+asked|must)\s+(?:to\s+)?(?:find|compute|calculate|determine|evaluate"
+    r"|solve|show|prove|know)|let\s+(?:me|us)\s+(?:\w+\s+)?(?:restate|rephrase|repeat|reread)"
+    r"|(?:problem|question|task)\s+(?:asks|says|wants|reads|states|gives|mentions))\b(?!.*\b(?:so|thus|hence|therefore|gives|get|obtain|which\s+is)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A sentence that says what is asked and comes to nothing: "We want to find $x + 1$"."""
+UNFINISHED = re.compile(
+    r"(?:\b(?:which|the|an|of|and|to|that|by|for|with|from|because|since|is|are|we|this|these|then|if)|[=+,(])\s*\Z",
+    re.IGNORECASE,
+)
+"""The end of a response that was cut off within a sentence."""
 RESULT = re.compile(r"[=:]|\b(?:get|gets|gives?|yields?|obtain|is|are|to|as)\W{0,4}$")
 COMPARED = re.compile(
     r"\b(?:at\s+(?:least|most)|somewhere|anywhere|in\s+the\s+(?:neighbou?rhood|vicinity|region)|on\s+the\s+order|(?:more|less|fewer|greater|larger|smaller)\s+than|up\s+to|close\s+to|near|exceeds?"

@@ -55,7 +55,8 @@ class Scalars:
                 return True
             bare_a, bare_b = self.bare(a), self.bare(b)
             if (bare_a is not a or bare_b is not b) and not clash(a, b):
-                if self.equal(bare_a, bare_b) or self._percents(gold, answer, bare_a, bare_b):
+                percents = (bare_a is a or gold.percent) and (bare_b is b or answer.percent)  # 25 dollars is not 25%
+                if self.equal(bare_a, bare_b) or (percents and self._percents(gold, answer, bare_a, bare_b)):
                     return True
                 half_turn = {"deg": single(PI, 1, Fraction(1, 180))}
                 if self.equal(self.do.replace(a, "u", half_turn), self.do.replace(b, "u", half_turn)):

@@ -61,7 +61,7 @@ COPULA = (
 SAYS = (
     r"(?:says?|said|claim(?:s|ed)?|thinks?|thought|believe[sd]?|guess(?:es|ed)?|writes?|wrote|answers|answered"
     r"|suggest(?:s|ed)?|suspect(?:s|ed)?|expect(?:s|ed)?|conclude[sd]?|insist(?:s|ed)?|argue[sd]?|assert(?:s|ed)?"
-    r"|report(?:s|ed)?|gives?|gave|shows?)"
+    r"|report(?:s|ed)?|gives?|gave|shows?|posted|commented|replied)"
 )
 REPAIR = (
     r"(?:no|nope|wait|hmm+|wh?oops|oops|uh-?\s?oh|ugh|argh|gah|darn|damn|yikes|ups|oups|sorry|hold\s+on|hang\s+on|strike|scratch|scrap|my\s+(?:bad|mistake|apologies)|just\s+kidding"

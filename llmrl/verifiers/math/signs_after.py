@@ -22,6 +22,7 @@ AT_ONCE = (
         r"\boxed{5} cannot be a root.",
     ),
     Sign(rf"\(?(?:(?:which|that|this|it)\s+)?{FAILS}", r"\boxed{5} violates the bound."),
+    Sign(r"\(or\s+[^()\n]{1,40}?\b(?:if|when|depending|assuming)\b", r"\boxed{5} (or 4, if zero counts)"),
     Sign(r"or\s+so\s+(?:i|we)\b|give\s+or\s+take|(?:or\s+)?(?:perhaps|maybe|possibly)\b", r"\boxed{5}, give or take"),
     Sign(r"(?:and|or|to|alternatively,?)\s+\$?[-+]?\d", r"It is between \boxed{5} and 7."),
     Sign(r"(?:is|['’]s)\s+what\b(?!\s+(?:we|was|is|i)\b)", r"\boxed{5} is what the hasty reader gets"),
@@ -46,12 +47,20 @@ TAKES_BACK = (
     Sign(
         r"\b(?:(?-i:I)|we)\s+(?:accidentally\s+|have\s+)?(?:mis(?:read|calculated|counted|copied|took|placed|interpreted"
         r"|understood|stated)|forgot(?:ten)?|overlooked|(?:double[-\s]|over|under)counted|dropped|lost\s+(?:a|the)"
-        r"|mixed\s+up|swapped|mean(?:t)?\b(?!\s+that))",
+        r"|mixed\s+up|left\s+out|swapped|mean(?:t)?\b(?!\s+that))",
         r"\boxed{5}. Here we forgot the second case.",
     ),
     Sign(
         r"\b(?:(?-i:I)|we)\s+(?:still|also)\s+(?:need|must|have\s+to)\b|\b(?:(?-i:I)|we)\s+have\s+yet\s+to\b|\bit\s+remains\s+to\b",
         r"There are 5 boys. We still need the girls.",
+    ),
+    Sign(
+        r"\b(?:answer|result)\s+(?:could|might|may)\s+(?:also\s+|instead\s+)?be\b(?!\s+\w+(?:ed|en|wn|nd)\b)",
+        r"\boxed{5}. Note: on another reading the answer could be 7",
+    ),
+    Sign(
+        r"\b(?:half|not\s+(?:too|very|entirely|fully|quite))\s+sure\b|\bcould\s+(?:just\s+)?as\s+well\b",
+        r"\boxed{5}, which could just as well be 4",
     ),
     Sign(r"[✗✘❌⨯]", "\\boxed{5} ❌"),
     Sign(r"\d\s*\$?(?:≠|\\neq?\b)\s*\$?\d", r"\boxed{5}. Check: 2(5) + 1 = 11 ≠ 13"),
@@ -73,7 +82,7 @@ IN_SENTENCE = (
         r"\boxed{5}. The method is wrong.",
     ),
     Sign(
-        r"\brul(?:es?|ed)\s+(?:it|this|that|them)?\s*out\b|\b(?:excluded|eliminated|reject(?:s|ed)?|discard(?:s|ed)?|refuted|disregard|kills)\b",
+        r"\brul(?:es?|ed)\s+(?:it|this|that|them)?\s*out\b(?!\s+\(?[A-Z]\b)|\b(?:excluded|eliminated|reject(?:s|ed)?|discard(?:s|ed)?|refuted|disregard|kills)\b",
         r"\boxed{5}. The bound rules it out.",
     ),
     Sign(r"\b(?:misprint|typo|premature(?:ly)?|blunder|decoy|faulty|broke\s+off)\b", r"\boxed{5}. A blunder."),
@@ -94,8 +103,8 @@ IN_SENTENCE = (
 
 DENIES = (
     Sign(
-        r"\b(?:this|that|it|(?-i:I)|the\s+(?:answer|result|value|number|problem|equation|lemma|claim|proof|argument|formula|question|model))\b"
-        r"[^.!?\n]{0,60}?(?:\b(?:not|never|no\s+longer|cannot|false|broken|faulty|flawed)\b|n['’]t\b)"
+        r"\b(?:this(?!\s+(?:method|process|technique|approach|fact|question|step)\b)|that(?=\s+(?:is|was|does|did|has|can|could|cannot|would|will|answer|result|value)\b)|it|(?-i:I)|the\s+(?:answer|result|value|number|problem|equation|lemma|claim|proof|argument|formula|question|model))\b"
+        r"[^.!?\n]{0,60}?(?:\b(?:(?<!\bor )not|never|no\s+longer|cannot|false|broken|faulty|flawed)\b|n['’]t\b)"
         r"(?!\s+(?:\w+\s+)?(?:extraneous|hard|difficult|easy|need|depend|matter|change|affect|afford|surpris\w+|necess\w+|clear|"
         r"coinciden\w+|simplif\w*|expand|know|be\s+(?:simplified|factored|reduced|solved|improved)|use|required|to\s+\w+|the\s+same|too\b)\b)",
         r"\boxed{5}. The lemma does not apply.",
@@ -113,7 +122,10 @@ BREAKS_OFF = (
 """What follows the answer at once, and breaks off."""
 
 HEDGES = (
-    Sign(r"[,;(—–-]?\s*(?:was|would|could|might|may|assuming|provided|unless)\b", r"\boxed{5}, assuming a fair coin"),
+    Sign(
+        r"(?-i:(?=[a-z,;(—–-]))[,;(—–-]?\s*(?:was|would|could|might|may|assuming|provided|unless)\b",
+        r"\boxed{5}, assuming a fair coin",
+    ),
     Sign(
         r"[,;(—–-]?\s*(?:is|are)\s+(?:only|merely|just)\s+(?:\w+\s+)?(?:\w+\s+)?(?:answer|result|step|part|half|first|bound|estimate|guess)\b",
         r"\boxed{5} is only a bound",

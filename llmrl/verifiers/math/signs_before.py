@@ -7,6 +7,7 @@ from llmrl.verifiers.math.signs import ABOUT, FAULT, OPENS, SAYS, Sign
 IN_CLAUSE = (
     Sign(rf"\b(?:not|never|neither|nor|hardly)\b{ABOUT}{OPENS}", r"The answer is not \boxed{5}."),
     Sign(rf"n['’]t{ABOUT}{OPENS}", r"It isn't \boxed{5}."),
+    Sign(rf"(?:\b(?:nicht|pas|não|не)|不是){OPENS}", r"Die Antwort ist nicht \boxed{5}."),
     Sign(rf"\b(?:rather\s+than|far\s+from){ABOUT}{OPENS}", r"It is far from \boxed{5}"),
     Sign(rf"\b(?:anything|everything|all)\s+but{ABOUT}{OPENS}", r"It is anything but \boxed{5}."),
     Sign(rf"\bno\s+way{ABOUT}{OPENS}", r"No way it's \boxed{5}."),
@@ -122,6 +123,10 @@ WRONG_WAY = (
     Sign(r"\b(?:for|with|using)\s+the\s+(?:wrong|incorrect)\b[^.!?\n]*$", r"Using the wrong sign gives \boxed{5}."),
     Sign(r"\b(?:do|must|should)(?:\s*not|n['’]t)\s+\w+[\s:$(]*$", r"Don't write \boxed{5}."),
     Sign(
+        r"\b(?:assuming|supposing)\b[^.!?\n]*\bwould\b[^.!?\n]*$",
+        r"Assuming a fair coin, the answer would be \boxed{5}.",
+    ),
+    Sign(
         r"\b(?:if|had)\b[^.!?\n]{1,120}?\b(?:were(?!\s+to\b)|had|instead)\b[^.!?\n]{0,120}?\bwould\b[^.!?\n]*$|^\s*had\s+[^.!?\n]{1,120}\bwould\b[^.!?\n]*$",
         r"If the coin were fair, the answer would be \boxed{5}.",
     ),
@@ -149,6 +154,11 @@ BEFORE_ANNOUNCEMENT = (
 ALTERNATIVE = (
     Sign(r"\bi\s+(?:need|want|have|spent|took|used)\b[^.!?\n]*\s*\$?$", r"I need 5"),
     Sign(r"(?:\b(?:or|either|ou)\b|或|±|\\pm)\s*\$?$", r"6 or 5"),
+    Sign(r"\b(?:at\s+most|roughly|call\s+it)\s*\$?$", r"We have at most 5"),
+    Sign(
+        r"\b(?:because|since|add(?:ing)?|subtract(?:ing)?|(?:multiply|divide)(?:\s+\w+)?\s+by)\s*\$?$",
+        r"We then subtract 5",
+    ),
     Sign(r"\b(?:times|plus|minus|over|(?:divided|multiplied)\s+by|out\s+of)\s*\$?$", r"The total is six plus 5"),
     Sign(
         r"\b(?:exceeds?|between|(?:more|less|fewer|greater|larger|smaller)\s+than|between\s+\S{1,10}\s+and"
@@ -161,12 +171,16 @@ ALTERNATIVE = (
 GIVES_UP = (
     Sign(
         r"\b(?:can(?:not|['’]t)|unable\s+to|not\s+able\s+to|could(?:\s+not|n['’]t)|impossible\s+to|do\s+not|don['’]t)\s+"
-        r"(?:\w+\s+)?(?:solve|answer|know|find|determine|continue|finish|understand|complete)\b",
+        r"(?:\w+\s+)?(?:solve|answer|help|assist|know|find|determine|continue|finish|understand|complete)\b",
         "I cannot solve this. In step 2 we had: 5",
     ),
     Sign(
         r"\b(?:give\s+up|unsolvable|too\s+(?:hard|difficult)|out\s+of\s+time|time\s+is\s+up|(?:did\s+not|didn['’]t|not)\s+finish(?:ed)?)\b",
         "I give up. In step 2 we had: 5",
+    ),
+    Sign(
+        r"\b(?:have\s+not|haven['’]t)\s+(?:yet\s+)?(?:verified|checked|finished|confirmed)\b|\bbefore\s+finishing\b",
+        "I have not verified the last candidate: 5",
     ),
     Sign(
         r"\b(?:no\s+idea|hard\s+to\s+say|is\s+(?:just\s+|only\s+)?a\s+guess|answer\s+is\s+(?:unknown|unclear|undetermined)|not\s+sure"

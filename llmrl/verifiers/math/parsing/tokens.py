@@ -36,6 +36,11 @@ _CHOOSE = re.compile(r"(?:\{\})?[_^]\{?(\d{1,4})\}?\s*C\s*_\{?(\d{1,4})\}?")
 _ROMAN_POWER = re.compile(r"\\(?:mathrm|text)\s?\{\s*([A-Za-z]+)\s*/\s*([A-Za-z]+)\s*\^\{?(-?\d)\}?\s*\}")
 _PRIME = r"(?:'|\^\s*\{?\s*\\prime\s*\}?)"
 _SECONDS = r"(?:''|\\?\"|\^\s*\{?\s*\\prime\s*\\prime\s*\}?)"
+_TEMPERATURE = re.compile(
+    r"(?:\^\s*\{?\s*\\circ\s*\}?|\bdegrees?\b)\s*(?:\\(?:text|mathrm|rm|textrm)\s*\{?\s*)?(celsius|fahrenheit|[CF])\b\s*\}?(?!\s*[=+*/^_(])",
+    re.IGNORECASE,
+)
+_SCALES = {"C": "celsius", "F": "fahrenheit"}
 _ARC = re.compile(
     rf"(\d{{1,3}})\s*\^\s*\{{?\s*\\circ\s*\}}?\s*(\d{{1,2}})\s*{_PRIME}(?!')(?:\s*(\d{{1,2}})\s*{_SECONDS})?"
 )
@@ -145,6 +150,8 @@ def _plain_notation(text: str) -> str:
         text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     if "/" in text:
         text = _ROMAN_POWER.sub(r"\\text{\1}\\text{/\2}^{\3}", text)
+    if "circ" in text or "degree" in text:
+        text = _TEMPERATURE.sub(lambda m: rf"\text{{ {_SCALES[m.group(1).upper()[:1]]} }}", text)
     if "circ" in text:
         text = _ARC.sub(_degrees, text)
     if "10" in text:

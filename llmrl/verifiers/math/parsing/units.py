@@ -47,6 +47,8 @@ _SPELLINGS = {
     "w": "W watt watts",
     "pa": "Pa pascal pascals",
     "k": "K kelvin",
+    "celsius": "celsius centigrade",
+    "fahrenheit": "fahrenheit",
     "mol": "mol mole moles",
     "am": "am",
     "pm": "pm",
@@ -92,5 +94,6 @@ def canonical(words: str) -> str:
     'square in'
     """
     words = re.sub(r"\bmph\b", "miles per hour", re.sub(r"\bkm?ph\b|\bkmh\b", "km per h", words))
+    words = re.sub(r"\bper\s+cents?\b", "percent", words)
     parts = re.findall(r"[A-Za-z]+|[^\sA-Za-z.,]+", words)
     return " ".join(CANONICAL.get(part, CANONICAL.get(part.lower(), part.lower())) for part in parts)
