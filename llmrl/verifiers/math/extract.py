@@ -171,12 +171,14 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 def _boxed(text: str, found: list[tuple[int, int, int]]) -> list[Found]:
     """The last box with those joined to it; what is announced after it instead; nothing if it is taken back."""
-    if not found or phrases.EMPTY.fullmatch(text, found[-1][1], found[-1][2]):
+    if not found:
         return []
     before, after = text[max(0, found[-1][0] - 200) : found[-1][0]], text[found[-1][2] + 1 :][:20_000]
     announced = _last(phrases.CORRECTS, after) or _last(phrases.OTHERWISE, after)
     if announced is not None and not announcement_denied(after[: announced.start()]):
         return _readings(after[phrases.LEAD.match(after, announced.end()).end() :][:2_000], "answer is")  # type: ignore[union-attr]
+    if phrases.EMPTY.fullmatch(text, found[-1][1], found[-1][2]):
+        return []
     if denied_before(before, after) or denied_after(after, text[found[-1][1] : found[-1][2]]):
         return []
     joined = [found[-1]]
@@ -255,7 +257,7 @@ def _behind_doubted(text: str) -> str:
 def _chosen(text: str) -> list[Found]:
     """The choice that the last line names, if it names one alone: "option (C)"."""
     line = text.strip().rsplit("\n", 1)[-1][-500:]
-    letters = [match.group(1) for match in phrases.CHOSEN.finditer(line)]
+    letters = [match.group(1) or match.group(2) for match in phrases.CHOSEN.finditer(line)]
     if not letters or len(set(letters)) > 1 or not letters[0].isupper() or phrases.NOT_CHOSEN.search(line):
         return []
     return [Found(letters[0], "choice")]
@@ -382,7 +384,7 @@ def _last_of(text: str) -> Iterator[Found]:
     if denied_before(text[max(0, start - 200) : start].rstrip("* "), after) or denied_after(after, content):
         return
     if not alternative(text[max(0, start - 20) : start].rstrip("* ")) and not _asked(text, last):
-        if rule == "math" and phrases.CONCLUDES.search(text[max(0, start - 40) : start]):
+        if rule == "math" and phrases.CONCLUDES.search(text[max(0, start - 100) : start]):
             rule = "conclusion"
         joined = [] if phrases.STATES.search(content) and rule == "number" else _joined_before(text, start)
         yield Found(", ".join([*joined, content.strip()]), rule)

@@ -53,7 +53,8 @@ OTHERWISE = re.compile(
 """Second thoughts that give another answer: "No wait, it's 5."."""
 CHOSEN = re.compile(
     r"(?:\b(?:option|choice|pick|choose|select)\b|故选|应选|所以选|因此选|选项是?|选择|选)[\s:：]{0,3}(?:\\text(?:bf|rm)?\s?\{|\*\*|[$(（\\]){0,4}"
-    r"([A-J])(?![A-Za-z\d])",
+    r"([A-J])(?![A-Za-z\d])"
+    r"|\\textbf\s?\{\s*\(([A-J])\)\s*\}",
     re.IGNORECASE,
 )
 JOIN = re.compile(
@@ -83,7 +84,9 @@ NUMBER = re.compile(
 )
 STATES = re.compile(r"[=<>]|\\(?:[lg]eq?|neq?|in|approx)(?![A-Za-z])")
 ITEM = re.compile(rf"{MATH.pattern}|{NUMBER.pattern}", re.DOTALL)
-CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|consequently),?\s*$", re.IGNORECASE)
+CONCLUDES = re.compile(
+    r"\b(?:therefore|thus|hence|so|consequently)(?:,|,?\s[^.!?\n]{0,60}\s(?:is|are|equals))?\s*$", re.IGNORECASE
+)
 AND = re.compile(r"\s*(,|,?\s*\band\b)\s*", re.IGNORECASE)
 AFTER = re.compile(
     r"\s*(?:\$\s*)?(?:,\s*)?(?:or|maybe|perhaps|to|through|plus|minus|divided|multiplied|(?:more|less|fewer)\s+than"

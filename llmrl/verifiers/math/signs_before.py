@@ -27,7 +27,7 @@ IN_CLAUSE = (
     ),
     Sign(rf"\b{FAULT}{OPENS}", r"The wrong \boxed{5}"),
     Sign(
-        r"\b(?:wrong|incorrect|false|mistake|not\s+true|misleading)\s+(?:to|that|would\s+be|answer|result|value|is)\b"
+        r"\b(?:wrong|incorrect|false|mistake|mistaken|not\s+true|misleading)\s+(?:to|that|would\s+be|answer|result|value|is)\b"
         r"(?!\s+is\s+avoided)[^.!?\n]*$",
         r"It is a mistake to write that we have \boxed{5}.",
     ),
