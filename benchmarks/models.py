@@ -206,7 +206,7 @@ def _random(config_class: Any, own: dict[str, Any], fill: bool) -> Any:
             if not parameter.isfinite().all() or parameter.abs().max() > 1e3:  # left as it was in memory
                 parameter.normal_(0, 0.15)
             elif parameter.numel() > 1 and (parameter == parameter.flatten()[0]).all():  # a bias of 0, a factor of 1
-                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+                parameter.add_(torch.randn_like(parameter), alpha=0.05)
     return model.eval()
 
 

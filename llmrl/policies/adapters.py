@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from llmrl.errors import PolicyError
-from llmrl.text import read_json
+from llmrl.text import one_line, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -82,38 +83,43 @@ def add_adapters(model: PreTrainedModel, options: LoraOptions) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        adapted_model = peft.get_peft_model(model, config)
+        return peft.get_peft_model(model, config)
     except ValueError as error:
         linear = {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
         raise PolicyError(
             f"No adapters for targets {options.targets!r}: {error} Give --policy.lora-targets some of: "
             f"{', '.join(sorted(linear))}."
         ) from error
-    return _mergeable(adapted_model)
 
 
 def load_adapters(model: PreTrainedModel, folder: Path) -> Any:
     """The model with the adapters of a folder, trainable."""
     peft = _peft()
     try:
-        model = peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")  # they would be as at the start
+            return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
     except Exception as error:  # a folder from elsewhere can cause any error in peft and torch
-        raise PolicyError(f"The adapters in {str(folder)!r} do not fit their base model: {error}") from error
-    return _mergeable(model)
+        reason = one_line(str(error), 300)
+        raise PolicyError(f"The adapters in {str(folder)!r} do not fit their base model: {reason}") from error
 
 
-def _mergeable(model: Any) -> Any:
-    """The model itself.
-
-    Raises:
-        PolicyError: adapters change a weight that another layer has too, such as an embedding that is also the head.
-            Merged into it they would change both layers.
-    """
+def check_adapters(model: Any) -> None:
+    """Refuse adapters that cannot be merged into the weights, so that a checkpoint would be another model."""
+    if not has_adapters(model):
+        return
+    if not isinstance(model, _peft().PeftModel):
+        raise PolicyError(
+            f"{type(model).__name__} has adapters inside that only peft's own model can merge. Give the model of "
+            "peft.get_peft_model or peft.PeftModel.from_pretrained."
+        )
     owners: dict[int, list[str]] = {}
     for name, part in model.named_modules():
         for weight in part.parameters(recurse=False):
             owners.setdefault(id(weight), []).append(name.removeprefix("base_model.model."))
     for part in _layers(model):
+        if part.disable_adapters:
+            raise PolicyError("The model's adapters are switched off. Call model.base_model.enable_adapter_layers().")
         shared = [owners[id(weight)] for weight in part.base_layer.parameters() if len(owners[id(weight)]) > 1]
         if shared:
             names = " and ".join(name.removesuffix(".base_layer") for name in shared[0][:2])
@@ -121,7 +127,6 @@ def _mergeable(model: Any) -> Any:
                 f"Adapters cannot be merged into a weight that two layers have: {names}. Give --policy.lora-targets "
                 "that leave out both, or other adapters."
             )
-    return model
 
 
 def _layers(model: Any) -> list[Any]:
@@ -130,14 +135,12 @@ def _layers(model: Any) -> list[Any]:
 
 
 def base_of(folder: Path) -> str | None:
-    """The base model that a folder of adapters names; None if the folder is not one of adapters.
-
-    A folder of adapters may hold the settings of the model too, but not its weights.
+    """The base model that a folder of adapters names; None if the folder has no adapters.
 
     Raises:
         PolicyError: the settings of the adapters name no base model.
     """
-    if not (folder / SETTINGS).is_file() or any(folder.glob("model*.safetensors")):
+    if not (folder / SETTINGS).is_file():
         return None
     try:
         base = read_json(folder / SETTINGS)["base_model_name_or_path"]

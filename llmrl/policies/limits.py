@@ -63,7 +63,7 @@ def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, vocabulary: int, lon
     ids = {named} if isinstance(named, int) else set(named or ())
     if tokenizer.eos_token_id is not None:
         ids.add(tokenizer.eos_token_id)
-    ids = {int(i) for i in ids if 0 <= i < vocabulary}
+    ids = {i for i in ids if isinstance(i, int) and 0 <= i < vocabulary}
     if not ids:
         log.warning(
             "Nothing can end a response: neither the tokenizer nor the model's generation settings name an end "

@@ -131,11 +131,18 @@ def load(
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
     except Exception as error:  # a folder from elsewhere can cause any error in these libraries
         reason = str(error).strip() or type(error).__name__
         raise PolicyError(f"The weights of {name!r} cannot be loaded: {reason}") from error
     model, info = loaded
+    for key, found, expected in sorted(info["mismatched_keys"])[:1]:
+        raise PolicyError(
+            f"The weights of {name!r} do not fit its config.json: {key} has the shape {list(found)}, and "
+            f"{list(expected)} by the settings. Save or download both again."
+        )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise PolicyError(
@@ -282,6 +289,8 @@ def check_weights(model: Any) -> None:
     if getattr(model, "is_quantized", False):
         raise PolicyError(f"{name}: its weights are quantised, so they cannot be trained. Load plain weights.")
     for key, weight in model.named_parameters():
+        if weight.is_meta:
+            raise PolicyError(f"{name}: its weights are not in memory, first {key}. Load it whole, on one device.")
         if not weight.sum(dtype=torch.float32).isfinite():
             raise PolicyError(
                 f"{name}: its weights are not finite, first in {key}. Load intact weights, or give another "
@@ -307,7 +316,8 @@ def check_head(model: Any) -> None:
         ) from error
     if not logits.isfinite().all():
         raise PolicyError(
-            f"{name} gives logits that are not numbers: it overflows in {model.dtype}. Give another --policy.dtype."
+            f"{name} gives logits that are not finite, and its weights are: it overflows in {model.dtype}, or hides "
+            "tokens. Give another --policy.dtype, or a model that scores every token."
         )
     gap = float((ours - logits).abs().max()) if ours.shape == logits.shape else float("inf")
     if gap > 1e-3 + 0.02 * float(logits.abs().max()):

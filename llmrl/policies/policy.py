@@ -87,6 +87,7 @@ class Policy(TensorDictModuleBase):
         self.options = PolicyOptions(**options)
         self.prompts = Prompts.of(tokenizer, self.options)
         self.model = model.eval()
+        adapters.check_adapters(model)
         check_weights(model)
         check_head(model)
         self.embedded = len(model.get_input_embeddings().weight)

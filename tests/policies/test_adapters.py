@@ -6,14 +6,15 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import seeds_of, tiny_folder, tiny_model, tiny_tokenizer
 
 from llmrl import keys
 from llmrl.policies.adapters import (
     LoraOptions,
-    _mergeable,
     adapted,
     add_adapters,
+    check_adapters,
     has_adapters,
     lost_in_rounding,
     merged,
@@ -88,7 +89,7 @@ def test_adapters_on_a_weight_of_two_layers_are_refused():
         (("embed_tokens",), "embed_tokens"),
     ):
         with pytest.raises(PolicyError, match=f"cannot be merged into a weight that two layers have: .*{name}"):
-            add_adapters(tiny_model(), LoraOptions(rank=2, targets=targets))
+            Policy(add_adapters(tiny_model(), LoraOptions(rank=2, targets=targets)), tiny_tokenizer())
     model = trained(add_adapters(tiny_model(tie_word_embeddings=False), LoraOptions(targets=("lm_head",))), 0.1)
     ids = torch.arange(5, 30)[None]
     torch.testing.assert_close(merged(model)(ids).logits, model(ids).logits, atol=1e-4, rtol=1e-4)
@@ -98,15 +99,37 @@ def test_adapters_on_a_weight_of_two_layers_are_refused():
 def test_adapters_that_move_tied_weights_alike_are_taken():
     peft = pytest.importorskip("peft")
     options = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], trainable_token_indices=[70, 71])
-    _mergeable(peft.get_peft_model(tiny_model(), options))
+    check_adapters(peft.get_peft_model(tiny_model(), options))
 
 
-def test_the_tokenizer_beside_adapters_is_used_and_the_settings_of_the_model_are_not(tmp_path):
+def test_adapters_that_peft_would_not_merge_as_they_act_are_refused():
+    model = add_adapters(tiny_model(), LoraOptions(rank=2))
+    model.base_model.disable_adapter_layers()
+    with pytest.raises(PolicyError, match="adapters are switched off"):
+        Policy(model, tiny_tokenizer())
+    model = tiny_model()
+    model.add_adapter(pytest.importorskip("peft").LoraConfig(target_modules=["q_proj"]))
+    with pytest.raises(PolicyError, match=r"Give the model of peft.get_peft_model"):
+        Policy(model, tiny_tokenizer())
+
+
+def test_adapters_of_other_layers_are_refused(tmp_path):
+    policy = Policy.from_pretrained(tiny_folder(tmp_path / "base"), device="cpu", lora=LoraOptions(rank=2))
+    folder = policy.save(tmp_path / "saved") / "adapter"
+    file = folder / "adapter_model.safetensors"
+    named = {name.replace("layers.1", "layers.7"): w.clone() for name, w in load_file(file).items()}
+    save_file(named, file, {"format": "pt"})
+    with pytest.raises(PolicyError, match="do not fit their base model: Found missing adapter keys"):
+        Policy.from_pretrained(folder, device="cpu")
+
+
+def test_the_tokenizer_beside_adapters_is_used_and_the_model_beside_them_is_not(tmp_path):
     base = tiny_folder(tmp_path / "base", chat=False)
     policy = Policy.from_pretrained(base, device="cpu", lora=LoraOptions(rank=2))
     folder = policy.save(tmp_path / "saved") / "adapter"
     tiny_tokenizer().save_pretrained(folder)
-    (folder / "config.json").write_text((base / "config.json").read_text())
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((base / name).read_bytes())
     again = Policy.from_pretrained(folder, device="cpu")
     assert has_adapters(again.model)
     assert again.prompts.render("1+1") == "<|user|>1+1<|model|>"

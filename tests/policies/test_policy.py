@@ -35,6 +35,8 @@ from transformers import (
     GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
+    HyperCLOVAXConfig,
+    HyperCLOVAXForCausalLM,
     MptConfig,
     MptForCausalLM,
     OPTConfig,
@@ -227,7 +229,7 @@ def test_bfloat16():
     scored[keys.LOG_PROB].sum().backward()
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "cohere", "granite", "falcon_h1", "untied"])
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "cohere", "granite", "falcon_h1", "hyperclovax", "untied"])
 def test_other_kinds_of_models(kind):
     """Learned positions and dropout, soft-capped logits, scaled logits, a head of its own."""
     torch.manual_seed(0)
@@ -251,6 +253,7 @@ def test_other_kinds_of_models(kind):
         "falcon_h1": lambda: FalconH1ForCausalLM(
             FalconH1Config(lm_head_multiplier=0.5, mamba_d_ssm=64, mamba_n_heads=4, mamba_d_head=16, **body, **size)
         ),
+        "hyperclovax": lambda: HyperCLOVAXForCausalLM(HyperCLOVAXConfig(logits_scaling=0.25, **body, **size)),
         "untied": lambda: tiny_model(tie_word_embeddings=False),
     }[kind]()
     with torch.no_grad():

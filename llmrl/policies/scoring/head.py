@@ -17,6 +17,8 @@ from torch.autograd.function import once_differentiable
 TILE_VOCABULARY = 8192
 TILE_ELEMENTS = 1 << 21  # of float32: 8 MiB, what a CPU's cache can hold
 TILE_TOKENS = 512  # of a small vocabulary: temporary blocks of 1 MiB, which the allocator keeps
+MULTIPLIED = ("hyperclovax",)
+"""Types of models whose logits are multiplied with ``logits_scaling``; other types divide by it."""
 KEEP_ELEMENTS = 1 << 24  # a problem of at most 64 MiB keeps its logits for the backward pass
 
 
@@ -52,7 +54,8 @@ class Head:
                     weight = weight + layer.get_delta_weight(adapter)
         scale = float(getattr(text, "logit_scale", None) or 1.0)
         scale *= float(getattr(text, "lm_head_multiplier", None) or 1.0)
-        scale /= float(getattr(text, "logits_scaling", None) or 1.0)
+        scaling = float(getattr(text, "logits_scaling", None) or 1.0)
+        scale *= scaling if text.model_type in MULTIPLIED else 1 / scaling
         softcap = getattr(text, "final_logit_softcapping", None)
         return cls(weight=weight, bias=bias, scale=scale, softcap=softcap)
 

@@ -225,6 +225,28 @@ def test_a_row_that_is_seldom_read_and_is_not_a_number():
         Policy(model, tiny_tokenizer())
 
 
+def test_weights_that_are_not_in_memory():
+    with torch.device("meta"):
+        model = tiny_model()
+    with pytest.raises(PolicyError, match=r"not in memory, first model.embed_tokens.weight"):
+        Policy(model, tiny_tokenizer())
+
+
+def test_weights_of_another_shape_than_the_settings_say(tmp_path):
+    tiny_folder(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "vocab_size": 200}))
+    with pytest.raises(PolicyError, match=r"embed_tokens.weight has the shape \[261, 64\], and \[200, 64\] by the"):
+        Policy.from_pretrained(tmp_path, device="cpu")
+
+
+def test_a_model_in_float64_is_taken():
+    policy = Policy(tiny_model().double(), tiny_tokenizer(), max_response_length=12)
+    policy.try_out()
+    assert policy.model.config._attn_implementation == "sdpa"
+    assert sampled_gap(Sampler(policy.model, [], 0), 64) < 1e-5
+
+
 def test_weights_that_are_not_used_are_said(tmp_path, caplog):
     model = tiny_model(attention_bias=True)
     model.save_pretrained(tmp_path)
@@ -276,7 +298,7 @@ def test_nothing_that_ends_a_response_is_said(caplog):
     assert "Nothing can end a response" in caplog.text
 
 
-@pytest.mark.parametrize("end", [-1, 261])
+@pytest.mark.parametrize("end", [-1, 261, "1", [None, 2.0]])
 def test_an_end_token_that_the_model_cannot_write_ends_nothing(end, caplog):
     tokenizer = tiny_tokenizer()
     tokenizer.eos_token = None
