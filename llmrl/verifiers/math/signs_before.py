@@ -54,7 +54,7 @@ IN_CLAUSE = (
         r"If the answer were \boxed{5}, we would be done.",
     ),
     Sign(
-        r"\b(?:a|my)\s+(?:wild\s+|random\s+|best\s+)?guess(?:\s+(?:is|would\s+be|of|at))?[\s:$(]*$|\bi(?:['’]d|\s+would|\s+can\s+only)?\s+guess"
+        r"\b(?:a|my)\s+(?:wild\s+|random\s+|best\s+)?guess(?:\s+(?:is|would\s+be|of|at))?[\s:$(]*$|\bi(?:['’]d|\s+would|\s+can\s+only)\s+guess"
         r"(?:\s+(?:it|it['’]s|is|that|the|answer)){0,4}[\s:$(]*$",
         r"I'd guess \boxed{5}",
     ),
@@ -159,6 +159,7 @@ ALTERNATIVE = (
         r"\b(?:because|since|add(?:ing)?|subtract(?:ing)?|(?:multiply|divide)(?:\s+\w+)?\s+by)\s*\$?$",
         r"We then subtract 5",
     ),
+    Sign(r"\bi\s+guess(?:\s+(?:it|it['’]s|is|that|the|answer)){0,4}\s*$", r"I guess it is 5"),
     Sign(r"\b(?:times|plus|minus|over|(?:divided|multiplied)\s+by|out\s+of)\s*\$?$", r"The total is six plus 5"),
     Sign(
         r"\b(?:exceeds?|between|(?:more|less|fewer|greater|larger|smaller)\s+than|between\s+\S{1,10}\s+and"
