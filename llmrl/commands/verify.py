@@ -17,7 +17,7 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from llmrl.envs.columns import COLUMNS, WORKED, last_box
+from llmrl.envs.columns import COLUMNS, WORKED, Columns, cell, has, last_box
 from llmrl.envs.files import files_of_split
 from llmrl.envs.tables import DataError, rows
 from llmrl.evaluation.estimators import wilson
@@ -100,8 +100,9 @@ def _grade(options: VerifyOptions) -> int:
     _check(options)
     first = verifier(options.verifier)
     second = None if options.audit is None else (options.audit, verifier(options.audit))
+    columns = Columns({"answer": options.gold})
     table = [
-        Row(name, _gold(row, options.gold, place), _text(row, options.response, place))
+        Row(name, _gold(row, columns, place), _text(row, options.response, place))
         for name, place, row in _places(options.file)
     ]
     if not table:
@@ -217,9 +218,10 @@ def _audit(
 
 def _golds(options: VerifyOptions) -> int:
     total, bad = 0, []
+    columns = Columns({"answer": options.gold})
     for name, place, row in _places(options.file):
         total += 1
-        gold = _gold(row, options.gold, place)
+        gold = _gold(row, columns, place)
         if (reason := check_gold(gold)) is not None:
             bad.append((name, gold, reason))
     console = Terminal()
@@ -241,9 +243,10 @@ def _places(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
             yield str(name), where, row
 
 
-def _gold(row: Mapping[str, Any], column: str | None, place: str) -> str:
-    if column is None:
-        column = next((name for name in COLUMNS["answer"] if name in row and name not in WORKED), None)
+def _gold(row: Mapping[str, Any], columns: Columns, place: str) -> str:
+    column = columns.names(row, place)["answer"]
+    if column in WORKED and columns.asked["answer"] is None:
+        column = None
     if column is None and isinstance(solution := row.get("solution"), str):
         return last_box(solution) or ""
     # GSM8K keeps the working and the answer in one column.
@@ -251,9 +254,9 @@ def _gold(row: Mapping[str, Any], column: str | None, place: str) -> str:
 
 
 def _text(row: Mapping[str, Any], column: str, place: str) -> str:
-    if column not in row:
+    if not has(row, column):
         raise DataError(f"{place}: there is no column {column!r}. {suggest(column, row)}")
-    value = row[column]
+    value = cell(row, column)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):

@@ -60,7 +60,7 @@ class Columns:
         Raises:
             DataError: a part is missing or empty, or it cannot be asked or graded.
         """
-        names = self._names(row, place)
+        names = self.names(row, place)
 
         def text(part: str) -> str:
             name = names[part]
@@ -118,7 +118,12 @@ class Columns:
             problem = f"{problem}\n\n{as_text(row[more], f'{place}, column {more!r}')}".strip()
         return problem, ""
 
-    def _names(self, row: Mapping[str, Any], place: str) -> dict[str, str | None]:
+    def names(self, row: Mapping[str, Any], place: str) -> dict[str, str | None]:
+        """The name of the column of each part; None if no column is known to hold it.
+
+        Raises:
+            DataError: a column that the user named does not exist.
+        """
         key = tuple(row)
         if key in self._known:
             return self._known[key]

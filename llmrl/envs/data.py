@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llmrl.envs.benchmarks import BENCHMARKS
-from llmrl.envs.files import ENDINGS, ListedProblems, Table, read_problems, select, tables_of
+from llmrl.envs.files import ENDINGS, ListedProblems, Table, read_problems, select, split_words, tables_of
 from llmrl.envs.hub import NAME, hub_files
 from llmrl.envs.problems import BadGold, BadRows, ProblemOptions, digest
 from llmrl.envs.tables import COMPRESSED, FORMATS, DataError, Row, is_data
@@ -265,7 +264,7 @@ class _Parts:
     @classmethod
     def _divided(cls, name: str, tables: Mapping[str, tuple[str, Table]]) -> _Parts:
         """The tables by split, from the words of their names."""
-        words = {key: set(re.split(r"[^a-z]+", key.lower())) for key in tables}
+        words = {key: split_words(key, TRAIN | TEST | VALIDATION) for key in tables}
         test = [table for key, table in tables.items() if words[key] & TEST]
         validation = [table for key, table in tables.items() if words[key] & VALIDATION]
         train = [table for key, table in tables.items() if not words[key] & (TEST | VALIDATION)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -249,7 +249,7 @@ def files_of_split(path: Path, split: str) -> tuple[list[Path], bool]:
         twins = [path.with_name(_swap(path.name, word)) for word in SPLITS]
         known = sorted({path, *(twin for twin in twins if twin.is_file())})
     base = path if path.is_dir() else path.parent
-    named = {word: [p for p in known if word in _words(str(p.relative_to(base)))] for word in SPLITS}
+    named = {word: [p for p in known if word in split_words(str(p.relative_to(base)), SPLITS)] for word in SPLITS}
     if named["train"] and named["test"]:
         return named[split], False
     if named["test"]:
@@ -262,8 +262,16 @@ def files_of_split(path: Path, split: str) -> tuple[list[Path], bool]:
     return named["train"] or known, True
 
 
-def _words(name: str) -> set[str]:
-    return set(re.split(r"[^a-z]+", name.lower()))
+def split_words(path: str, splits: Collection[str]) -> set[str]:
+    """The splits that a file's own name has; if it has none, those that its path has.
+
+    >>> split_words("train_test_split/train.jsonl", ("train", "test")), split_words("test/1.jsonl", ("train", "test"))
+    ({'train'}, {'test'})
+    """
+    for text in (Path(path).name, path):
+        if found := set(re.split(r"[^a-z]+", text.lower())) & set(splits):
+            return found
+    return set()
 
 
 def _swap(name: str, word: str) -> str:

@@ -16,8 +16,8 @@ RewardFunction = Callable[[str, str, str], float]
 class FunctionVerifier:
     """Grades with a function that gives a number.
 
-    If the function raises, or its result is not a finite number, the response gets no verdict, and its group is left
-    out.
+    If the function raises, or its result is not a finite number, the response gets no verdict and no advantage. The
+    rest of its group is trained on.
 
     Args:
         function: from prompt, response and gold answer to a reward, such as 0 or 1.

@@ -84,6 +84,9 @@ def test_columns_have_other_names_and_other_places(folder):
     write(folder / "rows.jsonl", [{"truth": "4", "said": "4"}, {"truth": "4", "said": "5"}])
     assert main(["verify", "rows.jsonl", "--gold", "truth", "--response", "said"]) == 0
     assert [line["verdict"] for line in read(folder / "graded.jsonl")] == ["correct", "wrong"]
+    for row in ({"Answer": "4"}, {"reward_model": {"ground_truth": "4"}}):
+        write(folder / "rows.jsonl", [{**row, "response": "4"}])
+        assert main(["verify", "rows.jsonl"]) == 0
     write(folder / "rows.jsonl", [{"solution": r"so \boxed{4}", "response": "4"}])
     assert main(["verify", "rows.jsonl"]) == 0
     write(folder / "rows.jsonl", [{"answer": "2 + 2 is\n#### 4", "response": "4"}])

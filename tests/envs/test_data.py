@@ -281,6 +281,14 @@ def test_a_folder_has_the_splits_that_its_files_name(tmp_path):
         read(str(tmp_path / "more"), subset="hrad")
 
 
+def test_the_name_of_a_file_decides_its_split_before_its_folder(tmp_path):
+    folder = tmp_path / "train_test_split"
+    folder.mkdir()
+    save(folder / "train.jsonl", J(two[0]))
+    save(folder / "test.jsonl", J(two[1]))
+    assert (read(str(tmp_path))[0], read(str(tmp_path), "test")[0]) == (Q[:1], Q[1:])
+
+
 def test_rows_in_memory():
     assert read(two)[0] == Q
     assert read(two)[1] is read(two)[1]  # read once
