@@ -201,21 +201,21 @@ def _evaluation_beside(model: Path, folder: Path) -> list[str]:
     return ["eval", "--policy", str(model), "--env", "tests/SayA-v0", "--problems", "1", "--output", str(folder)]
 
 
-STOPS = "finishes the step, writes a checkpoint, status 3; before the first step it may leave at once"
+STOPS = "finishes the step, writes a checkpoint, status 3; before the first step it leaves at once, status 130"
 LEAVES = "leaves at once with a sentence; checkpoints are whole"
 GOES_ON = "the run does not notice"
 REFUSED = "it is refused with a sentence; the first does not notice"
 FAULTS: dict[str, Fault] = {
     "SIGKILL": Fault(_signals(signal.SIGKILL), "checkpoints are whole", (-9,), tells=False),
-    "SIGTERM": Fault(_signals(signal.SIGTERM), STOPS, (3, 0, -15), tells=False),
+    "SIGTERM": Fault(_signals(signal.SIGTERM), STOPS, (3, 0, 130)),
     "SIGTERM as `timeout` sends it": Fault(
-        _shell("trap '' TERM; kill -TERM $1; kill -TERM 0; kill -CONT 0"), STOPS, (3, 0, -15), tells=False
+        _shell("trap '' TERM; kill -TERM $1; kill -TERM 0; kill -CONT 0"), STOPS, (3, 0, 130)
     ),
-    "SIGHUP": Fault(_signals(signal.SIGHUP), STOPS, (3, 0, -1), tells=False),
-    "SIGUSR1": Fault(_signals(signal.SIGUSR1), STOPS, (3, 0, -10), tells=False),
-    "SIGINT": Fault(_signals(signal.SIGINT), STOPS, (3, 0, 130), tells=False),
-    "SIGTERM twice": Fault(_signals(signal.SIGTERM, signal.SIGTERM, gap=1.5), LEAVES, (130, -15), tells=False),
-    "hangs, then SIGTERM twice": Fault(_hang_then_stop, LEAVES, (130, -15), tells=False),
+    "SIGHUP": Fault(_signals(signal.SIGHUP), STOPS, (3, 0, 130)),
+    "SIGUSR1": Fault(_signals(signal.SIGUSR1), STOPS, (3, 0, 130)),
+    "SIGINT": Fault(_signals(signal.SIGINT), STOPS, (3, 0, 130)),
+    "SIGTERM twice": Fault(_signals(signal.SIGTERM, signal.SIGTERM, gap=1.5), LEAVES, (130,)),
+    "hangs, then SIGTERM twice": Fault(_hang_then_stop, LEAVES, (130,)),
     "SIGSTOP, then SIGCONT": Fault(
         lambda folder: _shell("(kill -STOP $1; sleep 0.5; kill -CONT $1) & wait")(folder), GOES_ON, (0,)
     ),

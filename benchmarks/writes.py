@@ -1,9 +1,10 @@
 """Every write fails in turn, as the tests of SQLite do it: nothing is lost, one sentence, and the same command goes on.
 
-A write is opening a file to write, writing, flushing, truncating, renaming, making a folder or a link. Each command is
-run in a process of its own in which the first write below its output fails, then the second, and so on: once with a
-disk that stays full from then on, once with one error alone (EIO and EACCES in turn). Afterwards every checkpoint must
-be whole and the same command, undisturbed, must give what it gives where nothing failed.
+A write is opening a file to write, writing, flushing, truncating, renaming, making a folder or a link, removing. Each
+command is run in a process of its own in which the first write below its output fails, then the second, and so on: once
+with a disk that stays full from then on, on which only removing works, and once with one error alone (EIO and EACCES in
+turn). Afterwards every checkpoint must be whole and the same command, undisturbed, must give what it gives where
+nothing failed.
 
     python benchmarks/writes.py --results build/writes.jsonl  all writes of all commands
     python benchmarks/writes.py --commands train --every 9    every ninth

@@ -1,11 +1,19 @@
-"""The console that prints everything: it shows foreign text as text, and its errors never end a run."""
+"""What shows foreign text as text: the console that prints everything, and messages of other libraries.
+
+Errors of the output never end a run.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import os
 import sys
-from collections.abc import Iterable
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator
+from types import TracebackType
 from typing import IO, Any, cast
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -15,7 +23,7 @@ from llmrl.text import visible
 
 
 class Terminal(Console):
-    """A console of rich that prints no control character of a text, wherever the text came from.
+    """A console of rich that prints no control character and reads no markup, wherever a text came from.
 
     If the output can no longer be written (its reader has ended, the disk is full), printing does nothing.
 
@@ -26,7 +34,7 @@ class Terminal(Console):
 
     def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, **options: Any) -> None:
         stream = file or (sys.stderr if stderr else sys.stdout)
-        super().__init__(file=cast(IO[str], Lasting(stream)), **options)
+        super().__init__(file=cast(IO[str], Lasting(stream)), markup=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of rich, with control characters escaped."""
@@ -37,8 +45,8 @@ class Terminal(Console):
                 yield Segment(visible(segment.text), segment.style)
 
     def say(self, text: str, style: str | None = None) -> None:
-        """Print a text as it is: no markup, no highlighting, no wrapping."""
-        self.print(text, markup=False, highlight=False, soft_wrap=True, style=style)
+        """Print a text as it is: no highlighting, no wrapping."""
+        self.print(text, highlight=False, soft_wrap=True, style=style)
 
 
 class Lasting(io.TextIOBase):
@@ -91,3 +99,26 @@ class Lasting(io.TextIOBase):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             except (OSError, ValueError):
                 return
+
+
+@contextlib.contextmanager
+def messages_as_text() -> Iterator[None]:
+    """Within the block, log messages and warnings of all libraries are printed without control characters."""
+    record, form = logging.getLogRecordFactory(), warnings.formatwarning
+    logging.setLogRecordFactory(_Record)
+    warnings.formatwarning = lambda *args, **kwargs: visible(form(*args, **kwargs))
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(record)
+        warnings.formatwarning = form
+
+
+class _Record(logging.LogRecord):
+    def getMessage(self) -> str:
+        return visible(super().getMessage())
+
+
+def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback without control characters, as ``sys.excepthook``; errors may quote foreign text."""
+    Terminal(stderr=True).say("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"))

@@ -3,9 +3,12 @@ r"""Foreign text, from a model, a data set or a file: made safe to show, and rea
 from __future__ import annotations
 
 import json
+import os
+import stat
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -15,6 +18,10 @@ KEPT = "\n\t"
 # Cf holds bidirectional and zero-width characters, which hide or reorder text; two of them, the joiners, are
 # needed to write some scripts.
 JOINERS = "\u200c\u200d"
+LARGEST = 1 << 26
+"""Maximum number of bytes of a line, and of a file that is read as one value; llmrl writes none as large."""
+LARGEST_YAML = 1 << 20
+"""Maximum number of characters of a YAML text, which is read slowly; settings have a few thousand."""
 
 
 def visible(text: str, limit: int | None = None) -> str:
@@ -53,13 +60,53 @@ class DamagedFile(UserError, ValueError):
     """A file is damaged; the message names it and says what is wrong."""
 
 
+def real_path(path: Path) -> Path:
+    """A path without links; a loop of links stays as it is, where ``Path.resolve`` would raise RuntimeError."""
+    return Path(os.path.realpath(path))
+
+
+def read_whole(path: Path) -> bytes:
+    """The content of a file that is read as one value.
+
+    Raises:
+        DamagedFile: it is no regular file, or larger than any that llmrl writes.
+    """
+    with _opened(path) as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise DamagedFile(f"{path} is larger than {LARGEST >> 20} MiB, so it is none that llmrl wrote.")
+    return content
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, one at a time.
+
+    Raises:
+        DamagedFile: it is no regular file, or has a line longer than any that llmrl writes.
+    """
+    with _opened(path) as file:
+        while line := file.readline(LARGEST + 1):
+            if len(line) > LARGEST:
+                raise DamagedFile(f"{path} has a line of more than {LARGEST >> 20} MiB, so llmrl did not write it.")
+            yield line
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """A file for reading; opening a pipe would wait for its other end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DamagedFile(f"{path} is a folder, a pipe or a device, where a file is expected.")
+    return os.fdopen(descriptor, "rb")
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
     Raises:
-        DamagedFile: it is cut off, not text, nested too deeply, or has a number of thousands of digits.
+        DamagedFile: it is cut off, not text, nested too deeply, too large, or has a number of thousands of digits.
     """
-    return _parsed(path.read_bytes(), str(path))
+    return _parsed(read_whole(path), str(path))
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -69,12 +116,11 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         DamagedFile: a line is not a JSON object; the message says which line.
     """
     rows = []
-    with path.open("rb") as lines:  # str.splitlines would also split at characters other than line feeds
-        for number, line in enumerate(lines, 1):
-            row = _parsed(line, f"{path}, line {number}")
-            if not isinstance(row, dict):
-                raise DamagedFile(f"{path}, line {number} holds no JSON object: {one_line(str(row), 40)}")
-            rows.append(row)
+    for number, line in enumerate(read_lines(path), 1):
+        row = _parsed(line, f"{path}, line {number}")
+        if not isinstance(row, dict):
+            raise DamagedFile(f"{path}, line {number} holds no JSON object: {one_line(str(row), 40)}")
+        rows.append(row)
     return rows
 
 
@@ -115,6 +161,8 @@ def parse_yaml(text: str) -> Any:
     Traceback (most recent call last):
     ValueError: tags such as !!int are not read; write the value alone
     """
+    if len(text) > LARGEST_YAML:
+        raise ValueError(f"it has more than {LARGEST_YAML} characters")
     try:
         return yaml.load(text, _PlainLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

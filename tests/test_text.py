@@ -1,20 +1,25 @@
 """Foreign text on terminals and pictures: shown as text, never obeyed."""
 
 import io
+import logging
+import os
 import subprocess
 import sys
 import unicodedata
+import warnings
 
 import pytest
 from hostile import HOSTILE
 from hypothesis import example, given
 from hypothesis import strategies as st
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
-from llmrl.terminal import Lasting, Terminal
-from llmrl.text import JOINERS, one_line, visible
+from llmrl import text as module
+from llmrl.terminal import Lasting, Terminal, messages_as_text, show_traceback
+from llmrl.text import JOINERS, DamagedFile, one_line, parse_yaml, read_lines, read_whole, real_path, visible
+from llmrl.training.display import Display
 
 
 def harmless(shown):
@@ -28,12 +33,80 @@ def test_a_hostile_text_is_harmless_however_it_is_printed(name):
     text = HOSTILE[name]
     out = io.StringIO()
     terminal = Terminal(file=out, width=100)
-    table = Table("a", escape(text), title=escape(text))
-    table.add_row(escape(text), "b")
+    table = Table("a", text, title=text)
+    table.add_row(text, "b")
     terminal.say(text)
-    terminal.print(Panel(escape(text), title=escape(text)), table)
-    terminal.print(escape(text))
+    terminal.print(Panel(text, title=Text(text)), table)
+    terminal.print(text)
     assert harmless(out.getvalue())
+    if name.startswith("markup"):
+        assert out.getvalue().count(text) >= 4  # no part of it is taken for markup
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_text_is_no_markup_on_a_real_terminal_either(name):
+    out = io.StringIO()
+    with Display(Terminal(file=out, force_terminal=True, width=200)) as display:
+        display.panel(HOSTILE[name], HOSTILE[name])
+        display.bar(HOSTILE[name], 2)(1)
+        display.progress.refresh()
+    if name.startswith("markup"):
+        assert HOSTILE[name] in out.getvalue()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_libraries_log_is_harmless(name, capsys):
+    text = HOSTILE[name]
+    logger = logging.getLogger("a library")
+    logger.propagate, handler = False, logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+    with messages_as_text():
+        logger.warning("it says %s", text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            sys.stderr.write(warnings.formatwarning(text, UserWarning, __file__, 1))
+    logger.removeHandler(handler)
+    assert harmless(capsys.readouterr().err.replace("\t", ""))
+
+
+def test_a_traceback_is_harmless(capsys):
+    try:
+        raise ValueError("5\x1b[2J6")
+    except ValueError as error:
+        show_traceback(type(error), error, error.__traceback__)
+    assert "ValueError: 5\\x1b[2J6" in capsys.readouterr().err
+
+
+def test_a_file_is_read_if_it_is_one_and_of_a_size_that_llmrl_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST", 20)
+    file = tmp_path / "x"
+    file.write_bytes(b"1234\n" * 9)
+    assert list(read_lines(file)) == [b"1234\n"] * 9
+    with pytest.raises(DamagedFile, match="x is larger than"):
+        read_whole(file)
+    file.write_bytes(b"1" * 20)
+    assert (read_whole(file), list(read_lines(file))) == (b"1" * 20, [b"1" * 20])
+    file.write_bytes(b"1" * 21)
+    with pytest.raises(DamagedFile, match="x has a line of more than"):
+        list(read_lines(file))
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(DamagedFile, match="a folder, a pipe or a device"):
+            read_whole(path)
+
+
+def test_a_yaml_text_has_a_largest_size(monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_YAML", 10)
+    assert parse_yaml("a: 1") == {"a": 1}
+    with pytest.raises(ValueError, match="more than 10 characters"):
+        parse_yaml("a: 1" + " " * 10)
+
+
+def test_a_loop_of_links_is_a_path(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "link").symlink_to("x")
+    assert real_path(tmp_path / "loop") == tmp_path / "loop"
+    assert real_path(tmp_path / "link") == tmp_path / "x"
 
 
 @given(st.text())

@@ -15,9 +15,12 @@ from typing import Any, NamedTuple
 
 from llmrl.errors import UserError
 from llmrl.registry import SEARCHED, suggest
-from llmrl.terminal import Terminal
+from llmrl.terminal import Terminal, messages_as_text, show_traceback
+from llmrl.text import visible
 
 BROKEN_OFF = 1
+LONGEST = 8000
+"""Maximum number of characters of an error."""
 INTERRUPTED = 130
 
 
@@ -57,7 +60,8 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl") -> int:
         The exit status: 0 for success; 2 if an input cannot be used and nothing was done; 1 if the command failed
         after it had started; 130 after Ctrl-C. A command may have further ones.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        arguments, sys.excepthook = sys.argv[1:], show_traceback
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return 0
@@ -69,7 +73,8 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl") -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         return _fail(f"No command is called {name!r}. {suggest(name, COMMANDS)}", UserError.exit_status)
-    return run(COMMANDS[name].module, rest, f"{prog} {name}")
+    with messages_as_text():
+        return run(COMMANDS[name].module, rest, f"{prog} {name}")
 
 
 def run(module: str, arguments: list[str], prog: str) -> int:
@@ -90,7 +95,9 @@ def run(module: str, arguments: list[str], prog: str) -> int:
     except UnicodeError as error:  # half a surrogate pair in a name
         return _fail(f"The input is not valid text: {error}", UserError.exit_status)
     except OSError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), BROKEN_OFF)
+    except MemoryError as error:
+        return _fail(f"No memory is left ({error}). Finished work is kept.", BROKEN_OFF)
     except KeyboardInterrupt:
         return _fail(
             "Stopped at once. Finished work is kept. Continue with train --resume auto, or with the same eval command.",
@@ -129,7 +136,8 @@ def _pass_on(said: io.StringIO) -> None:
 
 
 def _fail(text: str, status: int) -> int:
-    Terminal(stderr=True).say(f"error: {text}", style="red")
+    # A value from a file, which a message quotes, may be of any length.
+    Terminal(stderr=True).say(f"error: {visible(text, LONGEST)}", style="red")
     return status
 
 

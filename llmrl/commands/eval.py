@@ -19,7 +19,7 @@ import tyro
 from transformers.utils import logging as transformers_logging
 
 from llmrl.errors import ConfigError
-from llmrl.evaluation.outcomes import Evaluation
+from llmrl.evaluation.outcomes import SUMMARIZED, Evaluation
 from llmrl.evaluation.running import count_problems, evaluate
 from llmrl.evaluation.tables import show_summaries
 from llmrl.policies.policy import Policy, local_folder
@@ -116,7 +116,7 @@ def evaluate_policy(options: EvalOptions, display: Display | None = None) -> Pat
         for number, (env_id, environments) in enumerate(opened.items(), 1):
             file = folder / f"{_slug(env_id)}.jsonl"
             if (finished := results["environments"].get(env_id)) is not None:
-                done = Evaluation.read(file)
+                done = Evaluation.read(file, SUMMARIZED)
                 done.dropped_prompts = finished["dropped_prompts"]
             else:
                 title = f"{environments.title}, {number} of {len(opened)}"
@@ -288,7 +288,7 @@ def _claim(folder: Path, settings: dict[str, Any], force: bool) -> None:
         shared_now = {i: o for i, o in settings["env"].items() if i in old["env"]}
         before, now = {**old, "env": shared}, {**settings, "env": shared_now}
         changes = [
-            f"  {name}: was {before.get(name)!r}, is {now.get(name)!r}"
+            f"  {name}: was {one_line(repr(before.get(name)))}, is {one_line(repr(now.get(name)))}"
             for name in sorted({*before, *now})
             if before.get(name) != now.get(name)
         ]

@@ -28,6 +28,7 @@ from llmrl.reports.replay import FRACTIONS, Replay, ReplayError, replay
 from llmrl.rollouts.files import find_rollouts, read_rollouts
 from llmrl.terminal import Terminal
 from llmrl.training.files import read_tree, section
+from llmrl.training.folder import refuse_traps
 
 SAME_POLICY = 1e-4
 """Log-ratios of fewer nats than this are rounding errors."""
@@ -103,21 +104,14 @@ def replay_rollouts(options: ReplayOptions, console: Terminal) -> Replay:
     )
     result = replay(rollouts, policy, recipes, micro_batch_tokens=options.micro_batch_tokens)
     about = {"rollouts": str(path), "policy": source, "rows": len(rollouts)}
-    console.print(
-        f"{path}: {len(rollouts)} responses, scored by {source}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.say(f"{path}: {len(rollouts)} responses, scored by {source}")
     show(result, console)
     bounds = [r for s in result.scores.values() for r in (s.ratio_min, s.ratio_max)]
     if max(abs(np.log(bound)) for bound in bounds) < SAME_POLICY:
-        console.print(
-            "Every ratio is 1: this policy sampled the rollouts. Clips differ only for a later policy (--policy).",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        console.say(
+            "Every ratio is 1: this policy sampled the rollouts. Clips differ only for a later policy (--policy)."
         )
+    refuse_traps(folder if options.output is None else options.output)
     for file in write(result, options.output or folder / "replay", path.stem, about):
         console.say(f"wrote {file}")
     return result

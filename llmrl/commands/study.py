@@ -111,7 +111,7 @@ def run(options: StudyOptions, console: Terminal | None = None) -> int:
     """
     console = console or Terminal()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmrl.distributed.world import launched
+from llmrl.errors import UserError
 from llmrl.terminal import Terminal
 from llmrl.training.config import Config
 
@@ -31,6 +32,10 @@ def run(config: Config) -> int:
     if done.rank > 0:
         return 0
     console = Terminal()
-    for path in [*(f"plot: {path}" for path in plot_run(done.folder)), f"model: {done.folder / 'latest'}"]:
-        console.say(path)
+    try:
+        for path in plot_run(done.folder):
+            console.say(f"plot: {path}")
+    except UserError as error:  # the files were changed meanwhile; the model is whole
+        console.say(f"Plots are left out: {error}")
+    console.say(f"model: {done.folder / 'latest'}")
     return 0

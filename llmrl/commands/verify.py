@@ -23,7 +23,7 @@ from llmrl.envs.tables import DataError, rows
 from llmrl.evaluation.estimators import wilson
 from llmrl.registry import suggest
 from llmrl.terminal import Terminal
-from llmrl.text import one_line
+from llmrl.text import one_line, real_path
 from llmrl.verifiers import STATUSES, Verdict, Verifier, check_gold, verifier
 
 ID_COLUMNS = ("problem_id", "id", "unique_id", "problem_idx")
@@ -124,8 +124,10 @@ def _check(options: VerifyOptions) -> None:
     if options.batch < 1:
         raise DataError(f"--batch must be at least 1, got {options.batch}.")
     for flag, path in (("output", options.output), ("disagreements", options.disagreements)):
-        if path.resolve() == options.file.resolve():
+        if real_path(path) == real_path(options.file):
             raise DataError(f"--{flag} {path} would overwrite the file that is graded.")
+        if path == getattr(VerifyOptions, flag) and path.is_symlink():  # in a folder from elsewhere; nobody named it
+            raise DataError(f"{path} is a link, which would be written through. Give --{flag}.")
 
 
 def grade(table: Sequence[Row], grader: Verifier, name: str, batch: int = 256) -> list[Verdict]:
@@ -186,7 +188,6 @@ def _audit(
     console.print(
         f"{options.verifier} and {auditor} agree on {len(table) - len(differing)} of {len(table)} rows, 95 % "
         f"interval [{100 * low:.2f}, {100 * high:.2f}] %.",
-        markup=False,
         highlight=False,
     )
     _write(

@@ -41,7 +41,6 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
         hint: what to do without the hub, the last sentence of the error message.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HTTPError  # the errors of the HTTP client that the hub's library uses
 
     def fetch(**options: Any) -> list[Path]:
         folder = Path(snapshot_download(repo, repo_type="dataset", allow_patterns=list(patterns), **options))
@@ -64,7 +63,7 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
         _answers(repo)
         files = fetch(etag_timeout=PATIENCE)
         _note_whole(files, patterns)
-    except (OSError, HTTPError) as error:
+    except Exception as error:  # the hub's library can raise any error for an answer that it does not expect
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         if here:
             log.warning(

@@ -23,6 +23,11 @@ SUFFIXES = tuple(ending + packed for ending in FORMATS for packed in ("", *COMPR
 NO_DATA = frozenset({"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"})
 """Files next to the tables of a data set that hold no rows."""
 
+LONGEST_LINE = 1 << 26
+"""Maximum number of bytes of a line of JSON."""
+ALWAYS_READ, MOST_EXPANDED = 1 << 28, 100
+"""A file that is read as a whole may have this many bytes, or be this many times larger than its space on the disk."""
+
 Row = tuple[str, Mapping[str, Any]]
 """The place of a row in words, such as ``line 3``, and its columns."""
 
@@ -95,9 +100,11 @@ def _json_lines(file: Path, on_error: Callable[[DataError], None]) -> Iterator[R
     with _opened(file) as lines:
         while True:
             try:
-                line = lines.readline()
+                line = lines.readline(LONGEST_LINE + 1)
             except _BROKEN as error:
                 raise _broken(file, f"after line {number}", error) from error
+            if len(line) > LONGEST_LINE:
+                raise DataError(f"{file}, line {number + 1}: it is longer than {LONGEST_LINE >> 20} MiB.")
             if not line:
                 return
             number += 1
@@ -167,11 +174,23 @@ _PATIENT = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_consta
 
 
 def _whole(file: Path) -> bytes:
+    """The content of a file, decompressed.
+
+    Raises:
+        DataError: it cannot be read, or is so much larger than its space on the disk that it is not made of problems.
+    """
+    limit = max(ALWAYS_READ, MOST_EXPANDED * 512 * file.stat().st_blocks)
+    pieces: list[bytes] = []
     try:
         with _opened(file) as stream:
-            return stream.read()
+            while piece := stream.read(1 << 24):
+                pieces.append(piece)
+                limit -= len(piece)
+                if limit < 0:
+                    raise DataError(f"{file} expands to more than {MOST_EXPANDED} times its space on the disk.")
     except _BROKEN as error:
         raise _broken(file, "in reading it", error) from error
+    return b"".join(pieces)
 
 
 def _json_rows(file: Path, on_error: Callable[[DataError], None]) -> Iterator[Row]:

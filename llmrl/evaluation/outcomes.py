@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from llmrl.text import DamagedFile, json_line, one_line, read_json_lines
 
 NEEDED = frozenset({"greedy", "problem_id", "reward"})
 """Entries of every record of an evaluation."""
+SUMMARIZED = NEEDED | {"finish_reason", "group", "tokens"}
+"""Entries that a summary reads too; every evaluation that llmrl runs writes them."""
 
 
 def is_outcome(record: Record) -> bool:
@@ -40,15 +42,19 @@ class Evaluation:
     """Number of problems that were left out because their prompt was too long; no measure counts them."""
 
     @classmethod
-    def read(cls, path: Path) -> Evaluation:
+    def read(cls, path: Path, needed: Set[str] = NEEDED) -> Evaluation:
         """Read an evaluation from the ``.jsonl`` of its responses.
 
+        Args:
+            path: the file.
+            needed: entries of every record; :data:`SUMMARIZED` for a summary.
+
         Raises:
-            DamagedFile: a line is not a record.
+            DamagedFile: a line is not a record, or lacks an entry.
         """
         records = read_json_lines(path)
         for number, record in enumerate(records, 1):
-            if lacking := NEEDED - record.keys():
+            if lacking := needed - record.keys():
                 raise DamagedFile(
                     f"{path}, line {number} is not a response of an evaluation: it has no {sorted(lacking)[0]}."
                 )

@@ -11,16 +11,18 @@ from typing import NamedTuple
 from llmrl.distributed.world import World
 from llmrl.envs.text import TextEnv
 from llmrl.errors import ConfigError
-from llmrl.evaluation.outcomes import Evaluation, count_votes, is_outcome
+from llmrl.evaluation.outcomes import SUMMARIZED, Evaluation, count_votes, is_outcome
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import collect
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import Record
 from llmrl.rollouts.stream import ProblemStream
-from llmrl.text import json_line, parse_line
+from llmrl.text import json_line, parse_line, read_lines
 from llmrl.verifiers.verdict import ComparesAnswers
 
+MOST_RESPONSES = 10_000_000
+"""Maximum number of responses of an evaluation, which are held in memory."""
 PROBLEM_ORDER = 0
 """Seed of the random choice of problems. It is fixed, so all policies and seeds get the same problems."""
 
@@ -67,6 +69,11 @@ def evaluate(
         ConfigError: all problems are wanted but their number is unlimited, or every prompt is too long.
     """
     count = count_problems(environments, problems)
+    if count * (1 + samples) > MOST_RESPONSES:
+        raise ConfigError(
+            f"{count} problems with {1 + samples} responses each are too many: at most {MOST_RESPONSES} responses can "
+            "be held. Evaluate on fewer problems, or with fewer samples."
+        )
     ids = ProblemStream(PROBLEM_ORDER, environments.num_problems()).take(count)
     plan = list(_batches(count, samples, batch))
     records = [] if file is None else _resume(file, plan)
@@ -129,14 +136,13 @@ def _resume(file: Path, plan: list[_Batch]) -> list[Record]:
     if not file.is_file():
         return []
     records = []
-    with file.open("rb") as lines:
-        for line in lines:
-            record = parse_line(line)
-            if record is None or "group" not in record or not is_outcome(record):
-                break  # the process may have been killed while it wrote the last line, even inside a character
-            if not any(batch.holds(record) for batch in plan):
-                break
-            records.append(record)
+    for line in read_lines(file):
+        record = parse_line(line)
+        if record is None or not record.keys() >= SUMMARIZED or not is_outcome(record):
+            break  # the process may have been killed while it wrote the last line, even inside a character
+        if not any(batch.holds(record) for batch in plan):
+            break
+        records.append(record)
     if records:
         last = _batch_of(records[-1], plan)
         records = [record for record in records if _batch_of(record, plan) != last]

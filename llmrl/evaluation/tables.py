@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 from llmrl.evaluation.estimators import Estimate
@@ -29,7 +28,7 @@ def show_summaries(console: Terminal, summaries: dict[str, dict[str, Any]]) -> N
     """
     table = Table("", title="accuracy in %, 95 % intervals over problems")
     for env_id in summaries:
-        table.add_column(escape(env_id), justify="right")
+        table.add_column(env_id, justify="right")
     parts = list(summaries.values())
     table.add_row("problems", *(str(part["problems"]) for part in parts))
     for name in dict.fromkeys(name for part in parts for name in _measures(part)):
@@ -52,7 +51,7 @@ def _cells(env_id: str, summary: dict[str, Any]) -> Table:
     largest = max((int(name[5:]) for name in names if name.startswith("pass@")), default=0)
     several = [n for n in (f"pass@{largest}", f"maj@{largest}") if n in names]
     average = [name for name in names if name.startswith("avg@")]
-    table = Table("", title=escape(env_id), box=SIMPLE_HEAD, pad_edge=False)
+    table = Table("", title=env_id, box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("n", "greedy", *average, *several):
         table.add_column(heading, justify="right", no_wrap=True)
     for group, prefix in (("by_subject", ""), ("by_level", "level ")):
@@ -61,14 +60,14 @@ def _cells(env_id: str, summary: dict[str, Any]) -> Table:
                 shown = [_interval(cell, 0), *(_interval(cell[name], 0) for name in average)]
                 shown += [f"{100 * cell[name]['mean']:.1f}" for name in several]
                 label = prefix + value.replace("_", " ")
-                table.add_row(escape(label), str(cell["problems"]), *shown)
+                table.add_row(label, str(cell["problems"]), *shown)
         table.add_section()
     return table
 
 
 def show_comparison(console: Terminal, title: str, result: Comparison) -> None:
     """Print every measure of both policies with the difference, and the counts of greedy responses that differ."""
-    table = Table("", "first", "second", "second - first", title=f"{escape(title)} in %, 95 % intervals")
+    table = Table("", "first", "second", "second - first", title=f"{title} in %, 95 % intervals")
     for name, difference in result.difference.items():
         sides = [_interval(side[name]._asdict()) for side in (result.first, result.second)]
         table.add_row(name, *sides, difference_text(difference))

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from llmrl.errors import PolicyError
-from llmrl.text import one_line, read_json
+from llmrl.policies.foreign import failing_as
+from llmrl.text import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -95,13 +96,9 @@ def add_adapters(model: PreTrainedModel, options: LoraOptions) -> Any:
 def load_adapters(model: PreTrainedModel, folder: Path) -> Any:
     """The model with the adapters of a folder, trainable."""
     peft = _peft()
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="Found missing adapter keys")  # they would be as at the start
-            return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
-    except Exception as error:  # a folder from elsewhere can cause any error in peft and torch
-        reason = one_line(str(error), 300)
-        raise PolicyError(f"The adapters in {str(folder)!r} do not fit their base model: {reason}") from error
+    with failing_as(f"The adapters in {str(folder)!r} do not fit their base model"), warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")  # they would be as at the start
+        return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
 
 
 def check_adapters(model: Any) -> None:

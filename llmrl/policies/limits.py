@@ -6,6 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from llmrl.errors import PolicyError
+from llmrl.policies.foreign import ids_of, text_of
+from llmrl.text import one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,10 +62,15 @@ def end_ids(model: Any, tokenizer: PreTrainedTokenizerBase, vocabulary: int, lon
         longest_response: length of every response if there is no end token, for the warning.
     """
     named = getattr(model.generation_config, "eos_token_id", None)
-    ids = {named} if isinstance(named, int) else set(named or ())
-    if tokenizer.eos_token_id is not None:
-        ids.add(tokenizer.eos_token_id)
-    ids = {i for i in ids if isinstance(i, int) and 0 <= i < vocabulary}
+    found = list(named) if isinstance(named, (list, tuple)) else [named]
+    given = [i for i in (*found, tokenizer.eos_token_id) if i is not None]
+    for i in given:
+        if not isinstance(i, int):
+            raise PolicyError(
+                f"The model's generation settings name the end token {one_line(str(i), 40)!r}, which is no token id. "
+                "Correct eos_token_id in generation_config.json."
+            )
+    ids = {i for i in given if 0 <= i < vocabulary}
     if not ids:
         log.warning(
             "Nothing can end a response: neither the tokenizer nor the model's generation settings name an end "
@@ -82,15 +89,15 @@ def warn_of_turn_end(tokenizer: PreTrainedTokenizerBase, closing: str, ends: set
         closing: the text that the template writes after a response.
         ends: the end tokens.
     """
-    ids = tokenizer(closing, add_special_tokens=False)["input_ids"]
+    ids = ids_of(tokenizer, [closing], special=False)[0]
     special = [i for i in ids if i in tokenizer.added_tokens_decoder]
     if special and ends and not ends & set(ids):
         log.warning(
             "The chat template ends a turn with %r, which does not end a response (%s does). A model that was trained "
             "with this template writes on behind its answer. Add %s to eos_token_id in the model's "
             "generation_config.json.",
-            str(tokenizer.decode([special[0]])),
-            ", ".join(repr(str(tokenizer.decode([i]))) for i in sorted(ends)),
+            text_of(tokenizer, [special[0]]),
+            ", ".join(repr(text_of(tokenizer, [i])) for i in sorted(ends)),
             special[0],
         )
 

@@ -18,6 +18,7 @@ import torch
 from llmrl.envs.hub import NAME
 from llmrl.errors import PolicyError
 from llmrl.policies.adapters import LoraOptions, add_adapters, base_of, has_adapters, load_adapters
+from llmrl.policies.foreign import failing_as
 from llmrl.policies.scoring.head import Head
 from llmrl.registry import suggest
 from llmrl.text import DamagedFile, one_line, read_json
@@ -101,8 +102,8 @@ def locate(name: str) -> tuple[str, bool]:
         local = False
         try:
             config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # the hub's library can raise any error for an answer that it does not expect
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise PolicyError(
                 f"The hub gives no model {name!r}: {reason} Check the id; a model that is gated needs a login first."
             ) from error
@@ -130,13 +131,10 @@ def load(
     options: dict[str, Any] = {"dtype": dtype, "local_files_only": local, "trust_remote_code": False, **OUTPUTS}
     if attn_implementation is not None:
         options["attn_implementation"] = attn_implementation
-    try:
+    with failing_as(f"The weights of {name!r} cannot be loaded"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    except Exception as error:  # a folder from elsewhere can cause any error in these libraries
-        reason = str(error).strip() or type(error).__name__
-        raise PolicyError(f"The weights of {name!r} cannot be loaded: {reason}") from error
     model, info = loaded
     for key, found, expected in sorted(info["mismatched_keys"])[:1]:
         raise PolicyError(
@@ -165,13 +163,11 @@ def load(
 def _tokenizer(name: str, source: str, local: bool) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    try:
+    with failing_as(
+        f"The policy {name!r} has no tokenizer that transformers can load",
+        "Save it beside the model by tokenizer.save_pretrained.",
+    ):
         return AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
-    except Exception as error:  # a folder from elsewhere can cause any error in transformers and tokenizers
-        raise PolicyError(
-            f"The policy {name!r} has no tokenizer that transformers can load: {error}. Save it beside "
-            "the model by tokenizer.save_pretrained."
-        ) from error
 
 
 def _save_expanded(model: Any, name: str, source: str, local: bool) -> None:
@@ -382,6 +378,11 @@ def _check_folder(name: str, folder: Path) -> None:
             f"The folder {name!r} holds no config.json, so it is not a Hugging Face checkpoint. It holds: "
             f"{', '.join(sorted(p.name for p in folder.iterdir())[:8]) or 'nothing'}."
         )
+    for path in folder.iterdir():
+        if path.exists() and not path.is_file() and not path.is_dir():  # to open it would wait
+            raise PolicyError(
+                f"{path} is a pipe, a socket or a device, where a file of a model is expected. Remove it."
+            )
     try:
         config = read_json(file)
     except DamagedFile as error:

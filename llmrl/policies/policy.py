@@ -27,6 +27,7 @@ from llmrl.policies.adapters import LoraOptions
 from llmrl.policies.episode import Episode, pack
 from llmrl.policies.exactness import exact_forward_pass, name_of, set_training, settle_attention
 from llmrl.policies.export import save, try_saving
+from llmrl.policies.foreign import text_of
 from llmrl.policies.limits import end_ids, pad_id, room_for_prompt, warn_of_turn_end
 from llmrl.policies.loading import (
     check_head,
@@ -277,7 +278,7 @@ class Policy(TensorDictModuleBase):
             samples[i] = sample
         for episode, sample in zip(episodes, samples, strict=True):
             episode.add(sample)
-        return self.tokenizer.batch_decode([s.tokens for s in samples], skip_special_tokens=True)
+        return [text_of(self.tokenizer, s.tokens, special=False) for s in samples]
 
     def _sampler(self, model: Any) -> Sampler:
         way, fast_cpu = self.sampling_way
@@ -445,7 +446,7 @@ class Policy(TensorDictModuleBase):
 
     def describe(self) -> list[str]:
         """Lines that describe how the model is sampled, scored and trained."""
-        ends = [str(self.tokenizer.decode([i])) for i in sorted(self.end_ids)]
+        ends = [text_of(self.tokenizer, [i]) for i in sorted(self.end_ids)]
         way, fast_cpu = self.sampling_way
         sampling = f"{way.value}{', products and attention for one token on a CPU' if fast_cpu else ''}"
         lines = [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 from tensordict import TensorDictBase
 
+from llmrl.policies.foreign import ids_of, text_of
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.options import PolicyOptions
 from llmrl.policies.templates import check_cost
@@ -66,7 +67,7 @@ class Prompts:
                         f"{name} needs a chat template, and this policy has none. Write the text into prompt_template, "
                         "or give the path of a Jinja file as chat_template."
                     )
-            if prompt_template == "{problem}" and not tokenizer("a")["input_ids"]:
+            if prompt_template == "{problem}" and not ids_of(tokenizer, ["a"], special=True)[0]:
                 raise PolicyError("The tokenizer writes no token for the text 'a': it is not the model's tokenizer.")
         elif prompt_template != "{problem}":
             raise PolicyError(
@@ -156,12 +157,12 @@ class Prompts:
         # A chat template writes the special tokens itself.
         rendered = [self.render(problem) for problem in problems]
         special = self.chat_template is None
-        contexts = self.tokenizer(rendered, add_special_tokens=special)["input_ids"]
+        contexts = ids_of(self.tokenizer, rendered, special=special)
         end = self.tokenizer.eos_token_id
         if (
             special and end is not None
         ):  # some tokenizers add an end token to every text, after which no response could begin
-            bare = self.tokenizer(rendered, add_special_tokens=False)["input_ids"]
+            bare = ids_of(self.tokenizer, rendered, special=False)
             contexts = [
                 ids[:-1] if ids and ids[-1] == end and plain[-1:] != [end] else ids
                 for ids, plain in zip(contexts, bare, strict=True)
@@ -246,15 +247,15 @@ def continuation(tokenizer: PreTrainedTokenizerBase, text: str, end: int) -> lis
 
     Templates write this end token themselves. It is in the response already, so it is left out.
     """
-    close = str(tokenizer.decode([end]))
+    close = text_of(tokenizer, [end])
     if end in tokenizer.added_tokens_decoder:  # otherwise it may be the beginning of the reply
         blank, found, rest = text.partition(close)
         text = rest if found and not blank.strip() else text
     # Encoded after the end token, because some tokenizers encode the beginning of a text differently.
-    ids = tokenizer(close + text, add_special_tokens=False)["input_ids"]
+    ids = ids_of(tokenizer, [close + text], special=False)[0]
     if end in ids[:2]:
         return ids[ids.index(end) + 1 :]
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids_of(tokenizer, [text], special=False)[0]
 
 
 def _end_of(text: str, length: int = 240) -> str:

@@ -158,7 +158,8 @@ def accuracy_figure(groups: Sequence[Group]) -> Figure | None:
     records = [r for g in groups for run in g.runs for r in run.evaluations.get("before", ())]
     cells: list[tuple[str, str | None, Any]] = [("all", None, None)]
     for field, prefix in (("level", "level "), ("subject", "")):
-        found = {record[field] for record in records if record.get(field)}  # level 0 and no subject: unknown
+        values = (record.get(field) for record in records)
+        found = {value for value in values if isinstance(value, (int, str)) and value}  # 0 and no subject: unknown
         cells += [(prefix + str(v).replace("_", " "), field, v) for v in sorted(found, key=str)]
     table = [[change(g.runs, field, value) for g in groups] for _, field, value in cells]
     if not any(entry for row in table for entry in row):

@@ -24,6 +24,7 @@ from llmrl.reports.curves import accuracy_figure, change, curve_figures, inline_
 from llmrl.reports.rollouts import Choice, Shown, json_text, recipes_for, shown_rollouts
 from llmrl.reports.runs import Group, Run, group_runs
 from llmrl.reports.settings import heading, html_table, settings_html
+from llmrl.training.folder import refuse_traps
 
 _ROLLOUTS = "<!-- rollouts -->"
 _DPI = 110
@@ -56,11 +57,13 @@ def write_page(
     figures = _figures(groups, plots)
     output.parent.mkdir(parents=True, exist_ok=True)
     aside = output.with_name(f".writing-{output.name}")
+    body = aside.with_name(f"{aside.name}.rollouts")
+    for path in (aside, body):  # left by a process that was killed, or links, which would be written through
+        path.unlink(missing_ok=True)
     # A response may hold half a surrogate pair, which no encoding can write.
-    with aside.open("w", encoding="utf-8", errors="replace") as file:
-        body = aside.with_name(f"{aside.name}.rollouts")
+    with aside.open("x", encoding="utf-8", errors="replace") as file:
         try:
-            with body.open("w+", encoding="utf-8", errors="replace") as data:
+            with body.open("x+", encoding="utf-8", errors="replace") as data:
                 entries = _write_rollouts(data, runs, recipes, choice, seen)
                 # All notes are known only now, and they belong at the top.
                 notes = [f"{run.name}: {note}" for run in runs for note in run.notes]
@@ -166,6 +169,7 @@ def _figures(groups: Sequence[Group], plots: Path | None) -> dict[str, str]:
 def _save(figure: Figure, plots: Path | None, name: str) -> None:
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
+        refuse_traps(plots)
         for kind in ("png", "svg"):
             figure.savefig(plots / f"{name.replace('/', '_')}.{kind}", dpi=_DPI)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from llmrl.evaluation.outcomes import SUMMARIZED, Evaluation
 from llmrl.training.metrics import KNOWN, read_metrics
 
 PANELS: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -53,7 +53,11 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def plot_run(folder: Path) -> list[Path]:
-    """Write ``plots/*.png`` of a run's folder; returns their paths."""
+    """Write ``plots/*.png`` of a run's folder; returns their paths.
+
+    Raises:
+        DamagedFile: an evaluation of the run is not what was written.
+    """
     rows = read_metrics(folder / "metrics.jsonl")
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
@@ -61,9 +65,9 @@ def plot_run(folder: Path) -> list[Path]:
     if rows:
         for name, panels in PANELS.items():
             written.append(_curves(rows, panels, plots / f"{name}.png", folder.name))
-    before, after = (folder / "eval" / f"{name}.json" for name in ("before", "after"))
+    before, after = (folder / "eval" / f"{name}.jsonl" for name in ("before", "after"))
     if before.is_file() and after.is_file():
-        pair = [json.loads(path.read_text()) for path in (before, after)]
+        pair = [Evaluation.read(path, SUMMARIZED).summary() for path in (before, after)]
         written.append(_bars(pair[0], pair[1], plots / "evaluation.png"))
     return written
 
@@ -108,7 +112,7 @@ def _bars(before: dict[str, Any], after: dict[str, Any], path: Path) -> Path:
         means = np.array([estimate["mean"] for estimate in estimates])
         spread = np.abs(np.array([[estimate["low"], estimate["high"]] for estimate in estimates]).T - means)
         axis.barh(places + offset, means, 0.38, xerr=spread, label=label, color=colour, capsize=2)
-    axis.set_yticks(places, [cell[0] for cell in cells])
+    axis.set_yticks(places, [cell[0] for cell in cells], parse_math=False)  # a subject may hold dollar signs
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
     axis.set_xlabel("greedy accuracy on held-out problems, 95 % interval")

@@ -23,12 +23,13 @@ from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.keys import MissingEntry
 from llmrl.likeness import is_unlike
+from llmrl.policies.foreign import failing_as, text_of
 from llmrl.policies.loading import PolicyError, local_folder
 from llmrl.reports.runs import Run
 from llmrl.reports.tokens import trust_region
 from llmrl.rollouts.files import RolloutsError, refuse_wrong_tensors
 from llmrl.rollouts.records import FORM
-from llmrl.text import one_line, parse_line
+from llmrl.text import one_line, parse_line, read_lines
 from llmrl.training.checkpoint import list_checkpoints
 
 AS_TRAINED = "as trained"
@@ -191,17 +192,16 @@ def _scan(path: Path, shown: Shown) -> tuple[list[int], list[Hashable]]:
     offsets: list[int] = []
     groups: list[Hashable] = []
     position = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            record = parse_line(line)
-            # Rows are counted by lines, so no line may be skipped.
-            if record is None or is_unlike(record, FORM):
-                wrong = "is incomplete" if record is None else "is no record"
-                shown.note(f"{path.name}: read up to line {number}, which {wrong}")
-                break
-            offsets.append(position)
-            groups.append(record.get("group", len(groups)))
-            position += len(line)
+    for number, line in enumerate(read_lines(path), 1):
+        record = parse_line(line)
+        # Rows are counted by lines, so no line may be skipped.
+        if record is None or is_unlike(record, FORM):
+            wrong = "is incomplete" if record is None else "is no record"
+            shown.note(f"{path.name}: read up to line {number}, which {wrong}")
+            break
+        offsets.append(position)
+        groups.append(record.get("group", len(groups)))
+        position += len(line)
     return offsets, groups
 
 
@@ -304,7 +304,12 @@ def short(x: Tensor) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """A value of a record, if JSON can hold it; None for numbers that are not finite."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return None
+    return value
 
 
 def load_tokenizer(run: Run, shown: Shown) -> Any:
@@ -313,16 +318,14 @@ def load_tokenizer(run: Run, shown: Shown) -> Any:
 
     checkpoints = list_checkpoints(run.folder)
     try:
-        if checkpoints:
-            return AutoTokenizer.from_pretrained(str(checkpoints[-1]), local_files_only=True, trust_remote_code=False)
-        folder = local_folder(str(run.config.get("policy", {}).get("path", "")))
-        if folder is None:  # a name on the hub: a run's file may not open an address
-            shown.note("the run has no checkpoint to take its tokenizer from, so tokens are shown as numbers")
-            return None
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, PolicyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        shown.note(f"the tokenizer cannot be loaded, so tokens are shown as numbers: {reason}")
+        with failing_as("the tokenizer cannot be loaded, so tokens are shown as numbers"):
+            folder = checkpoints[-1] if checkpoints else local_folder(str(run.config.get("policy", {}).get("path", "")))
+            if folder is None:  # a name on the hub: a run's file may not open an address
+                shown.note("the run has no checkpoint to take its tokenizer from, so tokens are shown as numbers")
+                return None
+            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except PolicyError as error:
+        shown.note(one_line(str(error)))
         return None
 
 
@@ -330,7 +333,10 @@ def token_text(tokenizer: Any, token: int) -> str:
     """The text of a token, with its leading space."""
     if tokenizer is None:
         return f"<{token}>"
-    text = str(tokenizer.decode([token], skip_special_tokens=False))
+    try:
+        text = text_of(tokenizer, [token])
+    except PolicyError:  # it has no such token, or fails
+        return f"<{token}>"
     piece = tokenizer.convert_ids_to_tokens(token)
     # A SentencePiece decoder drops the space before the first word.
     if isinstance(piece, str) and piece.startswith("▁") and not text.startswith(" "):

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmrl.errors import ConfigError, UserError
 from llmrl.evaluation.outcomes import is_outcome
-from llmrl.text import DamagedFile, parse_line, read_json
+from llmrl.text import DamagedFile, parse_line, read_json, read_lines
 from llmrl.training.files import read_tree, section
 from llmrl.training.hints import kept
 from llmrl.training.metrics import is_step
@@ -98,7 +98,7 @@ def read_run(folder: Path) -> Run:
     if (path := folder / "environment.json").is_file():
         run.record = _last_session(path, run.notes)
     for path in sorted(folder.glob("rollouts/step_*.jsonl")):
-        if match := _STEP.fullmatch(path.stem):
+        if path.is_file() and (match := _STEP.fullmatch(path.stem)):
             run.rollouts[int(match[1])] = path
     return run
 
@@ -135,13 +135,12 @@ def json_lines(path: Path, fits: Callable[[dict[str, Any]], bool], notes: list[s
     ([{'step': 1}], ['metrics.jsonl: line 2 is damaged and left out'])
     """
     broken: list[int] = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            value = parse_line(line)
-            if value is None or not fits(value):
-                broken.append(number)
-            else:
-                yield value
+    for number, line in enumerate(read_lines(path), 1):
+        value = parse_line(line)
+        if value is None or not fits(value):
+            broken.append(number)
+        else:
+            yield value
     if broken:
         lines = f"line {broken[0]} is" if len(broken) == 1 else f"{len(broken)} lines are"
         notes.append(f"{path.name}: {lines} damaged and left out")

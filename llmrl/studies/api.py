@@ -16,6 +16,7 @@ from llmrl.studies.grid import Cell, Row, Store, make_grid, parse_algorithm
 from llmrl.studies.page import write_page
 from llmrl.studies.results import Results
 from llmrl.studies.running import check_executor, estimate_seconds, run_cells
+from llmrl.training.folder import refuse_traps
 
 MOST_SEEDS = 10_000
 """A study may have as many."""
@@ -105,6 +106,7 @@ def study(
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output must be a folder, and {folder} is a file. Give another name.")
+    refuse_traps(folder)
     store = Store(folder)
     found = store.read(cells)
     if use_shipped:

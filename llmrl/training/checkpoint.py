@@ -7,6 +7,8 @@ name, flushed to disk and renamed.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -24,7 +26,7 @@ import torch
 from llmrl.distributed.world import World
 from llmrl.errors import UserError
 from llmrl.policies.saving import disk_errors
-from llmrl.text import DamagedFile, one_line, read_json
+from llmrl.text import DamagedFile, one_line, read_json, read_whole, real_path
 
 APART = "state"
 """The folder within a checkpoint for what is no part of the model."""
@@ -32,6 +34,8 @@ STATE = f"{APART}/trainer.pt"
 SHARDS = f"{APART}/shards"
 """Weights and optimizer as several ranks write them; the folder then holds a model only where that was asked for."""
 SUMS = "SHA256SUMS"
+WRITING = ".writing-"
+"""Beginning of the names of folders that are being written or removed."""
 LINKS = ("latest", "best", "good")
 """Names in the folder of a run that lead to a checkpoint."""
 ARRANGING = threading.Lock()
@@ -72,13 +76,14 @@ def save(
         OSError: the disk is full or not writable; earlier checkpoints and ``latest`` are untouched.
     """
     target = path_of(folder, step)
-    aside = folder / f".writing-{target.name}"
+    aside = folder / f"{WRITING}{target.name}"
     world = world or World()
     try:
         with world.together():
             if world.main:
-                for left in folder.glob(".writing-*"):  # of a run that was killed while it wrote
-                    _remove(left)
+                for left in folder.glob(f"{WRITING}*"):  # of a run that was killed while it wrote or removed
+                    with contextlib.suppress(OSError):
+                        _remove(left)
                 aside.mkdir(parents=True)
         with disk_errors(aside):
             save_model(aside)
@@ -115,11 +120,11 @@ def _arrange(aside: Path, target: Path, keep: int, score: Score | None) -> None:
         note_score(target, score)
     _flush(folder)
     if replaced is not None:
-        _remove(replaced)
+        _remove_later(replaced)
     stay = {path.resolve() for path in (folder / "best", folder / "good", target) if path.exists()}
     for old in list_checkpoints(folder)[: -max(keep, 1)]:
         if old.resolve() not in stay:
-            _remove(old)
+            _remove_later(old)
 
 
 def note_score(checkpoint: Path, score: Score) -> None:
@@ -199,20 +204,25 @@ def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
             f"--resume auto: every checkpoint in {output} is damaged: {_names(found)}. Start a new run with "
             "another --output, or give --policy one of them if its weights load."
         )
-    path = Path(resume)
+    path = real_path(Path(resume))
     if not (path / STATE).is_file() and not (path / SUMS).is_file():
         raise FileNotFoundError(
             f"--resume {resume}: not a checkpoint (no {STATE} in it). Give a folder such as "
             "runs/espo-0/checkpoint-000100, or auto."
         )
     if wrong := damages(path):
-        others = [p for p in list_checkpoints(path.resolve().parent) if p != path.resolve()]
+        others = [p for p in list_checkpoints(path.parent) if p != path]
         hint = f"Others in the same folder: {_names(others)}. " if others else ""
         raise DamagedCheckpoint(
             f"--resume {resume}: the checkpoint is damaged ({'; '.join(wrong)}). {hint}--resume auto "
             "takes the newest one that is not damaged."
         )
-    return path.resolve()
+    if not is_name(path.name):
+        raise FileNotFoundError(
+            f"--resume {resume}: {path} does not have the name of a checkpoint, which holds its step. Call it such as "
+            "checkpoint-000100."
+        )
+    return path
 
 
 def damages(checkpoint: Path) -> list[str]:
@@ -225,7 +235,10 @@ def damages(checkpoint: Path) -> list[str]:
     if not listing.is_file():
         return [f"no {SUMS} in it"]
     wrong = []
-    entries = _sums(checkpoint)
+    try:
+        entries = _sums(checkpoint)
+    except DamagedFile as error:
+        return [str(error)]
     if not entries or entries[-1][-1] != STATE:
         wrong.append(f"{SUMS} is cut off")
     for digest, name in entries:
@@ -275,6 +288,14 @@ def set_aside(checkpoint: Path) -> Path:
     if new.exists() or new.is_symlink():
         _remove(new)
     return checkpoint.rename(new)
+
+
+def _remove_later(checkpoint: Path) -> None:
+    """Remove a checkpoint, or leave it under another name to the next one that is written: on some file systems a
+    folder cannot be removed while a file in it is read. A checkpoint of which a part is removed has no name of one."""
+    aside = checkpoint.with_name(f"{WRITING}{checkpoint.name}-removed")
+    with contextlib.suppress(OSError):
+        _remove(checkpoint.rename(aside))
 
 
 def _remove(checkpoint: Path) -> None:
@@ -347,7 +368,7 @@ def _write_sums(folder: Path) -> None:
 
 def _sums(checkpoint: Path) -> list[tuple[str, str]]:
     """The lines of a checkpoint's list of sums: digest and name."""
-    lines = (checkpoint / SUMS).read_text(errors="replace").splitlines()
+    lines = read_whole(checkpoint / SUMS).decode(errors="replace").splitlines()
     return [(digest, name) for digest, gap, name in (line.partition("  ") for line in lines) if gap]
 
 
@@ -373,5 +394,11 @@ def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+        ):  # some file systems cannot flush folders, or nothing at all
+            raise
     finally:
         os.close(descriptor)

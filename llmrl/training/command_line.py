@@ -237,4 +237,4 @@ Exit status:
     1    training failed
     2    an input cannot be used
     3    a signal stopped the run after a checkpoint; --resume auto continues it
-    130  a second signal ended the run at once"""
+    130  a second signal, or one before the first step, ended the run at once"""

@@ -283,6 +283,10 @@ def plain_value(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+MOST_RESPONSES = 1_000_000
+"""Maximum number of responses of a step, which are held in memory."""
+
+
 def check(config: Config) -> None:
     """Refuse settings that would fail later."""
     train, policy = config.train, config.policy
@@ -337,6 +341,11 @@ def check(config: Config) -> None:
             f"{config.checkpoint.every}, or --checkpoint.keep-best reward/accuracy."
         )
     rows = train.prompts_per_step * train.group_size
+    if rows > MOST_RESPONSES:
+        raise ConfigError(
+            f"--train.prompts-per-step {train.prompts_per_step} with --train.group-size {train.group_size} are {rows} "
+            f"responses a step, and at most {MOST_RESPONSES} can be held. Give smaller numbers."
+        )
     if train.updates_per_step > rows:
         raise ConfigError(
             f"--train.updates-per-step {train.updates_per_step} cannot share the {rows} responses of a step "

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
 
+from llmrl.text import real_path
 from llmrl.training import checkpoint
 
 GOOD = "good"
@@ -169,5 +170,8 @@ class Range:
 def forget(folder: Path, start: Path) -> None:
     """Forget the departure if the run continues from a step that is not later than the good checkpoint."""
     link = folder / GOOD
-    if link.is_symlink() and checkpoint.step_of(start) <= checkpoint.step_of(link.resolve()):
+    if not link.is_symlink():
+        return
+    good = real_path(link)
+    if not checkpoint.is_name(good.name) or checkpoint.step_of(start) <= checkpoint.step_of(good):
         link.unlink()

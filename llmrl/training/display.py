@@ -6,7 +6,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -17,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from llmrl.evaluation import Evaluation, compare
 from llmrl.evaluation.tables import difference_text
@@ -58,7 +58,7 @@ class Display:
     def __init__(self, console: Terminal | None = None) -> None:
         self.console = console or Terminal()
         self.progress = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -88,7 +88,7 @@ class Display:
 
     def panel(self, title: str, text: str) -> None:
         """Print a framed block of text."""
-        self.console.print(Panel(escape(text), title=title, title_align="left", expand=False))
+        self.console.print(Panel(text, title=Text(title), title_align="left", expand=False))
 
     def settings(self, config: Config) -> None:
         """Print every setting that is not at its default, and the origin of its value."""
@@ -101,7 +101,7 @@ class Display:
             for part in key.split("."):
                 value = value.get(part) if isinstance(value, dict) else None
             if value is not None:
-                table.add_row(key, escape(str(value)), origin)
+                table.add_row(key, str(value), origin)
         if table.row_count:
             self.console.print(table)
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
-from llmrl.text import one_line, parse_yaml
+from llmrl.text import LARGEST_YAML, one_line, parse_yaml
 
 DEFAULT_ENV = "llmrl/MATH-v0"
 NAME_FLAGS = {"algo.name": "algo", "env.id": "env", "policy.path": "policy"}
@@ -36,7 +36,8 @@ def read_tree(path: Path) -> dict[str, Any]:
         ConfigError: the file does not exist, or does not hold settings.
     """
     try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            tree = parse_yaml(file.read(LARGEST_YAML + 1))
     except FileNotFoundError as error:
         raise ConfigError(f"There is no configuration file {str(path)!r}.") from error
     except OSError as error:

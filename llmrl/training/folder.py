@@ -30,7 +30,7 @@ from llmrl.envs.hub import commit_of
 from llmrl.errors import ConfigError
 from llmrl.likeness import Anything, Table, refuse_unlike
 from llmrl.policies.loading import on_hub
-from llmrl.text import read_json
+from llmrl.text import one_line, read_json, read_lines, real_path
 from llmrl.training import checkpoint
 from llmrl.training.config import Config
 from llmrl.training.data import Data
@@ -106,10 +106,25 @@ def claimed(config: Config, start: Path | None, note: Callable[[str], object]) -
             hopeless = config.resume == "auto" and not checkpoint.list_checkpoints(folder)
             _empty(folder, config.force or hopeless, note)
         try:
+            _try_link(folder)
             yield folder
         finally:
             if made and not (folder / MARKER).exists():  # it ended before anything was done
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _try_link(folder: Path) -> None:
+    """Raise if links cannot be made, as on some file systems: the first checkpoint would be the last."""
+    link = folder / ".latest"
+    try:
+        link.unlink(missing_ok=True)
+        link.symlink_to("checkpoint")
+        link.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"No link can be made in {folder} ({error.strerror}), and every run needs latest, a link to its newest "
+            "checkpoint. Choose another --output."
+        ) from error
 
 
 def _first_free(config: Config) -> Path:
@@ -156,7 +171,7 @@ def held(folder: Path) -> Iterator[None]:
         ConfigError: another process holds it; the message says which, where and since when. Or a link in it leads out:
             what is written to a folder that came from elsewhere must not replace a file of the user.
     """
-    _refuse_links_out(folder)
+    refuse_traps(folder)
     lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -169,21 +184,35 @@ def held(folder: Path) -> Iterator[None]:
         (folder / HOLDER).write_text(json.dumps(holder))
         yield
     finally:
-        (folder / HOLDER).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what was done is done, even if this cannot be removed
+            (folder / HOLDER).unlink(missing_ok=True)
         lock.release()
 
 
-def _refuse_links_out(folder: Path) -> None:
-    """Checkpoints and links to them may lead out: they are renamed and removed, never written through."""
-    home = folder.resolve()
-    for path in folder.rglob("*"):
-        if not path.is_symlink() or checkpoint.is_name(path.name) or path.name in checkpoint.LINKS:
-            continue
-        if not path.resolve().is_relative_to(home):
-            raise ConfigError(
-                f"{path} is a link that leads out of {folder}; it would be written through. Remove the link, or choose "
-                "another --output."
-            )
+def refuse_traps(folder: Path) -> None:
+    """Refuse a folder from elsewhere in which writing would replace a file of the user, or wait for ever.
+
+    Checkpoints and links to them may lead out: they are renamed and removed, never written through.
+
+    Raises:
+        ConfigError: a link in it leads out, or it holds a pipe, a socket or a device.
+    """
+    home = real_path(folder)
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if not path.is_symlink():
+                if path.exists() and not path.is_file() and not path.is_dir():
+                    raise ConfigError(
+                        f"{path} is a pipe, a socket or a device, none of which llmrl makes. Remove it, or choose "
+                        "another --output."
+                    )
+            elif checkpoint.is_name(path.name) or path.name in checkpoint.LINKS:
+                continue
+            elif not real_path(path).is_relative_to(home):
+                raise ConfigError(
+                    f"{path} is a link that leads out of {folder}; it would be written through. Remove the link, or "
+                    "choose another --output."
+                )
 
 
 def _holder(folder: Path) -> str:
@@ -224,13 +253,16 @@ def carry_over(start: Path, folder: Path, metrics_position: int) -> None:
     """Give a run that begins at another run's checkpoint what came before it: metrics and the first evaluation."""
     if _same(start.parent, folder):
         return
-    old = start.parent / "metrics.jsonl"
+    old, left = start.parent / "metrics.jsonl", metrics_position
     if old.is_file():
-        with old.open("rb") as file:
-            (folder / "metrics.jsonl").write_bytes(file.read(metrics_position))
-    for path in (start.parent / "eval").glob("before.*"):
-        (folder / "eval").mkdir(exist_ok=True)
-        shutil.copyfile(path, folder / "eval" / path.name)
+        with (folder / "metrics.jsonl").open("wb") as new:
+            for line in read_lines(old):
+                new.write(line[:left])
+                left = max(left - len(line), 0)
+    for name in ("before.json", "before.jsonl"):
+        if (path := start.parent / "eval" / name).is_file():
+            (folder / "eval").mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / "eval" / name)
 
 
 def write_record(folder: Path, config: Config, start: Path | None, data: Data, algorithm: str) -> None:
@@ -325,7 +357,7 @@ def refuse_changes(config: Config, state: dict[str, Any]) -> None:
             "The checkpoint does not say with which settings its run was made. Give another --resume."
         ) from error
     changes = [
-        f"  {key}: was {before!r}, is {now!r}"
+        f"  {key}: was {one_line(repr(before))}, is {one_line(repr(now))}"
         for key, before, now in _differences(old, new)
         if key not in FREE and not key.startswith(("checkpoint.", "log.", "world."))
     ]
@@ -369,7 +401,7 @@ def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
+    return real_path(one) == real_path(other)
 
 
 def _now() -> str:

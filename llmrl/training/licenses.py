@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError, HTTPError
 
 from llmrl.errors import ConfigError
 from llmrl.policies.loading import local_folder
-from llmrl.text import one_line, parse_yaml
+from llmrl.text import LARGEST_YAML, one_line, parse_yaml
 
 CARD = "README.md"
 _ID = re.compile(r"[a-z0-9][a-z0-9.+_-]{0,60}")
@@ -71,7 +70,8 @@ def license_of_base(name: str, commit: str | None = None, *, ask_hub: bool) -> L
         card = _card_on_hub(name, commit, ask_hub)
     if card is None or not card.is_file():
         return None
-    front = _front_matter(card.read_text(encoding="utf-8", errors="replace"))
+    with card.open(encoding="utf-8", errors="replace") as file:
+        front = _front_matter(file.read(LARGEST_YAML))
     found = front.get("license")
     if not isinstance(found, str) or _ID.fullmatch(found) is None:
         return None
@@ -89,7 +89,7 @@ def _card_on_hub(name: str, commit: str | None, ask_hub: bool) -> Path | None:
         if ask_hub:
             return Path(HfApi().hf_hub_download(name, CARD, revision=commit))
         found = try_to_load_from_cache(name, CARD, revision=commit)
-    except (HFValidationError, HTTPError, OSError):  # no card, or it cannot be had: no licence is stated
+    except Exception:  # no card, or it cannot be had, for whatever reason: no licence is stated
         return None
     return Path(found) if isinstance(found, str) else None
 

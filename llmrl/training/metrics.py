@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmrl.distributed.world import World
 from llmrl.likeness import MOST
-from llmrl.text import parse_line
+from llmrl.text import parse_line, read_lines
 
 log = logging.getLogger(__name__)
 
@@ -406,8 +406,7 @@ class MetricsFile:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a ``metrics.jsonl``; those that hold no step, as a full disk or a hand leaves them, are left out."""
-    with path.open("rb") as file:
-        read = [parse_line(line) for line in file]
+    read = [parse_line(line) for line in read_lines(path)]
     rows = [row for row in read if row is not None and is_step(row)]
     if len(rows) < len(read):
         log.warning("%s: %d damaged lines are left out.", path, len(read) - len(rows))

@@ -8,6 +8,7 @@ import torch
 
 from llmrl import keys
 from llmrl.errors import ConfigError
+from llmrl.policies.foreign import text_of
 from llmrl.rollouts.collect import Rollouts, collect
 from llmrl.rollouts.environments import Environments
 from llmrl.training import faults
@@ -55,7 +56,7 @@ def introduce(trainer: Trainer, display: Display) -> None:
             f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."
         )
     first = policy.prompts.encode([probe.records[0]["problem"]])[0]
-    display.panel("first prompt, as the model reads it", str(policy.tokenizer.decode(first)))
+    display.panel("first prompt, as the model reads it", text_of(policy.tokenizer, first))
     record = probe.records[0]
     _refuse_broken(trainer.environments.env_id, probe, display)
     display.panel(

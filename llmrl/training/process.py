@@ -1,9 +1,10 @@
-"""Settings of the whole process that a call from Python changes and restores."""
+"""Settings of the whole process that a call from Python changes and restores, and its threads."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -42,3 +43,10 @@ def borrowed(threads: int | None = None) -> Iterator[None]:
                 disable_progress_bars()
         randomness.put_back(drawn)
         torch.set_num_threads(before)
+
+
+def started_thread(name: str) -> ThreadPoolExecutor:
+    """A thread that runs already: where no memory is left for a new one, Python would wait for its start for ever."""
+    thread = ThreadPoolExecutor(1, name)
+    thread.submit(int).result()
+    return thread

@@ -6,16 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import HFValidationError, HTTPError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from llmrl.errors import ConfigError, UserError
 from llmrl.policies import adapters
 from llmrl.policies.loading import on_hub
-from llmrl.text import one_line
+from llmrl.text import one_line, read_json, real_path
 from llmrl.training import card, checkpoint
 from llmrl.training.folder import MARKER
 
@@ -93,10 +92,11 @@ def push(
             raise ConfigError(f"{repo_id} exists and is public, and --private is given. Give another name.")
         added = [CommitOperationAdd(name, content) for name, content in contents.items()]
         api.create_commit(repo_id, added, commit_message=f"{saved.name} of {saved.parent.name}, by llmrl")
-    except (HTTPError, OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise PushError(f"The hub did not take {repo_id}: {one_line(str(error), 400)}") from error
+    except UserError:
+        raise
+    except Exception as error:  # the hub's library can raise any error for an answer that it does not expect
+        reason = one_line(str(error), 400) if isinstance(error, OSError) else one_line(repr(error), 400)
+        raise PushError(f"The hub did not take {repo_id}: {reason}") from error
     return done
 
 
@@ -105,9 +105,13 @@ def _checkpoint(source: Path) -> Path:
     saved = source / "latest" if (source / MARKER).is_file() else source
     if saved == source / "latest" and not saved.exists():
         raise ConfigError(f"{source} has no checkpoint yet.")
-    saved = saved.resolve()
+    saved = real_path(saved)
     if not (saved / checkpoint.SUMS).is_file() or not (saved.parent / "config.yaml").is_file():
         raise ConfigError(f"{source} is neither a run nor a checkpoint. Give a folder such as runs/espo-0.")
+    if not checkpoint.is_name(saved.name):
+        raise ConfigError(
+            f"{source} does not have the name of a checkpoint, which holds its step. Call it such as checkpoint-000100."
+        )
     if not (saved / "config.json").is_file():
         raise ConfigError(
             f"{source} holds its weights in parts that only training reads. Train with --checkpoint.export-every, or "
@@ -133,7 +137,7 @@ def _names(saved: Path) -> list[str]:
     """
     names = checkpoint.listed(saved)
     for name in names:
-        if not (saved / name).resolve().is_relative_to(saved):
+        if not real_path(saved / name).is_relative_to(saved):
             raise checkpoint.DamagedCheckpoint(f"{saved} names a file outside of it: {one_line(name)}. Not uploaded.")
     return [name for name in names if name not in (card.FILE, checkpoint.SUMS) and not checkpoint.is_state(name)]
 
@@ -142,7 +146,9 @@ def _content(file: Path) -> bytes | Path:
     """A file as it is uploaded: the adapters' settings without a path of this machine."""
     if file.parts[-2:] != (adapters.FOLDER, adapters.SETTINGS):
         return file
-    settings: dict[str, Any] = json.loads(file.read_text())
+    settings = read_json(file)
+    if not isinstance(settings, dict):
+        raise checkpoint.DamagedCheckpoint(f"{file} does not hold the settings of adapters. Not uploaded.")
     base = str(settings.get("base_model_name_or_path") or "")
     settings["base_model_name_or_path"] = base if on_hub(base) else None
     return json.dumps(settings, indent=2).encode()

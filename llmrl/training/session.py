@@ -17,6 +17,7 @@ from llmrl.rollouts.collect import Rollouts
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
 from llmrl.terminal import Terminal
+from llmrl.text import real_path
 from llmrl.training import checkpoint, faults, folder, randomness, run_state
 from llmrl.training.build import build, resolve
 from llmrl.training.card import write_card
@@ -95,6 +96,9 @@ def train(
     with borrowed(config.threads), contextlib.ExitStack() as stack:
         world = stack.enter_context(joined(config.world, config.policy.device))
         display = stack.enter_context((display or Display()) if world.main else Display(Terminal(quiet=True)))
+        stop = Stop()
+        if signals:
+            stack.enter_context(stop.watched(display.note))
         require(config.log.to)
         if given is None or given.environments is None:
             resolve(config)
@@ -124,7 +128,7 @@ def train(
                 position = 0 if state is None else state["metrics_position"]
                 if start is not None:
                     folder.carry_over(start, where, position)
-                    if start.parent.resolve() == where.resolve():
+                    if real_path(start.parent) == real_path(where):
                         forget(where, start)
                         for path in checkpoint.set_aside_later(start):
                             step = checkpoint.step_of(path)
@@ -136,10 +140,10 @@ def train(
                 trackers = Trackers(Run(where, trainer.counters.step, config), display.note)
                 stack.callback(trackers.close)
                 files = _Files(metrics, trackers)
-        stop = Stop()
-        if signals:
-            stack.enter_context(stop.watched(display.note))
         past = read_metrics(where / "metrics.jsonl") if world.main and start is not None else []
+        if start is not None and past:
+            _note_score(config, where, start, past[-1])
+        stack.enter_context(stop.in_steps())
         session = _Session(trainer, held_out, where, files, display, callbacks, stop, past)
         before = session.evaluate("before", reuse=True)
         if state is not None:
@@ -160,6 +164,15 @@ def train(
             checkpoint.note_score((where / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean))
         _leave_card(world, where, display)
         return Outcome(where, trainer.policy, finished, before, after, world.rank)
+
+
+def _note_score(config: Config, where: Path, start: Path, last: dict[str, float]) -> None:
+    """Note the score of the checkpoint that is resumed: the run may have ended before it could."""
+    best = config.checkpoint.keep_best
+    if best is None or start.parent != real_path(where) or last["step"] != checkpoint.step_of(start):
+        return
+    if last.get(best) is not None:
+        checkpoint.note_score(start, checkpoint.Score(best, last[best]))
 
 
 def _leave_card(world: World, where: Path, display: Display) -> None:

@@ -1,4 +1,4 @@
-"""Signals ask a run to stop: it finishes its step and writes a checkpoint."""
+"""Signals ask a run to stop: it finishes its step and writes a checkpoint. Before its first step it ends at once."""
 
 from __future__ import annotations
 
@@ -26,12 +26,25 @@ class Stop:
     def __init__(self) -> None:
         self.asked: str | None = None
         self._since = 0.0
+        self._in_steps = False
+
+    @contextlib.contextmanager
+    def in_steps(self) -> Iterator[None]:
+        """A block whose steps are finished when a signal comes; outside of it nothing is worth waiting for."""
+        self._in_steps = True
+        try:
+            yield
+        finally:
+            self._in_steps = False
 
     @contextlib.contextmanager
     def watched(self, note: Callable[[str], object]) -> Iterator[None]:
         """Handle the signals within this block; afterwards the earlier handlers are restored.
 
         Only the main thread may handle signals. In another thread this does nothing.
+
+        Raises:
+            KeyboardInterrupt: a second request has come, or one outside of :meth:`in_steps`.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -44,6 +57,8 @@ class Stop:
                 raise KeyboardInterrupt
             self._since = time.monotonic()
             self.asked = signal.Signals(number).name
+            if not self._in_steps:
+                raise KeyboardInterrupt
             note(f"{self.asked}: stopping after this step, with a checkpoint. A second signal stops at once.")
 
         # A signal that is ignored, as nohup ignores one for its command, must not stop the run.

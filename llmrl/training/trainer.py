@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,6 +36,7 @@ from llmrl.training.metrics import Sums
 from llmrl.training.mismatch import Watch
 from llmrl.training.old_scores import OldScores
 from llmrl.training.past_rewards import PastRewards
+from llmrl.training.process import started_thread
 from llmrl.training.writer import Writer
 
 
@@ -77,6 +78,8 @@ class Trainer:
     """The records of the step's rows, for reports of bad updates."""
     writer: Writer = field(init=False)
     gatherer: Gatherer = field(init=False)
+    ahead: ThreadPoolExecutor | None = field(init=False)
+    """Gathers the batch of the next step, if ``train.ahead`` asks for that."""
     pending: Gathered | None = field(init=False, default=None)
     """The batch of the next step, if ``train.ahead`` has gathered it."""
     old_scores: OldScores = field(init=False)
@@ -117,6 +120,7 @@ class Trainer:
             rules=rules_of(self.config, self.environments),
         )
         self.writer = Writer(self.world, self.config.checkpoint.background)
+        self.ahead = started_thread("llmrl-ahead") if train.ahead else None
         self.gatherer = Gatherer(
             self.policy,
             self.environments,
@@ -176,14 +180,16 @@ class Trainer:
         it were gathered before the block or after it.
         """
         step = self.counters.step + 1
-        if not self.config.train.ahead or step >= self.config.train.steps:
+        if self.ahead is None or step >= self.config.train.steps:
             yield
             return
-        with ThreadPoolExecutor(1, "llmrl-ahead") as thread:  # left only when nothing runs there any more
-            asked = thread.submit(self.gatherer.gather, step, self.counters.groups)
+        asked = self.ahead.submit(self.gatherer.gather, step, self.counters.groups)
+        try:
             yield
             with self.timed("wait"):
                 gathered = asked.result()
+        finally:
+            wait([asked])  # nothing may run there any more, whatever happened here
         self.pending = self.counted(gathered)
 
     def counted(self, gathered: Gathered) -> Gathered:

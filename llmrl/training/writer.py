@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 from llmrl.distributed.world import World
 from llmrl.errors import ConfigError
+from llmrl.training.process import started_thread
 
 MEMORY = Path("/proc/meminfo")
 
@@ -23,7 +24,7 @@ class Writer:
     def __init__(self, world: World, background: bool) -> None:
         self.background = background
         self.world = world.beside() if background else world
-        self._thread = ThreadPoolExecutor(1, "llmrl-checkpoint") if background else None
+        self._thread = started_thread("llmrl-checkpoint") if background else None
         self._running: Future[Path] | None = None
 
     def write(self, work: Callable[[], Path]) -> None:

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from llmrl.envs import tables
 from llmrl.envs.columns import last_box, slug
 from llmrl.envs.files import FileProblems
 from llmrl.envs.tables import DataError, MissingPackage
@@ -243,3 +244,30 @@ def test_helpers():
     assert last_box(r"\boxed{1") is None
     assert last_box(r"so \boxed 7.") == "7"
     assert slug("Intermediate Algebra") == "intermediate_algebra"
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.csv", "x.json.gz", "x.csv.gz"])
+def test_a_file_that_expands_to_much_more_than_its_space_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ALWAYS_READ", 1 << 20)
+    file = tmp_path / name
+    if name.endswith(".gz"):
+        file.write_bytes(gzip.compress(bytes(1 << 25)))
+    else:
+        with file.open("wb") as stream:
+            stream.truncate(1 << 25)
+    with pytest.raises(DataError, match=rf"{name} expands to more than 100 times its space on the disk"):
+        list(tables.rows(file))
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
+def test_a_line_without_end_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "LONGEST_LINE", 1 << 20)
+    good = b'{"problem": "1", "answer": "1"}\n'
+    for size, fails in ((0, False), (1 << 21, True)):
+        content = good + b" " * size + good
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+        if fails:
+            with pytest.raises(DataError, match=rf"{name}, line 2: it is longer than 1 MiB"):
+                list(tables.rows(tmp_path / name))
+        else:
+            assert len(list(tables.rows(tmp_path / name))) == 2

@@ -3,9 +3,13 @@
 import json
 
 import pytest
+import trivial  # noqa: F401  registers tests/SayA-v0
 
-from llmrl.evaluation import DifferentProblems, Evaluation, compare
+from llmrl.errors import ConfigError
+from llmrl.evaluation import DifferentProblems, Evaluation, compare, evaluate
 from llmrl.evaluation.outcomes import count_votes
+from llmrl.policies.policy import Policy
+from llmrl.rollouts.environments import Environments
 from llmrl.verifiers import Verdict
 
 
@@ -172,3 +176,9 @@ def test_notebooks_show_a_table():
     said = Verdict(0.0, "wrong", extracted="<b>7</b>")._repr_html_()
     assert "<b>wrong</b>" in said
     assert "&lt;b&gt;7" in said
+
+
+def test_more_responses_than_fit_into_memory_are_refused(tiny):
+    environments = Environments("tests/SayA-v0", {})
+    with pytest.raises(ConfigError, match=r"1000000000000 problems with 2 responses each are too many"):
+        evaluate(Policy.from_pretrained(tiny), environments, 10**12, samples=1)

@@ -1,7 +1,7 @@
 /* Makes the n-th write below a folder fail: preloaded, so that Python, Rust and C++ all meet it.
 
    A write is whatever changes files: opening one to write, writing, flushing, truncating, renaming, making a folder or
-   a link. Counted from 1 since arm(). */
+   a link, removing. Counted from 1 since arm(). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -77,3 +77,19 @@ int mkdir(const char *path, mode_t mode) { REAL(mkdir); return hit("folder", pat
 int mkdirat(int at, const char *path, mode_t mode) { REAL(mkdirat); return hit("folder", path) ? -1 : real(at, path, mode); }
 int symlink(const char *to, const char *path) { REAL(symlink); return hit("link", path) ? -1 : real(to, path); }
 int symlinkat(const char *to, int at, const char *path) { REAL(symlinkat); return hit("link", path) ? -1 : real(to, at, path); }
+/* A full disk lets one remove. */
+static int hit_removal(int at, const char *path) {
+  char link[64], whole[PATH_MAX];
+  ssize_t size = 0;
+  if (!prefix[0]) return 0;
+  if (at != AT_FDCWD && path[0] != '/') {
+    snprintf(link, sizeof link, "/proc/self/fd/%d", at);
+    if ((size = readlink(link, whole, sizeof whole - 1)) < 0) return 0;
+    whole[size++] = '/';
+  }
+  snprintf(whole + size, sizeof whole - size, "%s", path);
+  return hit("remove", whole) && number != ENOSPC;
+}
+int unlink(const char *path) { REAL(unlink); return hit_removal(AT_FDCWD, path) ? -1 : real(path); }
+int unlinkat(int at, const char *path, int flags) { REAL(unlinkat); return hit_removal(at, path) ? -1 : real(at, path, flags); }
+int rmdir(const char *path) { REAL(rmdir); return hit_removal(AT_FDCWD, path) ? -1 : real(path); }

@@ -14,6 +14,7 @@ import torch
 from tiny import tiny_folder
 
 from llmrl.policies.adapters import LoraOptions
+from llmrl.policies.foreign import failing_as, text_of
 from llmrl.policies.loading import PolicyError, local_folder, locate
 from llmrl.policies.policy import Policy
 
@@ -221,3 +222,41 @@ def test_bad_adapter_options(tmp_path):
         Policy.from_pretrained(folder, lora=LoraOptions(rank=0))
     with pytest.raises(PolicyError, match="No adapters for targets"):
         Policy.from_pretrained(folder, lora=LoraOptions(targets=("no_such_layer",)))
+
+
+FAILING = {
+    "panics when it encodes": {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+    "panics when it is loaded": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+    "panics when it decodes": {"decoder": {"type": "Strip", "content": "a", "start": 10**9, "stop": 10**9}},
+    "knows no unknown token": {"model": {"type": "WordLevel", "unk_token": "nowhere", "vocab": {"a": 0}}},
+}
+"""Changes of a tokenizer.json."""
+
+
+@pytest.mark.parametrize("change", FAILING)
+def test_a_tokenizer_that_fails_is_one_sentence(change, tmp_path):
+    file = tiny_folder(tmp_path) / "tokenizer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **FAILING[change]}))
+
+    def use():
+        policy = Policy.from_pretrained(tmp_path)
+        policy.begin(["1 + 1"])
+        for token in range(policy.vocab_size):
+            text_of(policy.tokenizer, [token])
+
+    with pytest.raises(PolicyError, match="tokenizer"):
+        use()
+
+
+def test_only_failures_of_the_library_become_errors_of_the_policy():
+    for error in (KeyboardInterrupt, SystemExit, MemoryError):
+        with pytest.raises(error), failing_as("it fails"):
+            raise error
+
+
+@pytest.mark.parametrize("end", ["x\x1b[2J", ["x"], {}, 1.5])
+def test_an_end_token_that_is_none_is_refused(end, tmp_path):
+    file = tiny_folder(tmp_path) / "generation_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "eos_token_id": end}))
+    with pytest.raises(PolicyError):
+        Policy.from_pretrained(tmp_path)

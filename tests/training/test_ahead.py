@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -166,7 +167,29 @@ def test_what_gathering_raises_ends_the_step(tiny, monkeypatch):
     monkeypatch.setattr(trainer.gatherer, "gather", broken)
     with pytest.raises(ConnectionError, match="no sandbox"):
         trainer.step()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("llmrl-ahead")]
+
+
+def test_nothing_is_gathered_any_more_when_the_update_has_failed(tiny, monkeypatch):
+    trainer = make(tiny, "--algo", "grpo")
+    gather, failed, ended = trainer.gatherer.gather, threading.Event(), threading.Event()
+
+    def slow(step, first_group):
+        result = gather(step, first_group)
+        if step == 1:
+            failed.wait()
+            time.sleep(0.3)
+            ended.set()
+        return result
+
+    def fail(batch, metrics):
+        failed.set()
+        raise ConnectionError("the update failed")
+
+    monkeypatch.setattr(trainer.gatherer, "gather", slow)
+    monkeypatch.setattr(trainer, "update", fail)
+    with pytest.raises(ConnectionError, match="the update"):
+        trainer.step()
+    assert ended.is_set()
 
 
 @pytest.mark.parametrize("name", [*ALGORITHMS, "erc+gspo", "mis+grpo"])

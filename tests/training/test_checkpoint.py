@@ -5,6 +5,7 @@ import os
 import pickle
 import resource
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from tiny import tiny_policy
 
+from llmrl import text
 from llmrl.training import checkpoint
 
 
@@ -293,3 +295,41 @@ def test_later_ones_are_set_aside_and_latest_goes_back(tmp_path):
     assert not (tmp_path / "best").is_symlink()
     assert checkpoint.set_aside_later(first) == []
     shutil.rmtree(tmp_path / "aside-checkpoint-000002")
+
+
+@pytest.mark.parametrize("call", ["os.rmdir", "pathlib.Path.rename"])
+def test_an_old_checkpoint_that_cannot_be_removed_ends_nothing_and_goes_later(call, tmp_path, monkeypatch):
+    save(tmp_path, 1, keep=1)
+    with monkeypatch.context() as patch:
+        function = Path.rename
+
+        def refuse(path, *args, **kwargs):
+            if call == "os.rmdir" or path.name == "checkpoint-000001":
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))  # as NFS, where a file in it is open
+            return function(path, *args, **kwargs)
+
+        patch.setattr(call, refuse)
+        second = save(tmp_path, 2, keep=1)
+    assert (tmp_path / "latest").resolve() == second.resolve()
+    assert all(checkpoint.damages(path) == [] for path in checkpoint.list_checkpoints(tmp_path))
+    third = save(tmp_path, 3, keep=1)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir() and not path.is_symlink()] == [third.name]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_flush_folders_is_a_fine_one(code, tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert checkpoint.damages(save(tmp_path, 1)) == []
+
+
+def test_sums_that_are_no_file_or_too_large_are_damages(tmp_path, monkeypatch):
+    path = save(tmp_path, 1)
+    monkeypatch.setattr(text, "LARGEST", 10)
+    assert "is larger than" in checkpoint.damages(path)[0]

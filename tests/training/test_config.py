@@ -192,3 +192,9 @@ def test_an_unknown_flag_is_refused_in_a_sentence_that_names_the_nearest(flag, m
 @pytest.mark.parametrize("flag", ["--train.no-rescore", "--no-force", "--train.group_size=4", "--algo.name=dapo"])
 def test_every_spelling_of_an_option_is_known(flag) -> None:
     assert parse(["--algo", "dapo", flag]).algo.name == "dapo"
+
+
+def test_a_model_may_not_suggest_more_responses_than_fit_into_memory(tmp_path):
+    (tmp_path / "training.yaml").write_text("train: {prompts_per_step: 1000000000000}")
+    with pytest.raises(ConfigError, match=r"--train.prompts-per-step 1000000000000 .* at most 1000000 can be held"):
+        parse(["--policy", str(tmp_path)])

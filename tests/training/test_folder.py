@@ -1,6 +1,8 @@
 """The folder of a run: one process at a time, nothing lost, and a record of what was done."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from llmrl.rollouts.environments import Environments
 from llmrl.training import folder as module
 from llmrl.training.command_line import parse
 from llmrl.training.data import Data
+from llmrl.training.metrics import read_metrics
 from llmrl.training.trainer import Trainer
 
 
@@ -251,3 +254,36 @@ def test_links_within_a_folder_and_checkpoints_that_were_moved_are_taken(tmp_pat
     (run / "notes").symlink_to("config.yaml")
     with module.held(run):
         assert (run / module.LOCK).exists()
+
+
+def test_a_file_system_without_links_is_refused_before_training(tiny, tmp_path, monkeypatch):
+    def refuse(link, target):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    with pytest.raises(ConfigError, match=r"No link can be made in .*run \(Operation not permitted\)"):
+        trained(settings(tiny, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_holder_that_cannot_be_removed_ends_nothing(tmp_path, monkeypatch):
+    def refuse(path, missing_ok=False):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    with module.held(tmp_path):
+        monkeypatch.setattr(Path, "unlink", refuse)
+
+
+def test_what_came_before_a_checkpoint_is_copied_as_far_as_it_says(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    (old / "checkpoint-000001").mkdir(parents=True)
+    new.mkdir()
+    (old / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    (old / "eval").mkdir()
+    (old / "eval" / "before.txt").write_text("no file of an evaluation")
+    os.mkfifo(old / "eval" / "before.jsonl")
+    for position, rows in ((12, 1), (15, 1), (24, 2), (2**62, 2)):
+        module.carry_over(old / "checkpoint-000001", new, position)
+        assert len(read_metrics(new / "metrics.jsonl")) == rows
+        assert (new / "metrics.jsonl").stat().st_size == min(position, 24)
+    assert not (new / "eval").exists()

@@ -11,19 +11,21 @@ import trivial  # noqa: F401  registers tests/SayA-v0
 import yaml
 from command import trained
 from hub_stand_in import TOKEN, hub
-from huggingface_hub import ModelCard, constants
+from huggingface_hub import HfApi, ModelCard, constants
 from markdown_it import MarkdownIt
 from small_run import EASY, small_run
 from transformers import AutoModelForCausalLM
 
 import llmrl
 from llmrl.commands.cli import main
+from llmrl.envs.hub import HubError, hub_files
 from llmrl.errors import ConfigError
 from llmrl.policies.policy import Policy
 from llmrl.training import checkpoint
 from llmrl.training.card import model_card
 from llmrl.training.command_line import parse
 from llmrl.training.defaults import changed
+from llmrl.training.licenses import license_of_base
 from llmrl.training.push import PushError, push
 
 HOSTILE = "x`</script><img src=x onerror=alert(1)>|\n# heading\n\x1b[2J```\n---\nbase_model: evil/model"
@@ -310,3 +312,18 @@ def test_settings_at_their_defaults_are_not_changes():
     own = {name for name, value in config.origins.items() if value != "command line"}
     assert found.items() >= {"algo.name": "dapo", "train.steps": 7, "policy.lora_rank": 4}.items()
     assert set(found) - own <= {"algo.name", "env.id", "policy.path", "train.steps", "policy.lora_rank"}
+
+
+@pytest.mark.parametrize("answer", [KeyError("url"), TypeError("no dict"), AttributeError("no get")], ids=repr)
+def test_an_answer_that_the_hubs_library_does_not_expect_is_a_sentence(answer, run, on_this_machine, monkeypatch):
+    def strange(*args, **kwargs):
+        raise answer
+
+    monkeypatch.setattr(HfApi, "create_repo", strange)
+    with pytest.raises(PushError, match=f"The hub did not take me/sums: {type(answer).__name__}"):
+        push(run, "me/sums")
+    monkeypatch.setattr(HfApi, "hf_hub_download", strange)
+    assert license_of_base("me/base", ask_hub=True) is None
+    monkeypatch.setattr(HfApi, "dataset_info", strange)
+    with pytest.raises(HubError, match="me/data is not on this machine"):
+        hub_files("me/data", ["*.jsonl"], "Give a file.")

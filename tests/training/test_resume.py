@@ -1,5 +1,6 @@
 """Killed, broken off or moved: a run that goes on is the run that was never stopped, bit by bit."""
 
+import errno
 import json
 import os
 import shutil
@@ -331,3 +332,29 @@ def test_training_errors_are_one_class_wherever_they_are_raised():
     from llmrl.training import faults
 
     assert faults.TrainingError is TrainingError
+
+
+@pytest.mark.parametrize("failing", ["latest", "best"])
+def test_the_best_checkpoint_is_noted_by_who_goes_on_if_the_run_ended_before(failing, tiny, tmp_path, monkeypatch):
+    more = ["--algo", "grpo", "--train.steps", "2", "--checkpoint.every", "1", "--checkpoint.keep-best"]
+    options = parse(arguments(tiny, *more, "reward/accuracy", "--output", str(tmp_path / "run")))
+    step, link = Trainer.step, checkpoint.link
+
+    def judged(self):
+        metrics, rollouts = step(self)
+        return {**metrics, "reward/accuracy": 1.0 - self.counters.step / 10}, rollouts
+
+    def refuse(folder, name, target):
+        if name == failing:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        link(folder, name, target)
+
+    monkeypatch.setattr(Trainer, "step", judged)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "link", refuse)
+        with pytest.raises(OSError, match="checkpoint-000001 could not be written"):
+            trained(options)
+    options.resume = "auto"
+    folder = trained(options)
+    assert (folder / "best").resolve().name == "checkpoint-000001"
+    assert json.loads((folder / "best.json").read_text())["value"] == 0.9

@@ -8,7 +8,7 @@ import pytest
 from command import train
 from trivial import SAY_A, SMALL
 
-from llmrl.training import stopping
+from llmrl.training import session, stopping
 from llmrl.training.stopping import ONE_REQUEST, SIGNALS, Stop
 from llmrl.training.trainer import Trainer
 
@@ -32,6 +32,27 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_status_3(tiny, tmp_path, mo
     assert (tmp_path / "run" / "latest").resolve().name == "checkpoint-000005"
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("moment", ["build", "introduce"])
+def test_a_signal_before_the_first_step_ends_the_run_at_once_with_a_sentence(
+    tiny, tmp_path, monkeypatch, capsys, moment, number
+):
+    function = getattr(session, moment)
+
+    def signalled(*args):
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # as timeout sends it
+        return function(*args)
+
+    monkeypatch.setattr(session, moment, signalled)
+    arguments = ["--policy", str(tiny), *SAY_A, *SMALL, "--output", str(tmp_path / "run"), "--train.steps", "1"]
+    assert train(arguments) == 130
+    assert capsys.readouterr().err.startswith("error: Stopped at once.")
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(session, moment, function)
+    assert train([*arguments, "--resume", "auto"]) == 0
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """The time of the signals, in seconds; a test moves it."""
@@ -43,7 +64,7 @@ def clock(monkeypatch):
 def test_a_second_signal_leaves_at_once_and_the_handlers_come_back(clock):
     before = [signal.getsignal(number) for number in SIGNALS]
     stop, told = Stop(), []
-    with stop.watched(told.append):
+    with stop.watched(told.append), stop.in_steps():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.asked == "SIGTERM"
         clock.now += ONE_REQUEST
@@ -55,7 +76,7 @@ def test_a_second_signal_leaves_at_once_and_the_handlers_come_back(clock):
 
 def test_signals_that_come_together_are_one_request(clock):
     stop, told = Stop(), []
-    with stop.watched(told.append):
+    with stop.watched(told.append), stop.in_steps():
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP):  # as timeout and systemd send them
             os.kill(os.getpid(), number)
             clock.now += 0.4 * ONE_REQUEST
