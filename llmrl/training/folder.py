@@ -30,7 +30,7 @@ from llmrl.envs.hub import commit_of
 from llmrl.errors import ConfigError
 from llmrl.likeness import Anything, Table, refuse_unlike
 from llmrl.policies.loading import on_hub
-from llmrl.text import one_line, read_json, read_lines, real_path
+from llmrl.text import one_line, parse_line, read_json, read_lines, real_path
 from llmrl.training import checkpoint
 from llmrl.training.config import Config
 from llmrl.training.data import Data
@@ -38,6 +38,7 @@ from llmrl.training.data import Data
 MARKER = "run.json"
 LOCK = ".lock"
 HOLDER = ".holder.json"
+_STEP = re.compile(r"step_(\d+)\.")
 _REPLACED = re.compile(r"replaced-\d+$")
 PACKAGES = ("llmrl", "torch", "transformers", "tensordict", "torchrl", "gymnasium", "numpy", "vllm", "peft")
 FREE = {"train.steps", "train.micro_batch_tokens", "threads", "policy.device"}
@@ -247,6 +248,24 @@ def set_aside(folder: Path) -> Path:
     for path in content_of(folder):
         path.rename(aside / path.name)
     return aside
+
+
+def set_aside_later(folder: Path, step: int) -> None:
+    """Give evaluations and rollouts of later steps than the resumed one names beginning with ``aside-``.
+
+    They are of weights of a continuation that is being written again: no reader may take them for the new one's.
+    """
+    later = [
+        path
+        for path in (*folder.glob("eval/step_*"), *folder.glob("rollouts/step_*"))
+        if (found := _STEP.match(path.name)) and int(found[1]) > step
+    ]
+    summary = folder / "eval" / "after.json"
+    of = parse_line(summary.read_bytes()) if summary.is_file() else None
+    if of is None or of.get("step") != step:
+        later += folder.glob("eval/after.*")
+    for path in later:
+        path.replace(path.with_name(f"aside-{path.name}"))
 
 
 def carry_over(start: Path, folder: Path, metrics_position: int) -> None:

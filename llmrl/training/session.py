@@ -133,6 +133,7 @@ def train(
                         for path in checkpoint.set_aside_later(start):
                             step = checkpoint.step_of(path)
                             display.note(f"Checkpoint {step} is later than the resumed one and is now {path}.")
+                        folder.set_aside_later(where, checkpoint.step_of(start))
                 folder.write_record(where, config, start, data, str(trainer.algorithm))
                 trainer.incidents.folder = where / "faults"
                 metrics = MetricsFile(where / "metrics.jsonl", position)

@@ -19,8 +19,10 @@ from tiny import SMALLEST, tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
 from llmrl.errors import ConfigError, UserError
+from llmrl.rollouts.files import find_rollouts
 from llmrl.training import checkpoint, run_state
 from llmrl.training.build import build
+from llmrl.training.card import evaluation_of
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TrainingError
 from llmrl.training.metrics import MetricsFile, read_metrics
@@ -220,6 +222,18 @@ def test_going_on_from_an_earlier_checkpoint_takes_the_later_ones_out_of_the_way
     names = {path.name for path in folder.glob("*checkpoint-*")}
     assert {"aside-checkpoint-000003", "aside-checkpoint-000004", "checkpoint-000004"} <= names
     assert [*map(untimed, read_metrics(folder / "metrics.jsonl"))] == [*map(untimed, before)]
+
+
+def test_evaluations_and_rollouts_of_an_abandoned_continuation_are_not_those_of_the_new_one(run):
+    folder, more = run
+    from_two = ["--resume", str(folder / "checkpoint-000002"), "--force"]
+    trained(parse([*more, *from_two, "--eval.problems", "2", "--eval.samples", "0"]))
+    assert evaluation_of(folder, 4) is not None
+    trained(parse([*more, *from_two, "--eval.problems", "0", "--train.steps", "3"]))
+    assert [evaluation_of(folder, step) for step in (3, 4)] == [None, None]
+    assert find_rollouts(folder).name == "step_000003.jsonl"
+    assert (folder / "eval" / "aside-after.jsonl").is_file()
+    assert (folder / "rollouts" / "aside-step_000004.jsonl").is_file()
 
 
 def test_a_checkpoint_goes_on_without_the_files_of_its_run(run, tmp_path):
