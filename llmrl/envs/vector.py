@@ -57,6 +57,8 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         self.time_limit: float | None = None
         self._late: float | None = None
         self._faults: dict[int, str] = {}
+        self.reported: list[dict[str, Any]] = [{} for _ in self.envs]
+        """The ``info`` of each environment in the latest reset or step, as JSON holds it."""
         first = self.envs[0]
         self.render_mode = first.render_mode
         self.spec = first.spec
@@ -122,7 +124,7 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         ids = options.pop("problem_id", None)
         if ids is not None:
             ids = [ids] * self.num_envs if np.ndim(ids) == 0 else self._per_env("problem_id", ids)
-        infos: dict[str, Any] = {}
+        self.reported = [{} for _ in self.envs]
         self._late = None
         for row in np.flatnonzero(mask):
             env = self.envs[row]
@@ -135,15 +137,14 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             try:
                 with self._limited("reset"):
                     observation, info = env.reset(seed=seeds[row], options=own)
-                _check_report(observation, info)
+                self.reported[row] = _checked_report(observation, info)
             except (Exception, SystemExit) as error:
                 self._note_fault(int(row), error)
-                observation, info = NO_PROBLEM, {}
+                observation = NO_PROBLEM
             self._observations[row] = observation
-            infos = self._add_info(infos, info, int(row))
         self._terminated[mask] = self._truncated[mask] = False
         self._running[mask] = True
-        return tuple(self._observations), infos
+        return tuple(self._observations), _vector_form(self.reported)
 
     def step(
         self, actions: Sequence[str | None]
@@ -169,19 +170,18 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
         self._late = None
         self._grade(actions)
         rewards = np.zeros(self.num_envs)
-        infos: dict[str, Any] = {}
+        self.reported = [{} for _ in self.envs]
         for row, action in enumerate(actions):
             if action is None:
                 self._observations[row] = ""
                 continue
-            observation, reward, terminated, truncated, info = self._step_one(row, action)
+            observation, reward, terminated, truncated, self.reported[row] = self._step_one(row, action)
             self._observations[row] = observation
             rewards[row] = float(reward)
             self._terminated[row], self._truncated[row] = terminated, truncated
-            infos = self._add_info(infos, info, row)
         self._running &= ~(self._terminated | self._truncated)
         flags = self._terminated.copy(), self._truncated.copy()
-        return tuple(self._observations), rewards, *flags, infos
+        return tuple(self._observations), rewards, *flags, _vector_form(self.reported)
 
     def _step_one(self, row: int, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Step one environment; if it raises an error, now or earlier, end its episode."""
@@ -324,20 +324,53 @@ def _checked(result: Any) -> tuple[str, float, bool, bool, dict[str, Any]]:
     number = isinstance(reward, (int, float, np.number, np.bool_))
     if not number or not abs(float(reward)) <= float(np.finfo(np.float32).max):
         raise ValueError(f"step must return a finite number as the reward, got {reward!r:.80}.")
-    _check_report(observation, info)
-    return observation, float(reward), bool(terminated), bool(truncated), info
+    return observation, float(reward), bool(terminated), bool(truncated), _checked_report(observation, info)
 
 
-def _check_report(observation: Any, info: Any) -> None:
-    """Raise if an observation is not text, or ``info`` cannot be written as JSON."""
+def _checked_report(observation: Any, info: Any) -> dict[str, Any]:
+    """``info`` as JSON holds it.
+
+    Raises:
+        TypeError: the observation is not text, or ``info`` cannot be written as JSON.
+    """
     if not isinstance(observation, str):
         raise TypeError(f"An observation must be a str, got {observation!r:.80}.")
     if not isinstance(info, dict):
         raise TypeError(f"info must be a dict, got {info!r:.80}.")
     try:
-        json.dumps(info, default=_number)
+        report: dict[str, Any] = json.loads(json.dumps(info, default=_number))
     except (TypeError, ValueError) as error:
         raise TypeError(f"info cannot be written as JSON: {error}. It has {', '.join(map(str, info))}.") from error
+    parts = report.get("reward_parts", {})
+    if not isinstance(parts, dict) or not all(isinstance(part, (int, float)) for part in parts.values()):
+        raise TypeError(f"info['reward_parts'] must be a dict of numbers, got {parts!r:.80}.")
+    return report
+
+
+def _vector_form(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Gymnasium's vector form: for each key the values of all rows, and under ``_key`` the rows that have it.
+
+    Unlike Gymnasium's own function it changes no value: an array has a type of numbers only if all values have it.
+
+    >>> infos = _vector_form([{"level": 1}, {"level": 0.5}])
+    >>> infos["level"], infos["_level"]
+    (array([1, 0.5], dtype=object), array([ True,  True]))
+    """
+    infos: dict[str, Any] = {}
+    for key in dict.fromkeys(key for row in rows for key in row):
+        has = np.array([key in row for row in rows])
+        values = [row.get(key) for row in rows]
+        kinds = {type(row[key]) for row in rows if key in row}
+        if kinds == {dict}:
+            infos[key] = _vector_form([{} if value is None else value for value in values])
+        else:
+            (kind,) = kinds if len(kinds) == 1 else (object,)
+            fits = kind in (bool, float) or (kind is int and all(-(2**63) <= (v or 0) < 2**63 for v in values))
+            infos[key] = np.full(len(rows), 0 if fits else None, dtype=kind if fits else object)
+            for row in np.flatnonzero(has):
+                infos[key][row] = values[row]
+        infos[f"_{key}"] = has
+    return infos
 
 
 def _number(value: Any) -> Any:

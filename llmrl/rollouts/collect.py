@@ -19,8 +19,8 @@ from llmrl.policies.episode import pack
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.environments import Environments
-from llmrl.rollouts.play import Trajectory, info_rows, play
-from llmrl.rollouts.records import Record
+from llmrl.rollouts.play import Trajectory, play
+from llmrl.rollouts.records import Record, reported
 from llmrl.rollouts.stream import problem_seed, row_seed
 
 
@@ -86,11 +86,12 @@ def collect(
             env = environments.of_size(len(mine))
             # Some environments ignore the seed of reset.
             environments.seed([seed_of(row, 0, f"{stream} environment") for row in mine])
-            begin = env.reset(
+            observations, _ = env.reset(
                 seed=[problem_seed(seed, ids[row]) for row in mine], options={"problem_id": [ids[row] for row in mine]}
             )
-            done = play(policy, env, begin[0], options=options, seeds=lambda i, turn: seed_of(mine[i], turn))
-            played = list(zip(done, begin[0], info_rows(begin[1], len(mine)), strict=True))
+            shown = env.reported
+            done = play(policy, env, observations, options=options, seeds=lambda i, turn: seed_of(mine[i], turn))
+            played = list(zip(done, observations, shown, strict=True))
     by_group = world.gather([played[at : at + group_size] for at in range(0, len(mine), group_size)])
     every = [row for group in by_group for row in group]
     trajectories = [trajectory for trajectory, _, _ in every]
@@ -112,9 +113,9 @@ def collect(
             "tokens": sum(t.episode.sampled),
             "turns": len(t.turns),
             "transcript": t.turns,
-            **{k: v for k, v in {**shown, **t.info}.items() if k not in ("problem_id",)},
+            **reported({**at_reset, **t.info}),
         }
-        for row, (t, problem, shown) in enumerate(every)
+        for row, (t, problem, at_reset) in enumerate(every)
     ]
     fits = torch.tensor([not t.episode.refused for t in trajectories])
     dropped = int((~fits).sum()) // group_size

@@ -87,8 +87,7 @@ def play(
         actions: list[str | None] = [None] * len(trajectories)
         for row, response in zip(live, responses, strict=True):
             actions[row] = response
-        replies, rewards, terminated, truncated, infos = env.step(actions)
-        reported = info_rows(infos, len(trajectories))
+        replies, rewards, terminated, truncated, _ = env.step(actions)
         cut = np.zeros(len(trajectories), dtype=bool)
         for row, response in zip(live, responses, strict=True):
             trajectory = trajectories[row]
@@ -99,7 +98,7 @@ def play(
                 "reward": float(rewards[row]),
                 "tokens": sum(trajectory.episode.sampled) - before,
             }
-            trajectory.take(turn, reported[row])
+            trajectory.take(turn, env.reported[row])
             trajectory.terminated, trajectory.truncated = bool(terminated[row]), bool(truncated[row])
             if not (trajectory.terminated or trajectory.truncated):
                 heard[row].append(replies[row])
@@ -107,22 +106,3 @@ def play(
         env.truncate(cut)
         live = [row for row in live if not (terminated[row] or truncated[row] or cut[row])]
     return trajectories
-
-
-def info_rows(infos: dict[str, Any], rows: int) -> list[dict[str, Any]]:
-    """One dictionary per row from Gymnasium's vector form (a value and a ``_value`` mask per key)."""
-    return [
-        {
-            key: _row(value, row)
-            for key, value in infos.items()
-            if not key.startswith("_") and bool(infos.get(f"_{key}", np.ones(rows, bool))[row])
-        }
-        for row in range(rows)
-    ]
-
-
-def _row(value: Any, row: int) -> Any:
-    if isinstance(value, dict):
-        return {key: _row(item, row) for key, item in value.items() if not key.startswith("_")}
-    item = value[row]
-    return item.item() if isinstance(item, np.generic) else item

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from llmrl.likeness import Known, Maybe
@@ -12,7 +13,13 @@ Record = dict[str, Any]
 ``group``, ``problem_id``, ``problem``, ``response`` (of the last turn), ``reward`` (the sum over the turns),
 ``finish_reason`` (``end``, ``length``), ``tokens``, ``turns``, ``transcript`` (a dictionary for each turn), and
 what the environment reports in its ``info``: ``verdict``, ``valid``, ``answer``, ``extracted``, ``fault`` ...
+A key of ``info`` that is in :data:`OWN` is called ``info.KEY``.
 """
+
+OWN = frozenset(
+    "group step problem_id problem response reward finish_reason tokens turns transcript advantage greedy vote".split()
+)
+"""Entries that are measured here and that no environment may set."""
 
 FORM = Known(
     {
@@ -37,3 +44,12 @@ def is_correct(record: Record) -> bool:
     (False, True)
     """
     return record["verdict"] == "correct" if "verdict" in record else record["reward"] >= 1
+
+
+def reported(info: Mapping[str, Any]) -> Record:
+    """What an environment reports, under names that are not those of :data:`OWN`; its problem id is known already.
+
+    >>> reported({"verdict": "correct", "reward": 100.0, "problem_id": 3})
+    {'verdict': 'correct', 'info.reward': 100.0}
+    """
+    return {f"info.{key}" if key in OWN else key: value for key, value in info.items() if key != "problem_id"}

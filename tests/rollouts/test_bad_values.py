@@ -1,9 +1,10 @@
 """What an environment or a verifier returns and nobody can use: its group is left out, the others go on."""
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from tiny import tiny_policy
@@ -26,6 +27,7 @@ BAD: dict[str, Any] = {
     "no tuple": None,
     "a set in info": ("", 1.0, True, False, {"seen": {1, 2}}),
     "an object in info": ("", 1.0, True, False, {"deep": {"list": [object()]}}),
+    "parts of the reward are no numbers": ("", 1.0, True, False, {"reward_parts": {"answer": "x"}}),
     "info is no dict": ("", 1.0, True, False, None),
     "observation is no text": (3, 1.0, True, False, {}),
     "system exit": SystemExit(3),
@@ -73,3 +75,48 @@ def test_who_steps_an_environment_alone_is_told(bad):
     env.reset(options={"problem_id": 1})
     with pytest.raises((ValueError, TypeError, ZeroDivisionError)):
         env.step(["anything"])
+
+
+class Reports(Answers):
+    """Pays 1 and reports the info of its problem."""
+
+    infos: ClassVar[list[dict[str, Any]]] = []
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def step(self, action: str) -> Any:
+        return "", 1.0, True, False, self.infos[self.problem]
+
+
+gymnasium.register("tests/Reports-v0", entry_point=Reports)
+
+PAIRS: list[tuple[Any, Any]] = [
+    (0, 0.5),
+    (1, 10**30),
+    (1, None),
+    (1.5, "late"),
+    (True, 2),
+    ({"a": 1}, "x"),
+    ({"a": 1}, {"a": 0.5}),
+    ({"a": 1}, {"b": 2}),
+    (np.float32(0.5), 1),
+]
+
+
+@pytest.mark.parametrize("values", PAIRS, ids=str)
+def test_each_row_keeps_what_its_environment_reported(values, monkeypatch):
+    monkeypatch.setattr(Reports, "infos", [{"value": value, "_own": 1} for value in values])
+    records = collect(tiny_policy(), Environments("tests/Reports-v0", {}), [0, 1], seed=0).records
+    kept = [record["value"] for record in records]
+    assert kept == list(values)
+    assert [type(value) for value in kept] == [float if v == 0.5 else type(v) for v in values]
+    assert [record["_own"] for record in records] == [1, 1]
+
+
+def test_what_is_measured_is_not_replaced_by_what_the_environment_reports(monkeypatch):
+    info = {"reward": 100.0, "turns": 7, "group": 5, "step": 3, "problem_id": 9, "verdict": "correct"}
+    monkeypatch.setattr(Reports, "infos", [info])
+    (record,) = collect(tiny_policy(), Environments("tests/Reports-v0", {}), [0], seed=0).records
+    assert (record["reward"], record["turns"], record["group"], record["problem_id"]) == (1.0, 1, 0, 0)
+    assert (record["info.reward"], record["info.step"], record["verdict"]) == (100.0, 3, "correct")

@@ -9,7 +9,6 @@ from tensordict import TensorDict
 from llmrl import keys
 from llmrl.rollouts.batch import Batch
 from llmrl.rollouts.collect import Rollouts, concatenate
-from llmrl.rollouts.play import info_rows
 from llmrl.rollouts.stream import ProblemStream, problem_seed, row_seed
 
 
@@ -155,16 +154,3 @@ def test_the_seed_of_a_response_depends_on_each_of_its_arguments():
     seeds = {row_seed(*place) for place in places}
     assert len(seeds) == len(places)
     assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_info_rows_reads_gymnasiums_vector_form():
-    infos = {
-        "level": np.array([1, 0]),
-        "_level": np.array([True, False]),
-        "reward_parts": {"answer": np.array([1.0, 0.5]), "_answer": np.array([True, True])},
-        "_reward_parts": np.array([True, True]),
-    }
-    assert info_rows(infos, 2) == [
-        {"level": 1, "reward_parts": {"answer": 1.0}},
-        {"reward_parts": {"answer": 0.5}},
-    ]
