@@ -252,14 +252,15 @@ class Trainer:
                 for rows in mini_batches if epoch == 0 else self.shuffled(mini_batches):
                     part = batch.take(rows)
                     part = part.having(self.algorithm.weigh(part.data.select(*wanted, strict=False)))
-                    first = done is None
+                    first = done is None  # no update has changed the weights: those before were empty
                     fills = first and self.old_scores.left_to_first_update
                     measure = partial(self.old_scores.measured_in_first_update, batch, rows)
                     sums = self.learner.update(part, step, notes, fills, measure if first else dict)
-                    if done is None:
-                        done = sums
-                    else:
-                        done.join(sums)
+                    if sums.tokens:
+                        if done is None:
+                            done = sums
+                        else:
+                            done.join(sums)
                     self.incidents.of_update(sums, part, self.records)
                     if self.drift is not None:
                         self.drift.note(part)

@@ -113,6 +113,29 @@ def test_rows_that_are_filtered_are_in_no_micro_batch_and_change_no_gradient(tmp
     assert bool(trainer.learner.optimizer.state_dict()["state"]) == bool(live)
 
 
+@pytest.mark.parametrize("rescore", [(), ("--train.no-rescore",)], ids=["rescore", "no rescore"])
+def test_updates_without_a_token_hide_no_measure_and_are_in_no_mean(tmp_path, monkeypatch, rescore):
+    options = ["--algo.overlong-filter", "--algo.soft-length", "0", "--algo.no-dynamic-sampling", *rescore]
+    trainer = trainer_of(tiny_folder(tmp_path), *options, "--train.updates-per-step", "4", algo="dapo")
+    rollouts, metrics = trainer.gather()
+    emptied = torch.cat(trainer.mini_batches(len(rollouts), peek=True)[:2])
+    rollouts.data[keys.TRUNCATED] = torch.isin(torch.arange(len(rollouts)), emptied)[:, None]
+    rollouts.data[keys.REWARD] = (torch.arange(len(rollouts)) % 2)[:, None].float()
+    norms, update = [], trainer.learner.update
+
+    def noted(*args):
+        sums = update(*args)
+        norms.append(sums.fetch().get("actor/grad_norm"))
+        return sums
+
+    monkeypatch.setattr(trainer.learner, "update", noted)
+    trainer.update(trainer.before_update(rollouts, metrics), metrics)
+    assert norms[:2] == [None, None]
+    assert metrics["actor/grad_norm"] == pytest.approx(sum(norms[2:]) / 2)
+    assert metrics["actor/entropy"] > 0
+    assert metrics["rollout/mismatch_mean"] < 1e-4
+
+
 def test_a_micro_batch_whose_loss_has_no_graph_adds_exactly_nothing(tmp_path, monkeypatch):
     trainer = trainer_of(tiny_folder(tmp_path))
     batch = weighed(trainer)
