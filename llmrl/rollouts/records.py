@@ -17,7 +17,8 @@ A key of ``info`` that is in :data:`OWN` is called ``info.KEY``.
 """
 
 OWN = frozenset(
-    "group step problem_id problem response reward finish_reason tokens turns transcript advantage greedy vote".split()
+    {"group", "step", "problem_id", "problem", "response", "reward", "finish_reason", "tokens", "turns", "transcript"}
+    | {"advantage", "greedy", "vote"}
 )
 """Entries that are measured here and that no environment may set."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -63,16 +65,20 @@ def section(path: Path, tree: Mapping[str, Any], name: str) -> dict[str, Any]:
     return dict(value)
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted names; ``algo: dapo`` means ``algo: {name: dapo}``, as on the command line."""
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted names; ``algo: dapo`` means ``algo: {name: dapo}``, as on the command line.
+
+    >>> flatten({"algo": "dapo", "policy": {"template_arguments": {"enable_thinking": False}}})
+    {'algo.name': 'dapo', 'policy.template_arguments': {'enable_thinking': False}}
+    """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        if not prefix and key in FLAG_NAMES and isinstance(value, str):
+        if key in FLAG_NAMES and isinstance(value, str):
             flat[FLAG_NAMES[key]] = value
         elif isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
+            flat |= {f"{key}.{option}": given for option, given in value.items()}
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[str(key)] = value
     return flat
 
 
@@ -84,10 +90,14 @@ def as_arguments(flat: Mapping[str, Any]) -> list[str]:
         if isinstance(value, bool):
             head, _, tail = flag.rpartition(".")
             arguments.append(f"--{head}{'.' if head else ''}{'' if value else 'no-'}{tail}")
-        elif isinstance(value, (list, tuple)):
-            arguments += [f"--{flag}", *map(str, value)]
+        elif isinstance(value, (list, tuple, Mapping)):
+            pairs = value.items() if isinstance(value, Mapping) else ()
+            texts = [v if isinstance(v, str) else json.dumps(v) for pair in pairs for v in pair] or [*map(str, value)]
+            if any(re.match("-[-a-zA-Z]", text) for text in texts):  # it would be read as another option
+                raise ConfigError(f"{key}: a value of a list must not begin with a dash, got {one_line(str(value))}.")
+            arguments += [f"--{flag}", *texts]
         else:
-            arguments += [f"--{flag}", str(value)]
+            arguments.append(f"--{flag}={value}")
     return arguments
 
 

@@ -14,7 +14,7 @@ import torch
 
 from llmrl.rollouts.records import Record
 from llmrl.training import run_state
-from llmrl.training.metrics import MetricsFile, read_metrics
+from llmrl.training.metrics import MetricsFile, find_metric, read_metrics
 from llmrl.training.trainer import Trainer
 
 EASY = "".join(map(chr, range(ord("0"), ord("z"))))
@@ -45,6 +45,7 @@ def steps(trainer: Trainer, count: int) -> list[tuple[dict[str, Any], list[Recor
     done = []
     for _ in range(count):
         metrics, rollouts = trainer.step()
+        assert [name for name in metrics if find_metric(name) is None] == []
         done.append((untimed(metrics), rollouts.records))
     return done
 

@@ -1,6 +1,5 @@
 """Batches of rollouts: cutting, padding and joining them changes nothing that a loss reads."""
 
-import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

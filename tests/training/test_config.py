@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from llmrl.errors import ConfigError
-from llmrl.training.command_line import parse
+from llmrl.training.command_line import from_settings, parse
 
 
 def test_the_command_line_beats_a_file_and_a_file_beats_the_default(tmp_path):
@@ -25,6 +25,25 @@ def test_what_a_run_writes_down_can_be_read_again(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(first.to_dict()))
     assert parse(["--config", str(path)]).to_dict() == first.to_dict()
+
+
+@pytest.mark.parametrize("given", [{"enable_thinking": False, "date": "today"}, {"enable_thinking": "false"}, {}])
+def test_arguments_of_the_chat_template_are_read_from_a_file_and_from_python(given, tmp_path):
+    config = from_settings({"policy": {"template_arguments": given, "instruction": "-- the end"}})
+    expected = {key: "false" if value is False else value for key, value in given.items()}
+    assert (config.policy.template_arguments, config.policy.instruction) == (expected, "-- the end")
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config.to_dict()))
+    assert parse(["--config", str(path)]).to_dict() == config.to_dict()
+
+
+@pytest.mark.parametrize("option", ["levels: [--output, x]", "levels: {--output: x}", "subjects: [-h]"])
+def test_a_value_of_a_file_cannot_be_another_option(option, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "training.yaml").write_text(f"env: {{{option}}}\n")
+    with pytest.raises(ConfigError, match="must not begin with a dash"):
+        parse(["--policy", str(folder)])
 
 
 def test_a_policys_own_settings_are_below_a_file(tmp_path):

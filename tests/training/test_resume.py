@@ -1,5 +1,6 @@
 """Killed, broken off or moved: a run that goes on is the run that was never stopped, bit by bit."""
 
+import contextlib
 import errno
 import json
 import os
@@ -340,6 +341,12 @@ def test_a_line_of_metrics_that_was_cut_takes_no_other_with_it(tmp_path, caplog)
     again.write(4, {"reward/mean": 0.5})
     again.close()
     assert [row["step"] for row in read_metrics(path)] == [1, 3, 4]
+
+
+def test_a_metric_of_a_callback_or_a_term_is_written(tmp_path):
+    with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as file:
+        file.write(1, {"reward/mean": 0.5, "mine/number": 2.0})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "reward/mean": 0.5, "mine/number": 2.0}]
 
 
 def test_training_errors_are_one_class_wherever_they_are_raised():
