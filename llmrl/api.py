@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,9 @@ def train(
     environments = _environments(env, env_options, reward)
     if environments is None:
         settings["env"] = {"id": env, **env_options}
-    held_out = None if eval_env is None else _environments(eval_env, None, reward)
+    # Rows to evaluate on are all asked; a mapping of them has a test part.
+    eval_options = {"split": "test" if isinstance(eval_env, Mapping) else "all"}
+    held_out = None if eval_env is None else _environments(eval_env, eval_options, reward)
     if isinstance(eval_env, str):
         settings.setdefault("eval", {})["env"] = eval_env
     config = from_settings(settings)
@@ -281,12 +283,18 @@ def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any) -> E
         raise ConfigError(f"env must be an id such as 'llmrl/MATH-v0', a gymnasium.Env, or data, got {_shown(env)}.")
     grade = "math" if reward is None else reward
     verifier = grade if isinstance(grade, (str, FunctionVerifier)) else FunctionVerifier(grade)
-    environments = Environments("llmrl/Data-v0", {"source": env, "verifier": verifier, **(options or {})})
+    source = {k: _again(v) for k, v in env.items()} if isinstance(env, Mapping) else _again(env)
+    environments = Environments("llmrl/Data-v0", {"source": source, "verifier": verifier, **(options or {})})
     try:
         environments.of_size(1)
     except (ValueError, TypeError, LookupError) as error:
         raise ConfigError(f"env: {error}") from error
     return environments
+
+
+def _again(rows: Any) -> Any:
+    """Rows that can be read twice: for training and for the evaluation."""
+    return list(rows) if isinstance(rows, Iterator) else rows
 
 
 def _display(quiet: bool) -> Display:

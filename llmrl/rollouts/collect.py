@@ -87,7 +87,8 @@ def collect(
             # Some environments ignore the seed of reset.
             environments.seed([seed_of(row, 0, f"{stream} environment") for row in mine])
             observations, _ = env.reset(
-                seed=[problem_seed(seed, ids[row]) for row in mine], options={"problem_id": [ids[row] for row in mine]}
+                seed=[problem_seed(seed, stream, ids[row]) for row in mine],
+                options={"problem_id": [ids[row] for row in mine]},
             )
             shown = env.reported
             done = play(policy, env, observations, options=options, seeds=lambda i, turn: seed_of(mine[i], turn))

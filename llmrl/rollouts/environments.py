@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import TextVectorEnv
+
+NO_SPLIT = " (without a split: they may be training problems)"
 
 
 class Environments:
@@ -33,6 +37,8 @@ class Environments:
         self.wrappers = wrappers
         self.time_limit: float | None = None
         """Seconds that one call of an environment or its verifier may take."""
+        self.remark = ""
+        """What reports add to the description of the problems."""
         self._envs: list[gymnasium.Env[str, str]] = []
         self._lent: TextVectorEnv | None = None
 
@@ -56,9 +62,26 @@ class Environments:
         """The title, and the description of a list of problems."""
         env = self.of_size(1).envs[0].unwrapped
         if not isinstance(env, TextEnv) or type(env.problems).__str__ is object.__str__:
-            return self.title  # Python's default text for an object is an address
+            return self.title + self.remark  # Python's default text for an object is an address
         count = str(env.problems)
-        return count if self.title in count else f"{self.title}, {count}"
+        return (count if self.title in count else f"{self.title}, {count}") + self.remark
+
+    def held_out(self) -> Environments:
+        """Environments of the same kind for an evaluation.
+
+        They ask the test problems. Without an option ``split`` they ask the same problems, and a remark says so.
+        """
+        made = self._test_part()
+        if made is None:
+            made = copy.copy(self)
+            made._envs, made._lent = [], None
+            made.remark = NO_SPLIT
+        return made
+
+    def _test_part(self) -> Environments | None:
+        if not _takes_split(self.of_size(1).envs[0].spec):
+            return None
+        return Environments(self.env_id, {**self.options, "split": "test"}, self.wrappers)
 
     def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
         return TextVectorEnv.make(self.env_id, count, wrappers=self.wrappers, **self.options).envs
@@ -100,5 +123,25 @@ class CopiedEnvironments(Environments):
         super().__init__(name, {} if spec is None else dict(spec.kwargs))
         self._env = env
 
+    def _test_part(self) -> Environments | None:
+        spec = copy.copy(self._env.unwrapped.spec)
+        if spec is None or not _takes_split(spec):
+            return None
+        options, spec.kwargs = {**spec.kwargs, "split": "test"}, {}  # make() would copy what the spec holds
+        env, inner = copy.deepcopy(self._env), gymnasium.make(spec, **options).unwrapped
+        if not isinstance(env, gymnasium.Wrapper):
+            return CopiedEnvironments(inner)
+        last = env
+        while isinstance(last.env, gymnasium.Wrapper):
+            last = last.env
+        last.env = inner  # the wrappers are not in the spec, or without their arguments
+        return CopiedEnvironments(env)
+
     def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
         return [copy.deepcopy(self._env) for _ in range(count)]
+
+
+def _takes_split(spec: EnvSpec | None) -> bool:
+    entry = None if spec is None else spec.entry_point
+    creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    return creator is not None and "split" in inspect.signature(creator).parameters

@@ -126,9 +126,12 @@ class ProblemStream:
         return int(self._pass[1][place])
 
 
-def problem_seed(seed: int, problem_id: int) -> int:
-    """A seed in [0, 2**31) that depends on the arguments alone, for environments that draw their problems."""
-    return _digest(f"{seed}/{problem_id}", 4)
+def problem_seed(seed: int, stream: str, problem_id: int) -> int:
+    """A seed in [0, 2**31) that depends on the arguments alone, for environments that draw their problems.
+
+    An evaluation draws others than training, because its stream has another name.
+    """
+    return _digest(f"{seed}/{stream}/{problem_id}", 4)
 
 
 def row_seed(seed: int, stream: str, group: int, member: int, turn: int) -> int:

@@ -24,14 +24,13 @@ from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy
 from llmrl.policies.prompts import json_or_text
 from llmrl.policies.sampling.beside import EngineOfRank
-from llmrl.rollouts.environments import Environments
+from llmrl.rollouts.environments import NO_SPLIT, Environments
 from llmrl.training import checkpoint
 from llmrl.training.command_line import DATA_ENV
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
 from llmrl.training.given import Given
 from llmrl.training.options import env_class
 from llmrl.training.trainer import Trainer
-
 
 def build(
     config: Config, start: Path | None = None, given: Given | None = None, world: World | None = None
@@ -120,7 +119,16 @@ def _problems(config: Config, given: Given) -> tuple[Environments, Environments]
         return environments, held_out_environments(config.eval.env, {})
     if config.eval.data is not None:
         return environments, _evaluation_data(config.eval.data, options if config.env.id == DATA_ENV else {})
-    return environments, environments if given.environments else held_out_environments(config.env.id, options)
+    if given.environments is None:
+        held_out = held_out_environments(config.env.id, options)
+        held_out.remark = "" if "split" in held_out.options else NO_SPLIT
+        return environments, held_out
+    try:
+        held_out = environments.held_out()
+        held_out.of_size(1)
+    except (OSError, ValueError, TypeError, LookupError, ImportError) as error:
+        raise ConfigError(f"env: {error}") from error
+    return environments, held_out
 
 
 def _evaluation_data(source: str, options: dict[str, Any]) -> Environments:

@@ -151,7 +151,7 @@ class PassRateFilter:
         """Whether the problem may give an advantage, or is asked again by chance."""
         if self.streaks.get(problem_id, 0) < self.visits:
             return True
-        drawn = problem_seed(self.seed, position) / 2**31 < self.revisit
+        drawn = problem_seed(self.seed, "revisit", position) / 2**31 < self.revisit
         self.skipped += not drawn
         return drawn
 

@@ -129,7 +129,7 @@ class Display:
     def comparison(self, before: Evaluation, after: Evaluation) -> None:
         """Print accuracy before and after on the same problems, and the gain with its paired interval."""
         problems = len(before.scores(True))
-        table = Table(title=f"held-out accuracy, {problems} problems, 95 % intervals over problems")
+        table = Table(title=f"measured accuracy, {problems} problems, 95 % intervals over problems")
         for heading in ("", "before", "after", "gain in points"):
             table.add_column(heading)
         result = compare(before, after)

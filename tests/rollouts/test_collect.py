@@ -141,7 +141,7 @@ def test_problems_without_end_are_counted_through():
 
 
 def test_the_seed_of_a_problem_depends_on_both_its_arguments():
-    seeds = {problem_seed(s, i) for s in range(20) for i in range(20)}
+    seeds = {problem_seed(s, "train", i) for s in range(20) for i in range(20)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**31 for seed in seeds)
 

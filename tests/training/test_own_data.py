@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 
+import gymnasium
 import pytest
+import trivial
+from tiny import tiny_policy
 
 from llmrl.envs import math as math_module
+from llmrl.envs.data import DataEnv
+from llmrl.envs.wrappers import FormatReward
 from llmrl.errors import ConfigError
 from llmrl.evaluation import evaluate
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
-from llmrl.rollouts.environments import Environments
+from llmrl.rollouts.collect import collect
+from llmrl.rollouts.environments import CopiedEnvironments, Environments
 from llmrl.training.build import _problems, resolve
 from llmrl.training.command_line import parse
 from llmrl.training.given import Given
@@ -114,3 +120,49 @@ def test_an_evaluation_has_settings_of_its_own(data):
     cold = evaluate(policy, environments, 2, samples=4, sampling=SamplingOptions(temperature=1e-3, max_new_tokens=8))
     said = {(record["problem_id"], record["response"]) for record in cold.records}
     assert len(said) == 2  # as good as greedy
+
+
+ROWS = {"train": [{"problem": "1 + 1", "answer": "2"}], "test": [{"problem": "2 + 3", "answer": "5"}]}
+
+
+@pytest.mark.parametrize(
+    ("given", "asked", "said"),
+    [
+        (Environments("llmrl/Data-v0", {"source": ROWS}), "2 + 3", ""),
+        (Environments("llmrl/Data-v0", {"source": ROWS["train"]}), "1 + 1", "nothing is held out"),
+        (CopiedEnvironments(gymnasium.make("llmrl/Data-v0", source=ROWS)), "2 + 3", ""),
+        (CopiedEnvironments(gymnasium.make("llmrl/Data-v0", source=ROWS).unwrapped), "2 + 3", ""),
+        (CopiedEnvironments(FormatReward(gymnasium.make("llmrl/Data-v0", source=ROWS), weight=0.5)), "2 + 3", ""),
+        (CopiedEnvironments(DataEnv(source=ROWS)), "1 + 1", "without a split"),
+    ],
+)
+def test_the_test_part_of_a_given_environment_is_held_out(given, asked, said):
+    train, held_out = _problems(parse([]), Given(environments=given))
+    first = [of.of_size(1).reset(options={"problem_id": [0]})[0][0] for of in (train, held_out)]
+    assert first == ["1 + 1", asked]
+    assert said in str(held_out)
+    assert "without" not in str(train)
+
+
+class Drawn(trivial.SayA):
+    """It has no split, and draws its problem by the seed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return str(self.np_random.integers(10**9)), {}
+
+
+gymnasium.register("tests/Drawn-v0", entry_point=Drawn)
+
+
+def test_problems_that_are_drawn_are_others_in_an_evaluation():
+    train, held_out = _problems(parse(["--env", "tests/Drawn-v0"]), Given())
+    assert "without a split" in str(held_out)
+    policy = tiny_policy(sharpness=1.0, max_response_length=2)
+    drawn = [record["problem"] for record in collect(policy, train, range(4), seed=0).records]
+    asked = [record["problem"] for record in evaluate(policy, held_out, 4, samples=1).records]
+    assert asked[:4] == asked[4:]
+    assert not set(drawn) & set(asked)
