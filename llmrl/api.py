@@ -28,10 +28,12 @@ from llmrl.training.build import held_out_environments
 from llmrl.training.command_line import from_settings
 from llmrl.training.config import SECTIONS
 from llmrl.training.display import Display
+from llmrl.training.files import DEFAULT_ENV
 from llmrl.training.given import Given, describe
 from llmrl.training.process import borrowed
 from llmrl.training.session import Callback, Outcome
 from llmrl.training.session import train as run_session
+from llmrl.training.trained import Trained
 from llmrl.verifiers import FunctionVerifier
 
 
@@ -143,7 +145,7 @@ def train(
 @borrowed()
 def evaluate(
     policy: str | Path | Policy = "llmrl/nano",
-    env: Any = "llmrl/MATH-v0",
+    env: Any = None,
     *,
     problems: int | None = 256,
     samples: int = 4,
@@ -151,18 +153,23 @@ def evaluate(
     seed: int = 0,
     reward: Any = None,
     env_options: Mapping[str, Any] | None = None,
+    allow_code: bool = False,
 ) -> Evaluation:
     """The accuracy of a policy on fixed problems: greedy, avg@k, pass@k, maj@k, with intervals.
 
+    A policy that is named has the prompt, the temperature and the lengths of its training, as in ``llmrl eval``.
+
     Args:
         policy: a folder, an id of the hub, ``"llmrl/nano"``, or a :class:`~llmrl.policies.Policy`.
-        env: an environment's id, whose test problems are asked; an environment; or data.
+        env: an environment's id, or data, whose test problems are asked; or an environment. By default the training
+            environment of a policy that is named, else ``llmrl/MATH-v0``.
         problems: number of problems; None: all.
         samples: number of sampled responses per problem, in addition to the greedy one.
         batch: number of responses generated at once.
         seed: seed of the sampling.
         reward: for data, as in :func:`train`.
-        env_options: options of the environment that ``env`` names.
+        env_options: options of the environment; those of the policy's training are the defaults.
+        allow_code: import code and open addresses that the policy's files name.
 
     Raises:
         ConfigError: an argument cannot be used.
@@ -173,9 +180,16 @@ def evaluate(
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(f"{name} must be a whole number from {least} on, got {_shown(value)}.")
     env_options = _options(env_options, "env_options", isinstance(env, (gymnasium.Env, Environments)), "An environment")
+    home_id, home = DEFAULT_ENV, {}
     if not isinstance(policy, Policy):
-        policy = Policy.from_pretrained(_named(policy))
-    environments = _environments(env, env_options, reward) or held_out_environments(env, env_options)
+        trained = Trained(_named(policy), allow_code=allow_code, env_named=env is not None)
+        home_id, home = trained.env_id, trained.env
+        policy = trained.load()
+    if env is None:
+        env = home_id
+    environments = _environments(env, {"split": "test", **env_options}, reward)
+    if environments is None:
+        environments = held_out_environments(env, {**(home if env == home_id else {}), **env_options})
     try:
         return run_evaluation(policy, environments, problems, samples=samples, batch=batch, seed=seed)
     finally:

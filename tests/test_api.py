@@ -20,6 +20,7 @@ from tiny import tiny_folder
 from transformers.utils import logging as transformers_logging
 
 import llmrl
+from llmrl import api
 from llmrl.algorithms import algorithm
 from llmrl.errors import ConfigError, UserError
 from llmrl.policies import Policy
@@ -199,6 +200,18 @@ def test_evaluate_takes_names_and_objects(tiny):
     by_name = llmrl.evaluate(policy, "tests/SayA-v0", problems=4, samples=2)
     by_object = llmrl.evaluate(policy, trivial.SayA(), problems=4, samples=2)
     assert by_name.summary() == by_object.summary()
+
+
+def test_rows_to_evaluate_on_are_the_test_part(tiny, monkeypatch):
+    asked = []
+    monkeypatch.setattr(api, "run_evaluation", lambda policy, environments, *a, **k: asked.append(str(environments)))
+    train, test = ([{"problem": f"say {letter}", "answer": letter} for letter in letters] for letters in ("abc", "x"))
+    policy = Policy.from_pretrained(tiny, max_response_length=3)
+    llmrl.evaluate(policy, {"train": iter(train), "test": iter(test)})
+    llmrl.evaluate(policy, iter(train))
+    assert asked[0] == "1 problem of the given data: test"
+    assert "3 problems" in asked[1]
+    assert "nothing is held out" in asked[1]
 
 
 def test_an_unknown_option_of_a_section_is_refused():

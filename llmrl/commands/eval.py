@@ -22,24 +22,27 @@ from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import SUMMARIZED, Evaluation
 from llmrl.evaluation.running import count_problems, evaluate
 from llmrl.evaluation.tables import show_summaries
-from llmrl.policies.policy import Policy, local_folder
+from llmrl.policies.policy import Policy
 from llmrl.registry import suggest
 from llmrl.rollouts.environments import Environments
 from llmrl.text import DamagedFile, one_line, parse_yaml, read_json
 from llmrl.training.build import held_out_environments
-from llmrl.training.config import PolicyConfig
 from llmrl.training.display import Display
-from llmrl.training.files import DEFAULT_ENV, read_tree, section
 from llmrl.training.folder import content_of, held, set_aside
 from llmrl.training.options import env_class
+from llmrl.training.trained import PROMPT, TEXTS, Trained
+
+AS_TRAINED = "as in training"
+"""Value of an option that may be None: take it from the policy's training."""
 
 
 @dataclass
 class EvalOptions:
     """Measure the accuracy of a policy: greedy, avg@k, pass@k and maj@k, with 95 % intervals.
 
-    The same command continues a stopped evaluation. Defaults for the environment, its options, the temperature and
-    the lengths come from the policy's training: the config.yaml of its run, or the training.yaml in its folder.
+    The same command continues a stopped evaluation. Defaults for the environment, its options, the prompt, the
+    temperature and the lengths come from the policy's training: the config.yaml of its run, or the training.yaml in
+    its folder.
     """
 
     policy: str = "llmrl/nano"
@@ -60,6 +63,16 @@ class EvalOptions:
     """Problems whose prompt has more tokens are dropped and counted; by default as in training, else 1024."""
     max_response_length: int | None = None
     """Maximum number of tokens of a response; by default as in training, else 256."""
+    chat_template: str | None = AS_TRAINED
+    """As in llmrl train: auto, a template of the tokenizer, the path of a Jinja file, or None for prompt_template."""
+    prompt_template: str = AS_TRAINED
+    """Form of the prompt without a chat template."""
+    system_prompt: str | None = AS_TRAINED
+    """System message before the problem; None: none."""
+    instruction: str | None = AS_TRAINED
+    """Text after each problem; None: none."""
+    template_arguments: dict[str, str] | None = None
+    """Arguments of the chat template, such as enable_thinking false; by default as in training."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights."""
     device: str | None = None
@@ -97,7 +110,7 @@ def evaluate_policy(options: EvalOptions, display: Display | None = None) -> Pat
     """
     _check(options)
     transformers_logging.disable_progress_bar()  # it would break into ours
-    trained = _trained_with(options.policy)
+    trained = Trained(options.policy, allow_code=options.allow_code, env_named=bool(options.env))
     chosen = _environments_of(options, trained)
     folder = options.output or Path("evals") / _slug(options.policy.removeprefix("runs/"))
     with contextlib.ExitStack() as stack:
@@ -109,7 +122,9 @@ def evaluate_policy(options: EvalOptions, display: Display | None = None) -> Pat
             stack.callback(opened[env_id].close)
         folder.mkdir(parents=True, exist_ok=True)
         stack.enter_context(held(folder))
-        policy = _load(options, trained)
+        given = {name: getattr(options, name) for name in PROMPT}
+        given = {name: value for name, value in given.items() if value != (AS_TRAINED if name in TEXTS else None)}
+        policy = trained.load(given, dtype=options.dtype, device=options.device)
         settings = _settings(options, policy, opened)
         _claim(folder, settings, options.force)
         results = _results(folder)
@@ -173,24 +188,8 @@ def _check(options: EvalOptions) -> None:
             )
 
 
-def _trained_with(policy: str) -> dict[str, Any]:
-    """Settings of the run that made a checkpoint, or those in the model's folder; {} if there are none."""
-    folder = local_folder(policy)
-    if folder is None:
-        return {}
-    for file in (folder / "training.yaml", folder.resolve().parent / "config.yaml"):
-        tree = read_tree(file) if file.is_file() else {}
-        if {"policy", "env"} & tree.keys():
-            return {name: section(file, tree, name) for name in ("policy", "env")}
-    return {}
-
-
-def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _environments_of(options: EvalOptions, trained: Trained) -> dict[str, dict[str, Any]]:
     """The options of each environment: for the training environment those of training, then those of the command."""
-    home = dict(trained.get("env", {}))
-    home_id = str(home.pop("id", DEFAULT_ENV))
-    if not options.allow_code:
-        _refuse_foreign(options, home_id, home)
     given: dict[str, Any] = {}
     for text in options.env_options:
         name, equals, value = text.partition("=")
@@ -204,51 +203,16 @@ def _environments_of(options: EvalOptions, trained: dict[str, Any]) -> dict[str,
             raise ConfigError(f"--env-options {one_line(text)}: no value of YAML ({error}).") from error
     chosen: dict[str, dict[str, Any]] = {}
     known: set[str] = set()
-    for env_id in options.env or (home_id,):
+    for env_id in options.env or (trained.env_id,):
         takes = set(inspect.signature(env_class(env_id)).parameters) - {"self", "render_mode"}
         known |= takes
-        chosen[env_id] = home.copy() if env_id == home_id else {}
-        chosen[env_id] |= {name: value for name, value in given.items() if name in takes}
+        chosen[env_id] = (trained.env if env_id == trained.env_id else {}) | {
+            name: value for name, value in given.items() if name in takes
+        }
     for name in given:
         if name not in known:
             raise ConfigError(f"--env-options {name}: none of these environments takes it. {suggest(name, known)}")
     return chosen
-
-
-def _refuse_foreign(options: EvalOptions, home_id: str, home: dict[str, Any]) -> None:
-    """Refuse code to import and addresses to open that only the policy's files name.
-
-    Raises:
-        ConfigError: the files name some, and the command does not.
-    """
-    trust = "Give --allow-code if you trust where the policy comes from"
-    if ":" in home_id and not options.env:
-        raise ConfigError(
-            f"The files of {options.policy} name the environment {one_line(home_id)}, which is code. {trust}, or --env."
-        )
-    for name, value in home.items():
-        if name == "verifier" and ":" in str(value):
-            raise ConfigError(f"The files of {options.policy} name the verifier {one_line(str(value))}. {trust}.")
-        if name == "source" and str(value) not in ("auto", "generated") and not Path(str(value)).exists():
-            raise ConfigError(
-                f"The files of {options.policy} name the source {one_line(str(value))}, which is not on this machine. "
-                f"{trust}, or --env-options source=..."
-            )
-
-
-def _load(options: EvalOptions, trained: dict[str, Any]) -> Policy:
-    defaults = PolicyConfig()
-    settings = {}
-    for name in ("temperature", "max_prompt_length", "max_response_length"):
-        value = getattr(options, name)
-        before = trained.get("policy", {}).get(name, getattr(defaults, name))
-        settings[name] = before if value is None else value
-        if not isinstance(settings[name], int | float) or not settings[name] > 0:
-            raise ConfigError(
-                f"{name} is {one_line(str(settings[name]), 80)}, expected a number above 0. Give "
-                f"--{name.replace('_', '-')}."
-            )
-    return Policy.from_pretrained(options.policy, dtype=options.dtype, device=options.device, **settings)
 
 
 def _settings(options: EvalOptions, policy: Policy, opened: dict[str, Environments]) -> dict[str, Any]:
@@ -261,6 +225,7 @@ def _settings(options: EvalOptions, policy: Policy, opened: dict[str, Environmen
         "temperature": policy.temperature,
         "max_prompt_length": policy.max_prompt_length,
         "max_response_length": policy.max_response_length,
+        **{name: getattr(policy.options, name) for name in (*TEXTS, "template_arguments")},
         "weights": fingerprint(policy),
     }
     return json.loads(json.dumps(settings))

@@ -32,6 +32,7 @@ from llmrl.training.given import Given
 from llmrl.training.options import env_class
 from llmrl.training.trainer import Trainer
 
+
 def build(
     config: Config, start: Path | None = None, given: Given | None = None, world: World | None = None
 ) -> tuple[Trainer, Environments]:

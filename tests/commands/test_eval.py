@@ -1,5 +1,6 @@
 """The commands on a tiny policy: files, going on after a kill, what is refused."""
 
+import dataclasses
 import io
 import json
 import shutil
@@ -9,6 +10,8 @@ import pytest
 import trivial  # noqa: F401  registers tests/SayA-v0
 from tiny import tiny_folder, tiny_policy
 
+import llmrl
+from llmrl import api
 from llmrl.commands import eval as eval_command
 from llmrl.commands.cli import main
 from llmrl.commands.compare import CompareOptions
@@ -149,12 +152,13 @@ def test_what_cannot_work_is_refused(tiny, tmp_path, changes, message):
         run(options(tiny, tmp_path / "e", **changes), quiet())
 
 
-def test_the_settings_of_training_are_the_defaults(tiny, tmp_path):
+def test_the_settings_of_training_are_the_defaults(tiny, tmp_path, monkeypatch):
     checkpoint = tmp_path / "run" / "checkpoint-000001"
     shutil.copytree(tiny, checkpoint)
     (tmp_path / "run" / "latest").symlink_to(checkpoint.name)
     (tmp_path / "run" / "config.yaml").write_text(
-        "env: {id: llmrl/MATH-v0, source: generated, levels: [2]}\npolicy: {temperature: 0.5, max_response_length: 5}\n"
+        "env: {id: llmrl/MATH-v0, source: generated, levels: [2], split: train}\n"
+        "policy: {temperature: 0.5, max_response_length: 5, instruction: Box it., system_prompt: Be brief.}\n"
     )
     chosen = EvalOptions(
         policy=str(tmp_path / "run" / "latest"),
@@ -167,6 +171,29 @@ def test_the_settings_of_training_are_the_defaults(tiny, tmp_path):
     settings = json.loads((run(chosen, quiet()) / "settings.json").read_text())
     assert settings["env"] == {"llmrl/MATH-v0": {"split": "test", "source": "generated", "levels": [2], "seed": 3}}
     assert (settings["temperature"], settings["max_response_length"]) == (0.5, 4)
+    assert (settings["instruction"], settings["system_prompt"]) == ("Box it.", "Be brief.")
+    again = run(dataclasses.replace(chosen, instruction=None, output=tmp_path / "f"), quiet())
+    assert json.loads((again / "settings.json").read_text())["instruction"] is None
+
+    asked = []
+    monkeypatch.setattr(
+        api, "run_evaluation", lambda policy, environments, *a, **k: asked.append((policy, environments))
+    )
+    llmrl.evaluate(tmp_path / "run" / "latest", env_options={"seed": 3})
+    ((policy, environments),) = asked
+    assert environments.options == settings["env"]["llmrl/MATH-v0"]
+    assert (policy.temperature, policy.max_response_length, policy.options.instruction) == (0.5, 5, "Box it.")
+
+
+def test_code_and_addresses_of_the_files_need_a_word(tiny, tmp_path):
+    folder = tmp_path / "p"
+    shutil.copytree(tiny, folder)
+    (folder / "training.yaml").write_text("env: {id: 'evil:Code-v0'}\n")
+    with pytest.raises(ConfigError, match=r"evil:Code-v0, which is code. Give --allow-code .in Python allow_code=True"):
+        llmrl.evaluate(folder)
+    (folder / "training.yaml").write_text("policy: {instruction: [1]}\n")
+    with pytest.raises(ConfigError, match=r"instruction is .1., expected a text"):
+        llmrl.evaluate(folder)
 
 
 def test_dropped_prompts_are_counted_and_left_out():
