@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,16 +164,20 @@ class Evaluation:
             "by_level": self._cells("level", table),
         }
 
-    def write(self, folder: Path, name: str, step: int | None = None) -> None:
+    def write(
+        self, folder: Path, name: str, step: int | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
         """Write ``NAME.json`` with the summary and ``NAME.jsonl`` with every response.
 
         Args:
             folder: the folder to write to; made if it is missing.
             name: name of both files.
             step: training step after which the policy was evaluated; it is written into the summary.
+            settings: how the responses were sampled; they are written into the summary too.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        summary = {**({} if step is None else {"step": step}), **self.summary()}
+        about = {"step": step, "settings": settings}
+        summary = {**{key: value for key, value in about.items() if value is not None}, **self.summary()}
         (folder / f"{name}.json").write_text(json.dumps(summary, indent=2) + "\n")
         with (folder / f"{name}.jsonl").open("w") as file:
             for record in self.records:

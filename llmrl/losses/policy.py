@@ -114,7 +114,8 @@ class PolicyLoss(BatchLoss):
     components name. It returns a new TensorDict with ``loss_objective`` and detached metrics. Every metric but
     ``tokens``, ``ratio_min`` and ``ratio_max`` is a mean over the call's sampled tokens: to join
     micro-batches, average them weighted by ``tokens``, and take the smallest ``ratio_min`` and the largest
-    ``ratio_max``. ``zero_grad_fraction`` is the share of tokens that have an advantage and get no gradient:
+    ``ratio_max``. Those of segment ``k`` are means over its tokens: weight them by ``tokens * segment{k}_share``.
+    ``zero_grad_fraction`` is the share of tokens that have an advantage and get no gradient:
     clipped, dropped by a gate, or beyond the bound of log-ratios.
 
     The numbers of the components are buffers (``clip_low``, ``gate0_high``, ...) and part of ``state_dict``.

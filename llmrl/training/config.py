@@ -300,6 +300,10 @@ def check(config: Config) -> None:
         "policy.max_response_length": policy.max_response_length,
         "policy.temperature": policy.temperature,
         "train.max_grad_norm": train.max_grad_norm,
+        "train.max_bad_steps": train.max_bad_steps,
+        "train.max_lost_steps": train.max_lost_steps,
+        "checkpoint.every": config.checkpoint.every,
+        "checkpoint.keep": config.checkpoint.keep,
         "eval.batch": config.eval.batch,
         **({} if config.threads is None else {"threads": config.threads}),
     }
@@ -311,6 +315,8 @@ def check(config: Config) -> None:
         "eval.problems": config.eval.problems,
         "eval.samples": config.eval.samples,
         "eval.every": config.eval.every,
+        "checkpoint.export_every": config.checkpoint.export_every,
+        "checkpoint.rollouts_every": config.checkpoint.rollouts_every,
     }
     for name, value in positive.items():
         if not value > 0:

@@ -39,6 +39,8 @@ MARKER = "run.json"
 LOCK = ".lock"
 HOLDER = ".holder.json"
 _STEP = re.compile(r"step_(\d+)\.")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+"""The part of an object's text that differs in every process."""
 _REPLACED = re.compile(r"replaced-\d+$")
 PACKAGES = ("llmrl", "torch", "transformers", "tensordict", "torchrl", "gymnasium", "numpy", "vllm", "peft")
 FREE = {"train.steps", "train.micro_batch_tokens", "threads", "policy.device"}
@@ -268,6 +270,26 @@ def set_aside_later(folder: Path, step: int) -> None:
         path.replace(path.with_name(f"aside-{path.name}"))
 
 
+def set_aside_another_evaluation(folder: Path, name: str, settings: dict[str, Any]) -> bool:
+    """Set an evaluation aside if it was made with other settings, since no other one can be compared with it.
+
+    Args:
+        folder: of the run.
+        name: of the evaluation.
+        settings: those of today; a summary without any is not compared.
+
+    Returns:
+        Whether it was set aside.
+    """
+    summary = folder / "eval" / f"{name}.json"
+    was = (parse_line(summary.read_bytes()) or {}).get("settings", settings) if summary.is_file() else settings
+    if was == settings:
+        return False
+    for path in [*folder.glob(f"eval/{name}.*")]:
+        path.replace(path.with_name(f"aside-{path.name}"))
+    return True
+
+
 def carry_over(start: Path, folder: Path, metrics_position: int) -> None:
     """Give a run that begins at another run's checkpoint what came before it: metrics and the first evaluation."""
     if _same(start.parent, folder):
@@ -408,6 +430,33 @@ def refuse_other_data(config: Config, start: Path, data: Data) -> None:
         raise ConfigError(
             f"The data differ from those of the resumed run: their digest was {was.digest}, is {data.digest}"
             f"{commits}. Give the same data, or --force to continue with the new ones."
+        )
+
+
+def refuse_another_algorithm(config: Config, start: Path, algorithm: str) -> None:
+    """A resumed run must have the algorithm that it had, also if it is an object or from a file of the user.
+
+    Args:
+        config: the resolved settings.
+        start: the checkpoint that the run is resumed from.
+        algorithm: as it prints itself.
+
+    Raises:
+        ConfigError: it is another one, and ``--force`` is not given.
+    """
+    record = start.parent / "environment.json"
+    if config.force or not record.is_file():
+        return
+    last = _sessions(record)[-1:]
+    was = last[0].get("algorithm") if last and isinstance(last[0], dict) else None
+    old, new = (_ADDRESS.sub("", str(text)).splitlines() for text in (was, algorithm))
+    if was is not None and old != new:
+        changes = [f"  was: {one_line(line.strip())}" for line in old if line not in new]
+        changes += [f"  is:  {one_line(line.strip())}" for line in new if line not in old]
+        raise ConfigError(
+            "The algorithm differs from that of the resumed run:\n"
+            + "\n".join(changes)
+            + "\nGive the same algorithm, or --force to continue with the new one."
         )
 
 

@@ -31,6 +31,7 @@ class Reduce(Enum):
 
     STEP = "one number a step"
     TOKENS = "mean over tokens"
+    SEGMENT = "mean over the tokens of a segment"
     UPDATES = "sum over micro-batches, mean over updates"
     SMALLEST = "smallest"
     LARGEST = "largest"
@@ -160,10 +161,10 @@ METRICS: tuple[Metric, ...] = (
         "actor/segment*_clip_fraction",
         "share",
         "share of the tokens of that segment that are clipped",
-        reduce=Reduce.TOKENS,
+        reduce=Reduce.SEGMENT,
     ),
-    Metric("actor/segment*_entropy", "nats", "mean old entropy of that segment's tokens", reduce=Reduce.TOKENS),
-    Metric("actor/segment*_clip_width", "", "mean width of the clip in that segment", reduce=Reduce.TOKENS),
+    Metric("actor/segment*_entropy", "nats", "mean old entropy of that segment's tokens", reduce=Reduce.SEGMENT),
+    Metric("actor/segment*_clip_width", "", "mean width of the clip in that segment", reduce=Reduce.SEGMENT),
     Metric("actor/entropy_ratio_p*", "", "percentile * of new over old entropy, over all updates; train.drift"),
     Metric(
         "actor/trained_decile*",
@@ -246,6 +247,7 @@ def metric_name(output: str) -> str:
 
 NOTHING = {Reduce.SMALLEST: math.inf, Reduce.LARGEST: -math.inf}
 """The value that leaves a minimum or maximum unchanged."""
+_PER_TOKEN = (Reduce.TOKENS, Reduce.SEGMENT)
 _PICKS = {Reduce.SMALLEST: torch.minimum, Reduce.LARGEST: torch.maximum}
 
 
@@ -273,6 +275,8 @@ class Sums:
         """Add the outputs of a loss module for one micro-batch of ``tokens`` sampled tokens."""
         for name, value in outputs.items():
             if name != "tokens":
+                if _reduce(metric_name(name)) is Reduce.SEGMENT:  # until the result a mean over all tokens
+                    value = value * outputs[_share_of(name)]
                 self._waiting.append((metric_name(name), value.detach(), tokens))
         self.tokens += tokens
 
@@ -293,7 +297,7 @@ class Sums:
         kept: dict[str, Tensor] = {}
         for name, value, weight in self._waiting:
             how = _reduce(name)
-            value = value.reshape(()).double() * (weight if how is Reduce.TOKENS else 1)
+            value = value.reshape(()).double() * (weight if how in _PER_TOKEN else 1)
             kept[name] = _PICKS.get(how, torch.add)(kept[name], value) if name in kept else value
         names = dict.fromkeys(name for mine in world.gather([list(kept)]) for name in mine)
         nothing = {name: NOTHING.get(_reduce(name), 0.0) for name in names}
@@ -312,7 +316,7 @@ class Sums:
         if self._waiting:
             values = torch.cat([value.reshape(1).double() for _, value, _ in self._waiting]).tolist()
             for (name, _, tokens), value in zip(self._waiting, values, strict=True):
-                self._total(name, value * tokens if _reduce(name) is Reduce.TOKENS else value)
+                self._total(name, value * tokens if _reduce(name) in _PER_TOKEN else value)
             self._waiting = []
         return self._totals
 
@@ -326,7 +330,12 @@ class Sums:
     def result(self) -> dict[str, float]:
         """The metrics."""
         over = {Reduce.TOKENS: max(self.tokens, 1), Reduce.UPDATES: self.updates}
-        return {name: total / over.get(_reduce(name), 1) for name, total in self.fetch().items()}
+        totals = self.fetch()
+        return {
+            name: total
+            / ((totals[_share_of(name)] or 1) if (how := _reduce(name)) is Reduce.SEGMENT else over.get(how, 1))
+            for name, total in totals.items()
+        }
 
     def _total(self, name: str, value: float) -> None:
         if name not in self._totals:
@@ -336,6 +345,15 @@ class Sums:
             self._totals[name] = pick(self._totals[name], value)
         else:
             self._totals[name] += value
+
+
+def _share_of(name: str) -> str:
+    """The name of the share of tokens that are in the segment of another metric.
+
+    >>> _share_of("actor/segment1_clip_width")
+    'actor/segment1_share'
+    """
+    return re.sub(r"(segment\d+)_\w+", r"\1_share", name)
 
 
 def _reduce(name: str) -> Reduce:

@@ -117,6 +117,7 @@ def train(
         data = Data.of(trainer.environments)
         if state is not None and start is not None:
             folder.refuse_other_data(config, start, data)
+            folder.refuse_another_algorithm(config, start, str(trainer.algorithm))
             run_state.restore(trainer, state, start)
         introduce(trainer, display)
         if where is None:
@@ -228,6 +229,19 @@ class _Session:
         if settings.problems == 0:
             return None
         path = self.folder / "eval" / f"{name}.jsonl"
+        policy = self.trainer.policy
+        used = {
+            "problems": settings.problems,
+            "samples": settings.samples if samples is None else samples,
+            "temperature": policy.temperature if settings.temperature is None else settings.temperature,
+            "max_response_length": settings.max_response_length or policy.max_response_length,
+            "seed": self.trainer.config.seed,
+        }
+        if reuse and world.from_main(lambda: folder.set_aside_another_evaluation(self.folder, name, used)):
+            display.note(
+                f"evaluation {name}: its settings have changed, so it is made again, with the weights of step "
+                f"{self.trainer.counters.step}."
+            )
         if reuse and world.from_main(path.is_file):
             return Evaluation.read(path)
         samples = settings.samples if samples is None else samples
@@ -256,7 +270,7 @@ class _Session:
         move(settings.problems * (1 + samples))
         with world.together():
             if world.main:
-                result.write(self.folder / "eval", name, self.trainer.counters.step)
+                result.write(self.folder / "eval", name, self.trainer.counters.step, used)
                 if self.files is not None and name in ("before", "after"):  # others come with the metrics of their step
                     self.files.trackers.evaluation(self.trainer.counters.step, result)
         averages = f", avg@{samples} {result.average}" if samples else ""

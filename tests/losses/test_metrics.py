@@ -14,6 +14,7 @@ from table import evaluate
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.losses import EntropyRatioGate
+from llmrl.training.metrics import Sums
 
 METRICS = ("dapo", "gppo", "cispo", "sapo", "gspo", "espo", "erc", "gmpo", "aspo", "dcpo")
 
@@ -160,3 +161,19 @@ def test_metrics_of_micro_batches_joined_by_tokens_are_those_of_the_batch(name: 
         else:
             joined = sum(x * t for x, t in zip(pair, tokens, strict=True)) / sum(tokens)
         assert float(whole[key]) == pytest.approx(joined, rel=1e-6, abs=1e-9), key
+
+
+@given(batch=batches(garbage=True), cut=st.integers(0, 4))
+def test_metrics_of_segments_do_not_depend_on_micro_batches(batch: Batch, cut: int) -> None:
+    recipe = algorithm("espo")
+    td, loss = recipe.weigh(batch.td()), recipe.loss()
+    cut %= len(batch.mask) + 1
+    found = []
+    for parts in ([td], [td[:cut], td[cut:]]):
+        sums = Sums()
+        for part in parts:
+            sums.add(dict(loss(part).items()), int(part[keys.MASK].sum()))
+        found.append({name: value for name, value in sums.result().items() if "segment" in name})
+    assert found[1] == pytest.approx(found[0], abs=1e-6)
+    alone = loss(td)
+    assert found[0] == pytest.approx({name: float(alone[name.removeprefix("actor/")]) for name in found[0]}, abs=1e-6)

@@ -9,7 +9,7 @@ import gymnasium
 import pytest
 import trivial
 import yaml
-from tiny import SMALLEST, tiny_model, tiny_tokenizer
+from tiny import SMALLEST, tiny_folder, tiny_model, tiny_tokenizer
 
 import llmrl
 from llmrl.algorithms import algorithm
@@ -95,3 +95,26 @@ def test_another_way_of_scoring_than_the_policys_own_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"train.packing is for a policy that is given by its name.*packing=True"):
         llmrl.train(policy(), trivial.SayA(), "grpo", train={**SMALL, "packing": True}, output=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_another_algorithm_object_does_not_resume_a_run(tmp_path):
+    name = str(tiny_folder(tmp_path / "model", sharpness=1.0, **SMALLEST))
+
+    def go_on(recipe, **more):
+        return llmrl.train(
+            name,
+            "tests/SayA-v0",
+            recipe,
+            policy_options={"max_response_length": 3},
+            train={**SMALL, "steps": more.pop("steps", 2)},
+            eval={"problems": 0},
+            output=tmp_path / "run",
+            **more,
+        )
+
+    go_on(algorithm("dapo"), steps=1)
+    other = algorithm("dapo", clip_high=9.0)
+    with pytest.raises(ConfigError, match=r"was: .*0\.28[\s\S]*is: .*9\.0"):
+        go_on(other, resume="auto")
+    assert len(go_on(algorithm("dapo"), resume="auto").metrics) == 2
+    assert len(go_on(other, resume="auto", force=True, steps=3).metrics) == 3

@@ -237,6 +237,20 @@ def test_evaluations_and_rollouts_of_an_abandoned_continuation_are_not_those_of_
     assert (folder / "rollouts" / "aside-step_000004.jsonl").is_file()
 
 
+def test_a_gain_is_that_of_two_evaluations_with_the_same_settings(run, capsys):
+    folder, more = run
+    more += ["--resume", "auto", "--force", "--eval.problems", "2", "--eval.samples", "1"]
+    trained(parse([*more, "--train.steps", "5"]))
+    trained(parse([*more, "--train.steps", "6"]))
+    assert "its settings have changed" not in capsys.readouterr().out
+    trained(parse([*more, "--train.steps", "7", "--eval.temperature", "0.1"]))
+    assert "so it is made again, with the weights of step 6" in " ".join(capsys.readouterr().out.split())
+    summaries = {name: json.loads((folder / "eval" / f"{name}.json").read_text()) for name in ("before", "after")}
+    assert summaries["before"]["settings"] == summaries["after"]["settings"]
+    assert [summaries[name]["step"] for name in ("before", "after")] == [6, 7]
+    assert json.loads((folder / "eval" / "aside-before.json").read_text())["settings"]["temperature"] == 1.0
+
+
 def test_a_checkpoint_goes_on_without_the_files_of_its_run(run, tmp_path):
     folder, more = run
     shutil.copytree(folder / "checkpoint-000003", tmp_path / "elsewhere" / "checkpoint-000003")
