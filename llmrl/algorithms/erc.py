@@ -32,7 +32,7 @@ def erc(
     vocabulary, from the same kernels. If the entropy is nearly 0, rounding alone moves the ratio: see
     ``min_entropy``. The published scripts train with lr 1e-6, 128 prompts, 8 responses, 8 updates, imitation of
     correct answers with weight 0.1 (``positive_nll``, off here), ``dual_clip`` 10 in the base, and no soft overlong
-    penalty.
+    penalty. Their ERC on GPPO has clip widths of 0.2 on both sides; ``erc+gppo`` keeps those of ``gppo``, 0.2 and 0.28.
 
     ``sides="outward"`` is new here and in no paper. The paper's gate also drops the gradient that would pull a
     token back into the band; on small exact tasks KL per rollout then grows (docs/claims.md). The outward gate
@@ -45,7 +45,8 @@ def erc(
         high: the entropy ratio must be below this.
         min_entropy: keep tokens whose two entropies are both below this many nats.
         sides: both, as in the paper; outward: drop only tokens that their own update moves further out.
-        positive_nll: weight of the imitation of correct answers.
+        positive_nll: weight of the imitation of correct answers: those of reward 1 or more. Not with --reward, which
+            changes the reward.
     """
     made = base()
     gate = EntropyRatioGate(low=low, high=high, min_entropy=min_entropy, sides=sides)

@@ -47,19 +47,25 @@ def espo(
         partition: the quantiles at which each response is cut into segments by entropy; 0.8 separates the fifth of
             highest entropy. Python code may also give a partition, such as EntropyThresholds or BatchEntropySegments;
             None: the batch already holds "segment".
-        segment_weights: weight of each segment; 0 1 trains on the tokens of high entropy alone.
+        segment_weights: one weight for each segment; 0 1 trains on the tokens of high entropy alone.
         clip_floor: the smallest clip width; above 0, rounding alone does not clip tokens of low entropy.
         clip_ceiling: the largest clip width.
         fixed_clip: low and high widths that do not follow entropy (the paper's ablation).
         old_token_ratio: use the ratio of eq. 9 as in the paper, the segment's ratio times the token's own.
     """
+    segments = partition if partition is None or callable(partition) else EntropySegments(quantiles=partition)
+    if segment_weights is not None and segments is not None and len(segment_weights) != segments.segments:
+        raise ValueError(
+            f"segment_weights has {len(segment_weights)} numbers for {segments.segments} segments, got "
+            f"{tuple(segment_weights)} with {segments}. Give one for each segment."
+        )
     adaptive = EntropyAdaptiveClip(alpha=alpha, floor=clip_floor, ceiling=clip_ceiling)
     return Algorithm(
         name="espo",
         ratio=SegmentRatioOld() if old_token_ratio else SegmentRatio(),
         clip=adaptive if fixed_clip is None else PPOClip(low=fixed_clip[0], high=fixed_clip[1]),
         aggregate=SegmentMean(segment_weights=segment_weights),
-        partition=partition if partition is None or callable(partition) else EntropySegments(quantiles=partition),
+        partition=segments,
         credit=Credit(advantage=GroupAdvantage()),
         paper="ESPO: Entropy Importance Sampling Policy Optimization, arXiv:2512.00499",
     )

@@ -35,7 +35,8 @@ def gppo(
     """GPPO, of Klear-Reasoner. Su et al. 2025, arXiv:2508.07629.
 
     From DAPO it differs in the clip: a clipped token keeps the gradient bound * A grad log pi. Groups of
-    equal rewards are left out. The paper trains with lr 1e-6, 128 prompts, 8 responses, 8 updates, and
+    equal rewards are left out and not replaced, rewards are divided by the population's standard deviation,
+    and no reward is taken off long responses. The paper trains with lr 1e-6, 128 prompts, 8 responses, 8 updates, and
     imitation of correct answers with weight 0.1 (``positive_nll``, off here so that comparisons vary one
     thing). This recipe leaves out its reward for code, the share of tests that pass.
 
@@ -45,7 +46,8 @@ def gppo(
         dual_clip: largest ratio that counts where the advantage is negative. The paper has none, its
             code has 10. Tokens beyond it have no gradient; without it, one token may outweigh all others
             (actor/token_gradient_share).
-        positive_nll: weight of the imitation of correct answers.
+        positive_nll: weight of the imitation of correct answers: those of reward 1 or more. Not with --reward, which
+            changes the reward.
         max_refills: how often groups of equal rewards are replaced, per step.
     """
     clip = GradientPreserving(base=PPOClip(low=clip_low, high=clip_high))

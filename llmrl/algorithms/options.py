@@ -69,6 +69,8 @@ class KLOptions:
             raise ValueError(f"kl must be 0 or more and finite, got {self.kl}: it is the weight of a penalty.")
         if self.kl_in_reward and self.kl == 0:
             raise ValueError("kl_in_reward needs a weight, but kl is 0: give kl above 0, such as 0.05.")
+        if name is not None and self.kl == 0:
+            raise ValueError(f"kl_estimator {name} needs a weight, but kl is 0: give kl above 0, such as 0.04.")
         if self.kl_in_reward and name in GRADIENT_ALONE:
             raise ValueError(
                 f"kl_estimator {name} differs from k3 in its gradient alone, and a reward has no gradient. "

@@ -64,7 +64,7 @@ class ReplayOptions:
     device: str | None = None
     """Device of the model, such as cpu or cuda:0; by default a GPU if there is one."""
     micro_batch_tokens: int = 8192
-    """Rows times padded length per forward pass; affects memory and speed, not the result."""
+    """Rows times padded length per forward pass; affects memory and speed, the result only of clip_cov and kl_cov."""
     threads: int | None = None
     """CPU threads of torch; by default all cores."""
 
@@ -94,6 +94,8 @@ def replay_rollouts(options: ReplayOptions, console: Terminal) -> Replay:
     rollouts = read_rollouts(path)
     folder = path.parent.parent if path.parent.name == "rollouts" else path.parent
     sampled = _settings_of(folder)
+    if "max_response_length" in sampled:
+        recipes = [recipe.resolve(int(sampled["max_response_length"])) for recipe in recipes]
     source = options.policy or _newest_checkpoint(folder)
     policy = Policy.from_pretrained(
         source,

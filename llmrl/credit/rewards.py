@@ -34,7 +34,8 @@ class SoftOverlong:
     """The largest penalty. The paper's is half the range of rewards: 1 for +1 and -1, 0.5 for 1 and 0."""
 
     def __post_init__(self) -> None:
-        limit, window = self._numbers()
+        window = 1 if self.window is None else self.window
+        limit = max(window, 1) if self.limit is None else self.limit  # an open limit is checked when it is known
         if not 0 < window <= limit:
             raise ValueError(
                 "SoftOverlong: window must be above 0 and at most limit, got window "

@@ -1,6 +1,6 @@
 r"""Exact arithmetic on text: ``2*(3+4)/5``, also in LaTeX, with hard limits on size.
 
-Its own parser accepts only numbers, + - * / ^ and parentheses.
+Its own parser accepts only numbers, + - * / ^ and parentheses. A caller may allow fewer operators.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
+OPERATORS = "+-*/^"
+"""All operators: ``**`` is read as ``^``, and a fraction of LaTeX as ``/``."""
 MAX_LENGTH = 400
 """The largest number of characters of an expression."""
 MAX_DEPTH = 40
@@ -39,8 +41,15 @@ class Arithmetic(NamedTuple):
     """All numbers that are written in it, in order."""
 
 
-def evaluate(text: str) -> Arithmetic:
+def evaluate(text: str, operators: str = OPERATORS) -> Arithmetic:
     r"""The exact value of an expression.
+
+    Args:
+        text: the expression.
+        operators: the operators that it may have, of :data:`OPERATORS`.
+
+    Raises:
+        BadExpression: the text is no such expression, or it is too large.
 
     >>> evaluate(r"2 \times (3 + 4) - \frac{1}{2}").value
     Fraction(27, 2)
@@ -49,10 +58,17 @@ def evaluate(text: str) -> Arithmetic:
     >>> evaluate("1/(2-2)")
     Traceback (most recent call last):
     llmrl.envs.arithmetic.BadExpression: division by zero
+    >>> evaluate("2**3", operators="+-*/")
+    Traceback (most recent call last):
+    llmrl.envs.arithmetic.BadExpression: '^' is not one of the operators + - * /
     """
     if len(text) > MAX_LENGTH:
         raise BadExpression(f"longer than {MAX_LENGTH} characters")
-    return _Parser(_tokens(_SPELLING.sub(lambda m: _SPELLINGS[m[0]], text))).parse()
+    tokens = _tokens(_SPELLING.sub(lambda m: _SPELLINGS[m[0]], text))
+    for operator in ("/" if token == "\\frac" else token for token in tokens):
+        if operator in OPERATORS and operator not in operators:
+            raise BadExpression(f"{operator!r} is not one of the operators {' '.join(operators)}")
+    return _Parser(tokens).parse()
 
 
 def _tokens(text: str) -> list[str]:

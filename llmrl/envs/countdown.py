@@ -22,6 +22,8 @@ from llmrl.registry import suggest
 from llmrl.verifiers.verdict import Verdict
 
 MAX_DRAWS = 10_000
+OPERATORS = "+-*/"
+"""The operators that a problem names."""
 
 
 class CountdownProblems:
@@ -75,8 +77,8 @@ class CountdownProblems:
             numbers, solution, value = self._draw(rng)
             if not 1 <= value <= self.target or value in numbers:
                 continue
-            listed = ", ".join(map(str, numbers))
-            text = f"Using the numbers {listed}, each exactly once, and + - * / with parentheses, make {value}."
+            listed, signs = ", ".join(map(str, numbers)), " ".join(OPERATORS)
+            text = f"Using the numbers {listed}, each exactly once, and {signs} with parentheses, make {value}."
             if split_of(f"{sorted(numbers)} {value}") == self.split:
                 return Problem(
                     id=f"countdown/{self.split}/{self.seed}/{index}",
@@ -122,16 +124,17 @@ def _check(response: str, gold: str) -> Verdict:
     tagged = re.findall(r"<answer>(.*?)</answer>", response, re.DOTALL)
     boxed = last_box(response)
     answer = boxed if boxed is not None else (tagged[-1].strip() if tagged else "")
-    return grade_expression(answer, gold, "boxed" if boxed is not None else "answer tag")
+    return grade_expression(answer, gold, "boxed" if boxed is not None else "answer tag", OPERATORS)
 
 
-def grade_expression(answer: str, gold: str, rule: str) -> Verdict:
+def grade_expression(answer: str, gold: str, rule: str, operators: str) -> Verdict:
     """Whether an expression uses the numbers of the gold expression and reaches its value.
 
     Args:
         answer: the expression; ``= target`` may follow it.
         gold: an expression that reaches the target.
         rule: name of the rule that found the answer in the response.
+        operators: the operators that the problem allows.
     """
     try:
         expected = evaluate(gold)
@@ -140,7 +143,7 @@ def grade_expression(answer: str, gold: str, rule: str) -> Verdict:
     if not answer:
         return Verdict(0.0, "no_answer")
     try:
-        sides = [evaluate(side) for side in answer.split("=")]
+        sides = [evaluate(side, operators) for side in answer.split("=")]
     except BadExpression:
         return Verdict(0.0, "wrong", extracted=answer, rule=rule)
     numbers: Counter[Fraction] = Counter(sides[0].numbers)

@@ -239,7 +239,7 @@ def check_expression(responses: list[str], golds: list[str]) -> list[Verdict]:
     ['correct', 'correct', 'wrong', 'wrong', 'no_answer']
     """
     lasts = [(said.split() or [""])[-1] for said in responses]
-    return [grade_expression(last, gold, "last part") for last, gold in zip(lasts, golds, strict=True)]
+    return [grade_expression(last, gold, "last part", "+-*") for last, gold in zip(lasts, golds, strict=True)]
 
 
 class NanoCountdownEnv(TextEnv):

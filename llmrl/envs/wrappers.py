@@ -71,7 +71,7 @@ class FormatReward(RewardPart):
     def __init__(
         self,
         env: gymnasium.Env[str, str],
-        pattern: str = r"\\boxed\{[^{}]",
+        pattern: str = r"\\boxed\{\s*[^{}\s]",
         *,
         weight: float = 0.1,
         name: str = "format",

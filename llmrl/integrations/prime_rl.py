@@ -11,6 +11,7 @@ from llmrl.algorithms import Algorithm
 from llmrl.errors import ConfigError
 from llmrl.integrations.tensors import entries, figures, policy_algorithm
 from llmrl.losses.aggregate import TokenMean
+from llmrl.losses.gate import CovarianceGate
 
 
 class SequenceInputs(Protocol):
@@ -35,13 +36,18 @@ def sequence_loss(inputs: SequenceInputs, algorithm: str | Algorithm = "dapo") -
         The loss and metrics to log; a custom loss of prime-rl wraps them in ``LossOutputs``.
 
     Raises:
-        ConfigError: the algorithm reads other entries, or does not average over tokens.
+        ConfigError: the algorithm reads other entries, does not average over tokens, or compares the tokens of a batch.
     """
     recipe = policy_algorithm(algorithm, "prime-rl")
     if not isinstance(recipe.aggregate, TokenMean):
         raise ConfigError(
             f"{recipe.name} averages by {type(recipe.aggregate).__name__}, and prime-rl over tokens. Take an algorithm "
             "that averages over tokens, such as dapo, gppo or cispo."
+        )
+    if any(isinstance(gate, CovarianceGate) for gate in recipe.gates):
+        raise ConfigError(
+            f"{recipe.name} ranks the tokens of a batch by covariance, and prime-rl gives a loss one sequence, whose "
+            "advantages are all equal. Use llmrl's own trainer."
         )
     rows = (inputs.trainer_logprobs, inputs.inference_logprobs, inputs.advantages, inputs.loss_mask)
     td = entries(*(row[None] for row in rows))

@@ -12,19 +12,24 @@ from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.errors import ConfigError
 from llmrl.keys import Key
+from llmrl.losses import EntropyBonus, KLToReference, ValueLoss
 
+OWN = (KLToReference, ValueLoss, EntropyBonus)
+"""Terms that every trainer has itself, with options of its own; they are left out here."""
 HAD: frozenset[Key] = frozenset((keys.MASK, keys.LOG_PROB, keys.OLD_LOG_PROB, keys.ADVANTAGE, keys.WEIGHT))
 
 
 def policy_algorithm(given: str | Algorithm, trainer: str) -> Algorithm:
-    """An algorithm without its terms, whose policy loss reads only log-probabilities, advantages and a mask.
+    """An algorithm whose policy loss reads only log-probabilities, advantages and a mask.
+
+    Its KL, value and entropy terms are left out, because the trainer has its own.
 
     Args:
         given: a name, or an algorithm.
         trainer: name of the trainer in the message.
 
     Raises:
-        ConfigError: the policy loss reads other entries.
+        ConfigError: the policy loss reads other entries, or the algorithm has other terms.
 
     >>> policy_algorithm("gppo", "verl").name
     'gppo'
@@ -32,7 +37,13 @@ def policy_algorithm(given: str | Algorithm, trainer: str) -> Algorithm:
     Traceback (most recent call last):
     llmrl.errors.ConfigError: erc reads 'entropy', 'old_entropy', which X does not give a loss. Use llmrl's own trainer.
     """
-    recipe = dataclasses.replace(algorithm(given) if isinstance(given, str) else given, terms=())
+    made = algorithm(given) if isinstance(given, str) else given
+    for one in made.terms:
+        if one.loss not in OWN:
+            raise ConfigError(
+                f"{made.name} has the term {type(one()).__name__}, which {trainer} cannot add. Use llmrl's own trainer."
+            )
+    recipe = dataclasses.replace(made, terms=())
     read: list[Key] = [key for key in recipe.loss().in_keys if key not in HAD]
     if recipe.partition is not None:
         read.insert(0, keys.OLD_ENTROPY)

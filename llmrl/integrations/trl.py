@@ -38,6 +38,12 @@ GIVEN: frozenset[Key] = frozenset(
     )
 )
 """The entries that TRL provides with all settings."""
+CREDITED: dict[str, Key] = {
+    "llmrl_mask": keys.MASK,
+    "llmrl_advantage": keys.ADVANTAGE,
+    "llmrl_reward": keys.REWARD,
+}
+"""What credit gives to the update, by its name in TRL's batch."""
 WINDOW = "llmrl"
 """The key for a micro-batch's part of the window; TRL leaves other names alone."""
 
@@ -140,8 +146,9 @@ class AlgorithmTrainer(GRPOTrainer):
         old, entropy = self._old_policy(output)
         output.setdefault("old_per_token_logps", old)
         output["llmrl_old_entropy"] = entropy
-        mask, advantage = self._credit(output)
-        output["llmrl_mask"], output["llmrl_advantage"] = mask, advantage
+        credited = self._credit(output)
+        for name, key in CREDITED.items():
+            output[name] = credited[key]
         return output
 
     def _old_policy(self, output: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -160,8 +167,8 @@ class AlgorithmTrainer(GRPOTrainer):
             compute_entropy=True,
         )
 
-    def _credit(self, output: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Mask and advantages [N, T] of a generation, which has complete groups."""
+    def _credit(self, output: dict[str, Any]) -> TensorDict:
+        """Mask, advantages [N, T] and rewards [N, 1] of a generation, which has complete groups."""
         assert self._rewards is not None  # TRL has graded this generation
         mask = output["completion_mask"].bool()
         if "tool_mask" in output:
@@ -176,13 +183,15 @@ class AlgorithmTrainer(GRPOTrainer):
         last = output["completion_mask"].sum(1).clamp_min(1) - 1
         ends = torch.tensor([*self.eos_token_ids, self.processing_class.pad_token_id], device=mask.device)
         td[keys.TRUNCATED] = ~torch.isin(output["completion_ids"][rows, last], ends)[:, None]
+        td[keys.OLD_LOG_PROB] = output["old_per_token_logps"]
+        if "ref_per_token_logps" in output:
+            td[keys.REF_LOG_PROB] = output["ref_per_token_logps"]
         credit = self.recipe.credit
         td[keys.MASK] = mask & credit.keep(td)[:, None]
         td[keys.SHAPED_REWARD] = td[keys.REWARD]
         for shape in credit.shape:
             td[keys.SHAPED_REWARD] = shape(td)
-        out = credit.advantage(td)
-        return out[keys.MASK], out[keys.ADVANTAGE]
+        return credit.advantage(td)
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """TRL's micro-batch; after a generation, each window of micro-batches gets its weights."""
@@ -206,8 +215,8 @@ class AlgorithmTrainer(GRPOTrainer):
         """The entries of a micro-batch that are known before its forward pass."""
         old = inputs["old_per_token_logps"]
         td = TensorDict(batch_size=[len(old)])
-        td[keys.MASK] = inputs["llmrl_mask"]
-        td[keys.ADVANTAGE] = inputs["llmrl_advantage"]
+        for name, key in CREDITED.items():
+            td[key] = inputs[name]
         td[keys.LOG_PROB] = td[keys.OLD_LOG_PROB] = old
         td[keys.SAMPLER_LOG_PROB] = inputs.get("sampling_per_token_logps", old)
         td[keys.ENTROPY] = td[keys.OLD_ENTROPY] = inputs["llmrl_old_entropy"]

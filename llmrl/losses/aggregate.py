@@ -122,8 +122,14 @@ class SegmentMean:
         segments = Segments(segment, mask)
         share = segments.share(torch.float64)
         if self.segment_weights is not None:
-            table = torch.tensor([*self.segment_weights, 0.0], dtype=share.dtype, device=mask.device)
-            share = share * table[torch.where(segments.inside, segment, len(table) - 1)]
+            count = int(torch.where(segments.inside, segment, -1).max()) + 1 if segment.numel() else 0
+            if count > len(self.segment_weights):
+                raise ValueError(
+                    f"SegmentMean: segment_weights has {len(self.segment_weights)} numbers, got a batch with "
+                    f"{count} segments. Give one number for each."
+                )
+            table = torch.tensor([0.0, *self.segment_weights], dtype=share.dtype, device=mask.device)
+            share = share * table[torch.where(segments.inside, segment + 1, 0)]
         total = share.sum(1, keepdim=True)
         rows = (total > 0).sum().clamp_min(1)
         return torch.where(total > 0, share / total.clamp_min(1e-300), 0) / rows

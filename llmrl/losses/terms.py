@@ -24,6 +24,8 @@ from llmrl.losses.segments import highest, token_covariance
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
 """(d = log pi_ref - log pi, log pi - log pi_old), both [N, T] and with gradient -> KL [N, T]."""
+ROUNDING = 1e-5
+"""Two float32 log-probabilities that differ by fewer nats than this may differ by rounding alone."""
 
 
 def k1(d: Tensor, log_ratio: Tensor) -> Tensor:
@@ -204,7 +206,8 @@ class PositiveNLL(BatchLoss):
     w+ is 1 / number of tokens of the correct responses of the optimiser batch. The size of the loss does not depend on
     the share of correct responses, and micro-batches add up exactly. Without a correct response the loss is 0. GPPO,
     arXiv:2508.07629 eq. 13, and ERC's code use the coefficient 0.1; the denominator is that of ERC's code.
-    :meth:`prepare` computes w+ from the rewards that the environment paid.
+    :meth:`prepare` computes w+ from the rewards that the environment paid, so further parts of the reward would change
+    what counts as correct.
 
     Args:
         coefficient: weight of this term.
@@ -252,7 +255,7 @@ class CovarianceKL(BatchLoss):
 
     It holds the few tokens of highest covariance of advantage and log-probability near the old policy,
     because they make the entropy collapse. The ranking is over the tokens of one call, so it depends on
-    how the batch is cut into micro-batches. Source: arXiv:2505.22617.
+    how the batch is cut into micro-batches. A distance below :data:`ROUNDING` counts as 0. Source: arXiv:2505.22617.
 
     Args:
         fraction: share of the call's tokens to which the term applies; at least one token.
@@ -285,6 +288,8 @@ class CovarianceKL(BatchLoss):
         covariance = token_covariance(advantage, log_prob, mask)
         held = highest(covariance, mask, (self.fraction * mask.sum()).floor().clamp_min(1))
         distance = bounded(log_prob - old).abs()
+        # |x| has its whole gradient at any distance from 0, so rounding would decide its sign before the first update.
+        distance = torch.where(distance < ROUNDING, 0, distance)
         loss = (self.coefficient * torch.where(held, weight, 0) * distance).sum()
         return TensorDict({"loss_kl_cov": loss}, batch_size=[])
 

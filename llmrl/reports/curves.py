@@ -125,15 +125,22 @@ class Change(NamedTuple):
     change: Estimate
 
 
+def evaluated(runs: Sequence[Run]) -> list[Run]:
+    """The runs with both evaluations: before and after training."""
+    return [run for run in runs if {"before", "after"} <= set(run.evaluations)]
+
+
 def change(runs: Sequence[Run], field: str | None = None, value: Any = None) -> Change | None:
     """Accuracy before and after training, and the paired difference; None if one is missing.
 
     A problem counts once, by its mean over the runs; the intervals are over problems.
 
     Args:
+        runs: runs of one experiment; those without both evaluations, such as unfinished ones, are left out.
         field: use only the problems whose record has ``value`` in this field, such as ``"level"``.
     """
-    before, after = (_per_problem(runs, name, field, value) for name in ("before", "after"))
+    complete = evaluated(runs)
+    before, after = (_per_problem(complete, name, field, value) for name in ("before", "after"))
     both = [problem for problem in before if problem in after]
     if not both:
         return None

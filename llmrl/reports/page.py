@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from llmrl.evaluation import DifferentProblems, Evaluation, compare
 from llmrl.evaluation.tables import difference_text
-from llmrl.reports.curves import accuracy_figure, change, curve_figures, inline_svg
+from llmrl.reports.curves import accuracy_figure, change, curve_figures, evaluated, inline_svg
 from llmrl.reports.rollouts import Choice, Shown, json_text, recipes_for, shown_rollouts
 from llmrl.reports.runs import Group, Run, group_runs
 from llmrl.reports.settings import heading, html_table, settings_html
@@ -183,14 +183,16 @@ def _results(groups: Sequence[Group], runs: Sequence[Run]) -> str:
             rows.append(_result_row(run.name, group.label, run.settings.get("seed"), [run]))
         if len(group.runs) > 1:
             pooled.append(len(rows))
-            rows.append(_result_row(f"{len(group.runs)} runs together", group.label, "", group.runs))
+            complete, count = len(evaluated(group.runs)), len(group.runs)
+            counted = str(count) if complete == count else f"{complete} of {count}"
+            rows.append(_result_row(f"{counted} runs together", group.label, "", group.runs))
     head = ("run", "algorithm", "seed", "steps", "problems", "before", "after", "change")
     measures = _measures(runs[0]) if len(runs) == 1 else ""
     return (
         html_table(head, rows, numbers_from=4, pooled=pooled)
         + measures
         + "<p>Greedy accuracy on held-out problems, with 95 % intervals over problems. The change is a paired "
-        "difference. For several runs, the value of a problem is its mean over the runs.</p>"
+        "difference. For several runs, the value of a problem is its mean over the runs with both evaluations.</p>"
     )
 
 

@@ -127,7 +127,13 @@ def recipes_for(run: Run, names: Sequence[str], shown: Shown, allow_code: bool =
     Raises:
         UnknownName: there is no algorithm with this name.
     """
-    others = {name: algorithm(name) for name in names}
+    limit = run.settings.get("policy.max_response_length")
+
+    def made(name: str, **options: Any) -> Algorithm:
+        recipe = algorithm(name, **options)
+        return recipe.resolve(limit) if isinstance(limit, int) and limit > 0 else recipe
+
+    others = {name: made(name) for name in names}
     options = {k: v for k, v in run.config["algo"].items() if k != "name"}
     if ":" in run.algorithm and not allow_code:
         shown.note(
@@ -136,7 +142,7 @@ def recipes_for(run: Run, names: Sequence[str], shown: Shown, allow_code: bool =
         )
         return others
     try:
-        own = algorithm(run.algorithm, **options)
+        own = made(run.algorithm, **options)
     except (LookupError, TypeError, ValueError, ImportError) as error:
         shown.note(f"the run's algorithm cannot be made from its config.yaml: {error}")
         return others

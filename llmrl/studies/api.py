@@ -55,7 +55,8 @@ def study(
     """Make the missing runs of a study, and write its tables, figures and page.
 
     Args:
-        output: the study's folder. Finished runs in it are kept; failed ones run again.
+        output: the study's folder. Finished runs in it are kept; failed ones, and those of an algorithm that has
+            changed since, run again.
         algorithms: names, with options in brackets: ``"erc+dapo[low=0.9]"``, ``"my_module:mine"``.
         tasks: by default the exact tasks.
         seeds: the number of seeds 0, 1, ..., or a list of seeds.

@@ -5,11 +5,14 @@ Names are checked before anything runs.  A cell that fails becomes a row with it
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +22,7 @@ from typing import Any
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.errors import ConfigError, UserError
 from llmrl.likeness import Each, Some, Table, refuse_unlike
-from llmrl.studies.exact.run import as_dict
+from llmrl.studies.exact.run import as_dict, compared
 from llmrl.studies.exact.task import TASKS, ExactTask, Settings
 from llmrl.studies.exact.tasks import EXACT
 from llmrl.studies.nano.task import NanoTask
@@ -28,6 +31,8 @@ from llmrl.text import one_line, parse_yaml, read_json
 Task = ExactTask | NanoTask
 
 _SPEC = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<options>.*)\])?")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_COMMA = re.compile(r",(?![^\[]*\])")  # not one within the brackets of a list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +49,14 @@ class Cell:
     """The seed of the run."""
     version: int = 1
     """The task's version."""
+    recipe: str = field(default="", compare=False)
+    """A digest of what the algorithm is today; see :func:`recipe_digest`."""
 
     @property
     def key(self) -> str:
-        """The name of the cell's file: a digest of everything on which the run depends."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:20]
+        """The name of the cell's file: a digest of all but the recipe, so that a changed recipe replaces the file."""
+        named = {name: value for name, value in self.to_dict().items() if name != "recipe"}
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:20]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -106,7 +114,7 @@ class Row:
         """
         numbers = Table("", Each(0.0))
         settings = Some(dataclasses.asdict(Settings()))
-        cell = Some({"task": "", "algorithm": "", "settings": settings, "seed": 0, "version": 0})
+        cell = Some({"task": "", "algorithm": "", "settings": settings, "seed": 0, "version": 0, "recipe": ""})
         form = {"cell": cell, "summary": Table("", 0.0), "curves": numbers, "detail": numbers, "seconds": 0.0}
         try:
             content = read_json(path)
@@ -129,6 +137,8 @@ def parse_algorithm(spec: str) -> Algorithm:
 
     >>> parse_algorithm("dapo[clip_high=0.5]").clip
     PPOClip(low=0.2, high=0.5)
+    >>> parse_algorithm("espo[alpha=1e-3,partition=[0.5,0.8]]").partition
+    EntropySegments(quantiles=(0.5, 0.8))
     """
     found = _SPEC.fullmatch(spec.strip())
     if found is None:
@@ -136,12 +146,12 @@ def parse_algorithm(spec: str) -> Algorithm:
             f"{spec!r} is no algorithm. Write a name, or a name with options: erc+dapo[low=0.9,high=1.1]."
         )
     options = {}
-    for part in filter(None, (found["options"] or "").split(",")):
+    for part in filter(None, _COMMA.split(found["options"] or "")):
         name, equals, value = part.partition("=")
         if not equals:
             raise ConfigError(f"{part!r} in {spec!r} is not an option. Write name=value, such as low=0.9.")
         try:
-            options[name.strip()] = parse_yaml(value)
+            options[name.strip()] = _value(parse_yaml(value))
         except ValueError as error:
             raise ConfigError(f"{one_line(part)!r} in {one_line(spec)!r} has no value of YAML: {error}") from error
     try:
@@ -150,6 +160,41 @@ def parse_algorithm(spec: str) -> Algorithm:
         if isinstance(error, UserError):
             raise
         raise ConfigError(f"{spec}: {error}") from error
+
+
+def _value(read: Any) -> Any:
+    """An option from YAML: a tuple for a list, and a number for 1e-3, which YAML 1.1 takes for a word."""
+    if isinstance(read, list):
+        return tuple(map(_value, read))
+    if isinstance(read, str):
+        with contextlib.suppress(ValueError):
+            return float(read)
+    return read
+
+
+def recipe_digest(spec: str, recipe: Algorithm) -> str:
+    """A digest of an algorithm: every number that studies use, and the files of modules that ``spec`` names.
+
+    A run counts as done only if it was made with the same. Modules that those files import are not in it.
+
+    >>> one, two, three = (parse_algorithm(s) for s in ("dapo", "dapo[clip_high=0.5]", "dapo[clip_high=0.28]"))
+    >>> recipe_digest("dapo", one) == recipe_digest("dapo", three) != recipe_digest("dapo", two)
+    True
+    """
+    _, _, components = str(compared(recipe)).partition("\n")
+    digest = hashlib.sha256(_ADDRESS.sub("", components).encode())
+    for name in spec.partition("[")[0].split("+"):
+        module, colon, _ = name.strip().partition(":")
+        if colon:
+            digest.update(_source(module))
+    return digest.hexdigest()[:20]
+
+
+@functools.cache
+def _source(module: str) -> bytes:
+    """The file of an imported module, as it was at the first call: a later edit has no effect in this process."""
+    path = vars(sys.modules[module]).get("__file__")
+    return b"" if path is None else Path(path).read_bytes()
 
 
 def find_task(name: str) -> Task:
@@ -195,6 +240,7 @@ def make_grid(
     if not algorithms:
         raise ConfigError("No algorithm is given. Name at least one: --algos dapo erc+dapo.")
     made = {spec: parse_algorithm(spec) for spec in algorithms}
+    recipes = {spec: recipe_digest(spec, recipe) for spec, recipe in made.items()}
     found = {name: find_task(name) for name in tasks or EXACT}
     cells = []
     for seed in seeds:
@@ -214,8 +260,15 @@ def make_grid(
                         for spec, recipe in made.items():
                             task.check(recipe, spec, changed)
                         cells += [
-                            Cell(task=name, algorithm=a, settings=changed, seed=seed, version=task.version)
-                            for a in algorithms
+                            Cell(
+                                task=name,
+                                algorithm=spec,
+                                settings=changed,
+                                seed=seed,
+                                version=task.version,
+                                recipe=recipes[spec],
+                            )
+                            for spec in algorithms
                         ]
     return cells
 
@@ -271,7 +324,7 @@ class Store:
             raise
 
     def read(self, cells: Iterable[Cell]) -> dict[Cell, Row]:
-        """The finished rows. Failed ones are left out, so that they run again."""
+        """The finished rows. Failed ones, and those of another recipe, are left out, so that they run again."""
         found = {}
         for cell in cells:
             path = self.path(cell)
@@ -279,7 +332,7 @@ class Store:
                 row = Row.read(path)
                 if row.cell != cell:
                     raise ConfigError(f"{path} is of another cell. Delete it; the study runs that cell again.")
-                if not row.failed:
+                if not row.failed and row.cell.recipe == cell.recipe:
                     found[cell] = row
         return found
 

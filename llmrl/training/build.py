@@ -53,6 +53,7 @@ def build(
     recipe = _corrected(_resolved(given.algorithm or _algorithm(config.algo), limit), config.train)
     _check_group_size(config.train, recipe)
     _check_rescore(config.train, recipe)
+    _check_reward(config, recipe)
     # Data that cannot be read should stop us before a model is loaded.
     environments, held_out = _problems(config, given)
     for made in (environments, held_out):
@@ -91,6 +92,14 @@ def _resolved(recipe: Algorithm, limit: int) -> Algorithm:
         return recipe.resolve(limit)
     except ValueError as error:
         raise ConfigError(f"--policy.max-response-length {limit}, with {recipe.name}: {error}") from error
+
+
+def _check_reward(config: Config, recipe: Algorithm) -> None:
+    if config.reward and any(keys.REWARD in loss().prepared_from for loss in recipe.terms):
+        raise ConfigError(
+            f"{recipe.name} imitates responses of reward 1 or more (positive_nll), and --reward changes the reward of "
+            "correct and of wrong ones. Leave one out."
+        )
 
 
 def _corrected(recipe: Algorithm, train: TrainConfig) -> Algorithm:

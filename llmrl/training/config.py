@@ -98,7 +98,7 @@ class TrainConfig:
     max_grad_norm: float = 1.0
     """Gradients with a larger norm are scaled down to this norm."""
     micro_batch_tokens: int = 16_384
-    """Tokens of a forward pass, padding included; affects memory and speed, not the result."""
+    """Tokens of a forward pass, padding included; affects memory and speed, the result only of clip_cov and kl_cov."""
     rescore: bool = True
     """Score the responses before the update, for their old log-probabilities and entropies.
     Without it, the sampler's log-probabilities are the old ones, which saves a pass over all tokens.

@@ -256,6 +256,7 @@ def test_every_recipe_takes_the_divergence_in_its_reward(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"kl": 0.0, "kl_estimator": "k2"}, "kl_estimator k2 needs a weight, but kl is 0"),
         ({"kl_in_reward": True}, "kl_in_reward needs a weight, but kl is 0: give kl above 0"),
         (
             {"kl": 0.1, "kl_target": 0.1},

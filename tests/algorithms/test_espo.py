@@ -459,6 +459,14 @@ def test_training_the_uncertain_tokens_alone(batch: Batch) -> None:
     assert (grad[(ids == 0) & longer] == 0).all()
 
 
+@pytest.mark.parametrize(("quantiles", "weights"), [((0.5, 0.8), (1.0, 1.0)), ((0.8,), (0.0, 0.0, 1.0))])
+def test_there_is_a_weight_for_each_segment(quantiles, weights):
+    with pytest.raises(
+        ValueError, match=rf"segment_weights has {len(weights)} numbers for {len(quantiles) + 1} segments"
+    ):
+        espo(partition=quantiles, segment_weights=weights)
+
+
 def test_absolute_thresholds_in_nats() -> None:
     batch = make_batch([[0.0] * 4, [0.0] * 2], [1.0, 1.0], old_entropy=[[0.1, 0.6, 2.0, 0.4], [0.1, 0.2]])
     ids = partition(espo(partition=EntropyThresholds(thresholds=(0.5,))), batch)

@@ -166,6 +166,12 @@ def test_kl_cov_is_inert_on_policy(batch: Batch) -> None:
     assert_same(evaluate(algorithm("kl_cov"), batch), bare)
 
 
+def test_kl_cov_has_no_gradient_from_rounding() -> None:
+    batch = make_batch([[4e-7, -3e-7, 2e-7]], [[1.0, -1.0, 0.5]])
+    bare = oracle_outcome(oracles.importance_sampling, batch)
+    assert_same(evaluate(algorithm("kl_cov", fraction=1.0), batch), bare)
+
+
 COV = make_batch([[0.0] * 20], [[1.0] * 10 + [-1.0] * 10], old_log_prob=[[-0.1] * 10 + [-6.0] * 10])
 
 

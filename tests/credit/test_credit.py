@@ -292,6 +292,15 @@ def test_the_overlong_penalty_is_0_at_limit_minus_window_and_minus_1_at_the_limi
     assert penalty(16, penalty=0.5) == pytest.approx(-0.25)
 
 
+def test_a_window_is_compared_with_the_limit_of_the_run() -> None:
+    long = SoftOverlong(window=25_000)
+    assert long.resolve(32_768) == SoftOverlong(limit=32_768, window=25_000)
+    with pytest.raises(ValueError, match=r"got window 25000 and limit 20480"):
+        long.resolve(20_480)
+    with pytest.raises(ValueError, match=r"window must be above 0"):
+        SoftOverlong(window=0)
+
+
 @pytest.mark.parametrize("window", [0, -1, 21])
 def test_a_window_that_does_not_fit_is_refused(window: int) -> None:
     with pytest.raises(ValueError, match=r"window must be above 0 and at most limit"):

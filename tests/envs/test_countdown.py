@@ -58,6 +58,7 @@ def test_right_answers(response):
     ("response", "status"),
     [
         ("7*(8-5)", "no_answer"),
+        ("\\boxed{5+8*(7-5)^0}", "wrong"),
         ("\\boxed{}", "no_answer"),
         ("\\boxed{21}", "wrong"),  # the target alone
         ("\\boxed{7*8-5*7}", "wrong"),  # a number twice

@@ -77,6 +77,8 @@ def test_expressions_have_the_brackets_that_they_need_and_no_others():
         ("2*(5-3)=5", "wrong"),
         ("5-3+2", "correct"),
         ("5-3/2", "wrong"),
+        ("2**(5-3)", "wrong"),
+        ("2^(5-3)", "wrong"),
         ("5-1", "wrong"),
         ("2*(5-3", "wrong"),
         ("\x00", "wrong"),

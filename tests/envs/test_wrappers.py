@@ -31,6 +31,10 @@ def test_format(env, response, format_part):
     assert play(FormatReward(env, weight=0.2), response)[1]["format"] == format_part
 
 
+def test_an_empty_box_has_no_format(env):
+    assert [play(FormatReward(env), text)[1]["format"] for text in (r"\boxed{ }", r"\boxed{ x}")] == [0.0, 0.1]
+
+
 def test_format_patterns_run_over_lines(env):
     wrapped = FormatReward(env, r"<think>.*</think>.*\\boxed\{")
     assert play(wrapped, "<think>\na\n</think>\nANSWER")[1] == {"answer": 1.0, "format": 0.1}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.errors import ConfigError
@@ -58,9 +59,13 @@ def make(tmp_path):
             lr_scheduler_type="constant",
             max_grad_norm=1e9,
         )
+        model = tiny_model(sharpness=1.0, **SMALLEST)
+        if config.beta:  # TRL loads the reference by the model's name
+            model.save_pretrained(tmp_path / "start")
+            model.config._name_or_path = str(tmp_path / "start")
         rows = [{"prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(32)]
         return kind(
-            model=tiny_model(sharpness=1.0, **SMALLEST),
+            model=model,
             reward_funcs=reward,
             args=config,
             train_dataset=Dataset.from_list(rows),
@@ -128,11 +133,19 @@ def test_the_gradient_does_not_depend_on_accumulation(make, name):
         torch.testing.assert_close(other, ends[0], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["espo", "gppo", "erc", "dr_grpo", "tis"])
-def test_algorithms_run_a_few_steps(make, name):
+@pytest.mark.parametrize(
+    ("name", "options", "beta"),
+    [
+        *((name, {}, 0.0) for name in ("espo", "gppo", "erc", "dr_grpo", "tis")),
+        ("gppo", {"positive_nll": 0.1}, 0.0),
+        ("grpo", {"kl": 0.1, "kl_in_reward": True}, 0.1),
+    ],
+)
+def test_algorithms_run_a_few_steps(make, name, options, beta):
     from llmrl.integrations.trl import AlgorithmTrainer
 
-    trainer = make(AlgorithmTrainer, algorithm=name, steps=3, generations=3)
+    recipe = algorithm(name, **options)
+    trainer = make(AlgorithmTrainer, algorithm=recipe, steps=3, generations=3, beta=beta)
     start = [p.detach().clone() for p in trainer.model.parameters()]
     trainer.train()
     assert trainer.state.global_step == 3
@@ -152,9 +165,9 @@ def test_a_verifier_grades_and_what_has_no_verdict_has_no_advantage(make):
 
     class Watched(AlgorithmTrainer):
         def _credit(self, output):
-            mask, advantage = super()._credit(output)
-            seen.append((advantage, mask))
-            return mask, advantage
+            made = super()._credit(output)
+            seen.append((made[keys.ADVANTAGE], made[keys.MASK]))
+            return made
 
     make(Watched, algorithm=LIKE_TRL, steps=1, reward=reward_function(every_other)).train()
     advantage, mask = seen[0]

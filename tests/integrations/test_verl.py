@@ -178,6 +178,17 @@ def test_prime_rl_averages_over_tokens_alone(batch):
         sequence_loss(SimpleNamespace(), "gspo")
 
 
+def test_what_would_be_left_out_without_a_word_is_refused(batch):
+    with pytest.raises(ConfigError, match="kl_cov has the term CovarianceKL, which verl cannot add"):
+        policy_loss("kl_cov")
+    with pytest.raises(ConfigError, match="gppo has the term PositiveNLL, which prime-rl cannot add"):
+        sequence_loss(SimpleNamespace(), algorithm("gppo", positive_nll=0.1))
+    with pytest.raises(ConfigError, match="clip_cov ranks the tokens of a batch by covariance"):
+        sequence_loss(SimpleNamespace(), "clip_cov")
+    kept = [policy_loss(algorithm("dapo", kl=kl))(**batch)[0] for kl in (0.0, 0.1)]
+    assert kept[0] == kept[1]  # the divergence is verl's
+
+
 # The pages
 
 

@@ -131,6 +131,8 @@ def test_what_weights_refuse() -> None:
         SegmentMean(segment_weights=(0.0, 0.0))
     with pytest.raises(ValueError, match=r"segment_weights must be 0 or more and not all 0"):
         SegmentMean(segment_weights=(1.0, -1.0))
+    with pytest.raises(ValueError, match=r"segment_weights has 2 numbers, got a batch with 3 segments"):
+        SegmentMean(segment_weights=(1.0, 1.0))(torch.ones(1, 3, dtype=torch.bool), torch.tensor([[0, 1, 2]]))
     with pytest.raises(ValueError, match=r"the batch has no segments"):
         SegmentMean()(torch.ones(1, 1, dtype=torch.bool))
 

@@ -16,9 +16,10 @@ from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.commands.cli import main
 from llmrl.credit import Credit, GroupAdvantage
+from llmrl.policies.policy import Policy
 from llmrl.reports.replay import ReplayError, Width, clip_width, replay
 from llmrl.rollouts.collect import Rollouts
-from llmrl.rollouts.files import write_rollouts
+from llmrl.rollouts.files import find_rollouts, read_rollouts, write_rollouts
 from llmrl.training.command_line import parse
 
 # Two groups of a right and a wrong response, by how far each token's probability has moved.
@@ -276,6 +277,15 @@ def test_the_command_shows_and_writes_the_newest_step_under_the_newest_policy(ru
     assert numbers["algorithms"]["dapo"]["ratio_max"] > 1.001
     assert numbers["cosine"]["dapo"]["dapo"] == pytest.approx(1)
     assert (run / "replay" / "step_000002.png").stat().st_size > 5000
+
+
+def test_an_algorithm_has_the_response_limit_of_the_run(run, tmp_path):
+    assert main(["replay", str(run), "--algo", "dr_grpo", "--output", str(tmp_path)]) == 0
+    shown = json.loads((tmp_path / "step_000002.json").read_text())["algorithms"]["dr_grpo"]
+    rollouts = read_rollouts(find_rollouts(run))
+    policy = Policy.from_pretrained(str(run / "latest"), temperature=1.3, max_response_length=1)
+    expected = replay(rollouts, policy, [algorithm("dr_grpo", max_length=4)]).scores["dr_grpo"]
+    assert shown["grad_norm"] == pytest.approx(expected.grad_norm, rel=1e-4)
 
 
 def test_the_policy_that_sampled_has_a_ratio_of_one_at_the_temperature_of_the_run(run, capsys, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from llmrl.commands.cli import main
 from llmrl.reports.curves import accuracy_figure, band, change, curve_figures, inline_svg
 from llmrl.reports.page import write_page
 from llmrl.reports.plots import smooth
-from llmrl.reports.rollouts import AS_TRAINED, Choice, Shown, choose_rows, read_rows, token_text
+from llmrl.reports.rollouts import AS_TRAINED, Choice, Shown, choose_rows, read_rows, recipes_for, token_text
 from llmrl.reports.runs import ReportError, differences, group_runs, read_run, read_runs
 from llmrl.training.hints import FILE
 
@@ -195,6 +196,11 @@ def test_before_and_after_by_problem(tmp_path):
     harder = change(runs, "level", 2)
     assert (harder.problems, harder.before.mean, harder.after.mean) == (2, 0, 0.5)
     assert change(runs, "level", 9) is None
+    unfinished = replace(
+        runs[1], evaluations={"before": [{**r, "verdict": "correct"} for r in runs[0].evaluations["after"]]}
+    )
+    assert change([runs[0], unfinished]) == change(runs[:1])
+    assert change([unfinished]) is None
     figure = inline_svg(accuracy_figure(group_runs(runs)), "x")
     assert ">level 2<" in figure
     assert ">algebra<" in figure
@@ -264,6 +270,12 @@ def test_numbers_of_the_page_are_those_of_the_files(tmp_path, run):
     assert second["algorithms"]["dapo"]["state"] == 0
     assert set(first["algorithms"][AS_TRAINED]["segment"]) == {0, 1}
     assert first["token_advantage"] == 1
+
+
+def test_recipes_have_the_response_limit_of_the_run(run):
+    read = read_run(run)
+    read.config["policy"]["max_response_length"] = 12
+    assert recipes_for(read, ["dr_grpo"], Shown())["dr_grpo"].aggregate.length == 12
 
 
 def test_tokens_of_others_and_long_responses(tmp_path, run):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from llmrl.errors import ConfigError, UserError
-from llmrl.studies import running
+from llmrl.studies import grid, running
 from llmrl.studies.api import duration, shipped_rows, study
 from llmrl.studies.exact.task import Settings
 from llmrl.studies.exact.tasks import EXACT
@@ -24,6 +26,8 @@ class TestNames:
         made = parse_algorithm("erc+dapo[low=0.5, high=2]")
         assert (made.gates[0].low, made.gates[0].high) == (0.5, 2)
         assert parse_algorithm("objectives:working[high=0.9]").clip.high == 0.9
+        made = parse_algorithm("espo[alpha=1e-3, partition=[0.5, 0.8], clip_ceiling=inf]")
+        assert (made.clip.alpha, made.partition.quantiles) == (1e-3, (0.5, 0.8))
 
     @pytest.mark.parametrize(
         ("spec", "message"),
@@ -197,6 +201,27 @@ class TestResuming:
         study(**options, seeds=2)
         counted = [(c.algorithm, c.seed) for c in ran if c.settings.rollouts == 1]
         assert sorted(counted) == [("dapo", 1), ("gspo", 0), ("gspo", 1)]
+
+    def test_a_changed_algorithm_is_run_again(self, tmp_path, monkeypatch):
+        monkeypatch.syspath_prepend(tmp_path)
+        ran = []
+        monkeypatch.setattr(running, "run_cell", lambda c: ran.append(c) or run_cell(c))
+
+        def runs(text):
+            (tmp_path / "edited.py").write_text(text)
+            importlib.invalidate_caches()
+            sys.modules.pop("edited", None)
+            grid._source.cache_clear()  # as in a new process
+            ran.clear()
+            results = study(output=tmp_path, algorithms=["edited:mine"], seeds=1, **QUICK)
+            return sum(c.settings.rollouts == 1 for c in ran), results.rows[0].summary["final"]
+
+        text = "from llmrl.algorithms import dapo\ndef mine():\n    return dapo(clip_high={})  # {}\n"
+        first = runs(text.format(0.3, "a"))
+        assert runs(text.format(0.3, "a")) == (0, first[1])
+        assert runs(text.format(1e-9, "a"))[0] == 1
+        assert runs(text.format(1e-9, "other"))[0] == 1
+        assert len(read_rows(tmp_path)) == 1
 
     def test_a_study_that_takes_too_long_does_not_start(self, tmp_path):
         with pytest.raises(ConfigError, match=r"would take about .*--yes"):

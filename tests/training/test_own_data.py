@@ -18,7 +18,7 @@ from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import collect
 from llmrl.rollouts.environments import CopiedEnvironments, Environments
-from llmrl.training.build import _problems, resolve
+from llmrl.training.build import _problems, build, resolve
 from llmrl.training.command_line import parse
 from llmrl.training.given import Given
 
@@ -108,6 +108,12 @@ def test_rewards_are_added_to_training_alone(data):
 def test_a_reward_that_is_none(data, reward, text):
     with pytest.raises(ConfigError, match=f"--reward: .*{text}"):
         _problems(parse(["--data", data, "--reward", reward]), Given())
+
+
+def test_further_rewards_do_not_go_with_imitation_of_correct_answers(data):
+    config = parse(["--data", data, "--reward", "format=0.5", "--algo", "gppo", "--algo.positive-nll", "0.1"])
+    with pytest.raises(ConfigError, match=r"gppo imitates responses of reward 1 or more .* Leave one out"):
+        build(config)
 
 
 def test_an_evaluation_has_settings_of_its_own(data):

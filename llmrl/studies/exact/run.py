@@ -326,10 +326,19 @@ def summarise(state: _Run) -> dict[str, float]:
         "kept": sum(state.curves["kept"]) / len(state.curves["kept"]),
         "in_band": sum(state.curves["in_band"]) / len(state.curves["in_band"]),
         "ratio_max": max(max(row) for row in state.by_update["ratio_max"]),
-        "grad_norm_cv": float(norms.std() / norms.mean().clamp_min(1e-12)),
+        "grad_norm_cv": variation(norms),
         "grad_norm_jump": float(logs.diff().abs().mean()),
         "entropy_variation": sum(abs(b - a) for a, b in itertools.pairwise(entropy)),
     }
+
+
+def variation(norms: Tensor) -> float:
+    """Sample standard deviation of gradient norms, divided by their mean; 0 for a single one.
+
+    >>> round(variation(torch.tensor([1.0, 3.0])), 4), variation(torch.tensor([2.0]))
+    (0.7071, 0.0)
+    """
+    return float(norms.std() / norms.mean().clamp_min(1e-12)) if len(norms) > 1 else 0.0
 
 
 def as_dict(result: RunResult, digits: int = 6) -> dict[str, Any]:

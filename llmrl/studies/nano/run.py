@@ -16,7 +16,7 @@ from llmrl.policies.policy import Policy
 from llmrl.rollouts.collect import Rollouts, collect
 from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.records import is_correct
-from llmrl.studies.exact.run import Broken, RunResult, compared
+from llmrl.studies.exact.run import Broken, RunResult, compared, variation
 from llmrl.studies.exact.task import Settings
 from llmrl.studies.nano.task import PROBLEMS, NanoTask, places
 from llmrl.training.build import build
@@ -116,7 +116,7 @@ def summarise(curves: dict[str, list[float]]) -> dict[str, float]:
         "zero_grad": sum(curves["zero_grad"]) / len(curves["zero_grad"]),
         "kept": sum(curves["kept"]) / len(curves["kept"]),
         "ratio_max": max(curves["ratio_max"]),
-        "grad_norm_cv": float(norms.std(correction=0) / norms.mean().clamp_min(1e-12)),
+        "grad_norm_cv": variation(norms),
         "entropy_variation": sum(abs(b - a) for a, b in itertools.pairwise(curves["entropy"])),
     }
 
