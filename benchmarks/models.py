@@ -434,7 +434,8 @@ class Table:
     def add(self, name: str) -> None:
         """Try one family, with other random weights if a number is wrong.
 
-        A fault shows with all weights. Where two experts have nearly equal scores, rounding chooses one of them.
+        A fault shows with all weights. Rounding shows with some: it chooses between two experts with nearly equal
+        scores, and adds up in a recurrence.
         """
         began = time.perf_counter()
         for seed in SEEDS:
@@ -486,8 +487,8 @@ models. The reference is `AutoModelForCausalLM(ids, use_cache=False).logits` of 
 - *refused*: loading ends with an error of one sentence, which the notes quote.
 
 Windows and sparse attention are shorter than the sequences. Weights that begin with one value for all are changed a
-little. If a number is wrong, the row is made again with other random weights, and the notes give the number: between
-two experts with nearly equal scores, rounding decides.
+little. If a number is wrong, the row is made again with other random weights, and the notes give the number: rounding
+decides between two experts with nearly equal scores, and it adds up in a recurrence.
 
 `{command}`, commit {commit}, {date}, 2 CPU cores. {counts} Real weights, GPUs and other data types of weights were not
 tested.
