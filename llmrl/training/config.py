@@ -127,7 +127,7 @@ class TrainConfig:
     Before the first step this holds for every token, afterwards for the average over the tokens of a step.
     By default the largest difference that the measured rounding of the model explains; 0: never stop."""
     max_lost_steps: int = 3
-    """Stop after this many steps in a row in which an environment raised an error in every group."""
+    """Stop after this many steps in a row in which the environment or its verifier failed at every response."""
     env_timeout: float = 600.0
     """Seconds that one call of an environment or its verifier may take; then its group is left out. 0: no limit."""
 

@@ -100,9 +100,10 @@ class LevelCurriculum:
 
     def observe(self, step: int, rates: PassRates) -> None:
         """Note the newest level's pass rates, and let the schedule decide."""
+        if self.admitted == len(self.levels):
+            return
         self.rates += [rate for problem_id, rate in rates if self.level_of(problem_id) == self.top]
-        last = self.admitted == len(self.levels)
-        if not last and self.schedule(Progress(step + 1 - self.since, self.rates)):
+        if self.schedule(Progress(step + 1 - self.since, self.rates)):
             self.admitted, self.since, self.rates = self.admitted + 1, step + 1, []
 
     def metrics(self) -> dict[str, float]:

@@ -33,8 +33,10 @@ class Hints:
     """Watches the metrics of the steps of one run."""
 
     folder: Path
-    """Options of the run."""
     options: TrainConfig
+    """Options of the run."""
+    learns_from_equal: bool = False
+    """Whether the algorithm also learns from groups whose rewards are all equal."""
     in_a_row: int = 0
     """Number of latest steps in a row without learning."""
 
@@ -45,7 +47,7 @@ class Hints:
             A hint for the user, at most once in a run and its continuations; else None.
         """
         warming = step <= self.options.critic_warmup_steps
-        self.in_a_row = self.in_a_row + 1 if not warming and learned_nothing(metrics) else 0
+        self.in_a_row = self.in_a_row + 1 if not warming and learned_nothing(metrics, self.learns_from_equal) else 0
         if self.in_a_row < PATIENCE or any(hint.startswith(BEGINNING) for hint in kept(self.folder)):
             return None
         sentence = f"{BEGINNING} in steps {step - PATIENCE + 1} to {step}: {cause(metrics, self.options)}"
@@ -69,7 +71,7 @@ def kept(folder: Path) -> list[str]:
     return [one_line(line, LONGEST) for line in lines[:MOST] if line.strip()]
 
 
-def learned_nothing(metrics: Metrics) -> bool:
+def learned_nothing(metrics: Metrics, learns_from_equal: bool = False) -> bool:
     """Whether a step had no gradient, or only one that does not depend on rewards.
 
     >>> learned_nothing({"actor/grad_norm": 0.0, "actor/learning_rate": 1e-6})
@@ -78,7 +80,7 @@ def learned_nothing(metrics: Metrics) -> bool:
     if not metrics.get("actor/grad_norm") or not metrics.get("actor/learning_rate"):
         return True
     # A KL term always has a gradient; so has a critic, which learns from equal rewards too.
-    return metrics.get("groups/zero_std") == 1 and "critic/loss" not in metrics
+    return metrics.get("groups/zero_std") == 1 and "critic/loss" not in metrics and not learns_from_equal
 
 
 def cause(metrics: Metrics, options: TrainConfig) -> str:

@@ -45,10 +45,11 @@ def describe(rollouts: Rollouts) -> Measures:
     before = data[keys.MASK].cumsum(1) == 0  # later turns do not belong to the prompt
     prompts = (data[keys.ATTENTION] & before).sum(1)
     turns = [record["turns"] for record in records]
-    groups: dict[int, list[float]] = {}
+    groups: dict[int, list[Record]] = {record["group"]: [] for record in records}
     for record in records:
-        groups.setdefault(record["group"], []).append(record["reward"])
-    best = max(record["reward"] for record in records)
+        if record.get("valid", True):
+            groups[record["group"]].append(record)
+    paid = [{record["reward"] for record in group} for group in groups.values()]
     return {
         "reward/mean": float(reward.mean()),
         "reward/std": float(reward.std(correction=0)),
@@ -56,8 +57,8 @@ def describe(rollouts: Rollouts) -> Measures:
         "reward/accuracy": share([_is_correct(record) for record in records]),
         "verifier/no_answer": share([verdict == "no_answer" for verdict in verdicts]),
         "verifier/invalid": 1 - data[keys.VALID].float().mean(),
-        "groups/mixed": share([min(values) < max(values) for values in groups.values()]),
-        "groups/solved_all": share([min(values) == max(values) == best for values in groups.values()]),
+        "groups/mixed": share([len(values) > 1 for values in paid]),
+        "groups/solved_all": share([bool(group) and all(map(_is_correct, group)) for group in groups.values()]),
         "response_length/mean": lengths.float().mean(),
         "response_length/max": lengths.max(),
         "response_length/truncated": data[keys.TRUNCATED].float().mean(),

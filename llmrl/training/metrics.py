@@ -57,7 +57,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "reward/kl_penalty",
         "reward",
-        "mean over responses of the amount that a KL penalty adds to the reward, 0 or less",
+        "mean over responses of the amount that a KL penalty adds to the reward",
     ),
     Metric("reward/kl_coefficient", "reward/nat", "weight of the KL penalty, as adapted after the step"),
     Metric("verifier/no_answer", "share", "responses without a final answer"),
@@ -71,11 +71,15 @@ METRICS: tuple[Metric, ...] = (
         "groups",
         "groups left out since the start because their environment raised an error",
     ),
-    Metric("groups/mixed", "share", "groups whose rewards differ, before any filter"),
+    Metric(
+        "groups/mixed",
+        "share",
+        "groups whose rewards differ, without responses that have no verdict, before any filter",
+    ),
     Metric(
         "groups/solved_all",
         "share",
-        "groups in which every response has the highest reward seen in the step",
+        "groups in which every response with a verdict is correct",
     ),
     Metric(
         "groups/zero_std",
@@ -217,7 +221,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("perf/tokens_per_second", "tokens/s", "sampled tokens divided by the time of the step"),
     Metric("perf/micro_batch_tokens", "tokens", "largest micro-batch; it shrinks after memory ran out"),
     Metric("progress/tokens", "tokens", "sampled since the start", "num_tokens"),
-    Metric("progress/problems", "problems", "drawn since the start"),
+    Metric("progress/problems", "problems", "asked since the start, and passed over by curriculum and filter"),
 )
 KNOWN = {metric.name: metric for metric in METRICS}
 

@@ -109,4 +109,8 @@ def _gold_check(environments: Environments, records: list[dict[str, Any]]) -> tu
     env = environments.of_size(len(records))
     env.reset(seed=0, options={"problem_id": [record["problem_id"] for record in records]})
     _, rewards, *_ = env.step([f"\\boxed{{{record['answer']}}}" for record in records])
-    return int((rewards > 0).sum()), len(records)
+    accepted = [  # the verdict: further parts of the reward may pay for any box
+        report["verdict"] == "correct" if "verdict" in report else reward > 0
+        for report, reward in zip(env.reported, rewards.tolist(), strict=True)
+    ]
+    return sum(accepted), len(records)

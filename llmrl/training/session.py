@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from llmrl import keys
 from llmrl.distributed.world import World, joined
 from llmrl.errors import UserError
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
@@ -293,7 +294,10 @@ class _Session:
         total = config.train.steps
         stopping = False
         move = display.bar(f"{trainer.algorithm.name}", total, counters.step)
-        hints = Hints(self.folder, config.train)
+        # DCPO compares with earlier rewards of a problem; a term may imitate every correct answer.
+        read = {*trainer.algorithm.in_keys, *trainer.learner.loss.in_keys}
+        from_equal = not read.isdisjoint({keys.PAST_REWARDS, keys.POSITIVE_WEIGHT})
+        hints = Hints(self.folder, config.train, from_equal)
         in_range = Range(self.folder, config.train.prompts_per_step, self.past)
         while counters.step < total and not stopping:
             try:

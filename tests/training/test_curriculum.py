@@ -36,6 +36,13 @@ def curriculum(schedule, **more) -> LevelCurriculum:
     return LevelCurriculum(lambda i: i % 3 + 1, [1, 2, 3], schedule, **more)
 
 
+def test_at_the_last_level_nothing_is_kept():
+    rule = curriculum(AboveAccuracy(0.75, window=4), admitted=3)
+    for step in range(9):
+        rule.observe(step, [(2, 1.0)])
+    assert (rule.top, rule.state()["rates"]) == (3, [])
+
+
 def test_a_level_is_admitted_when_the_newest_one_is_learned():
     rule = curriculum(AboveAccuracy(0.75, window=4))
     stream = ProblemStream(0, 30, rules=[rule])

@@ -63,6 +63,8 @@ def test_steps_that_learn_are_not_counted(tmp_path):
 
 def test_a_critic_that_warms_up_or_learns_is_learning(tmp_path):
     assert not learned_nothing({**FLAT, "actor/grad_norm": 0.1, "critic/loss": 0.2})
+    assert not learned_nothing({**FLAT, "actor/grad_norm": 0.1}, learns_from_equal=True)
+    assert learned_nothing(FLAT, learns_from_equal=True)
     hints = Hints(tmp_path, TrainConfig(critic_warmup_steps=9))
     assert [hints.watch(step, {**MIXED, "actor/learning_rate": 0.0}) for step in range(1, 10)] == [None] * 9
 
