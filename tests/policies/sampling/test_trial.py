@@ -298,7 +298,7 @@ def test_nothing_that_ends_a_response_is_said(caplog):
     assert "Nothing can end a response" in caplog.text
 
 
-@pytest.mark.parametrize("end", [-1, 261, "1", [None, 2.0]])
+@pytest.mark.parametrize("end", [-1, 261, [None]])
 def test_an_end_token_that_the_model_cannot_write_ends_nothing(end, caplog):
     tokenizer = tiny_tokenizer()
     tokenizer.eos_token = None
