@@ -134,6 +134,11 @@ class TestFrozen:
 
 
 class TestRuns:
+    def test_recipes_have_the_tasks_length_as_response_limit(self):
+        task = EXACT["hack"]
+        state = _Run(task, algorithm("dr_grpo"), task.settings, 0)
+        assert state.algorithm.aggregate.length == task.machine.length
+
     @pytest.mark.parametrize("name", [n for n in ALGORITHMS if n not in ("run",)])
     def test_every_shipped_algorithm_runs(self, name):
         task = EXACT["hack"]

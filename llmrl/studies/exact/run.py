@@ -1,7 +1,8 @@
 """One run of one algorithm on one exact task, through the recipe's own ``weigh()``, ``loss()`` and credit.
 
 An algorithm keeps its ratio, clip, gates, averaging and advantage. Refills, the choice of groups and reward shaping
-are left out, so that every algorithm gets the same number of responses and the same rewards.
+are left out, so that every algorithm gets the same number of responses and the same rewards. The response limit is the
+task's length. The limit of the gradient's norm holds for policy and critic together; the trainer limits each apart.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class _Run:
 
     def __init__(self, task: ExactTask, algorithm: Algorithm, settings: Settings, seed: int) -> None:
         self.task, self.settings, self.machine = task, settings, task.machine
-        self.algorithm = compared(algorithm)
+        self.algorithm = compared(algorithm).resolve(task.machine.length)
         self.loss = self.algorithm.loss()
         self.wanted = self.algorithm.in_keys
         self.policy = start_policy(task)
