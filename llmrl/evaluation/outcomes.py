@@ -96,7 +96,7 @@ class Evaluation:
         """maj@k of the sampled responses, as :func:`~llmrl.evaluation.majority_at_k` defines it.
 
         Raises:
-            ValueError: the environment did not report the extracted answers.
+            ValueError: no response has an extracted answer.
         """
         if not self.votes:
             raise ValueError(
@@ -108,8 +108,8 @@ class Evaluation:
 
     @property
     def votes(self) -> bool:
-        """Whether the records say which sampled responses give the same answer."""
-        return any("vote" in record for record in self.records)
+        """Whether some sampled response has an extracted answer; a vote of None is not one."""
+        return any(record.get("vote") is not None for record in self.records)
 
     def values(self, ks: Sequence[int] | None = None) -> dict[str, dict[int, float]]:
         """Every measure, problem by problem: ``{"greedy": {problem_id: value}, "pass@8": ...}``.
