@@ -257,7 +257,7 @@ class Policy(TensorDictModuleBase):
         Returns:
             The responses as text, without special tokens.
         """
-        limit = self.max_response_length if options.max_new_tokens is None else options.max_new_tokens
+        limit = self._limit(options)
         fits = [i for i, e in enumerate(episodes) if len(e.prompt) <= self.max_prompt_length]
         contexts = [episodes[i].context for i in fits]
         for context in contexts:
@@ -284,12 +284,22 @@ class Policy(TensorDictModuleBase):
         way, fast_cpu = self.sampling_way
         return Sampler(model, self.end_ids, self.pad_id, way=way, fast_cpu=fast_cpu)
 
-    def append_reply(self, episode: Episode, said: Sequence[str]) -> bool:
+    def _limit(self, options: SamplingOptions) -> int:
+        """Maximum number of tokens after the prompt."""
+        return self.max_response_length if options.max_new_tokens is None else options.max_new_tokens
+
+    def append_reply(
+        self,
+        episode: Episode,
+        said: Sequence[str],
+        options: SamplingOptions = SamplingOptions(),  # noqa: B008 (frozen)
+    ) -> bool:
         """Append the newest reply to an episode.
 
         Args:
             episode: an episode whose last response ended with an end token; otherwise nothing can follow.
             said: the problem and all replies so far.
+            options: how the next response is sampled, with its limit.
 
         Returns:
             Whether there is room for the reply and another response; if not, the episode is cut off.
@@ -300,7 +310,7 @@ class Policy(TensorDictModuleBase):
         if episode.finish_reason != FINISH_END:
             return False
         ids = self.prompts.reply(said, episode.tokens[-1])
-        if len(episode.tokens) + len(ids) >= self.max_response_length:
+        if len(episode.tokens) + len(ids) >= self._limit(options):
             episode.finish_reason = FINISH_LENGTH
             return False
         episode.append(ids)

@@ -102,7 +102,7 @@ def play(
             trajectory.terminated, trajectory.truncated = bool(terminated[row]), bool(truncated[row])
             if not (trajectory.terminated or trajectory.truncated):
                 heard[row].append(replies[row])
-                cut[row] = not policy.append_reply(trajectory.episode, heard[row])
+                cut[row] = not policy.append_reply(trajectory.episode, heard[row], options)
         env.truncate(cut)
         live = [row for row in live if not (terminated[row] or truncated[row] or cut[row])]
     return trajectories

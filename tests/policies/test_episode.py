@@ -9,7 +9,7 @@ from llmrl.policies.episode import Episode
 from llmrl.policies.loading import PolicyError
 from llmrl.policies.policy import Policy
 from llmrl.policies.prompts import STAND_IN, continuation, written_behind
-from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample
+from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample, SamplingOptions
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,13 @@ def test_a_reply_without_a_template_is_the_prompt_template_again():
 def test_a_reply_needs_room_for_one_more_token():
     said = ["1+1", "no"]
     for limit, fits in ((9, True), (8, False)):  # <|user|> no <|model|> behind 4 tokens
-        policy = tiny_policy(max_response_length=limit)
-        (episode,) = policy.begin(said[:1])
-        episode.add(Sample([50, 51, 52, 1], [-0.5] * 4, FINISH_END))
-        assert policy.append_reply(episode, said) == fits
-        assert episode.cut == (not fits)
-        assert len(episode.tokens) == (8 if fits else 4)
+        for own, options in ((limit, SamplingOptions()), (17 - limit, SamplingOptions(max_new_tokens=limit))):
+            policy = tiny_policy(max_response_length=own)
+            (episode,) = policy.begin(said[:1])
+            episode.add(Sample([50, 51, 52, 1], [-0.5] * 4, FINISH_END))
+            assert policy.append_reply(episode, said, options) == fits
+            assert episode.cut == (not fits)
+            assert len(episode.tokens) == (8 if fits else 4)
 
 
 def test_behind_a_response_that_was_cut_off_nothing_is_read():
