@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llmrl.likeness import Known, Maybe
+from llmrl.likeness import Known, Maybe, Table
 
 Record = dict[str, Any]
 """One episode, as a line of JSON.
@@ -33,18 +33,25 @@ FORM = Known(
         "tokens": 0,
         "greedy": True,
         "vote": Maybe(0),
+        "reward_parts": Table("", 0.0),
     }
 )
 """What a record of a file must be like, for :func:`llmrl.likeness.refuse_unlike`."""
 
 
 def is_correct(record: Record) -> bool:
-    """Whether the verdict is ``correct``; if the record has no verdict, whether the reward is at least 1.
+    """Whether the verdict is ``correct``; if the record has no verdict, whether the environment paid at least 1.
+
+    What wrappers pay besides does not count.
 
     >>> is_correct({"verdict": "wrong", "reward": 1.5}), is_correct({"reward": 1.0})
     (False, True)
+    >>> is_correct({"reward": 1.0, "reward_parts": {"answer": 0.9, "format": 0.1}})
+    False
     """
-    return record["verdict"] == "correct" if "verdict" in record else record["reward"] >= 1
+    if record.get("verdict") is not None:
+        return bool(record["verdict"] == "correct")
+    return bool(record.get("reward_parts", {}).get("answer", record["reward"]) >= 1)
 
 
 def reported(info: Mapping[str, Any]) -> Record:

@@ -20,8 +20,10 @@ from llmrl.envs.text import TextEnv
 from llmrl.envs.wrappers import reward_wrapper
 from llmrl.errors import ConfigError, UserError
 from llmrl.losses.correction import weighs
+from llmrl.policies.adapters import base_of
 from llmrl.policies.critic import Critic
-from llmrl.policies.policy import LoraOptions, Policy
+from llmrl.policies.limits import context_length
+from llmrl.policies.policy import LoraOptions, Policy, local_folder
 from llmrl.policies.prompts import json_or_text
 from llmrl.policies.sampling.beside import EngineOfRank
 from llmrl.rollouts.environments import NO_SPLIT, Environments
@@ -60,8 +62,10 @@ def build(
         made.time_limit = config.train.env_timeout or None
     # A checkpoint of adapters holds them merged into the weights; they go back onto the model they
     # were made for, from the trainer's own state.
-    fresh = start is None or config.policy.lora_rank > 0 or (start / checkpoint.SHARDS).is_dir()
+    adapted = config.policy.lora_rank > 0 or base_of(local_folder(settings.path) or Path()) is not None
+    fresh = start is None or adapted or (start / checkpoint.SHARDS).is_dir()
     policy = given.policy or _load_policy(settings, config.train, settings.path if fresh else str(start))
+    _check_eval_length(config.eval.max_response_length, policy)
     critic = Critic.from_policy(policy) if keys.VALUE in recipe.in_keys else None
     reference = None
     if keys.REF_LOG_PROB in recipe.in_keys:
@@ -257,6 +261,15 @@ def _attach_engine(settings: PolicyConfig, policy: Policy, world: World) -> None
         share=(world.rank, world.size),
     )
     policy.engine = engine if whole is None else EngineOfRank(whole, engine)
+
+
+def _check_eval_length(limit: int | None, policy: Policy) -> None:
+    context = context_length(policy.model.config)
+    if limit is not None and context is not None and policy.max_prompt_length + limit > context:
+        raise ConfigError(
+            f"--eval.max-response-length {limit}: the model's context has {context} tokens, and prompts may have "
+            f"{policy.max_prompt_length}. Give a smaller one of the two limits."
+        )
 
 
 def _check_group_size(train: TrainConfig, recipe: Algorithm) -> None:

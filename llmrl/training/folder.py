@@ -29,7 +29,7 @@ import yaml
 from llmrl.envs.hub import commit_of
 from llmrl.errors import ConfigError
 from llmrl.likeness import Anything, Table, refuse_unlike
-from llmrl.policies.loading import on_hub
+from llmrl.policies.loading import local_folder, on_hub
 from llmrl.text import one_line, parse_line, read_json, read_lines, real_path
 from llmrl.training import checkpoint
 from llmrl.training.config import Config
@@ -382,6 +382,32 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
+
+
+def pinned(policy: str, state: dict[str, Any] | None) -> str:
+    """The name of a policy without links of a run, which move while that run goes on.
+
+    Args:
+        policy: a name; ``runs/a`` and ``runs/a/latest`` become ``runs/a/checkpoint-000010``.
+        state: of the checkpoint that is resumed. If its run began at a checkpoint of ``runs/a``, that one stays.
+    """
+    found = local_folder(policy)
+    for link in () if found is None else (found, *found.parents):
+        if found is not None and link.name in checkpoint.LINKS and link.is_symlink():
+            rest, before = found.relative_to(link), _policy_of(state)
+            if before is not None and before.is_relative_to(link.parent):
+                first, *others = before.relative_to(link.parent).parts or ("",)
+                if checkpoint.is_name(first) and Path(*others) == rest:
+                    return str(before)
+            return str(link.parent / os.readlink(link) / rest)
+    return policy
+
+
+def _policy_of(state: dict[str, Any] | None) -> Path | None:
+    try:
+        return None if state is None else Path(json.loads(state["config"])["policy"]["path"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None  # refuse_changes says what is wrong
 
 
 def refuse_changes(config: Config, state: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.credit import Groups
 from llmrl.rollouts.collect import Rollouts
-from llmrl.rollouts.records import Record, is_correct
+from llmrl.rollouts.records import is_correct
 
 Measures = dict[str, Tensor | float]
 """Values by the name of the metric; a tensor has one element."""
@@ -54,7 +54,7 @@ def describe(rollouts: Rollouts) -> Measures:
         "reward/mean": float(reward.mean()),
         "reward/std": float(reward.std(correction=0)),
         "reward/shaped_mean": data[keys.SHAPED_REWARD].mean(),
-        "reward/accuracy": share([_is_correct(record) for record in records]),
+        "reward/accuracy": share([is_correct(record) for record in records]),
         "verifier/no_answer": share([verdict == "no_answer" for verdict in verdicts]),
         "verifier/invalid": 1 - data[keys.VALID].float().mean(),
         "groups/mixed": share([len(values) > 1 for values in paid]),
@@ -68,10 +68,6 @@ def describe(rollouts: Rollouts) -> Measures:
         "turns/max": float(max(turns)),
         "sampled_tokens": lengths.sum(),
     }
-
-
-def _is_correct(record: Record) -> bool:
-    return record["reward"] >= 1 if record.get("verdict") is None else is_correct(record)
 
 
 def share(flags: list[bool]) -> float:

@@ -109,6 +109,8 @@ def train(
         )
         randomness.seed_all(config.seed)
         state = None if start is None else checkpoint.load_state(start)
+        if given is None or given.policy is None:
+            config.policy.path = world.from_main(lambda: folder.pinned(config.policy.path, state))
         if state is not None and start is not None:
             folder.refuse_changes(config, state)
         trainer, held_out = build(config, start, given, world)

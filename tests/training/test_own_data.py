@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import gymnasium
@@ -18,6 +19,7 @@ from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import collect
 from llmrl.rollouts.environments import CopiedEnvironments, Environments
+from llmrl.rollouts.records import is_correct
 from llmrl.training.build import _problems, build, resolve
 from llmrl.training.command_line import parse
 from llmrl.training.given import Given
@@ -172,3 +174,30 @@ def test_problems_that_are_drawn_are_others_in_an_evaluation():
     asked = [record["problem"] for record in evaluate(policy, held_out, 4, samples=1).records]
     assert asked[:4] == asked[4:]
     assert not set(drawn) & set(asked)
+
+
+def test_an_evaluation_longer_than_the_context_is_refused(tmp_path):
+    policy = tiny_policy(max_prompt_length=40, max_response_length=4)
+    room = policy.model.config.max_position_embeddings - 40
+    for limit, fits in ((room, True), (room + 1, False)):
+        config = parse(["--env", "tests/SayA-v0", "--eval.max-response-length", str(limit)])
+        with (
+            contextlib.nullcontext()
+            if fits
+            else pytest.raises(ConfigError, match=f"--eval.max-response-length {limit}: ")
+        ):
+            build(config, given=Given(policy=policy))
+
+
+class Nearly(trivial.SayA):
+    """It gives no verdict, and pays 0.9."""
+
+    def step(self, action):
+        return "", 0.9, True, False, {}
+
+
+def test_a_further_reward_is_no_accuracy_without_a_verdict_either():
+    env = FormatReward(Nearly(), "", weight=0.1)
+    (record,) = collect(tiny_policy(max_response_length=2), CopiedEnvironments(env), [0], seed=0).records
+    assert record["reward"] == pytest.approx(1)
+    assert not is_correct(record)

@@ -15,7 +15,7 @@ import noisy
 import pytest
 import torch
 from command import trained
-from small_run import same_tensors, save, small_run, steps, stir, untimed
+from small_run import same_tensors, save, small_run, steps, stir, untimed, untimed_rows
 from tiny import SMALLEST, tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
@@ -26,6 +26,7 @@ from llmrl.training.build import build
 from llmrl.training.card import evaluation_of
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TrainingError
+from llmrl.training.folder import pinned
 from llmrl.training.metrics import MetricsFile, read_metrics
 from llmrl.training.trainer import Trainer
 
@@ -393,3 +394,46 @@ def test_the_best_checkpoint_is_noted_by_who_goes_on_if_the_run_ended_before(fai
     folder = trained(options)
     assert (folder / "best").resolve().name == "checkpoint-000001"
     assert json.loads((folder / "best.json").read_text())["value"] == 0.9
+
+
+def links(folder: Path, step: int) -> None:
+    """A run's folder whose newest checkpoint is that of a step."""
+    (folder / "latest").unlink(missing_ok=True)
+    (folder / "latest").symlink_to(f"checkpoint-{step:06d}")
+
+
+def test_a_policy_of_a_run_is_its_checkpoint_of_the_first_day(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for step in (1, 2):
+        shutil.copytree(tiny, Path("a", f"checkpoint-{step:06d}"))
+    links(Path("a"), 1)
+    for name in ("a", "a/latest", "./a/"):
+        assert pinned(name, None) == "a/checkpoint-000001"
+    links(Path("a"), 2)
+    for was, now in (("a/checkpoint-000001", 1), ("b/checkpoint-000001", 2), ("a/checkpoint-000001/adapter", 2)):
+        state = {"config": json.dumps({"policy": {"path": was}})}
+        assert pinned("a", state) == f"a/checkpoint-00000{now}"
+    for name in ("a/checkpoint-000002", "llmrl/nano", str(tiny), "owner/name"):
+        assert pinned(name, None) == name
+
+
+def run_of(policy: Path, output: Path, *more: str) -> Path:
+    folder = trained(parse(arguments(policy, *more, "--checkpoint.every", "1", "--output", str(output))))
+    assert folder is not None
+    return folder
+
+
+def test_a_resumed_run_keeps_the_reference_of_its_start(tiny, tmp_path):
+    start = run_of(tiny, tmp_path / "a", "--train.steps", "1")
+    long = ("--algo", "grpo", "--algo.kl", "0.5", "--train.steps", "2")
+    whole = run_of(start, tmp_path / "b", *long)
+    run_of(tiny, start, "--train.steps", "2", "--resume", "auto")
+    again = run_of(start, tmp_path / "c", *long, "--resume", str(whole / "checkpoint-000001"))
+    assert untimed_rows(whole) == untimed_rows(again)
+
+
+def test_a_run_that_begins_at_adapters_goes_on(tiny, tmp_path):
+    start = run_of(tiny, tmp_path / "a", "--train.steps", "1", "--policy.lora-rank", "2") / "latest" / "adapter"
+    run_of(start, tmp_path / "b", "--train.steps", "1")
+    again = run_of(start, tmp_path / "b", "--train.steps", "2", "--resume", "auto")
+    assert len(untimed_rows(again)) == 2
