@@ -14,7 +14,7 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.credit import Groups
 from llmrl.rollouts.collect import Rollouts
-from llmrl.rollouts.records import is_correct
+from llmrl.rollouts.records import Record, is_correct
 
 Measures = dict[str, Tensor | float]
 """Values by the name of the metric; a tensor has one element."""
@@ -58,7 +58,7 @@ def describe(rollouts: Rollouts) -> Measures:
         "verifier/no_answer": share([verdict == "no_answer" for verdict in verdicts]),
         "verifier/invalid": 1 - data[keys.VALID].float().mean(),
         "groups/mixed": share([len(values) > 1 for values in paid]),
-        "groups/solved_all": share([bool(group) and all(map(_is_correct, group)) for group in groups.values()]),
+        "groups/solved_all": share([bool(group) and all(map(is_correct, group)) for group in groups.values()]),
         "response_length/mean": lengths.float().mean(),
         "response_length/max": lengths.max(),
         "response_length/truncated": data[keys.TRUNCATED].float().mean(),
