@@ -84,13 +84,14 @@ def collect(
     with world.together():
         if mine:
             env = environments.of_size(len(mine))
-            # Some environments ignore the seed of reset.
-            environments.seed([seed_of(row, 0, f"{stream} environment") for row in mine])
+            draws = [seed_of(row, 0, f"{stream} environment") for row in mine]
+            environments.seed(draws)  # some environments ignore the seed of reset
             observations, _ = env.reset(
                 seed=[problem_seed(seed, stream, ids[row]) for row in mine],
                 options={"problem_id": [ids[row] for row in mine]},
             )
             shown = env.reported
+            environments.seed(draws)  # the rows of a group have one problem, and draws of their own after it
             done = play(policy, env, observations, options=options, seeds=lambda i, turn: seed_of(mine[i], turn))
             played = list(zip(done, observations, shown, strict=True))
     by_group = world.gather([played[at : at + group_size] for at in range(0, len(mine), group_size)])

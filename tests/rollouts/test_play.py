@@ -72,7 +72,22 @@ class Echo(gymnasium.Env[str, str]):
         return "", reward, True, False, {}
 
 
-for name, env in (("tests/Chat-v0", Chat), ("tests/Echo-v0", Echo)):
+class Dice(gymnasium.Env[str, str]):
+    """Draws its problem, and then a reward that no answer can change."""
+
+    def __init__(self, split: str = "train") -> None:
+        self.observation_space = FreeText()
+        self.action_space = FreeText()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        return f"guess {self.np_random.integers(1000)}", {}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        return "", float(self.np_random.random()), True, False, {}
+
+
+for name, env in (("tests/Chat-v0", Chat), ("tests/Echo-v0", Echo), ("tests/Dice-v0", Dice)):
     if name not in gymnasium.registry:
         gymnasium.register(name, entry_point=env)
 
@@ -109,6 +124,20 @@ def real_rows(data: TensorDict) -> list[tuple[torch.Tensor, torch.Tensor]]:
         (tokens[attention], mask[attention])
         for tokens, attention, mask in zip(data[keys.TOKENS], data[keys.ATTENTION], data[keys.MASK], strict=True)
     ]
+
+
+def test_the_rows_of_a_group_have_one_problem_and_draws_of_their_own():
+    def play(first_group: int) -> list[dict[str, Any]]:
+        environments = Environments("tests/Dice-v0", {})
+        return collect(chatty(), environments, range(2), seed=0, group_size=4, first_group=first_group).records
+
+    records = play(0)
+    assert len({record["problem"] for record in records}) == 2
+    assert len({record["reward"] for record in records}) == 8
+    assert play(0) == records
+    later = play(2)
+    assert [record["problem"] for record in later] == [record["problem"] for record in records]
+    assert not {record["reward"] for record in later} & {record["reward"] for record in records}
 
 
 @pytest.mark.parametrize("chat", [True, False])
