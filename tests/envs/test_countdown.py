@@ -54,11 +54,16 @@ def test_right_answers(response):
     assert (verdict(response).status, verdict(response).score) == ("correct", 1.0)
 
 
+@pytest.mark.parametrize("power", ["3^2*1", "3**2*1", "3^{2}*1"])
+def test_operators_that_the_problem_does_not_name_are_wrong(power):
+    assert verdict(f"\\boxed{{{power}}}", "3*(2+1)").status == "wrong"
+    assert verdict(r"\boxed{\frac{6}{2}+1}", "6-2*1").status == "correct"
+
+
 @pytest.mark.parametrize(
     ("response", "status"),
     [
         ("7*(8-5)", "no_answer"),
-        ("\\boxed{5+8*(7-5)^0}", "wrong"),
         ("\\boxed{}", "no_answer"),
         ("\\boxed{21}", "wrong"),  # the target alone
         ("\\boxed{7*8-5*7}", "wrong"),  # a number twice
