@@ -140,14 +140,14 @@ STARTS: Mapping[str, Start] = {
     ),
     "nano-countdown": Start(
         stages=(
-            Stage(draw=careful_search, steps=2000),
+            Stage(draw=careful_search, steps=3500),
             Stage(
                 draw=mixed({functools.partial(hasty_search, stop=0.5): 0.9, careful_search: 0.1}),
                 steps=120,
                 learning_rate=1e-3,
             ),
         ),
-        positions=128,
+        positions=136,
     ),
     "nano-guess": Start(
         stages=(

@@ -102,13 +102,13 @@ NANO: Mapping[str, NanoTask] = {
         ),
         NanoTask(
             name="nano-countdown",
-            version=2,
+            version=3,
             asks="Try expressions until one reaches the target, then stop.",
             policy="llmrl/nano-countdown",
             env_id="llmrl/NanoCountdown-v0",
             env_options={"numbers": 3},
-            response_tokens=112,
-            settings=Settings(learning_rate=1e-4, updates=4, rollouts=320),
+            response_tokens=120,
+            settings=Settings(learning_rate=1e-4, updates=4, rollouts=240),
         ),
         NanoTask(
             name="nano-guess",
