@@ -65,6 +65,8 @@ def all_cases(ranks):
 
 def bound(case):
     """How far weights and metrics may be apart; where gradients are tiny, Adam magnifies rounding."""
+    if case.get("dtype") == "bfloat16" and case.get("checkpointing"):  # the same case in float64 is equal to 2e-16
+        return 5e-4, 1e-2
     if case.get("dtype") == "bfloat16":  # of float32 masters, where sums of micro-batches are rounded in another order
         return 1e-6, 1e-5
     if case.get("dtype") == "float32":
