@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ KEPT = "\n\t"
 # Cf holds bidirectional and zero-width characters, which hide or reorder text; two of them, the joiners, are
 # needed to write some scripts.
 JOINERS = "\u200c\u200d"
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 LARGEST = 1 << 26
 """Maximum number of bytes of a line, and of a file that is read as one value; llmrl writes none as large."""
 LARGEST_YAML = 1 << 20
@@ -54,6 +56,15 @@ def one_line(text: str, limit: int = 200) -> str:
     'a\\nb'
     """
     return visible(text, limit).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def without_addresses(text: str) -> str:
+    """An object's text without addresses in memory, which differ in every process.
+
+    >>> without_addresses("<function f at 0x7f00>")
+    '<function f>'
+    """
+    return _ADDRESS.sub("", text)
 
 
 class DamagedFile(UserError, ValueError):

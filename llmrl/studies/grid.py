@@ -26,12 +26,11 @@ from llmrl.studies.exact.run import as_dict, compared
 from llmrl.studies.exact.task import TASKS, ExactTask, Settings
 from llmrl.studies.exact.tasks import EXACT
 from llmrl.studies.nano.task import NanoTask
-from llmrl.text import one_line, parse_yaml, read_json
+from llmrl.text import one_line, parse_yaml, read_json, without_addresses
 
 Task = ExactTask | NanoTask
 
 _SPEC = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<options>.*)\])?")
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _COMMA = re.compile(r",(?![^\[]*\])")  # not one within the brackets of a list
 
 
@@ -182,7 +181,7 @@ def recipe_digest(spec: str, recipe: Algorithm) -> str:
     True
     """
     _, _, components = str(compared(recipe)).partition("\n")
-    digest = hashlib.sha256(_ADDRESS.sub("", components).encode())
+    digest = hashlib.sha256(without_addresses(components).encode())
     for name in spec.partition("[")[0].split("+"):
         module, colon, _ = name.strip().partition(":")
         if colon:

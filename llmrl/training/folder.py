@@ -17,7 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from llmrl.envs.hub import commit_of
 from llmrl.errors import ConfigError
 from llmrl.likeness import Anything, Table, refuse_unlike
 from llmrl.policies.loading import local_folder, on_hub
-from llmrl.text import one_line, parse_line, read_json, read_lines, real_path
+from llmrl.text import one_line, parse_line, read_json, read_lines, real_path, without_addresses
 from llmrl.training import checkpoint
 from llmrl.training.config import Config
 from llmrl.training.data import Data
@@ -39,8 +39,6 @@ MARKER = "run.json"
 LOCK = ".lock"
 HOLDER = ".holder.json"
 _STEP = re.compile(r"step_(\d+)\.")
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
-"""The part of an object's text that differs in every process."""
 _REPLACED = re.compile(r"replaced-\d+$")
 PACKAGES = ("llmrl", "torch", "transformers", "tensordict", "torchrl", "gymnasium", "numpy", "vllm", "peft")
 FREE = {"train.steps", "train.micro_batch_tokens", "threads", "policy.device"}
@@ -266,8 +264,7 @@ def set_aside_later(folder: Path, step: int) -> None:
     of = parse_line(summary.read_bytes()) if summary.is_file() else None
     if of is None or of.get("step") != step:
         later += folder.glob("eval/after.*")
-    for path in later:
-        path.replace(path.with_name(f"aside-{path.name}"))
+    _rename_aside(later)
 
 
 def set_aside_another_evaluation(folder: Path, name: str, settings: dict[str, Any]) -> bool:
@@ -285,9 +282,13 @@ def set_aside_another_evaluation(folder: Path, name: str, settings: dict[str, An
     was = (parse_line(summary.read_bytes()) or {}).get("settings", settings) if summary.is_file() else settings
     if was == settings:
         return False
-    for path in [*folder.glob(f"eval/{name}.*")]:
-        path.replace(path.with_name(f"aside-{path.name}"))
+    _rename_aside([*folder.glob(f"eval/{name}.*")])
     return True
+
+
+def _rename_aside(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.replace(path.with_name(f"aside-{path.name}"))
 
 
 def carry_over(start: Path, folder: Path, metrics_position: int) -> None:
@@ -475,7 +476,7 @@ def refuse_another_algorithm(config: Config, start: Path, algorithm: str) -> Non
         return
     last = _sessions(record)[-1:]
     was = last[0].get("algorithm") if last and isinstance(last[0], dict) else None
-    old, new = (_ADDRESS.sub("", str(text)).splitlines() for text in (was, algorithm))
+    old, new = (without_addresses(str(text)).splitlines() for text in (was, algorithm))
     if was is not None and old != new:
         changes = [f"  was: {one_line(line.strip())}" for line in old if line not in new]
         changes += [f"  is:  {one_line(line.strip())}" for line in new if line not in old]

@@ -333,13 +333,14 @@ class Sums:
 
     def result(self) -> dict[str, float]:
         """The metrics."""
-        over = {Reduce.TOKENS: max(self.tokens, 1), Reduce.UPDATES: self.updates}
         totals = self.fetch()
-        return {
-            name: total
-            / ((totals[_share_of(name)] or 1) if (how := _reduce(name)) is Reduce.SEGMENT else over.get(how, 1))
-            for name, total in totals.items()
-        }
+        over = {Reduce.TOKENS: max(self.tokens, 1), Reduce.UPDATES: self.updates}
+
+        def divisor(name: str) -> float:
+            how = _reduce(name)
+            return (totals[_share_of(name)] or 1) if how is Reduce.SEGMENT else over.get(how, 1)
+
+        return {name: total / divisor(name) for name, total in totals.items()}
 
     def _total(self, name: str, value: float) -> None:
         if name not in self._totals:

@@ -314,7 +314,7 @@ def test_an_idle_worker_ends_when_its_parent_is_killed(tmp_path):
         time.sleep(0.05)
     assert not Path(f"/proc/{pids[0]}").exists()
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pids[1], signal.SIGKILL)  # asleep for 600 s, which no bound on processor time ends
+        os.kill(pids[1], signal.SIGKILL)  # it sleeps for 600 s, so a limit on CPU time does not end it
 
 
 @pytest.mark.parametrize(

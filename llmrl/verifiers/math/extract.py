@@ -329,7 +329,12 @@ def _loose(text: str) -> list[Found]:
 def _last_sentence(text: str) -> str:
     """What follows the last full stop but that at the end."""
     text = text.rstrip(" .!?\n")[-500:]
-    return text[max((match.end() for match in phrases.SENTENCE_END.finditer(text)), default=0) :]
+    return text[_sentence_start(text) :]
+
+
+def _sentence_start(text: str) -> int:
+    """Where the last sentence of a text begins."""
+    return max((match.end() for match in phrases.SENTENCE_END.finditer(text)), default=0)
 
 
 def _is_prose(text: str) -> bool:
@@ -419,7 +424,7 @@ def _values(item: str, following: str) -> bool:
 def _asked(text: str, match: re.Match[str]) -> bool:
     """Whether the sentence around a formula or number is a question or sets a task."""
     before, after = text[max(0, match.start() - 300) : match.start()], text[match.end() :][:300]
-    begin = max((end.end() for end in phrases.SENTENCE_END.finditer(before)), default=0)
+    begin = _sentence_start(before)
     if phrases.SUPPOSITION.match(before, begin) or phrases.ASKED.search(before, begin):
         return True
     if phrases.TASK.match(before, begin) and not phrases.RESULT.search(before[begin:]):
