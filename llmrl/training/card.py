@@ -7,6 +7,7 @@ and fenced blocks, from which Markdown and HTML do not get out, and paths of thi
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ from llmrl.evaluation import Comparison, DifferentProblems, Estimate, Evaluation
 from llmrl.evaluation.tables import difference_text
 from llmrl.text import DamagedFile, one_line, read_json, visible
 from llmrl.training import checkpoint
+from llmrl.training.config import PolicyConfig
 from llmrl.training.defaults import changed
 from llmrl.training.files import read_tree
 from llmrl.training.licenses import License, license_of_base
 from llmrl.training.metrics import read_metrics
+from llmrl.training.trained import PROMPT
 
 FILE = "README.md"
 _SHOWN = {
@@ -319,7 +322,23 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
     for title, text in told.items():
         yield f"{title}, as in training:"
         yield _block(text if isinstance(text, str) else yaml.safe_dump(text))
-    yield f"To measure it: `llmrl eval --policy {name} --env ENVIRONMENT`."
+    yield "To evaluate it with the prompts and the lengths of its training:"
+    yield _block(shlex.join(_evaluation_command(facts, name)), "bash")
+
+
+def _evaluation_command(facts: _Facts, name: str) -> Iterator[str]:
+    """The words of a command that evaluates the policy ``name`` as it was trained.
+
+    The files of a model on the hub do not hold the settings of its training, so the command gives them.
+    """
+    yield from ("llmrl", "eval", "--policy", name, "--env", _name((facts.config.get("env") or {}).get("id")))
+    policy, defaults = facts.config.get("policy") or {}, PolicyConfig()
+    for option in PROMPT:
+        value = policy.get(option)
+        if value != getattr(defaults, option):
+            yield f"--{option.replace('_', '-')}"
+            pairs = value.items() if isinstance(value, Mapping) else [(value,)]
+            yield from (_name(word) for pair in pairs for word in pair)
 
 
 def _versions(facts: _Facts) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from small_run import EASY, small_run
 from transformers import AutoModelForCausalLM
 
 import llmrl
+from llmrl.commands import eval as eval_command
 from llmrl.commands.cli import main
 from llmrl.envs.hub import HubError, hub_files
 from llmrl.errors import ConfigError
@@ -107,6 +109,20 @@ def test_a_base_model_of_the_hub_and_its_data_are_named(run):
     assert front["model-index"][0]["results"][0]["dataset"]["type"] == "openai/gsm8k"
     assert "`Qwen/Qwen2.5-0.5B-Instruct` at `abc`" in text
     assert "`openai/gsm8k` at `def`" in text
+
+
+def test_the_card_says_how_to_evaluate_with_the_prompts_of_training(run):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    own = {"instruction": "Let's think.\n'x' $HOME", "system_prompt": None, "template_arguments": {"thinking": "false"}}
+    config["policy"] |= own
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    text = model_card(run, run / "latest", "me/model")
+    command = shlex.split(text.partition("```bash\n")[2].partition("```")[0])
+    assert command[:2] == ["llmrl", "eval"]
+    options = eval_command.parse(command[2:], prog="llmrl eval")
+    assert (options.policy, tuple(options.env)) == ("me/model", (config["env"]["id"],))
+    assert {name: getattr(options, name) for name in own if own[name]} == {k: v for k, v in own.items() if v}
+    assert options.max_response_length == config["policy"]["max_response_length"]
 
 
 @pytest.mark.parametrize(
