@@ -30,7 +30,7 @@ import numpy as np
 import tyro
 
 from llmrl.reports.plots import smooth
-from llmrl.training.metrics import read_metrics
+from llmrl.training.metrics_file import read_metrics
 
 ALGORITHMS = ("espo", "erc", "gspo", "gppo", "dapo", "grpo", "ppo")
 

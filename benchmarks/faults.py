@@ -43,7 +43,7 @@ from llmrl.evaluation import Evaluation  # noqa: E402
 from llmrl.policies.policy import Policy  # noqa: E402
 from llmrl.training import checkpoint, session  # noqa: E402
 from llmrl.training.learner import Learner  # noqa: E402
-from llmrl.training.metrics import read_metrics  # noqa: E402
+from llmrl.training.metrics_file import read_metrics  # noqa: E402
 
 STEPS = 4
 ROOM = 24

@@ -31,7 +31,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from llmrl.policies.policy import local_folder
 from llmrl.training import checkpoint, session
 from llmrl.training.command_line import parse
-from llmrl.training.metrics import read_metrics
+from llmrl.training.metrics_file import read_metrics
 
 # A checkpoint after every step, so that many kills fall into the writing of one.
 SETTINGS = {

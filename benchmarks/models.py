@@ -27,8 +27,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from llmrl import keys
 from llmrl.algorithms.algorithm import algorithm
+from llmrl.errors import PolicyError
 from llmrl.policies.adapters import LoraOptions, add_adapters
-from llmrl.policies.loading import PolicyError, local_folder
+from llmrl.policies.names import local_folder
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.states import Way
 from llmrl.policies.scoring.forward import PADDED

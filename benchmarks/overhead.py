@@ -22,7 +22,7 @@ from llmrl.evaluation import Evaluation
 from llmrl.training import session
 from llmrl.training.command_line import parse
 from llmrl.training.display import Display
-from llmrl.training.metrics import MetricsFile
+from llmrl.training.metrics_file import MetricsFile
 from llmrl.training.sinks import Trackers
 from llmrl.training.trainer import Trainer
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tyro
 
-from llmrl.training.metrics import read_metrics
+from llmrl.training.metrics_file import read_metrics
 
 VARIANTS: tuple[dict[str, float], ...] = (
     {},

@@ -492,8 +492,8 @@ MUTANTS = [
     Mutant("verifiers/math/harmless.py", " and said[1] in _SEEN", "", DENIED),
     Mutant("verifiers/math/extract.py", "text = _without_struck(text)", "pass", DENIED),
     Mutant("verifiers/math/extract.py", "text = _of_this_problem(text)", "pass", CASES),
-    Mutant("verifiers/math/extract.py", "phrases.UNFINISHED.search(text[-20:]) or", "", CASES),
-    Mutant("verifiers/math/extract.py", " or phrases.ASKED.search(before, begin)", "", CASES),
+    Mutant("verifiers/math/unannounced.py", "phrases.UNFINISHED.search(text[-20:]) or", "", CASES),
+    Mutant("verifiers/math/unannounced.py", " or phrases.ASKED.search(before, begin)", "", CASES),
     Mutant(
         "verifiers/math/harmless.py",
         "(not doubts and _is_aside(words, text, sentence))",
@@ -503,7 +503,7 @@ MUTANTS = [
     Mutant("verifiers/math/harmless.py", " and words[-1] not in _OBJECTS", "", DENIED),
     Mutant("verifiers/math/harmless.py", "if len(words) < 6 or", "if", CASES),
     Mutant("verifiers/math/scalars.py", "or (percents and self", "or (self", CASES),
-    Mutant("verifiers/math/extract.py", "(len(text) - len(rest), _readings", "(place, _readings", CASES),
+    Mutant("verifiers/math/extract.py", "(len(text) - len(rest), readings_of", "(place, readings_of", CASES),
     # earlier steps
     Mutant(
         PAST,

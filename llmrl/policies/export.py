@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmrl.errors import PolicyError
 from llmrl.policies import adapters
-from llmrl.policies.loading import locate
+from llmrl.policies.names import locate
 from llmrl.policies.saving import usual_mode
 
 if TYPE_CHECKING:

@@ -24,20 +24,14 @@ from llmrl.errors import PolicyError
 from llmrl.policies import adapters
 from llmrl.policies.actor import Actor
 from llmrl.policies.adapters import LoraOptions
+from llmrl.policies.checks import check_head, check_ids, check_kinds, check_vocabulary, check_weights
 from llmrl.policies.episode import Episode, pack
 from llmrl.policies.exactness import exact_forward_pass, name_of, set_training, settle_attention
 from llmrl.policies.export import save, try_saving
 from llmrl.policies.foreign import text_of
 from llmrl.policies.limits import end_ids, pad_id, room_for_prompt, warn_of_turn_end
-from llmrl.policies.loading import (
-    check_head,
-    check_ids,
-    check_kinds,
-    check_vocabulary,
-    check_weights,
-    load_for_training,
-    local_folder,
-)
+from llmrl.policies.loading import load_for_training
+from llmrl.policies.names import local_folder
 from llmrl.policies.options import PolicyOptions
 from llmrl.policies.prompts import Prompts
 from llmrl.policies.sampling.copy import CopyEngine

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 from tensordict import TensorDictBase
 
+from llmrl.errors import PolicyError
 from llmrl.policies.foreign import ids_of, text_of
-from llmrl.policies.loading import PolicyError
 from llmrl.policies.options import PolicyOptions
 from llmrl.policies.templates import check_cost
 from llmrl.registry import suggest

@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from llmrl.evaluation.outcomes import SUMMARIZED, Evaluation
-from llmrl.training.metrics import KNOWN, read_metrics
+from llmrl.training.metrics import KNOWN
+from llmrl.training.metrics_file import read_metrics
 
 PANELS: dict[str, tuple[tuple[str, ...], ...]] = {
     "learning": (

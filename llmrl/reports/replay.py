@@ -24,7 +24,7 @@ from llmrl.policies.policy import Policy
 from llmrl.rollouts.batch import Batch
 from llmrl.rollouts.collect import Rollouts
 from llmrl.training.learner import total_loss
-from llmrl.training.metrics import Sums
+from llmrl.training.sums import Sums
 
 FRACTIONS = ("clip_fraction_low", "clip_fraction_high", "zero_grad_fraction", "gate_fraction")
 MEANS = (*FRACTIONS, "ratio_mean", "kl_approx_k3")

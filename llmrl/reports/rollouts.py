@@ -21,10 +21,11 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
+from llmrl.errors import PolicyError
 from llmrl.keys import MissingEntry
 from llmrl.likeness import is_unlike
 from llmrl.policies.foreign import failing_as, text_of
-from llmrl.policies.loading import PolicyError, local_folder
+from llmrl.policies.names import local_folder
 from llmrl.reports.runs import Run
 from llmrl.reports.tokens import trust_region
 from llmrl.rollouts.files import RolloutsError, refuse_wrong_tensors

@@ -17,7 +17,7 @@ from llmrl.evaluation.outcomes import is_outcome
 from llmrl.text import DamagedFile, parse_line, read_json, read_lines
 from llmrl.training.files import read_tree, section
 from llmrl.training.hints import kept
-from llmrl.training.metrics import is_step
+from llmrl.training.metrics_file import is_step
 
 # Runs that differ only in these settings are the same experiment: seed, length, machine, files.
 _REPEATS = re.compile(r"seed|threads|train\.steps|policy\.device|(checkpoint|eval)\..*")

@@ -26,7 +26,7 @@ from llmrl.training.config import PolicyConfig
 from llmrl.training.defaults import changed
 from llmrl.training.files import read_tree
 from llmrl.training.licenses import License, license_of_base
-from llmrl.training.metrics import read_metrics
+from llmrl.training.metrics_file import read_metrics
 from llmrl.training.trained import PROMPT
 
 FILE = "README.md"

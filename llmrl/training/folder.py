@@ -1,4 +1,4 @@
-"""The folder of a run: chosen, made and locked for one process, and the record of what was done.
+"""The folder of a run: chosen, made and locked for one process.
 
 Files of a run: ``run.json  config.yaml  environment.json  metrics.jsonl  rollouts/  eval/  plots/
 checkpoint-*/  latest``. ``run.json`` marks a folder as a run: nothing else is ever set aside.
@@ -8,41 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib.metadata
 import json
 import os
-import platform
 import re
 import shutil
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import filelock
-import torch
-import yaml
 
-from llmrl.envs.hub import commit_of
 from llmrl.errors import ConfigError
-from llmrl.likeness import Anything, Table, refuse_unlike
-from llmrl.policies.loading import local_folder, on_hub
-from llmrl.text import one_line, parse_line, read_json, read_lines, real_path, without_addresses
+from llmrl.text import real_path
 from llmrl.training import checkpoint
 from llmrl.training.config import Config
-from llmrl.training.data import Data
 
 MARKER = "run.json"
 LOCK = ".lock"
 HOLDER = ".holder.json"
-_STEP = re.compile(r"step_(\d+)\.")
 _REPLACED = re.compile(r"replaced-\d+$")
-PACKAGES = ("llmrl", "torch", "transformers", "tensordict", "torchrl", "gymnasium", "numpy", "vllm", "peft")
-FREE = {"train.steps", "train.micro_batch_tokens", "threads", "policy.device"}
-"""Settings that a resumed run may change: its length, and what changes numbers by rounding at most."""
 
 
 def start_of(config: Config, note: Callable[[str], object]) -> Path | None:
@@ -181,7 +165,7 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"The output folder {folder} is not writable: {error.strerror}.") from error
     try:
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": timestamp()}
         (folder / HOLDER).write_text(json.dumps(holder))
         yield
     finally:
@@ -250,254 +234,10 @@ def set_aside(folder: Path) -> Path:
     return aside
 
 
-def set_aside_later(folder: Path, step: int) -> None:
-    """Give evaluations and rollouts of later steps than the resumed one names beginning with ``aside-``.
-
-    They are of weights of a continuation that is being written again: no reader may take them for the new one's.
-    """
-    later = [
-        path
-        for path in (*folder.glob("eval/step_*"), *folder.glob("rollouts/step_*"))
-        if (found := _STEP.match(path.name)) and int(found[1]) > step
-    ]
-    summary = folder / "eval" / "after.json"
-    of = parse_line(summary.read_bytes()) if summary.is_file() else None
-    if of is None or of.get("step") != step:
-        later += folder.glob("eval/after.*")
-    _rename_aside(later)
-
-
-def set_aside_another_evaluation(folder: Path, name: str, settings: dict[str, Any]) -> bool:
-    """Set an evaluation aside if it was made with other settings, since no other one can be compared with it.
-
-    Args:
-        folder: of the run.
-        name: of the evaluation.
-        settings: those of today; a summary without any is not compared.
-
-    Returns:
-        Whether it was set aside.
-    """
-    summary = folder / "eval" / f"{name}.json"
-    was = (parse_line(summary.read_bytes()) or {}).get("settings", settings) if summary.is_file() else settings
-    if was == settings:
-        return False
-    _rename_aside([*folder.glob(f"eval/{name}.*")])
-    return True
-
-
-def _rename_aside(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.replace(path.with_name(f"aside-{path.name}"))
-
-
-def carry_over(start: Path, folder: Path, metrics_position: int) -> None:
-    """Give a run that begins at another run's checkpoint what came before it: metrics and the first evaluation."""
-    if _same(start.parent, folder):
-        return
-    old, left = start.parent / "metrics.jsonl", metrics_position
-    if old.is_file():
-        with (folder / "metrics.jsonl").open("wb") as new:
-            for line in read_lines(old):
-                new.write(line[:left])
-                left = max(left - len(line), 0)
-    for name in ("before.json", "before.jsonl"):
-        if (path := start.parent / "eval" / name).is_file():
-            (folder / "eval").mkdir(exist_ok=True)
-            shutil.copyfile(path, folder / "eval" / name)
-
-
-def write_record(folder: Path, config: Config, start: Path | None, data: Data, algorithm: str) -> None:
-    """``config.yaml`` with the settings that are used, ``environment.json`` with what they were used on.
-
-    Args:
-        folder: of the run.
-        config: the resolved settings.
-        start: the checkpoint that the run is resumed from.
-        data: what is asked.
-        algorithm: as it prints itself: what the names in the settings mean in this version.
-    """
-    (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
-    record = folder / "environment.json"
-    before = _sessions(record) if record.is_file() else []
-    name = config.policy.path
-    now = {
-        **environment(),
-        "algorithm": algorithm,
-        "origins": config.origins,
-        "base": {
-            "hub": on_hub(name),
-            "commit": commit_of(name, "model") if on_hub(name) else None,
-        },
-        "data": asdict(data),
-        "resumed_from": None if start is None else str(start),
-    }
-    record.write_text(json.dumps({"sessions": [*before, now]}, indent=2) + "\n")
-    if not (folder / MARKER).exists():
-        (folder / MARKER).write_text(json.dumps({"format": 1, "started": now["date"]}) + "\n")
-
-
-def _sessions(record: Path) -> list[Any]:
-    """The record of a run's sessions in ``environment.json``.
-
-    Raises:
-        ConfigError: it is not such a file.
-    """
-    content = read_json(record)
-    sessions = content.get("sessions") if isinstance(content, dict) else None
-    if not isinstance(sessions, list):
-        raise ConfigError(f"{record} does not hold the record of a run. Move it away, then give the command again.")
-    return sessions
-
-
-def environment() -> dict[str, Any]:
-    """Versions, hardware, command line and date of this process."""
-    versions = {}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "date": _now(),
-        "command": sys.argv,
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": versions,
-        "cpus": os.cpu_count(),
-        "gpus": gpus,
-    }
-
-
-def _commit() -> str | None:
-    """The commit of llmrl's own source folder; None where it is installed without one."""
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
-
-
-def pinned(policy: str, state: dict[str, Any] | None) -> str:
-    """The name of a policy without links of a run, which move while that run goes on.
-
-    Args:
-        policy: a name; ``runs/a`` and ``runs/a/latest`` become ``runs/a/checkpoint-000010``.
-        state: of the checkpoint that is resumed. If its run began at a checkpoint of ``runs/a``, that one stays.
-    """
-    found = local_folder(policy)
-    for link in () if found is None else (found, *found.parents):
-        if found is not None and link.name in checkpoint.LINKS and link.is_symlink():
-            rest, before = found.relative_to(link), _policy_of(state)
-            if before is not None and before.is_relative_to(link.parent):
-                first, *others = before.relative_to(link.parent).parts or ("",)
-                if checkpoint.is_name(first) and Path(*others) == rest:
-                    return str(before)
-            return str(link.parent / os.readlink(link) / rest)
-    return policy
-
-
-def _policy_of(state: dict[str, Any] | None) -> Path | None:
-    try:
-        return None if state is None else Path(json.loads(state["config"])["policy"]["path"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None  # refuse_changes says what is wrong
-
-
-def refuse_changes(config: Config, state: dict[str, Any]) -> None:
-    """A resumed run must be the run that was stopped, but for its length and its files.
-
-    Raises:
-        ConfigError: settings have changed, and ``--force`` is not given.
-    """
-    try:
-        old, new = json.loads(state["config"]), config.to_dict()
-        refuse_unlike(old, Table("", Anything()), "config")
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ConfigError(
-            "The checkpoint does not say with which settings its run was made. Give another --resume."
-        ) from error
-    changes = [
-        f"  {key}: was {one_line(repr(before))}, is {one_line(repr(now))}"
-        for key, before, now in _differences(old, new)
-        if key not in FREE and not key.startswith(("checkpoint.", "log.", "world."))
-    ]
-    if changes and not config.force:
-        raise ConfigError(
-            "The settings differ from those of the resumed run:\n"
-            + "\n".join(changes)
-            + "\nGive the same settings, or --force to continue with the new ones."
-        )
-
-
-def refuse_other_data(config: Config, start: Path, data: Data) -> None:
-    """A resumed run must ask the problems that it asked.
-
-    Raises:
-        ConfigError: the data are others, and ``--force`` is not given.
-    """
-    record = start.parent / "environment.json"
-    if config.force or not record.is_file():
-        return
-    try:
-        was = Data(**_sessions(record)[-1]["data"])
-    except (LookupError, TypeError) as error:
-        raise ConfigError(
-            f"{record} has no digest of the run's data. Give --force to continue without the comparison."
-        ) from error
-    if was.digest != data.digest:
-        commits = "" if was.commits == data.commits else f" (commits on the hub: {was.commits}, now {data.commits})"
-        raise ConfigError(
-            f"The data differ from those of the resumed run: their digest was {was.digest}, is {data.digest}"
-            f"{commits}. Give the same data, or --force to continue with the new ones."
-        )
-
-
-def refuse_another_algorithm(config: Config, start: Path, algorithm: str) -> None:
-    """A resumed run must have the algorithm that it had, also if it is an object or from a file of the user.
-
-    Args:
-        config: the resolved settings.
-        start: the checkpoint that the run is resumed from.
-        algorithm: as it prints itself.
-
-    Raises:
-        ConfigError: it is another one, and ``--force`` is not given.
-    """
-    record = start.parent / "environment.json"
-    if config.force or not record.is_file():
-        return
-    last = _sessions(record)[-1:]
-    was = last[0].get("algorithm") if last and isinstance(last[0], dict) else None
-    old, new = (without_addresses(str(text)).splitlines() for text in (was, algorithm))
-    if was is not None and old != new:
-        changes = [f"  was: {one_line(line.strip())}" for line in old if line not in new]
-        changes += [f"  is:  {one_line(line.strip())}" for line in new if line not in old]
-        raise ConfigError(
-            "The algorithm differs from that of the resumed run:\n"
-            + "\n".join(changes)
-            + "\nGive the same algorithm, or --force to continue with the new one."
-        )
-
-
-def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from _differences(old.get(key), new.get(key), f"{prefix}{key}.")
-    elif old != new:
-        yield prefix.rstrip("."), old, new
-
-
 def _same(one: Path, other: Path) -> bool:
     return real_path(one) == real_path(other)
 
 
-def _now() -> str:
+def timestamp() -> str:
+    """The local time in ISO 8601, to the second and with its offset from UTC."""
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

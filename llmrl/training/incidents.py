@@ -18,7 +18,7 @@ from llmrl.training.config import TrainConfig
 from llmrl.training.faults import TrainingError
 from llmrl.training.gathering import Gathered
 from llmrl.training.learner import OLD
-from llmrl.training.metrics import Sums
+from llmrl.training.sums import Sums
 
 
 @dataclass

@@ -27,7 +27,7 @@ from llmrl.rollouts.batch import Batch
 from llmrl.rollouts.stream import row_seed
 from llmrl.training.config import TrainConfig
 from llmrl.training.faults import Memory, sized
-from llmrl.training.metrics import Sums
+from llmrl.training.sums import Sums
 
 JUDGED = ("actor/loss", "critic/loss", "actor/grad_norm", "critic/grad_norm")
 """An update in which one of these is not finite is skipped."""

@@ -15,7 +15,7 @@ from typing import Any
 from huggingface_hub import HfApi, try_to_load_from_cache
 
 from llmrl.errors import ConfigError
-from llmrl.policies.loading import local_folder
+from llmrl.policies.names import local_folder
 from llmrl.text import LARGEST_YAML, one_line, parse_yaml
 
 CARD = "README.md"

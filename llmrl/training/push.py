@@ -13,7 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from llmrl.errors import ConfigError, UserError
 from llmrl.policies import adapters
-from llmrl.policies.loading import on_hub
+from llmrl.policies.names import on_hub
 from llmrl.text import one_line, read_json, real_path
 from llmrl.training import card, checkpoint
 from llmrl.training.folder import MARKER

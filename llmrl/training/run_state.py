@@ -14,7 +14,7 @@ from llmrl.training import checkpoint, randomness
 from llmrl.training.gathering import FORM as PENDING
 from llmrl.training.gathering import Gathered
 from llmrl.training.incidents import Counters
-from llmrl.training.metrics import MetricsFile
+from llmrl.training.metrics_file import MetricsFile
 from llmrl.training.trainer import Trainer
 
 

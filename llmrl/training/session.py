@@ -19,7 +19,7 @@ from llmrl.rollouts.environments import Environments
 from llmrl.rollouts.files import write_rollouts
 from llmrl.terminal import Terminal
 from llmrl.text import real_path
-from llmrl.training import checkpoint, faults, folder, randomness, run_state
+from llmrl.training import checkpoint, faults, folder, randomness, resuming, run_state
 from llmrl.training.build import build, resolve
 from llmrl.training.card import write_card
 from llmrl.training.config import Config
@@ -28,9 +28,10 @@ from llmrl.training.departures import GOOD, Range, forget
 from llmrl.training.display import Display
 from llmrl.training.given import Given
 from llmrl.training.hints import FILE, Hints, keep
-from llmrl.training.metrics import MetricsFile, read_metrics, writing
+from llmrl.training.metrics_file import MetricsFile, read_metrics, writing
 from llmrl.training.preflight import introduce
 from llmrl.training.process import borrowed
+from llmrl.training.record import write_record
 from llmrl.training.sinks import Run, Trackers, require
 from llmrl.training.stopping import Stop, StopAsked
 from llmrl.training.trainer import Trainer
@@ -110,17 +111,17 @@ def train(
         randomness.seed_all(config.seed)
         state = None if start is None else checkpoint.load_state(start)
         if given is None or given.policy is None:
-            config.policy.path = world.from_main(lambda: folder.pinned(config.policy.path, state))
+            config.policy.path = world.from_main(lambda: resuming.pinned(config.policy.path, state))
         if state is not None and start is not None:
-            folder.refuse_changes(config, state)
+            resuming.refuse_changes(config, state)
         trainer, held_out = build(config, start, given, world)
         trainer.note = display.note
         for close in (trainer.environments.close, held_out.close, trainer.policy.close, trainer.writer.close):
             stack.callback(close)
         data = Data.of(trainer.environments)
         if state is not None and start is not None:
-            folder.refuse_other_data(config, start, data)
-            folder.refuse_another_algorithm(config, start, str(trainer.algorithm))
+            resuming.refuse_other_data(config, start, data)
+            resuming.refuse_another_algorithm(config, start, str(trainer.algorithm))
             run_state.restore(trainer, state, start)
         introduce(trainer, display)
         if where is None:
@@ -131,14 +132,14 @@ def train(
             if world.main:
                 position = 0 if state is None else state["metrics_position"]
                 if start is not None:
-                    folder.carry_over(start, where, position)
+                    resuming.carry_over(start, where, position)
                     if real_path(start.parent) == real_path(where):
                         forget(where, start)
                         for path in checkpoint.set_aside_later(start):
                             step = checkpoint.step_of(path)
                             display.note(f"Checkpoint {step} is later than the resumed one and is now {path}.")
-                        folder.set_aside_later(where, checkpoint.step_of(start))
-                folder.write_record(where, config, start, data, str(trainer.algorithm))
+                        resuming.set_aside_later(where, checkpoint.step_of(start))
+                write_record(where, config, start, data, str(trainer.algorithm))
                 trainer.incidents.folder = where / "faults"
                 metrics = MetricsFile(where / "metrics.jsonl", position)
                 stack.callback(metrics.close)
@@ -240,7 +241,7 @@ class _Session:
             "max_response_length": settings.max_response_length or policy.max_response_length,
             "seed": self.trainer.config.seed,
         }
-        if reuse and world.from_main(lambda: folder.set_aside_another_evaluation(self.folder, name, used)):
+        if reuse and world.from_main(lambda: resuming.set_aside_another_evaluation(self.folder, name, used)):
             display.note(
                 f"evaluation {name}: its settings have changed, so it is made again, with the weights of step "
                 f"{self.trainer.counters.step}."

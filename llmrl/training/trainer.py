@@ -32,11 +32,11 @@ from llmrl.training.gathering import Gathered, Gatherer
 from llmrl.training.incidents import Counters, Incidents
 from llmrl.training.learner import Learner
 from llmrl.training.measures import credited, fetch, first_advantage
-from llmrl.training.metrics import Sums
 from llmrl.training.mismatch import Watch
 from llmrl.training.old_scores import OldScores
 from llmrl.training.past_rewards import PastRewards
 from llmrl.training.process import started_thread
+from llmrl.training.sums import Sums
 from llmrl.training.writer import Writer
 
 

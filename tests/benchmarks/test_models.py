@@ -10,7 +10,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from llmrl import keys
-from llmrl.policies.loading import PolicyError, local_folder
+from llmrl.errors import PolicyError
+from llmrl.policies.names import local_folder
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FAMILIES = ("llama", "gpt2", "gemma2", "bloom", "falcon", "gpt_neo", "qwen3_next", "lfm2", "jamba", "bart", "gpt_oss")

@@ -21,7 +21,7 @@ from llmrl.envs.text import TextEnv
 from llmrl.training import checkpoint, run_state
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
-from llmrl.training.metrics import MetricsFile
+from llmrl.training.metrics_file import MetricsFile
 from llmrl.training.past_rewards import PastRewards
 from llmrl.verifiers import Verdict
 

@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
-from llmrl.policies.loading import local_folder
+from llmrl.policies.names import local_folder
 
 NASTY = "</script ><img src=x onerror=\"document.title='broken'\"> <!--<script> & $x < 3$ \u2028 é"
 

@@ -14,7 +14,8 @@ import torch
 
 from llmrl.rollouts.records import Record
 from llmrl.training import run_state
-from llmrl.training.metrics import MetricsFile, find_metric, read_metrics
+from llmrl.training.metrics import find_metric
+from llmrl.training.metrics_file import MetricsFile, read_metrics
 from llmrl.training.trainer import Trainer
 
 EASY = "".join(map(chr, range(ord("0"), ord("z"))))

@@ -15,7 +15,7 @@ import gymnasium
 import pytest
 
 import llmrl
-from llmrl.policies.loading import local_folder
+from llmrl.policies.names import local_folder
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "integrations" / "lm_eval.md"
 PROBLEMS = 24

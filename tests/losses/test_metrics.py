@@ -14,7 +14,7 @@ from table import evaluate
 from llmrl import keys
 from llmrl.algorithms import Algorithm, algorithm
 from llmrl.losses import EntropyRatioGate
-from llmrl.training.metrics import Sums
+from llmrl.training.sums import Sums
 
 METRICS = ("dapo", "gppo", "cispo", "sapo", "gspo", "espo", "erc", "gmpo", "aspo", "dcpo")
 

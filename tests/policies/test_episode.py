@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tiny import END, MODEL, STOP, USER, tiny_policy
 
+from llmrl.errors import PolicyError
 from llmrl.policies.episode import Episode
-from llmrl.policies.loading import PolicyError
 from llmrl.policies.policy import Policy
 from llmrl.policies.prompts import STAND_IN, continuation, written_behind
 from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample, SamplingOptions

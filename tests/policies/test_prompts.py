@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tiny import CHAT_TEMPLATE, MODEL, USER, tiny_tokenizer
 
-from llmrl.policies.loading import PolicyError
+from llmrl.errors import PolicyError
 from llmrl.policies.prompts import Prompts
 
 THINKING = (

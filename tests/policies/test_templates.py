@@ -5,7 +5,7 @@
 import pytest
 from tiny import tiny_tokenizer
 
-from llmrl.policies.loading import PolicyError
+from llmrl.errors import PolicyError
 from llmrl.policies.prompts import Prompts
 
 BOMBS = {

@@ -10,7 +10,7 @@ import pytest
 from llmrl.algorithms import algorithm
 from llmrl.envs.arithmetic import evaluate
 from llmrl.errors import ConfigError, PolicyError, UserError
-from llmrl.policies.loading import EMBEDDED, locate
+from llmrl.policies.names import EMBEDDED, locate
 from llmrl.policies.policy import Policy
 from llmrl.rollouts.environments import Environments
 from llmrl.studies import NANO, Settings, study

@@ -22,7 +22,7 @@ from llmrl.training import faults
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.faults import Memory, TooLarge, TrainingError, load_batch
-from llmrl.training.metrics import read_metrics
+from llmrl.training.metrics_file import read_metrics
 
 
 @pytest.fixture(autouse=True)

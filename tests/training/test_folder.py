@@ -10,16 +10,12 @@ import threading
 from pathlib import Path
 
 import pytest
-import yaml
 from command import train, trained
 from trivial import SAY_A, SMALL
 
 from llmrl.errors import ConfigError
-from llmrl.rollouts.environments import Environments
 from llmrl.training import folder as module
 from llmrl.training.command_line import parse
-from llmrl.training.data import Data
-from llmrl.training.metrics import read_metrics
 from llmrl.training.trainer import Trainer
 
 
@@ -140,63 +136,6 @@ def test_resume_auto_starts_where_there_is_nothing(tiny, tmp_path, monkeypatch):
     assert (trained(settings(tiny, None, "--resume", "auto")) / "latest").exists()
 
 
-def test_the_record_says_what_was_done(tiny, tmp_path):
-    run = trained(settings(tiny, tmp_path / "run"))
-    trained(settings(tiny, run, "--resume", "auto", steps=2))
-    assert yaml.safe_load((run / "config.yaml").read_text())["train"]["steps"] == 2
-    sessions = json.loads((run / "environment.json").read_text())["sessions"]
-    assert [bool(session["resumed_from"]) for session in sessions] == [False, True]
-    assert {"torch", "transformers"} <= sessions[0]["packages"].keys()
-    assert {"date", "command", "commit", "platform", "cpus", "gpus", "data"} <= sessions[0].keys()
-
-
-def rows(*pairs):
-    return "".join(json.dumps({"question": q, "hint": h, "answer": a}) + "\n" for q, h, a in pairs)
-
-
-@pytest.mark.parametrize(
-    ("change", "options"),
-    {
-        "nothing": (rows(("1+1", "x", "2"), ("2+2", "x", "4")), {}),
-        "a problem": (rows(("1+2", "x", "3"), ("2+2", "x", "4")), {}),
-        "an answer": (rows(("1+1", "x", "2"), ("2+2", "x", "5")), {}),
-        "one row more": (rows(("1+1", "x", "2"), ("2+2", "x", "4"), ("3+3", "x", "6")), {}),
-        "the order": (rows(("2+2", "x", "4"), ("1+1", "x", "2")), {}),
-        "another column": (None, {"problem_column": "hint"}),
-    }.values(),
-)
-def test_what_is_asked_has_a_digest(change, options, tmp_path):
-    file = tmp_path / "data.jsonl"
-    file.write_text(before := rows(("1+1", "x", "2"), ("2+2", "x", "4")))
-
-    def digest(**options):
-        return Data.of(Environments("llmrl/Data-v0", {"source": str(file), "test_share": 0.0, **options})).digest
-
-    first = digest()
-    file.write_text(before if change is None else change)
-    assert (digest(**options) == first) is (change == before)
-
-
-def test_rows_in_memory_have_a_digest_and_generated_problems_have_none():
-    one, other = ([{"problem": f"{n}+1", "answer": str(n + 1)} for n in range(k, k + 5)] for k in (0, 1))
-    digests = {Data.of(Environments("llmrl/Data-v0", {"source": source})).digest for source in (one, other, one)}
-    assert len(digests) == 2
-    assert Data.of(Environments("llmrl/MATH-v0", {"source": "generated"})).digest is None
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"digest": "0123456789abcdef", "commits": {}}, "an older record", {"other": 1}, None]
-)
-def test_a_changed_fingerprint_is_refused(wrong, tiny, tmp_path):
-    run = trained(settings(tiny, tmp_path / "run"))
-    record = json.loads((run / "environment.json").read_text())
-    record["sessions"][-1]["data"] = wrong
-    (run / "environment.json").write_text(json.dumps(record))
-    with pytest.raises(ConfigError, match=r"their digest was 0123456789abcdef|has no digest of the run's data"):
-        trained(settings(tiny, run, "--resume", "auto", steps=2))
-    trained(settings(tiny, run, "--resume", "auto", "--force", steps=2))
-
-
 def test_a_run_that_broke_off_before_its_first_checkpoint_starts_at_the_beginning(tiny, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -272,18 +211,3 @@ def test_a_holder_that_cannot_be_removed_ends_nothing(tmp_path, monkeypatch):
 
     with module.held(tmp_path):
         monkeypatch.setattr(Path, "unlink", refuse)
-
-
-def test_what_came_before_a_checkpoint_is_copied_as_far_as_it_says(tmp_path):
-    old, new = tmp_path / "old", tmp_path / "new"
-    (old / "checkpoint-000001").mkdir(parents=True)
-    new.mkdir()
-    (old / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
-    (old / "eval").mkdir()
-    (old / "eval" / "before.txt").write_text("no file of an evaluation")
-    os.mkfifo(old / "eval" / "before.jsonl")
-    for position, rows in ((12, 1), (15, 1), (24, 2), (2**62, 2)):
-        module.carry_over(old / "checkpoint-000001", new, position)
-        assert len(read_metrics(new / "metrics.jsonl")) == rows
-        assert (new / "metrics.jsonl").stat().st_size == min(position, 24)
-    assert not (new / "eval").exists()

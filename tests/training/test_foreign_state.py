@@ -9,7 +9,8 @@ import torch
 from small_run import save, small_run, steps
 from tiny import SMALLEST, tiny_folder
 
-from llmrl.training import checkpoint, folder, run_state
+from llmrl.errors import ConfigError
+from llmrl.training import checkpoint, resuming, run_state
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 
@@ -114,5 +115,5 @@ def test_a_state_as_it_was_written_is_taken(saved):
 
 @pytest.mark.parametrize("text", ["[]", "{", 7])
 def test_settings_of_another_form_are_no_settings(text, saved):
-    with pytest.raises(folder.ConfigError, match="does not say with which settings"):
-        folder.refuse_changes(saved[2].config, {"config": text})
+    with pytest.raises(ConfigError, match="does not say with which settings"):
+        resuming.refuse_changes(saved[2].config, {"config": text})

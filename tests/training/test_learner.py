@@ -11,8 +11,8 @@ from llmrl.errors import ConfigError
 from llmrl.rollouts.batch import Batch
 from llmrl.training.command_line import parse
 from llmrl.training.learner import OLD
-from llmrl.training.metrics import Sums
 from llmrl.training.session import build
+from llmrl.training.sums import Sums
 from llmrl.training.trainer import Trainer
 
 FIRST = {old: old for old in OLD.values()}

@@ -13,7 +13,7 @@ from tensordict import TensorDict
 from tiny import SMALLEST, tiny_folder
 
 from llmrl import keys
-from llmrl.policies.loading import PolicyError
+from llmrl.errors import PolicyError
 from llmrl.policies.scoring.forward import PACKED, PADDED, Sequences
 from llmrl.policies.scoring.sharing import SHARED
 from llmrl.rollouts.batch import LAYOUT, Batch

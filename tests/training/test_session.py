@@ -15,7 +15,7 @@ from llmrl.errors import ConfigError
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TrainingError
-from llmrl.training.metrics import read_metrics
+from llmrl.training.metrics_file import read_metrics
 
 
 def arguments(tiny: Path, output: Path, *more: str) -> list[str]:

@@ -14,7 +14,8 @@ from small_run import EASY, small_run
 from llmrl.errors import ConfigError
 from llmrl.training import sinks
 from llmrl.training.command_line import parse
-from llmrl.training.metrics import METRICS, read_metrics
+from llmrl.training.metrics import METRICS
+from llmrl.training.metrics_file import read_metrics
 from llmrl.training.sinks import renamed
 
 

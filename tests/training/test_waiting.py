@@ -5,7 +5,7 @@ import pytest
 from command import train
 from trivial import SMALL
 
-from llmrl.training.metrics import read_metrics
+from llmrl.training.metrics_file import read_metrics
 
 FEW = ("--eval.problems", "0", "--train.group-size", "2", "--train.prompts-per-step", "2", "--train.steps", "3")
 

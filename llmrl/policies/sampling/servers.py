@@ -19,8 +19,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from llmrl.errors import EngineError
-from llmrl.policies.loading import PolicyError
+from llmrl.errors import EngineError, PolicyError
 from llmrl.policies.sampling import wire
 from llmrl.policies.sampling.folders import FolderError, token_file
 

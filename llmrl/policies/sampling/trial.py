@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from llmrl.policies.loading import PolicyError
+from llmrl.errors import PolicyError
 from llmrl.policies.sampling.sampler import Sampler
 from llmrl.policies.sampling.states import GROWTH, Way
 from llmrl.policies.scoring.forward import PADDED, evaluating, hidden_before

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from llmrl.errors import EngineError
-from llmrl.policies.loading import PolicyError
+from llmrl.errors import EngineError, PolicyError
 from llmrl.policies.sampling import wire
 from llmrl.policies.sampling.child import Child, own_gpu
 from llmrl.policies.sampling.engine import FINISH_END, FINISH_LENGTH, Sample, row_limits, row_seeds

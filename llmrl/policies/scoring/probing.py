@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llmrl.errors import PolicyError
 from llmrl.policies.limits import context_length
-from llmrl.policies.loading import PolicyError
 from llmrl.policies.scoring.forward import PACKED, PADDED, ForwardPass, hidden_before
 from llmrl.policies.scoring.sharing import SHARED
 

@@ -18,8 +18,7 @@ from malformed import broken_json, nonsense, places, with_value
 from tiny import tiny_model, tiny_policy
 
 from llmrl import keys
-from llmrl.errors import EngineError
-from llmrl.policies.loading import PolicyError
+from llmrl.errors import EngineError, PolicyError
 from llmrl.policies.sampling import pool, servers, wire
 from llmrl.policies.sampling.folders import token_file, write_private
 from llmrl.policies.sampling.servers import Address, Forgotten, Lost, Server, Unreachable, check, token_for

@@ -24,8 +24,8 @@ from readable import (
 from tiny import tiny_model, tiny_policy, tiny_tokenizer
 
 from llmrl import keys
+from llmrl.errors import PolicyError
 from llmrl.policies.critic import Critic
-from llmrl.policies.loading import PolicyError
 from llmrl.policies.policy import Policy
 from llmrl.policies.scoring.forward import PACKED, PADDED, Layout, Sequences
 from llmrl.policies.scoring.probing import TOLERANCE, forward_pass_for

@@ -1,6 +1,5 @@
 """Killed, broken off or moved: a run that goes on is the run that was never stopped, bit by bit."""
 
-import contextlib
 import errno
 import json
 import os
@@ -26,8 +25,8 @@ from llmrl.training.build import build
 from llmrl.training.card import evaluation_of
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TrainingError
-from llmrl.training.folder import pinned
-from llmrl.training.metrics import MetricsFile, read_metrics
+from llmrl.training.metrics_file import read_metrics
+from llmrl.training.resuming import carry_over, pinned
 from llmrl.training.trainer import Trainer
 
 
@@ -327,43 +326,6 @@ def test_every_evaluation_makes_a_checkpoint_that_can_be_the_best(tiny, tmp_path
     assert best["checkpoint"] == "checkpoint-000003"
 
 
-def test_metrics_that_cannot_be_written_end_the_run_clearly(tiny, tmp_path, monkeypatch):
-    config = parse(arguments(tiny, "--algo", "grpo", "--output", str(tmp_path / "run")))
-
-    def full(self, step, metrics):
-        from llmrl.training.metrics import writing
-
-        with writing(self.path):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(MetricsFile, "write", full)
-    with pytest.raises(OSError, match=r"metrics.jsonl could not be written .*No space left.*--resume auto"):
-        trained(config)
-
-
-def test_a_line_of_metrics_that_was_cut_takes_no_other_with_it(tmp_path, caplog):
-    path = tmp_path / "metrics.jsonl"
-    file = MetricsFile(path)
-    file.write(1, {"reward/mean": 0.5})
-    file.write(2, {"reward/mean": 0.5})
-    os.truncate(path, path.stat().st_size - 5)
-    file.write(3, {"reward/mean": 0.5})
-    position = file.position
-    file.close()
-    assert [row["step"] for row in read_metrics(path)] == [1, 3]
-    assert "damaged lines are left out" in caplog.text
-    again = MetricsFile(path, position)
-    again.write(4, {"reward/mean": 0.5})
-    again.close()
-    assert [row["step"] for row in read_metrics(path)] == [1, 3, 4]
-
-
-def test_a_metric_of_a_callback_or_a_term_is_written(tmp_path):
-    with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as file:
-        file.write(1, {"reward/mean": 0.5, "mine/number": 2.0})
-    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1, "reward/mean": 0.5, "mine/number": 2.0}]
-
-
 def test_training_errors_are_one_class_wherever_they_are_raised():
     from llmrl.training import faults
 
@@ -437,3 +399,31 @@ def test_a_run_that_begins_at_adapters_goes_on(tiny, tmp_path):
     run_of(start, tmp_path / "b", "--train.steps", "1")
     again = run_of(start, tmp_path / "b", "--train.steps", "2", "--resume", "auto")
     assert len(untimed_rows(again)) == 2
+
+
+def test_what_came_before_a_checkpoint_is_copied_as_far_as_it_says(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    (old / "checkpoint-000001").mkdir(parents=True)
+    new.mkdir()
+    (old / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    (old / "eval").mkdir()
+    (old / "eval" / "before.txt").write_text("no file of an evaluation")
+    os.mkfifo(old / "eval" / "before.jsonl")
+    for position, rows in ((12, 1), (15, 1), (24, 2), (2**62, 2)):
+        carry_over(old / "checkpoint-000001", new, position)
+        assert len(read_metrics(new / "metrics.jsonl")) == rows
+        assert (new / "metrics.jsonl").stat().st_size == min(position, 24)
+    assert not (new / "eval").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"digest": "0123456789abcdef", "commits": {}}, "an older record", {"other": 1}, None]
+)
+def test_a_changed_fingerprint_is_refused(wrong, run):
+    folder, more = run
+    record = json.loads((folder / "environment.json").read_text())
+    record["sessions"][-1]["data"] = wrong
+    (folder / "environment.json").write_text(json.dumps(record))
+    with pytest.raises(ConfigError, match=r"their digest was 0123456789abcdef|has no digest of the run's data"):
+        trained(parse([*more, "--resume", "auto"]))
+    trained(parse([*more, "--resume", "auto", "--force"]))
