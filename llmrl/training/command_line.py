@@ -21,7 +21,8 @@ import tyro
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 from llmrl.training.complaints import one_sentence
-from llmrl.training.config import Config, PolicyConfig, check
+from llmrl.training.config import Config, PolicyConfig
+from llmrl.training.config_checks import check_config
 from llmrl.training.files import (
     DEFAULT_ENV,
     FLAG_NAMES,
@@ -174,7 +175,7 @@ def parse(
             origins[flags.get(key, key)] = "command line"
     values = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(parsed) if f.name != "config"}
     config = Config(**values, origins=origins)
-    check(config)
+    check_config(config)
     return config
 
 
