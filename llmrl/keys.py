@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
+    from tensordict import TensorDictBase
     from torch import Tensor
 
 Key = str | tuple[str, ...]
@@ -300,6 +301,23 @@ def missing(key: Key, given: Iterable[Key], name: Key | None = None) -> MissingE
     """
     present = ", ".join(sorted(map(repr, given))) or "nothing"
     return MissingEntry(f"The loss reads {key!r}, which is missing. It is {describe(name or key)}. Given: {present}.")
+
+
+def require_entry(td: TensorDictBase, key: Key, name: Key | None = None) -> Tensor:
+    """An entry of a batch.
+
+    Args:
+        td: the batch.
+        key: of the entry.
+        name: its name in the table, if ``set_keys`` changed the key.
+
+    Raises:
+        MissingEntry: it is absent; the error says what it is and what writes it.
+    """
+    value = td.get(key, None)
+    if value is None:
+        raise missing(key, td.keys(True, True), name)
+    return value
 
 
 def check_mask(mask: Tensor, key: Key = MASK) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.credit import Credit
 from llmrl.errors import ArgumentError, ConfigError, UserError
-from llmrl.keys import Key, check_entry, check_mask, missing, reads
+from llmrl.keys import Key, check_entry, check_mask, reads, require_entry
 from llmrl.losses.aggregate import Aggregate, TokenMean
 from llmrl.losses.clip import ChecksAdvantages, Clip, PPOClip
 from llmrl.losses.correction import Correction, weighs
@@ -151,16 +151,16 @@ class Algorithm:
 
         Cut micro-batches afterwards: with these weights their gradients add up exactly.
         """
-        mask = _given(td, keys.MASK)
+        mask = require_entry(td, keys.MASK)
         check_mask(mask)
-        old = _given(td, keys.OLD_LOG_PROB)
+        old = require_entry(td, keys.OLD_LOG_PROB)
         check_entry(old, mask, keys.OLD_LOG_PROB)
         if isinstance(self.clip, ChecksAdvantages):
-            self.clip.check_advantages(_given(td, keys.ADVANTAGE), mask)
+            self.clip.check_advantages(require_entry(td, keys.ADVANTAGE), mask)
         out = td.copy()
         segment = td.get(keys.SEGMENT, None)
         if self.partition is not None:
-            entropy = _given(td, keys.OLD_ENTROPY)
+            entropy = require_entry(td, keys.OLD_ENTROPY)
             check_entry(entropy, mask, keys.OLD_ENTROPY)
             segment = out[keys.SEGMENT] = self.partition(entropy, mask)
         trained = mask
@@ -174,7 +174,7 @@ class Algorithm:
         out[keys.WEIGHT] = weight.to(dtype)
         if self.corrections:
             for correction in self.corrections:
-                weight = weight * correction(old, _given(td, keys.SAMPLER_LOG_PROB), mask)
+                weight = weight * correction(old, require_entry(td, keys.SAMPLER_LOG_PROB), mask)
             out[keys.POLICY_WEIGHT] = weight.to(dtype)
         for loss in self._terms():
             for key, value in loss.prepare(out).items():
@@ -219,13 +219,6 @@ class Algorithm:
         shown = {n: "none" if component in (None, ()) else _shown(component) for n, component in rows.items()}
         head = f"{self.name}: {self.paper}" if self.paper else self.name
         return "\n".join([head, *(f"  {name:<11} {component}" for name, component in shown.items())])
-
-
-def _given(td: TensorDictBase, key: Key) -> Tensor:
-    value = td.get(key, None)
-    if value is None:
-        raise missing(key, td.keys(True, True))
-    return value
 
 
 def _shown(component: object) -> str:

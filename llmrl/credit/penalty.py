@@ -12,7 +12,7 @@ from torch import Tensor
 from llmrl import keys
 from llmrl.credit.advantage import Advantage, GroupAdvantage, smallest_group
 from llmrl.credit.groups import valid_of
-from llmrl.keys import Key, missing, reads
+from llmrl.keys import Key, reads, require_entry
 from llmrl.losses.batch import bounded, finite_log_prob, select
 from llmrl.losses.terms import Estimator, k1
 
@@ -120,14 +120,7 @@ class KLPenalty:
         """Estimated KL of each sampled token in nats, [N, T] float64; 0 outside the mask."""
         mask = td[keys.MASK]
         old, ref = (
-            finite_log_prob(select(mask, _given(td, name).detach(), dtype=torch.float64))
+            finite_log_prob(select(mask, require_entry(td, name).detach(), dtype=torch.float64))
             for name in (keys.OLD_LOG_PROB, keys.REF_LOG_PROB)
         )
         return select(mask, self.estimator(bounded(ref - old), torch.zeros_like(old)))
-
-
-def _given(td: TensorDict, key: Key) -> Tensor:
-    value = td.get(key, None)
-    if value is None:
-        raise missing(key, td.keys(True, True))
-    return value

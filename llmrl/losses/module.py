@@ -17,7 +17,7 @@ from torch import Tensor
 from torchrl.objectives.common import LossModule
 
 from llmrl import keys
-from llmrl.keys import Key, check_entry, check_mask, missing, reads
+from llmrl.keys import Key, check_entry, check_mask, reads, require_entry
 from llmrl.losses.batch import select
 from llmrl.registry import suggest
 
@@ -101,11 +101,7 @@ class BatchLoss(LossModule):
 
     def read(self, tensordict: TensorDictBase, name: Key) -> Tensor:
         """An entry; if it is missing, the error says what it is and what writes it."""
-        key = self.key(name)
-        value = tensordict.get(key, None)
-        if value is None:
-            raise missing(key, tensordict.keys(True, True), name)
-        return value
+        return require_entry(tensordict, self.key(name), name)
 
     def read_safe(self, tensordict: TensorDictBase, name: Key, mask: Tensor, dtype: torch.dtype) -> Tensor:
         """An entry [N, T], checked, 0 outside the mask, in ``dtype``."""

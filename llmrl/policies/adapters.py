@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from llmrl.errors import PolicyError
 from llmrl.policies.foreign import failing_as
@@ -131,6 +132,14 @@ def _layers(model: Any) -> list[Any]:
     return [m for m in model.modules() if hasattr(m, "get_delta_weight") and getattr(m, "base_layer", None) is not None]
 
 
+def added_to(layer: Any) -> Iterator[Tensor]:
+    """The matrices that active adapters add to a layer's weight when it is read; none for a layer without adapters."""
+    if hasattr(layer, "get_delta_weight") and not layer.merged and not layer.disable_adapters:
+        for name in layer.active_adapters:
+            if name in layer.lora_A or name in layer.lora_embedding_A:  # another layer may have it
+                yield layer.get_delta_weight(name)
+
+
 def base_of(folder: Path) -> str | None:
     """The base model that a folder of adapters names; None if the folder has no adapters.
 
@@ -199,8 +208,8 @@ def lost_in_rounding(model: Any) -> float:
         return 0.0
     lost = whole = 0.0
     for part in _layers(model):
-        for name in part.active_adapters:
-            before, delta = part.base_layer.weight.float(), part.get_delta_weight(name).float()
+        before = part.base_layer.weight.float()
+        for delta in map(Tensor.float, added_to(part)):
             lost += float(((before + delta).to(model.dtype).float() - before - delta).square().sum())
             whole += float(delta.square().sum())
     return (lost / whole) ** 0.5 if whole else 0.0

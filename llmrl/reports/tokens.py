@@ -13,7 +13,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
-from llmrl.keys import missing
+from llmrl.keys import require_entry
 from llmrl.losses.policy import PolicyLoss
 
 CLIPPED_LOW, CLIPPED_HIGH, GATED, NO_GRADIENT = 1, 2, 4, 8
@@ -63,9 +63,7 @@ def trust_region(recipe: Algorithm, data: TensorDict) -> TrustRegion:
     >>> region.gradient
     tensor([[1.0000, 0.0000, 0.3679]])
     """
-    if keys.LOG_PROB not in data.keys():  # noqa: SIM118  a TensorDict is no mapping
-        raise missing(keys.LOG_PROB, data.keys(True, True))
-    log_prob = data[keys.LOG_PROB].detach().clone().requires_grad_()
+    log_prob = require_entry(data, keys.LOG_PROB).detach().clone().requires_grad_()
     batch = recipe.weigh(data.copy().set(keys.LOG_PROB, log_prob))
     with torch.random.fork_rng(devices=[]):  # a gate may draw random numbers, and a report must be reproducible
         torch.manual_seed(0)

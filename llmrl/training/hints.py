@@ -86,7 +86,7 @@ def learned_nothing(metrics: Metrics, learns_from_equal: bool = False) -> bool:
 def cause(metrics: Metrics, options: TrainConfig) -> str:
     """The likely cause of a step without learning, and the option to look at."""
 
-    def share(name: str) -> float:
+    def metric(name: str) -> float:
         return metrics.get(name, 0.0)
 
     if options.learning_rate == 0:
@@ -96,28 +96,28 @@ def cause(metrics: Metrics, options: TrainConfig) -> str:
             "nothing was sampled, since every prompt is too long (prompt_length/dropped). Give a larger "
             "--policy.max-prompt-length, or shorter problems."
         )
-    if share("verifier/invalid") >= ALMOST_ALL:
+    if metric("verifier/invalid") >= ALMOST_ALL:
         return (
             "the verifier gives no verdict on the responses (verifier/invalid). Try it on one with llmrl verify, and "
             "look at its time limit and at the gold answers."
         )
-    if share("response_length/truncated") >= ALMOST_ALL:
+    if metric("response_length/truncated") >= ALMOST_ALL:
         return (
             "the responses are cut off at the limit (response_length/truncated), before they have an answer. Give a "
             "larger --policy.max-response-length, and check that the model has an end token."
         )
-    if share("verifier/no_answer") >= ALMOST_ALL:
+    if metric("verifier/no_answer") >= ALMOST_ALL:
         return (
             "no final answer is found in the responses (verifier/no_answer). Tell the model how to write it "
             "(--policy.instruction), or check --policy.chat-template."
         )
-    if share("groups/mixed") == 0:
-        level = f"all {share('reward/mean'):.3g} on the average"
+    if metric("groups/mixed") == 0:
+        level = f"all {metric('reward/mean'):.3g} on the average"
         return (
             f"the rewards in each group are equal ({level}), so no response is better than another. Give easier or "
             "harder problems (options of --env), or a larger --train.group-size."
         )
-    if share("actor/zero_grad_fraction") >= ALMOST_ALL or metrics.get("actor/gate_fraction", 1.0) <= 1 - ALMOST_ALL:
+    if metric("actor/zero_grad_fraction") >= ALMOST_ALL or metrics.get("actor/gate_fraction", 1.0) <= 1 - ALMOST_ALL:
         return (
             "nearly every token is clipped or kept out by a gate (actor/zero_grad_fraction, actor/gate_fraction). "
             "Look at the bounds of --algo, and give fewer --train.updates-per-step."

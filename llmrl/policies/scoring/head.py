@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from llmrl.policies.adapters import added_to
+
 TILE_VOCABULARY = 8192
 TILE_ELEMENTS = 1 << 21  # of float32: 8 MiB, what a CPU's cache can hold
 TILE_TOKENS = 512  # of a small vocabulary: temporary blocks of 1 MiB, which the allocator keeps
@@ -48,10 +50,8 @@ class Head:
         if hasattr(layer, "modules_to_save"):  # peft: a trainable copy of the whole head
             layer = layer.modules_to_save[layer.active_adapter]
         weight, bias = layer.weight, getattr(layer, "bias", None)
-        if hasattr(layer, "get_delta_weight") and not layer.merged and not layer.disable_adapters:
-            for adapter in layer.active_adapters:
-                if adapter in layer.lora_A:
-                    weight = weight + layer.get_delta_weight(adapter)
+        for added in added_to(layer):
+            weight = weight + added
         scale = float(getattr(text, "logit_scale", None) or 1.0)
         scale *= float(getattr(text, "lm_head_multiplier", None) or 1.0)
         scaling = float(getattr(text, "logits_scaling", None) or 1.0)
