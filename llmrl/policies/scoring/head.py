@@ -21,7 +21,7 @@ TILE_ELEMENTS = 1 << 21  # of float32: 8 MiB, what a CPU's cache can hold
 TILE_TOKENS = 512  # of a small vocabulary: temporary blocks of 1 MiB, which the allocator keeps
 MULTIPLIED = ("hyperclovax",)
 """Types of models whose logits are multiplied with ``logits_scaling``; other types divide by it."""
-KEEP_ELEMENTS = 1 << 24  # a problem of at most 64 MiB keeps its logits for the backward pass
+KEEP_ELEMENTS = 1 << 26  # a problem of at most 256 MiB keeps its logits for the backward pass
 
 
 @dataclass(frozen=True, kw_only=True)
