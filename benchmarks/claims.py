@@ -26,7 +26,7 @@ from llmrl.studies.grid import Cell, Store, make_grid, read_rows
 from llmrl.studies.page import score_figure
 from llmrl.studies.results import Results
 from llmrl.studies.running import run_cells
-from llmrl.studies.statistics import Estimate, estimate, pooled_mean
+from llmrl.studies.statistics import SeedEstimate, estimate, pooled_mean
 
 ONE_SIDED = "benchmarks.one_sided_erc:one_sided"
 EIGHT = ("dapo", "erc+dapo", "gppo", "erc+gppo", "gspo", "espo", "cispo", ONE_SIDED)
@@ -102,7 +102,7 @@ def log(x: float) -> float:
     return math.log(max(x, 1e-9))
 
 
-def verdict(found: Estimate, better: int, margin: float = MARGIN) -> str:
+def verdict(found: SeedEstimate, better: int, margin: float = MARGIN) -> str:
     """The plan's rule; ``better`` is 1 where the claim says more, -1 where it says less."""
     if found.low is None or found.high is None:
         return "too small to tell"
@@ -145,7 +145,7 @@ def tuned(results: Results, tuning: Results, updates: int, lag: int) -> dict[str
     return best
 
 
-def across(results: Results, first: str, second: str, where: dict[str, str]) -> Estimate:
+def across(results: Results, first: str, second: str, where: dict[str, str]) -> SeedEstimate:
     """Final score of ``second`` minus ``first``, each at its own stratum, seed by seed."""
     a, b = (results.values(name, "final", [where[name]])[0] for name in (first, second))
     return estimate([b - a])

@@ -31,7 +31,7 @@ from llmrl.training.display import Display
 from llmrl.training.files import DEFAULT_ENV
 from llmrl.training.given import Given, describe
 from llmrl.training.process import borrowed
-from llmrl.training.session import Callback, Outcome
+from llmrl.training.session import Callback, RunResult
 from llmrl.training.session import train as run_session
 from llmrl.training.trained import Trained
 from llmrl.verifiers import FunctionVerifier
@@ -56,7 +56,7 @@ def train(
     env_options: Mapping[str, Any] | None = None,
     policy_options: Mapping[str, Any] | None = None,
     **sections: Any,
-) -> Outcome:
+) -> RunResult:
     """Train a policy against a verifier, as ``llmrl train`` does.
 
     Args:

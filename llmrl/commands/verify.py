@@ -74,7 +74,7 @@ class VerifyOptions:
     """Number of rows that a verifier gets in one call."""
 
 
-class Row(NamedTuple):
+class Case(NamedTuple):
     """One response to grade."""
 
     id: str
@@ -102,7 +102,7 @@ def _grade(options: VerifyOptions) -> int:
     second = None if options.audit is None else (options.audit, verifier(options.audit))
     columns = Columns({"answer": options.gold})
     table = [
-        Row(name, _gold(row, columns, place), _text(row, options.response, place))
+        Case(name, _gold(row, columns, place), _text(row, options.response, place))
         for name, place, row in _places(options.file)
     ]
     if not table:
@@ -130,7 +130,7 @@ def _check(options: VerifyOptions) -> None:
             raise DataError(f"{path} is a link, which would be written through. Give --{flag}.")
 
 
-def grade(table: Sequence[Row], grader: Verifier, name: str, batch: int = 256) -> list[Verdict]:
+def grade(table: Sequence[Case], grader: Verifier, name: str, batch: int = 256) -> list[Verdict]:
     """One verdict per row. On a terminal a progress bar shows.
 
     Raises:
@@ -173,7 +173,7 @@ def summary(verdicts: Sequence[Verdict]) -> Table:
 def _audit(
     options: VerifyOptions,
     auditor: str,
-    table: Sequence[Row],
+    table: Sequence[Case],
     verdicts: Sequence[Verdict],
     others: Sequence[Verdict],
     console: Terminal,
@@ -275,7 +275,7 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _line(row: Row, verdict: Verdict) -> dict[str, Any]:
+def _line(row: Case, verdict: Verdict) -> dict[str, Any]:
     return {"id": row.id, "gold": row.gold, **_plain(verdict)}
 
 

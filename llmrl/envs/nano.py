@@ -31,7 +31,7 @@ class Task(NamedTuple):
     answer: str
 
 
-class Rules(Protocol):
+class NanoRules(Protocol):
     """Draws the tasks of one kind."""
 
     name: ClassVar[str]
@@ -55,7 +55,7 @@ class NanoProblems:
 
     size = None
 
-    def __init__(self, rules: Rules, split: str, seed: int = 0) -> None:
+    def __init__(self, rules: NanoRules, split: str, seed: int = 0) -> None:
         if split not in SPLITS:
             raise ValueError(f"There is no split {split!r}. {suggest(split, SPLITS)}")
         self.rules = rules

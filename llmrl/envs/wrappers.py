@@ -83,7 +83,7 @@ class FormatReward(RewardPart):
         super().__init__(env, name, lambda text, _: bool(self.pattern.search(text)), weight)
 
 
-class SoftOverlong(RewardPart):
+class OverlongReward(RewardPart):
     """A penalty that grows linearly from 0 at length ``limit - window`` to ``weight`` at ``limit`` and beyond.
 
         part = clip((limit - window - length) / window, -1, 0)
@@ -257,8 +257,8 @@ __all__ = [
     "FormatReward",
     "FunctionReward",
     "LengthReward",
+    "OverlongReward",
     "RewardPart",
-    "SoftOverlong",
     "VerifierReward",
     "reward_wrapper",
 ]

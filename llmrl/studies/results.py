@@ -18,7 +18,7 @@ from llmrl.studies.exact.task import Settings
 from llmrl.studies.grid import Row, read_rows
 from llmrl.studies.statistics import (
     Array,
-    Estimate,
+    SeedEstimate,
     estimate,
     estimate_curve,
     improvement,
@@ -39,15 +39,15 @@ class Line:
     runs: int
     """Number of runs with results."""
     failed: int
-    score: Estimate
+    score: SeedEstimate
     """Final score, interquartile mean."""
-    area: Estimate
+    area: SeedEstimate
     """Mean score over the run, interquartile mean."""
-    difference: Estimate | None
+    difference: SeedEstimate | None
     """Final score minus the baseline's for equal seeds, interquartile mean; None for the baseline itself."""
-    better: Estimate | None
+    better: SeedEstimate | None
     """The probability that a run beats one of the baseline."""
-    collapsed: Estimate
+    collapsed: SeedEstimate
     """Share of runs that ended below half of their own best score."""
     entropy: float
     """Mean entropy of whole answers at the end, in nats."""
@@ -299,7 +299,7 @@ def _plain(line: Line) -> dict[str, Any]:
 
 
 def _json(value: Any) -> Any:
-    return value.to_dict() if isinstance(value, Estimate) else value
+    return value.to_dict() if isinstance(value, SeedEstimate) else value
 
 
 def _tex(text: str) -> str:

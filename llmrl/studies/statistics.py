@@ -28,7 +28,7 @@ Statistic = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SeedEstimate:
     """A number with its 95 % interval, or without one."""
 
     value: float
@@ -77,7 +77,7 @@ def pooled_mean(*strata: Array, axis: int = -1) -> Any:
     return np.mean([x.mean(axis=axis) for x in strata], axis=0)
 
 
-def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, resamples: int = RESAMPLES) -> Estimate:
+def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, resamples: int = RESAMPLES) -> SeedEstimate:
     """A statistic of the runs and its interval, seeds drawn within each stratum.
 
     Args:
@@ -90,7 +90,7 @@ def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, resampl
     """
     value = float(statistic(*strata, axis=-1))
     low, high, note = _interval(strata, statistic, resamples)
-    return Estimate(value, None if low is None else float(low), None if high is None else float(high), note)
+    return SeedEstimate(value, None if low is None else float(low), None if high is None else float(high), note)
 
 
 def estimate_curve(
@@ -125,7 +125,7 @@ def _interval(strata: Sequence[Array], statistic: Statistic, resamples: int) -> 
     return found.confidence_interval.low, found.confidence_interval.high, ""
 
 
-def improvement(first: Sequence[Array], second: Sequence[Array]) -> Estimate:
+def improvement(first: Sequence[Array], second: Sequence[Array]) -> SeedEstimate:
     """The probability that a run of ``second`` beats one of ``first``, a tie counting half, averaged over strata.
 
     >>> improvement([np.array([0.0, 1.0])], [np.array([1.0, 2.0])]).value
@@ -143,16 +143,16 @@ def improvement(first: Sequence[Array], second: Sequence[Array]) -> Estimate:
     return estimate([*first, *second], statistic, resamples=RESAMPLES // 4)
 
 
-def rate(events: int, runs: int) -> Estimate:
+def rate(events: int, runs: int) -> SeedEstimate:
     """A share of runs with Wilson's interval.
 
     >>> str(rate(0, 20))
     '0.000 [0.000, 0.161]'
     """
     if runs < MIN_SEEDS:
-        return Estimate(events / runs, note=f"no interval: {runs} runs, at least {MIN_SEEDS} are needed")
+        return SeedEstimate(events / runs, note=f"no interval: {runs} runs, at least {MIN_SEEDS} are needed")
     interval = _scipy().binomtest(events, runs).proportion_ci(LEVEL, method="wilson")
-    return Estimate(events / runs, float(interval.low), float(interval.high))
+    return SeedEstimate(events / runs, float(interval.low), float(interval.high))
 
 
 def profile(strata: Sequence[Array], thresholds: Array) -> tuple[Array, Array | None, Array | None]:

@@ -50,7 +50,7 @@ class Callback:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """The results of a run."""
 
     folder: Path
@@ -78,7 +78,7 @@ def train(
     given: Given | None = None,
     callbacks: Sequence[Callback] = (),
     signals: bool = True,
-) -> Outcome | None:
+) -> RunResult | None:
     """Do what the settings say.
 
     Args:
@@ -159,7 +159,7 @@ def train(
         if not finished:
             _leave_card(world, where, display)
             display.note(f"Stopped. To continue, add to the same command: --output {where} --resume auto")
-            return Outcome(where, trainer.policy, finished, before, None, world.rank)
+            return RunResult(where, trainer.policy, finished, before, None, world.rank)
         after = session.evaluate("after")
         if before is not None and after is not None:
             try:
@@ -169,7 +169,7 @@ def train(
         if after is not None and config.checkpoint.keep_best == GREEDY and world.main:
             checkpoint.note_score((where / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean))
         _leave_card(world, where, display)
-        return Outcome(where, trainer.policy, finished, before, after, world.rank)
+        return RunResult(where, trainer.policy, finished, before, after, world.rank)
 
 
 def _note_score(config: Config, where: Path, start: Path, last: dict[str, float]) -> None:

@@ -33,7 +33,7 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYL
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TaskResult:
     """The outcome of one task."""
 
     status: Literal["done", "timeout", "error"]
@@ -105,11 +105,11 @@ class WorkerPool:
                 self._all.add(worker)
                 self._idle.append(worker)
 
-    def run(self, tasks: Sequence[Sequence[Any]]) -> list[Outcome]:
+    def run(self, tasks: Sequence[Sequence[Any]]) -> list[TaskResult]:
         """One outcome a task, in order.  Any thread may call it; tasks share the pool's processes."""
         if len(tasks) <= 1:
             return [self._one(task) for task in tasks]
-        outcomes = [Outcome("error", detail="not run")] * len(tasks)
+        outcomes = [TaskResult("error", detail="not run")] * len(tasks)
         left = iter(range(len(tasks)))
         lock, done = threading.Lock(), threading.Semaphore(0)
 
@@ -133,14 +133,14 @@ class WorkerPool:
             done.acquire()
         return outcomes
 
-    def _one(self, task: Sequence[Any]) -> Outcome:
+    def _one(self, task: Sequence[Any]) -> TaskResult:
         with self._slots:
             outcome, used = self._attempt(task)
             if used and not outcome.began:  # the worker that was there is gone, and the task was not begun
                 outcome, _ = self._attempt(task)
         return outcome
 
-    def _attempt(self, task: Sequence[Any]) -> tuple[Outcome, bool]:
+    def _attempt(self, task: Sequence[Any]) -> tuple[TaskResult, bool]:
         """The outcome, and whether the worker had been there before."""
         with self._lock:
             worker = self._idle.pop() if self._idle else None
@@ -206,28 +206,28 @@ class _Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def call(self, task: Sequence[Any]) -> Outcome:
+    def call(self, task: Sequence[Any]) -> TaskResult:
         if not self._ready:
             message = self._read(START_LIMIT)
             if message is None or "ready" not in message:
                 reason = self._death() if message is None else message["error"]
-                return Outcome("error", detail=f"the worker did not start: {reason}", began=False)
+                return TaskResult("error", detail=f"the worker did not start: {reason}", began=False)
             self._ready = True
         try:
             written = self._write(json.dumps(list(task)).encode() + b"\n")
         except BrokenPipeError:
-            return Outcome("error", detail=self._death(), began=False)
+            return TaskResult("error", detail=self._death(), began=False)
         if not written or self._read(STALL_LIMIT) is None:
-            return Outcome("error", detail=self._missing(), began=False)
+            return TaskResult("error", detail=self._missing(), began=False)
         began = time.monotonic()
         message = self._read(self.deadline)
         if message is None:
             if time.monotonic() - began >= self.deadline:
-                return Outcome("timeout", detail=f"took more than {self.deadline:g} s")
-            return Outcome("error", detail=self._death())
+                return TaskResult("timeout", detail=f"took more than {self.deadline:g} s")
+            return TaskResult("error", detail=self._death())
         if "error" in message:
-            return Outcome("error", detail=message["error"])
-        return Outcome("done", value=message["value"])
+            return TaskResult("error", detail=message["error"])
+        return TaskResult("done", value=message["value"])
 
     def _write(self, data: bytes) -> bool:
         """Write to the worker; False when it does not read."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llmrl.verifiers.pool import Outcome, WorkerPool
+from llmrl.verifiers.pool import TaskResult, WorkerPool
 from llmrl.verifiers.verdict import Verdict
 
 
@@ -35,7 +35,7 @@ class MathVerify:
         self.pool.close()
 
 
-def _verdict(outcome: Outcome) -> Verdict:
+def _verdict(outcome: TaskResult) -> Verdict:
     if outcome.status != "done":
         return Verdict(0.0, outcome.status, detail=outcome.detail)
     status, extracted = outcome.value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gymnasium
 import pytest
 
-from llmrl.envs.wrappers import FormatReward, LengthReward, RewardPart, SoftOverlong, VerifierReward
+from llmrl.envs.wrappers import FormatReward, LengthReward, OverlongReward, RewardPart, VerifierReward
 from llmrl.verifiers.verdict import Verdict
 
 
@@ -45,15 +45,15 @@ def test_format_patterns_run_over_lines(env):
 
 @pytest.mark.parametrize(("length", "penalty"), [(0, 0), (80, 0), (81, -0.05), (90, -0.5), (100, -1), (500, -1)])
 def test_soft_overlong(env, length, penalty):
-    part = play(SoftOverlong(env, limit=100, window=20), "x" * length)[1]["overlong"]
+    part = play(OverlongReward(env, limit=100, window=20), "x" * length)[1]["overlong"]
     assert part == pytest.approx(penalty)
 
 
 def test_soft_overlong_counts_as_it_is_told(env):
-    wrapped = SoftOverlong(env, 4, 2, length=lambda text: len(text.split()), weight=0.5)
+    wrapped = OverlongReward(env, 4, 2, length=lambda text: len(text.split()), weight=0.5)
     assert play(wrapped, "one two three")[1]["overlong"] == -0.25
     with pytest.raises(ValueError, match="window must be from 1 to limit = 4, got 5"):
-        SoftOverlong(env, 4, 5)
+        OverlongReward(env, 4, 5)
 
 
 def test_length(env):
@@ -76,7 +76,7 @@ def test_another_verifier(env):
 
 
 def test_parts_add_up(env):
-    wrapped = LengthReward(SoftOverlong(FormatReward(env), 10, 5), 100)
+    wrapped = LengthReward(OverlongReward(FormatReward(env), 10, 5), 100)
     assert play(wrapped, "x" * 50)[1] == {
         **{"answer": 0.0, "format": 0.0, "overlong": -1.0},
         "length": pytest.approx(-0.05),

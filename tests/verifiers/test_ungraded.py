@@ -7,7 +7,7 @@ import pytest
 
 from llmrl.verifiers import VERIFIERS, MathVerifier, verifier
 from llmrl.verifiers.math import verifier as module
-from llmrl.verifiers.pool import Outcome
+from llmrl.verifiers.pool import TaskResult
 
 GOLD = r"\sum_{k=0}^{\infty}\frac{1}{k!}"
 
@@ -40,19 +40,19 @@ def graded():
 
 def test_few_answers_may_run_out_of_time(graded, monkeypatch):
     monkeypatch.setattr(module, "SPARED", 3)
-    grader, verdicts = graded(Outcome("timeout", detail="took more than 2 s"), 10)
+    grader, verdicts = graded(TaskResult("timeout", detail="took more than 2 s"), 10)
     assert [verdict.status for verdict in verdicts] == ["timeout"] * 3 + ["wrong"] * 7
     assert "count as wrong" in verdicts[-1].detail
     assert (grader.timeouts, grader.graded) == (10, 10)
 
 
 def test_an_answer_that_breaks_its_worker_is_wrong(graded):
-    _, (verdict,) = graded(Outcome("error", detail="MemoryError"))
+    _, (verdict,) = graded(TaskResult("error", detail="MemoryError"))
     assert (verdict.status, verdict.valid, verdict.detail) == ("wrong", True, "MemoryError")
 
 
 def test_a_worker_that_cannot_be_had_leaves_it_ungraded(graded):
-    _, (verdict,) = graded(Outcome("error", detail="did not start", began=False))
+    _, (verdict,) = graded(TaskResult("error", detail="did not start", began=False))
     assert (verdict.status, verdict.valid) == ("error", False)
 
 
@@ -66,7 +66,7 @@ def test_a_fault_of_the_grader_is_wrong_and_said(monkeypatch):
 
 
 def test_a_worker_is_started_for_gold_answers_that_may_need_it(graded):
-    grader, _ = graded(Outcome("done", value=True))
+    grader, _ = graded(TaskResult("done", value=True))
     assert grader.pool.started == 1
     grader([r"\boxed{5}"], ["5"])
     assert grader.pool.started == 1

@@ -21,7 +21,7 @@ import yaml
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from llmrl.envs.nano import Hidden, Rules, Sums, Targets, hint
+from llmrl.envs.nano import Hidden, NanoRules, Sums, Targets, hint
 from llmrl.envs.problems import split_of
 from llmrl.policies.nano.train import CHAT_TEMPLATE, END, PAD, PROBLEM, SOLUTION
 from llmrl.policies.policy import Policy
@@ -36,7 +36,7 @@ Dialogue = list[tuple[str, str]]
 Draw = Callable[[np.random.Generator], Dialogue]
 
 
-def training(rules: Rules) -> Draw:
+def training(rules: NanoRules) -> Draw:
     """Problems of the training split, with their right answers."""
 
     def draw(rng: np.random.Generator) -> Dialogue:

@@ -159,7 +159,7 @@ def denied_after(after: str, answer: str) -> bool:
     for begin, end in pairwise([0, *ends, len(after)]):
         before = max(begin - 1, 0)  # the end of the sentence before, which some patterns begin with
         confirmed = _CONFIRMED.search(after, before, end) is not None
-        if PATTERNS["takes back"].search(after, before, end) or _turns(after, begin, end, value, numbers, confirmed):
+        if PATTERNS["takes back"].search(after, before, end) or _rejects(after, begin, end, value, numbers, confirmed):
             denied = True
         elif confirmed or _comes_to(value, after, begin, end):
             denied = False
@@ -176,7 +176,7 @@ def _comes_to(value: str, after: str, begin: int, end: int) -> bool:
     )
 
 
-def _turns(after: str, begin: int, end: int, value: str, numbers: set[str], confirmed: bool) -> bool:
+def _rejects(after: str, begin: int, end: int, value: str, numbers: set[str], confirmed: bool) -> bool:
     """Whether a sentence rejects the answer: it has a sign of it, and is about nothing else."""
     before = max(begin - 1, 0)
     aside = confirmed or after[begin:end].lstrip().startswith("(")

@@ -26,7 +26,7 @@ from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
 from llmrl.verifiers.math.parsing.tree import Node, unworked
 from llmrl.verifiers.math.rules import GradingRules
 from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings, with_decimal_commas
-from llmrl.verifiers.pool import Outcome, WorkerPool
+from llmrl.verifiers.pool import TaskResult, WorkerPool
 from llmrl.verifiers.verdict import Verdict
 
 DEFAULT = GradingRules()
@@ -79,7 +79,7 @@ class MathVerifier:
         self.graded += len(verdicts)
         return [verdict for verdict in verdicts if verdict is not None]
 
-    def _outcome(self, outcome: Outcome, found: Found) -> Verdict:
+    def _outcome(self, outcome: TaskResult, found: Found) -> Verdict:
         """The verdict that a worker's outcome is.
 
         Only where no worker could be had, or it had too little time, is a response ungraded; and few may have too
