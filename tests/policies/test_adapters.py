@@ -21,7 +21,7 @@ from llmrl.policies.adapters import (
 )
 from llmrl.policies.policy import Policy, PolicyError
 
-pytest.importorskip("peft", reason="peft is not installed: pip install 'llmrl[lora]'")
+peft = pytest.importorskip("peft", reason="peft is not installed: pip install 'llmrl[lora]'")
 PROBLEMS = ["1+1", "2+2", "a longer one"]
 
 
@@ -72,6 +72,14 @@ def test_how_much_of_an_update_rounding_loses():
     assert lost_in_rounding(trained(add_adapters(tiny_model(), LoraOptions(rank=2)), 1.0)) == 0
 
 
+def test_an_active_adapter_that_a_layer_lacks_loses_nothing_there():
+    model = add_adapters(tiny_model().to(torch.bfloat16), LoraOptions(rank=4, targets=("q_proj",)))
+    lost = lost_in_rounding(trained(model, 1e-3))
+    model.add_adapter("other", peft.LoraConfig(r=2, target_modules=["v_proj"]))  # adds 0 so far
+    model.base_model.set_adapter(["default", "other"])
+    assert lost_in_rounding(model) == lost > 0
+
+
 def test_what_stays_frozen_is_said():
     everything = adapted(add_adapters(tiny_model(), LoraOptions(rank=2)))
     assert everything.largest_frozen == "model.embed_tokens.weight"
@@ -97,7 +105,6 @@ def test_adapters_on_a_weight_of_two_layers_are_refused():
 
 
 def test_adapters_that_move_tied_weights_alike_are_taken():
-    peft = pytest.importorskip("peft")
     options = peft.LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], trainable_token_indices=[70, 71])
     check_adapters(peft.get_peft_model(tiny_model(), options))
 
@@ -108,7 +115,7 @@ def test_adapters_that_peft_would_not_merge_as_they_act_are_refused():
     with pytest.raises(PolicyError, match="adapters are switched off"):
         Policy(model, tiny_tokenizer())
     model = tiny_model()
-    model.add_adapter(pytest.importorskip("peft").LoraConfig(target_modules=["q_proj"]))
+    model.add_adapter(peft.LoraConfig(target_modules=["q_proj"]))
     with pytest.raises(PolicyError, match=r"Give the model of peft.get_peft_model"):
         Policy(model, tiny_tokenizer())
 
