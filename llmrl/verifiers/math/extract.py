@@ -121,16 +121,12 @@ def _without_struck(text: str) -> str:
     return phrases.STRUCK.sub("", text)
 
 
-def boxes(text: str) -> list[tuple[int, int, int]]:
-    r"""Complete outermost boxes as (start of the command, start, end of the content), in order.
+def _outermost(closed: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    r"""The boxes of :func:`_closed` that are in no other one, in order.
 
-    >>> [r"\boxed{\boxed{1}} \boxed{2"[a:b] for _, a, b in boxes(r"\boxed{\boxed{1}} \boxed{2")]
+    >>> [r"\boxed{\boxed{1}} \boxed{2"[a:b] for _, a, b in _outermost(_closed(r"\boxed{\boxed{1}} \boxed{2"))]
     ['\\boxed{1}']
     """
-    return _outermost(_closed(text))
-
-
-def _outermost(closed: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     outermost: list[tuple[int, int, int]] = []
     for box in closed:
         while outermost and outermost[-1][0] > box[0]:
@@ -140,7 +136,7 @@ def _outermost(closed: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, i
 
 
 def _closed(text: str) -> Iterator[tuple[int, int, int]]:
-    """All complete boxes in the same form, as they close: inner ones first."""
+    """Complete boxes as (start of the command, start, end of the content), as they close: inner ones first."""
     opened: list[tuple[int, int] | None] = []
     for match in phrases.BOX.finditer(text):
         token = match.group()

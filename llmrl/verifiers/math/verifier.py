@@ -21,11 +21,12 @@ from llmrl.verifiers.math.build import build
 from llmrl.verifiers.math.compare import Comparison
 from llmrl.verifiers.math.evaluate import unevaluated
 from llmrl.verifiers.math.exact import plain_number
-from llmrl.verifiers.math.extract import Found, find_answer
+from llmrl.verifiers.math.extract import find_answer
 from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
 from llmrl.verifiers.math.parsing.tree import Node, unworked
 from llmrl.verifiers.math.rules import GradingRules
 from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings, with_decimal_commas
+from llmrl.verifiers.math.unannounced import Found
 from llmrl.verifiers.pool import TaskResult, WorkerPool
 from llmrl.verifiers.verdict import Verdict
 
