@@ -471,7 +471,7 @@ MUTANTS = [
     # answers that are taken back
     Mutant(
         "verifiers/math/denials.py",
-        "or _turns(after, begin, end, value, numbers, confirmed):",
+        "or _rejects(after, begin, end, value, numbers, confirmed):",
         ":",
         DENIED,
     ),
