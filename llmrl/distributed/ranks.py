@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -199,12 +199,19 @@ class Ranks(World):
             raise SystemExit(status) from error  # one copy of the sentence is enough
 
     def shard(self, module: torch.nn.Module, blocks: Sequence[torch.nn.Module], entries: Sequence[str]) -> None:
-        """FSDP2: each block, then the root with everything else."""
+        """FSDP2: each block, then the root with everything else.
+
+        Raises:
+            ConfigError: one part of the module holds weights of two types.
+        """
         if self.shards == 1:
             return
         how: dict[str, Any] = {"mesh": self.mesh, "reshard_after_forward": self.options.reshard}
         half = {p.dtype for p in module.parameters()} & {torch.bfloat16, torch.float16}
         if half:
+            # In one process each part computes in its own type; adapters, for example, in float32.
+            for part in _in_other_types(module, blocks, half):
+                fully_shard(part, **how)
             # The shards are float32, which a step of 1e-6 needs; the passes compute in the smaller type.
             # Inputs stay as they are: a batch holds advantages and log-probabilities next to the tokens.
             how["mp_policy"] = MixedPrecisionPolicy(
@@ -275,6 +282,28 @@ class Ranks(World):
                 f"lack of memory) or did not answer within --world.timeout-minutes {self.options.timeout_minutes}: "
                 f"{str(error).splitlines()[0]}"
             )
+
+
+def _in_other_types(
+    module: torch.nn.Module, blocks: Sequence[torch.nn.Module], half: Set[torch.dtype]
+) -> list[torch.nn.Module]:
+    """The parts of a module whose own weights are not of the smaller type.
+
+    Raises:
+        ConfigError: the own weights of a part are of several types, or a block or the root is such a part.
+    """
+    found = []
+    for name, part in module.named_modules():
+        types = {weight.dtype for weight in part.parameters(recurse=False)}
+        other = bool(types) and not types & half
+        if len(half | types) > 1 and (len(types) > 1 or len(half) > 1 or part in (module, *blocks)):
+            raise ConfigError(
+                f"{name or type(module).__name__} has weights of {' and '.join(sorted(map(str, types | half)))}, which "
+                " cannot be shared between ranks. Give --world.shard 1, or a --policy.dtype that it has alone."
+            )
+        if other:
+            found.append(part)
+    return found
 
 
 def _gradient(parameter: Tensor) -> Tensor:

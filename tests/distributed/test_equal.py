@@ -40,15 +40,20 @@ LATER = [  # reward penalties, references, adapters, which problems are asked; s
     {"algo": "gppo", "env": "tests/Nine-v0", "more": ["--filter.visits", "1", "--train.ahead", "1"], "steps": 4},
     {"algo": "dcpo", "env": "tests/Nine-v0", "more": [*LEARNED, "--train.ahead", "1"], "steps": 3},
 ]
-HALF = {"dtype": "bfloat16"}
+# The norm of a sharded gradient is summed in another order; a factor that is off by one float32 step moves weights to
+# the next bfloat16 number, and one process whose norm is moved by one step differs by as much. Clipping is compared in
+# the other types.
+UNCLIPPED = ["--train.max-grad-norm", "1e9"]
+HALF = {"dtype": "bfloat16", "more": UNCLIPPED}
 TWO_BY_TWO = [  # two copies of the model, two ranks that share each
     {"algo": "ppo", "more": ["--algo.kl", "0.1"]},  # shared prompts, which is the default
     {"algo": "grpo", **HALF, "checkpointing": True},
+    {"algo": "grpo", **HALF, "lora": True},  # the adapters compute in float32
     {"algo": "grpo", "checkpointing": True},
     {"algo": "dapo", "packing": True},
     {"algo": "grpo", **HALF},
     {"algo": "espo", **HALF, "packing": True},
-    {"algo": "gspo", **HALF, "tied": False, "more": ["--train.ahead", "1"]},
+    {"algo": "gspo", **HALF, "tied": False, "more": ["--train.ahead", "1", *UNCLIPPED]},
 ]
 FEW = {
     2: [*({"algo": name} for name in ALGORITHMS), *WAYS[:4], LATER[3]],
@@ -59,14 +64,12 @@ FEW = {
 def all_cases(ranks):
     """What is compared."""
     if ranks == 4:
-        return TWO_BY_TWO if EVERY else TWO_BY_TWO[:2]
+        return TWO_BY_TWO if EVERY else TWO_BY_TWO[:3]
     return [*({"algo": name} for name in ALGORITHMS), *WAYS, *LATER] if EVERY else FEW[ranks]
 
 
 def bound(case):
     """How far weights and metrics may be apart; where gradients are tiny, Adam magnifies rounding."""
-    if case.get("dtype") == "bfloat16" and case.get("checkpointing"):  # the same case in float64 is equal to 2e-16
-        return 5e-4, 1e-2
     if case.get("dtype") == "bfloat16":  # of float32 masters, where sums of micro-batches are rounded in another order
         return 1e-6, 1e-5
     if case.get("dtype") == "float32":

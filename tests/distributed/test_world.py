@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from ranks import ROOT, launch
 
+from llmrl.distributed.ranks import _in_other_types
 from llmrl.distributed.world import Reading, World, WorldConfig, join
 from llmrl.errors import ConfigError
 
@@ -83,3 +85,15 @@ def test_options_that_do_not_fit_are_refused(monkeypatch, options, size, message
     monkeypatch.setenv("WORLD_SIZE", size)
     with pytest.raises(ConfigError, match=message):
         join(WorldConfig(**options))
+
+
+def test_each_part_of_a_model_of_two_types_keeps_its_type_in_shards():
+    block = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LayerNorm(2)).bfloat16()
+    model = torch.nn.Sequential(block, torch.nn.Linear(2, 2).bfloat16())
+    half = {torch.bfloat16}
+    assert _in_other_types(model, [block], half) == []
+    block[1].float()
+    assert _in_other_types(model, [block], half) == [block[1]]
+    block[0].bias = torch.nn.Parameter(torch.zeros(2))
+    with pytest.raises(ConfigError, match=r"0\.0 has weights of .*bfloat16, .*float32.*--world.shard 1"):
+        _in_other_types(model, [block], half)
