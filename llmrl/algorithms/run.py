@@ -5,6 +5,6 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__":
-    from llmrl.commands.cli import run
+    from llmrl.commands.cli import leave, run
 
-    sys.exit(run("llmrl.commands.train", sys.argv[1:], "python -m llmrl.algorithms.run"))
+    leave(run("llmrl.commands.train", sys.argv[1:], "python -m llmrl.algorithms.run"))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from llmrl.errors import UserError
 from llmrl.registry import SEARCHED, suggest
@@ -47,6 +48,20 @@ COMMANDS: dict[str, Command] = {
     "envs": Command("llmrl.commands.envs", "list the environments, or show one with its options"),
     "completion": Command("llmrl.commands.completion", "print the script for tab completion in bash, zsh or fish"),
 }
+
+
+def start() -> NoReturn:
+    """The console script: :func:`main`, and the end of the process."""
+    leave(main())
+
+
+def leave(status: int) -> NoReturn:
+    """End the process; after an interruption at once, since a thread may be in a call that takes minutes or hangs."""
+    if status == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(arguments: list[str] | None = None, prog: str = "llmrl") -> int:

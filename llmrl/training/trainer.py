@@ -188,8 +188,9 @@ class Trainer:
             yield
             with self.timed("wait"):
                 gathered = asked.result()
-        finally:
-            wait([asked])  # nothing may run there any more, whatever happened here
+        except Exception:
+            wait([asked])  # nothing may run there any more; who interrupts the process does not wait, the call may hang
+            raise
         self.pending = self.counted(gathered)
 
     def counted(self, gathered: Gathered) -> Gathered:

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import llmrl
-from llmrl.commands.cli import COMMANDS, main
+from llmrl.commands.cli import COMMANDS, leave, main
 from llmrl.commands.completion import SHELLS, script
 
 
@@ -52,6 +52,15 @@ def test_the_version_is_shown(capsys):
 def test_it_runs_as_a_module(module):
     out = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
     assert "usage:" in out.stdout
+
+
+@pytest.mark.parametrize(("status", "end"), [(0, "exit"), (3, "exit"), (130, "at once")])
+def test_only_an_interrupted_process_ends_without_waiting_for_its_threads(status, end, monkeypatch):
+    ended = []
+    monkeypatch.setattr("os._exit", lambda status: ended.append(("at once", status)))
+    monkeypatch.setattr("sys.exit", lambda status: ended.append(("exit", status)))
+    leave(status)
+    assert ended[0] == (end, status)
 
 
 def test_code_that_ends_the_process_is_told_of(monkeypatch, capsys):

@@ -109,6 +109,31 @@ def test_it_is_gathered_during_the_update(tiny, monkeypatch):
     assert metrics["time/wait"] >= 0
 
 
+def test_an_interruption_does_not_wait_for_the_next_batch_but_an_error_does(tiny, monkeypatch):
+    trainer = make(tiny, "--algo", "grpo")
+    free, gathered = threading.Event(), threading.Event()
+
+    def gathering(*_):
+        free.wait(60)
+        gathered.set()
+
+    monkeypatch.setattr(trainer.gatherer, "gather", gathering)
+    with pytest.raises(KeyboardInterrupt), trainer.meanwhile():
+        raise KeyboardInterrupt
+    assert not gathered.is_set()
+    free.set()
+    finished = threading.Event()
+
+    def slowly(*_):
+        time.sleep(0.2)
+        finished.set()
+
+    monkeypatch.setattr(trainer.gatherer, "gather", slowly)
+    with pytest.raises(ValueError, match="update"), trainer.meanwhile():
+        raise ValueError("the update failed")
+    assert finished.is_set()
+
+
 def test_staleness_and_mismatch_are_told(tiny):
     found = [metrics for metrics, _ in went(make(tiny, "--algo", "grpo"))[0]]
     assert [metrics["rollout/staleness"] for metrics in found] == [0.0, 1.0, 1.0, 1.0]
