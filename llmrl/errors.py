@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+DIVERGED = (
+    "give log-probabilities that are not finite: training has diverged. Go on from an earlier checkpoint with a "
+    "smaller learning rate."
+)
+"""The end of a sentence about weights."""
+
 
 class UserError(Exception):
     """An input cannot be used, or a task could not be done.

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.distributed.world import World, blocks_of
-from llmrl.errors import PolicyError
+from llmrl.errors import DIVERGED, EngineError, PolicyError
 from llmrl.policies import adapters
 from llmrl.policies.actor import Actor
 from llmrl.policies.adapters import LoraOptions
@@ -265,6 +265,8 @@ class Policy(TensorDictModuleBase):
         }
         if self.engine is None:
             drawn = self._sampler(self.model).sample(contexts, **how)
+            if not all(math.isfinite(value) for sample in drawn for value in sample.log_probs):
+                raise EngineError(f"The policy's weights {DIVERGED}")
         else:
             drawn = self.engine.sample(contexts, end_ids=self.end_ids, version=self.version, **how)
         samples = [Sample([], [], FINISH_REFUSED)] * len(episodes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 from llmrl.training.config import Config, CurriculumConfig, FilterConfig, PolicyConfig
@@ -47,6 +49,11 @@ def check_config(config: Config) -> None:
     for name, value in not_negative.items():
         if not value >= 0:
             raise ConfigError(f"--{name.replace('_', '-')} must be 0 or more, got {value}.")
+    for name, value in {**not_negative, "policy.temperature": policy.temperature}.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"--{name.replace('_', '-')} must be a finite number, got {value}.")
+    if not all(0 <= beta < 1 for beta in train.adam_betas):
+        raise ConfigError(f"--train.adam-betas must be from 0 to below 1, got {train.adam_betas}.")
     if train.packing and policy.gradient_checkpointing:
         raise ConfigError("--train.packing and --policy.gradient-checkpointing do not go together. Leave one out.")
     if train.ahead not in (0, 1):

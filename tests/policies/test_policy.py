@@ -45,6 +45,7 @@ from transformers import (
 
 from llmrl import keys
 from llmrl.algorithms import algorithm
+from llmrl.errors import EngineError
 from llmrl.policies.critic import Critic
 from llmrl.policies.policy import LoraOptions, Policy, PolicyError
 from llmrl.policies.sampling.engine import SamplingOptions
@@ -119,6 +120,16 @@ def test_the_layout():
         assert data["finish_reason"][row].item() == (0 if ended else 1)
         assert ended or length == policy.max_response_length
     assert set(data["finish_reason"].tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_weights_that_are_not_finite_end_sampling_with_a_sentence(greedy):
+    policy = tiny_policy()
+    policy.generate(["1 + 1"])  # the weights become wrong later than the trial of the sampler
+    with torch.no_grad():
+        policy.model.model.norm.weight.fill_(torch.nan)
+    with pytest.raises(EngineError, match="not finite: training has diverged"):
+        policy.generate(["1 + 1"], SamplingOptions(greedy=greedy))
 
 
 def test_the_end_token_is_trained_where_pad_and_end_are_the_same():

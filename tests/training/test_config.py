@@ -77,6 +77,8 @@ def test_an_unknown_key_in_a_file_names_the_file_and_the_nearest(tmp_path):
         (["--checkpoint.every", "0"], "--checkpoint.every must be greater than 0, got 0"),
         (["--train.max-lost-steps", "0"], "--train.max-lost-steps must be greater than 0, got 0"),
         (["--checkpoint.rollouts-every", "-1"], "--checkpoint.rollouts-every must be 0 or more, got -1"),
+        (["--train.learning-rate", "inf"], "--train.learning-rate must be a finite number, got inf"),
+        (["--train.adam-betas", "0.9", "1.0"], "--train.adam-betas must be from 0 to below 1, got (0.9, 1.0)"),
         (["--policy.temperature", "0"], "--policy.temperature must be greater than 0"),
         (["--policy.temperature", "0.01"], "almost greedy"),
         (

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from llmrl.errors import DIVERGED
 from llmrl.policies.sampling.wire import Load, Response, Sampled, Sampling, Start, Weights, part_name, plain
 
 # vLLM reads these when it is imported. The engine lives in this very process, as weights are handed
@@ -110,8 +111,7 @@ class Host:
         if not all(math.isfinite(value) for response in answer.responses for value in response.log_probs):
             raise Refused(
                 "input",
-                f"The weights of {request.weights} give log-probabilities that are not finite: training has "
-                "diverged. Go on from an earlier checkpoint with a smaller learning rate.",
+                f"The weights of {request.weights} {DIVERGED}",
             )
         return answer
 

@@ -187,4 +187,5 @@ def _draw(p: Tensor, uniform: Tensor) -> Tensor:
     total = running[:, -1]
     # Strictly below the total despite rounding, so a token with probability 0 is never drawn.
     mark = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(running, mark[:, None], right=True).squeeze(1)
+    # Where the sum is not a number, the search ends behind the last token.
+    return torch.searchsorted(running, mark[:, None], right=True).squeeze(1).clamp(max=p.shape[1] - 1)
