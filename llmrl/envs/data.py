@@ -171,8 +171,6 @@ def _read(
         title += f" (the {options.split} part; {test_share:g} is held out by a hash of the problem)"
         if not found:
             raise DataError(f"{title} is empty. Give another test_share.")
-    elif options.split == "test" and not parts.test:
-        title += " (nothing is held out: these are the training problems)"
     from llmrl import verifiers
 
     check = verifiers.check_gold if options.check else None

@@ -165,7 +165,13 @@ class Evaluation:
         }
 
     def write(
-        self, folder: Path, name: str, step: int | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        folder: Path,
+        name: str,
+        step: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        title: str | None = None,
+        remark: str | None = None,
     ) -> None:
         """Write ``NAME.json`` with the summary and ``NAME.jsonl`` with every response.
 
@@ -174,9 +180,11 @@ class Evaluation:
             name: name of both files.
             step: training step after which the policy was evaluated; it is written into the summary.
             settings: how the responses were sampled; they are written into the summary too.
+            title: name of the problems, for the summary.
+            remark: which of them are training problems, for the summary; empty: none.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        about = {"step": step, "settings": settings}
+        about = {"step": step, "settings": settings, "title": title, "remark": remark}
         summary = {**{key: value for key, value in about.items() if value is not None}, **self.summary()}
         (folder / f"{name}.json").write_text(json.dumps(summary, indent=2) + "\n")
         with (folder / f"{name}.jsonl").open("w") as file:

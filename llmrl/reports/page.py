@@ -24,6 +24,7 @@ from llmrl.reports.curves import accuracy_figure, change, curve_figures, evaluat
 from llmrl.reports.rollouts import Choice, Shown, json_text, recipes_for, shown_rollouts
 from llmrl.reports.runs import Group, Run, group_runs
 from llmrl.reports.settings import heading, html_table, settings_html
+from llmrl.text import one_line
 from llmrl.training.folder import refuse_traps
 
 _ROLLOUTS = "<!-- rollouts -->"
@@ -188,11 +189,13 @@ def _results(groups: Sequence[Group], runs: Sequence[Run]) -> str:
             rows.append(_result_row(f"{counted} runs together", group.label, "", group.runs))
     head = ("run", "algorithm", "seed", "steps", "problems", "before", "after", "change")
     measures = _measures(runs[0]) if len(runs) == 1 else ""
+    asked = "; ".join(dict.fromkeys(one_line(str(run.asked)) for run in runs if run.asked is not None))
     return (
         html_table(head, rows, numbers_from=4, pooled=pooled)
         + measures
-        + "<p>Greedy accuracy on held-out problems, with 95 % intervals over problems. The change is a paired "
-        "difference. For several runs, the value of a problem is its mean over the runs with both evaluations.</p>"
+        + f"<p>Greedy accuracy{' on ' if asked else ''}{html.escape(asked)}, with 95 % intervals over problems. The "
+        "change is a paired difference. For several runs, the value of a problem is its mean over the runs with both "
+        "evaluations.</p>"
     )
 
 

@@ -116,7 +116,7 @@ def _bars(before: dict[str, Any], after: dict[str, Any], path: Path) -> Path:
     axis.set_yticks(places, [cell[0] for cell in cells], parse_math=False)  # a subject may hold dollar signs
     axis.invert_yaxis()
     axis.set_xlim(0, 1)
-    axis.set_xlabel("greedy accuracy on held-out problems, 95 % interval")
+    axis.set_xlabel("greedy accuracy, 95 % interval over problems")
     axis.legend(loc="lower right")
     axis.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=110)

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmrl.errors import ConfigError, UserError
 from llmrl.evaluation.outcomes import is_outcome
-from llmrl.text import DamagedFile, parse_line, read_json, read_lines
+from llmrl.text import DamagedFile, parse_line, read_json, read_lines, read_whole
 from llmrl.training.files import read_tree, section
 from llmrl.training.hints import kept
 from llmrl.training.metrics_file import is_step
@@ -40,6 +40,8 @@ class Run:
     """One dict per step, in order."""
     evaluations: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """The records of ``eval/NAME.jsonl`` for ``before`` and ``after``, if they exist."""
+    asked: str | None = None
+    """Name of the problems of these evaluations; it says which of them are training problems."""
     rollouts: dict[int, Path] = field(default_factory=dict)
     """The file of responses of each step."""
     record: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +97,9 @@ def read_run(folder: Path) -> Run:
     for name in ("before", "after"):
         if (path := folder / "eval" / f"{name}.jsonl").is_file():
             run.evaluations[name] = list(json_lines(path, is_outcome, run.notes))
+            summary = path.with_suffix(".json")
+            content = parse_line(read_whole(summary)) if summary.is_file() else None
+            run.asked = (content or {}).get("title", run.asked)
     if (path := folder / "environment.json").is_file():
         run.record = _last_session(path, run.notes)
     for path in sorted(folder.glob("rollouts/step_*.jsonl")):

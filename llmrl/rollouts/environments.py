@@ -11,10 +11,9 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from llmrl.envs.files import ListedProblems
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import TextVectorEnv
-
-NO_SPLIT = " (without a split: they may be training problems)"
 
 
 class Environments:
@@ -38,7 +37,7 @@ class Environments:
         self.time_limit: float | None = None
         """Seconds that one call of an environment or its verifier may take."""
         self.remark = ""
-        """What reports add to the description of the problems."""
+        """What reports add to the name of the problems; of an evaluation see :func:`not_held_out`."""
         self._envs: list[gymnasium.Env[str, str]] = []
         self._lent: TextVectorEnv | None = None
 
@@ -54,28 +53,31 @@ class Environments:
 
     @property
     def title(self) -> str:
-        """The name of the problems in reports: the id and their source, or the name of the data."""
-        env = self.of_size(1).envs[0].unwrapped
-        return env.title(self.env_id) if isinstance(env, TextEnv) else self.env_id
+        """The name of the problems in reports: the id and their source, or the name of the data; and the remark."""
+        return self._name + self.remark
 
     def __str__(self) -> str:
         """The title, and the description of a list of problems."""
         env = self.of_size(1).envs[0].unwrapped
         if not isinstance(env, TextEnv) or type(env.problems).__str__ is object.__str__:
-            return self.title + self.remark  # Python's default text for an object is an address
+            return self.title  # Python's default text for an object is an address
         count = str(env.problems)
-        return (count if self.title in count else f"{self.title}, {count}") + self.remark
+        return (count if self._name in count else f"{self._name}, {count}") + self.remark
+
+    @property
+    def _name(self) -> str:
+        env = self.of_size(1).envs[0].unwrapped
+        return env.title(self.env_id) if isinstance(env, TextEnv) else self.env_id
 
     def held_out(self) -> Environments:
         """Environments of the same kind for an evaluation.
 
-        They ask the test problems. Without an option ``split`` they ask the same problems, and a remark says so.
+        They ask the test problems; without an option ``split`` the same problems.
         """
         made = self._test_part()
         if made is None:
             made = copy.copy(self)
             made._envs, made._lent = [], None
-            made.remark = NO_SPLIT
         return made
 
     def _test_part(self) -> Environments | None:
@@ -139,6 +141,31 @@ class CopiedEnvironments(Environments):
 
     def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
         return [copy.deepcopy(self._env) for _ in range(count)]
+
+
+def not_held_out(training: Environments, evaluation: Environments) -> str:
+    """The remark for an evaluation that asks training problems, or may ask them; empty if its problems are held out.
+
+    Problems in lists are compared by their texts.
+    """
+    asked, trained = _texts(evaluation), _texts(training)
+    if asked is not None and trained is not None:
+        known = set(trained)
+        shared = sum(text in known for text in asked)
+        if shared == len(asked):
+            return " (nothing is held out: these are training problems)"
+        return f" ({shared} of {len(asked)} are training problems too)" if shared else ""
+    if evaluation.env_id == training.env_id and "split" not in evaluation.options:
+        return " (without a split: they may be training problems)"
+    return ""
+
+
+def _texts(environments: Environments) -> list[str] | None:
+    """The problems of environments that ask a list; None if they ask another kind."""
+    env = environments.of_size(1).envs[0].unwrapped
+    if not isinstance(env, TextEnv) or not isinstance(env.problems, ListedProblems):
+        return None
+    return [env.problems[index].problem for index in range(len(env.problems))]
 
 
 def _takes_split(spec: EnvSpec | None) -> bool:

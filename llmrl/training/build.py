@@ -26,7 +26,7 @@ from llmrl.policies.limits import context_length
 from llmrl.policies.policy import LoraOptions, Policy, local_folder
 from llmrl.policies.prompts import json_or_text
 from llmrl.policies.sampling.beside import EngineOfRank
-from llmrl.rollouts.environments import NO_SPLIT, Environments
+from llmrl.rollouts.environments import Environments, not_held_out
 from llmrl.training import checkpoint
 from llmrl.training.command_line import DATA_ENV
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
@@ -119,7 +119,13 @@ def _corrected(recipe: Algorithm, train: TrainConfig) -> Algorithm:
 
 
 def _problems(config: Config, given: Given) -> tuple[Environments, Environments]:
-    """Environments to train on, and those to evaluate on."""
+    """Environments to train on, and those to evaluate on; a remark says which of their problems are not held out."""
+    environments, evaluation = _both(config, given)
+    evaluation.remark = not_held_out(environments, evaluation)
+    return environments, evaluation
+
+
+def _both(config: Config, given: Given) -> tuple[Environments, Environments]:
     options = {k: v for k, v in vars(config.env).items() if k != "id"}
     try:
         environments = given.environments or _environments(config.env.id, options, config.reward)
@@ -134,9 +140,7 @@ def _problems(config: Config, given: Given) -> tuple[Environments, Environments]
     if config.eval.data is not None:
         return environments, _evaluation_data(config.eval.data, options if config.env.id == DATA_ENV else {})
     if given.environments is None:
-        held_out = held_out_environments(config.env.id, options)
-        held_out.remark = "" if "split" in held_out.options else NO_SPLIT
-        return environments, held_out
+        return environments, held_out_environments(config.env.id, options)
     try:
         held_out = environments.held_out()
         held_out.of_size(1)

@@ -20,12 +20,13 @@ from llmrl.envs.hub import NAME
 from llmrl.errors import ConfigError
 from llmrl.evaluation import Comparison, DifferentProblems, Estimate, Evaluation, compare
 from llmrl.evaluation.tables import difference_text
-from llmrl.text import DamagedFile, one_line, read_json, visible
+from llmrl.text import DamagedFile, one_line, read_json
 from llmrl.training import checkpoint
 from llmrl.training.config import PolicyConfig
 from llmrl.training.defaults import changed
 from llmrl.training.files import read_tree
 from llmrl.training.licenses import License, license_of_base
+from llmrl.training.markdown import block, code, table
 from llmrl.training.metrics_file import read_metrics
 from llmrl.training.trained import PROMPT
 
@@ -94,7 +95,7 @@ class _Facts:
     step: int
     config: dict[str, Any]
     settings: dict[str, Any]
-    """Those that are not at their defaults, by dotted names."""
+    """Those that were given or are not at their defaults, by dotted names."""
     first: dict[str, Any]
     """The record of the session that began the run."""
     last: dict[str, Any]
@@ -102,6 +103,8 @@ class _Facts:
     before: Evaluation | None
     after: Evaluation | None
     """Of the weights of this checkpoint."""
+    remark: str | None
+    """Which problems of the evaluations are training problems; empty: none, None: the files do not say."""
 
     @classmethod
     def of(cls, run: Path, saved: Path, repo: str | None) -> _Facts:
@@ -114,17 +117,20 @@ class _Facts:
         metrics = [row for row in read_metrics(run / "metrics.jsonl") if row["step"] <= step]
         before = run / "eval" / "before.jsonl"
         after = evaluation_of(run, step)
+        remark = _summary((after or before).with_suffix(".json")).get("remark")
+        origins = sessions[-1].get("origins")
         return cls(
             run=run,
             repo=repo,
             step=step,
             config=config,
-            settings=changed(config),
+            settings=changed(config, origins if isinstance(origins, Mapping) else ()),
             first=sessions[0],
             last=sessions[-1],
             metrics=metrics,
             before=Evaluation.read(before) if before.is_file() else None,
             after=None if after is None else Evaluation.read(after),
+            remark=None if remark is None else str(remark),
         )
 
     @property
@@ -161,10 +167,10 @@ class _Facts:
 
     @property
     def asked(self) -> str:
-        """The problems of the evaluations."""
+        """The problems of the evaluations, with the remark."""
         options = self.config.get("eval") or {}
         other = options.get("data") or options.get("env")
-        return _name(other) if other else self.trained_on
+        return (_name(other) if other else self.trained_on) + (self.remark or "")
 
     @property
     def comparison(self) -> Comparison | None:
@@ -180,9 +186,17 @@ def evaluation_of(run: Path, step: int) -> Path | None:
     """The responses of the held-out evaluation of the weights after a step; None where there was none."""
     for name in ("after", f"step_{step:06d}", *(["before"] if step == 0 else [])):
         summary, path = (run / "eval" / f"{name}{ending}" for ending in (".json", ".jsonl"))
-        if summary.is_file() and path.is_file() and read_json(summary).get("step") == step:
+        if path.is_file() and _summary(summary).get("step") == step:
             return path
     return None
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """The summary of an evaluation; empty if there is none."""
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise DamagedFile(f"{path} does not hold the summary of an evaluation.")
+    return content
 
 
 def _front(facts: _Facts, license: License | None, tags: Sequence[str]) -> ModelCardData:
@@ -192,7 +206,7 @@ def _front(facts: _Facts, license: License | None, tags: Sequence[str]) -> Model
         results = [
             EvalResult(
                 task_type="text-generation",
-                dataset_type=source or "held-out-problems",
+                dataset_type=source or ("held-out-problems" if facts.remark == "" else "problems"),
                 dataset_name=one_line(facts.asked),
                 metric_type="accuracy",
                 metric_name=f"{name}, {len(facts.after.scores(True))} problems, 95 % interval {value}",
@@ -221,10 +235,10 @@ def _title(facts: _Facts) -> str:
 
 
 def _sections(facts: _Facts, license: License | None) -> Iterator[str]:
-    base, algorithm = _code(_name(facts.base)), _code(facts.algorithm)
-    yield f"# {_code(_title(facts))}"
+    base, algorithm = code(_name(facts.base)), code(facts.algorithm)
+    yield f"# {code(_title(facts))}"
     yield (
-        f"{base} after {facts.step} steps of reinforcement learning with {algorithm} on {_code(facts.trained_on)}"
+        f"{base} after {facts.step} steps of reinforcement learning with {algorithm} on {code(facts.trained_on)}"
         ", trained with llmrl."
     )
     yield "## Scores"
@@ -242,7 +256,7 @@ def _sections(facts: _Facts, license: License | None) -> Iterator[str]:
     )
     yield "## License"
     yield "The licences of the base model and of the data apply. " + (
-        "None is stated here." if license is None else f"{_code(license.license)} is stated by {license.said_by}."
+        "None is stated here." if license is None else f"{code(license.license)} is stated by {license.said_by}."
     )
 
 
@@ -255,9 +269,10 @@ def _scores(facts: _Facts) -> Iterator[str]:
     settings, policy = facts.config.get("eval") or {}, facts.config.get("policy") or {}
     temperature = settings.get("temperature") or policy.get("temperature")
     length = settings.get("max_response_length") or policy.get("max_response_length")
+    problems = "Held-out problems" if facts.remark == "" else "Problems"
     yield (
-        f"Held-out problems of {_code(facts.asked)}: {len(known.scores(True))}; samples a problem: {known.samples}, at "
-        f"temperature {_code(temperature)}; at most {_code(length)} tokens a response. Intervals are of 95 % "
+        f"{problems} of {code(facts.asked)}: {len(known.scores(True))}; samples a problem: {known.samples}, at "
+        f"temperature {code(temperature)}; at most {code(length)} tokens a response. Intervals are of 95 % "
         "over problems; the change is paired, in points."
     )
     columns = {
@@ -266,7 +281,7 @@ def _scores(facts: _Facts) -> Iterator[str]:
         "change": {} if (both := facts.comparison) is None else _texts(both.difference, difference_text),
     }
     names = dict.fromkeys(name for column in list(columns.values())[:2] for name in column)
-    yield _table(["", *columns], [[name, *(column.get(name, "") for column in columns.values())] for name in names])
+    yield table(["", *columns], [[name, *(column.get(name, "") for column in columns.values())] for name in names])
     if facts.after is None:
         yield "These weights themselves were not evaluated."
 
@@ -277,32 +292,32 @@ def _texts(estimates: Mapping[str, Estimate], write: Callable[[Estimate], str] =
 
 def _training(facts: _Facts) -> Iterator[str]:
     train = facts.config.get("train") or {}
-    rows = [["base model", _code(_name(facts.base)) + _commit((facts.first.get("base") or {}).get("commit"))]]
-    rows.append(["problems", _code(facts.trained_on)])
-    rows += [["data set", _code(name) + _commit(commit)] for name, commit in facts.data_sets.items()]
+    rows = [["base model", code(_name(facts.base)) + _commit((facts.first.get("base") or {}).get("commit"))]]
+    rows.append(["problems", code(facts.trained_on)])
+    rows += [["data set", code(name) + _commit(commit)] for name, commit in facts.data_sets.items()]
     if digest := (facts.last.get("data") or {}).get("digest"):
-        rows.append(["digest of the data", _code(digest)])
+        rows.append(["digest of the data", code(digest)])
     rows.append(["steps", str(facts.step)])
     rows.append(
-        ["responses of a step", f"{_code(train.get('prompts_per_step'))} problems x {_code(train.get('group_size'))}"]
+        ["responses of a step", f"{code(train.get('prompts_per_step'))} problems x {code(train.get('group_size'))}"]
     )
-    yield _table(["", ""], rows)
+    yield table(["", ""], rows)
     if recipe := facts.last.get("algorithm"):
         yield "The algorithm, with every number:"
-        yield _block(str(recipe))
-    yield "Settings that are not at their defaults; `llmrl train --config FILE` reads them:"
-    yield _block(yaml.safe_dump(_nested(facts.settings), sort_keys=False, allow_unicode=True), "yaml")
+        yield block(str(recipe))
+    yield "Settings that were given or are not at their defaults; `llmrl train --config FILE` reads them:"
+    yield block(yaml.safe_dump(_nested(facts.settings), sort_keys=False, allow_unicode=True), "yaml")
     ends = [facts.metrics[i] for i in sorted({0, len(facts.metrics) // 2, len(facts.metrics) - 1}) if facts.metrics]
     shown = {name: title for name, title in _SHOWN.items() if any(name in row for row in ends)}
     if shown:
         yield "Responses of single steps, which differ in their problems:"
         cells = [[str(row["step"]), *(_number(row.get(name)) for name in shown)] for row in ends]
-        yield _table(["step", *shown.values()], cells)
+        yield table(["step", *shown.values()], cells)
 
 
 def _use(facts: _Facts) -> Iterator[str]:
     name = facts.repo or "FOLDER"
-    yield _block(
+    yield block(
         f"""from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model = AutoModelForCausalLM.from_pretrained("{name}")
@@ -321,9 +336,9 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")""",
     }
     for title, text in told.items():
         yield f"{title}, as in training:"
-        yield _block(text if isinstance(text, str) else yaml.safe_dump(text))
+        yield block(text if isinstance(text, str) else yaml.safe_dump(text))
     yield "To evaluate it with the prompts and the lengths of its training:"
-    yield _block(shlex.join(_evaluation_command(facts, name)), "bash")
+    yield block(shlex.join(_evaluation_command(facts, name)), "bash")
 
 
 def _evaluation_command(facts: _Facts, name: str) -> Iterator[str]:
@@ -344,15 +359,15 @@ def _evaluation_command(facts: _Facts, name: str) -> Iterator[str]:
 def _versions(facts: _Facts) -> Iterator[str]:
     last = facts.last
     packages = last.get("packages") or {}
-    rows = [[_code(name), _code(version)] for name, version in (packages | {"python": last.get("python")}).items()]
-    rows.append(["commit of llmrl", _code(last.get("commit"))])
-    rows.append(["date", _code(last.get("date"))])
-    rows.append(["hardware", _code(", ".join(map(str, last.get("gpus") or [])) or f"{last.get('cpus')} CPU cores")])
-    yield _table(["", ""], rows)
+    rows = [[code(name), code(version)] for name, version in (packages | {"python": last.get("python")}).items()]
+    rows.append(["commit of llmrl", code(last.get("commit"))])
+    rows.append(["date", code(last.get("date"))])
+    rows.append(["hardware", code(", ".join(map(str, last.get("gpus") or [])) or f"{last.get('cpus')} CPU cores")])
+    yield table(["", ""], rows)
 
 
 def _commit(commit: Any) -> str:
-    return f" at {_code(commit)}" if commit else ""
+    return f" at {code(commit)}" if commit else ""
 
 
 def _name(value: Any) -> str:
@@ -379,33 +394,3 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, (int, float)) else "-"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _code(value: Any) -> str:
-    r"""A text as a code span of one line, also within a table.
-
-    >>> print(_code("a`b"), _code("<b>|x"))
-    ``a`b`` `<b>\|x`
-    """
-    text = one_line(str(value)).replace("|", "\\|") or " "
-    fence = _fence(text, 1)
-    edge = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{edge}{text}{edge}{fence}"
-
-
-def _block(text: str, language: str = "") -> str:
-    """A text as a fenced block."""
-    text = visible(text.rstrip("\n"))
-    fence = _fence(text, 3)
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _fence(text: str, least: int) -> str:
-    """Backticks that do not occur in a text in this number or more."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    return "`" * max(least, longest + 1)

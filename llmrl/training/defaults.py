@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from llmrl.algorithms import find_algorithm
@@ -13,7 +13,7 @@ from llmrl.training.files import flatten
 from llmrl.training.options import env_class, options_of
 
 
-def changed(config: Mapping[str, Any]) -> dict[str, Any]:
+def changed(config: Mapping[str, Any], given: Collection[str] = ()) -> dict[str, Any]:
     """The settings of a run's ``config.yaml`` that are not at their defaults, by dotted names, in the order of the
     file.
 
@@ -22,6 +22,8 @@ def changed(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         config: nested, as :meth:`~llmrl.training.config.Config.to_dict` returns it.
+        given: names that are included though they are at the defaults, such as those of a record's ``origins``. Without
+            them ``--config`` would take the values in the ``training.yaml`` of a model instead.
 
     >>> changed({"algo": {"name": "dapo", "kl": 0.0}, "env": {"id": "llmrl/MATH-v0", "levels": [1]},
     ...          "train": {"steps": 100, "group_size": 4}, "seed": 0})
@@ -29,7 +31,7 @@ def changed(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     usual = _defaults(config)
     absent = object()
-    return {name: value for name, value in flatten(config).items() if usual.get(name, absent) != value}
+    return {name: value for name, value in flatten(config).items() if name in given or usual.get(name, absent) != value}
 
 
 def _defaults(config: Mapping[str, Any]) -> dict[str, Any]:

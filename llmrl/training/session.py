@@ -274,7 +274,8 @@ class _Session:
         move(settings.problems * (1 + samples))
         with world.together():
             if world.main:
-                result.write(self.folder / "eval", name, self.trainer.counters.step, used)
+                asked = self.held_out
+                result.write(self.folder / "eval", name, self.trainer.counters.step, used, asked.title, asked.remark)
                 if self.files is not None and name in ("before", "after"):  # others come with the metrics of their step
                     self.files.trackers.evaluation(self.trainer.counters.step, result)
         averages = f", avg@{samples} {result.average}" if samples else ""

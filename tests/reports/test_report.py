@@ -206,6 +206,16 @@ def test_before_and_after_by_problem(tmp_path):
     assert ">algebra<" in figure
 
 
+@pytest.mark.parametrize(
+    ("title", "said"), [("a <b> (nothing is held out)", " on a &lt;b&gt; (nothing"), (None, ", with")]
+)
+def test_the_page_names_the_problems_of_the_evaluation(tmp_path, title, said):
+    run = write_run(tmp_path / "a")
+    (run / "eval" / "after.json").write_text(json.dumps({} if title is None else {"title": title}))
+    write_page(tmp_path / "page.html", read_runs([run]))
+    assert f"Greedy accuracy{said}" in (tmp_path / "page.html").read_text()
+
+
 # Rollouts
 
 

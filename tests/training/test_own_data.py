@@ -141,7 +141,7 @@ ROWS = {"train": [{"problem": "1 + 1", "answer": "2"}], "test": [{"problem": "2 
         (CopiedEnvironments(gymnasium.make("llmrl/Data-v0", source=ROWS)), "2 + 3", ""),
         (CopiedEnvironments(gymnasium.make("llmrl/Data-v0", source=ROWS).unwrapped), "2 + 3", ""),
         (CopiedEnvironments(FormatReward(gymnasium.make("llmrl/Data-v0", source=ROWS), weight=0.5)), "2 + 3", ""),
-        (CopiedEnvironments(DataEnv(source=ROWS)), "1 + 1", "without a split"),
+        (CopiedEnvironments(DataEnv(source=ROWS)), "1 + 1", "nothing is held out"),
     ],
 )
 def test_the_test_part_of_a_given_environment_is_held_out(given, asked, said):
@@ -150,6 +150,15 @@ def test_the_test_part_of_a_given_environment_is_held_out(given, asked, said):
     assert first == ["1 + 1", asked]
     assert said in str(held_out)
     assert "without" not in str(train)
+
+
+def test_problems_in_both_parts_are_counted(data, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("question,gold\nWhat is 2+2?,4\nWhat is 3+3?,6\nWhat is 4+4?,8\n")
+    _, held_out = _problems(parse(["--data", data, "--eval.data", str(other)]), Given())
+    assert held_out.title == "other.csv (1 of 3 are training problems too)"
+    _, held_out = _problems(parse(["--data", data, "--eval.data", data]), Given())
+    assert held_out.title == "mine.csv (nothing is held out: these are training problems)"
 
 
 class Drawn(trivial.SayA):
@@ -167,6 +176,8 @@ gymnasium.register("tests/Drawn-v0", entry_point=Drawn)
 
 
 def test_problems_that_are_drawn_are_others_in_an_evaluation():
+    _, held_out = _problems(parse(["--env", "tests/Drawn-v0", "--eval.env", "tests/Drawn-v0"]), Given())
+    assert "without a split" in held_out.title
     train, held_out = _problems(parse(["--env", "tests/Drawn-v0"]), Given())
     assert "without a split" in str(held_out)
     policy = tiny_policy(sharpness=1.0, max_response_length=2)

@@ -24,7 +24,7 @@ from llmrl.envs.hub import HubError, hub_files
 from llmrl.errors import ConfigError
 from llmrl.policies.policy import Policy
 from llmrl.training import checkpoint
-from llmrl.training.card import model_card
+from llmrl.training.card import _nested, model_card
 from llmrl.training.command_line import parse
 from llmrl.training.defaults import changed
 from llmrl.training.licenses import license_of_base
@@ -37,7 +37,7 @@ HOSTILE = "x`</script><img src=x onerror=alert(1)>|\n# heading\n\x1b[2J```\n---\
 def finished(tiny, tmp_path_factory) -> Path:
     """A run of two steps, evaluated before and after, with every checkpoint."""
     folder = tmp_path_factory.mktemp("run") / "grpo-0"
-    size = "--algo grpo --train.steps 2 --checkpoint.every 1 --eval.problems 4 --eval.samples 2 --env.goal"
+    size = "--algo grpo --train.steps 2 --checkpoint.every 1 --eval.problems 4 --eval.samples 2 --seed 0 --env.goal"
     trained(parse(small_run(tiny, "--output", str(folder), *size.split(), EASY)))
     return folder
 
@@ -91,6 +91,37 @@ def test_scores_belong_to_the_weights_of_the_checkpoint(finished, run):
     assert "model-index" not in earlier
     shutil.copytree(run / "checkpoint-000002", run / "checkpoint-000009")
     assert "These weights themselves were not evaluated." in model_card(run, run / "checkpoint-000009")
+
+
+@pytest.mark.parametrize(
+    ("remark", "said", "kind"),
+    [
+        ("", "Held-out problems of `tests/SayA-v0`: 4", "held-out-problems"),
+        (" (2 of 4 are training problems too)", "Problems of `tests/SayA-v0 (2 of 4 are training", "problems"),
+        (None, "Problems of `tests/SayA-v0`: 4", "problems"),
+    ],
+)
+def test_the_card_calls_only_those_problems_held_out_that_are(run, remark, said, kind):
+    """None: a run that began with an earlier version does not say."""
+    after = json.loads((run / "eval" / "after.json").read_text())
+    assert after["remark"] == ""
+    (run / "eval" / "after.json").write_text(json.dumps({**after, "remark": remark}))
+    text = model_card(run, run / "latest")
+    assert f"\n{said}" in text
+    assert card_of(text)["model-index"][0]["results"][0]["dataset"]["type"] == kind
+
+
+def test_the_settings_of_the_card_repeat_the_run(tiny, tmp_path, finished):
+    """Also a setting that is the default, where the model's own training.yaml has another value."""
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    (folder / "training.yaml").write_text("train: {steps: 36}\nenv: {levels: [1]}\n")
+    given = ["--policy", str(folder), "--train.steps", "100", "--env.levels", "None", "--algo", "grpo"]
+    config = parse(given)
+    settings = changed(config.to_dict(), config.origins)
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(_nested(settings) | {"policy": {"path": str(folder)}}))
+    assert parse(["--config", str(tmp_path / "card.yaml")]).to_dict() == config.to_dict()
+    text = (finished / "latest" / "README.md").read_text()
+    assert "seed: 0" in text.partition("```yaml\n")[2].partition("```")[0]  # given, though it is the default
 
 
 def test_a_base_model_of_the_hub_and_its_data_are_named(run):
