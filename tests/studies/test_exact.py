@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -39,6 +40,11 @@ def log_probs(task: ExactTask, noise: float = 0.0) -> torch.Tensor:
     logits = start.start_policy(task)(task.machine.features).detach().double()
     generator = torch.Generator().manual_seed(1)
     return (logits + noise * torch.randn(logits.shape, generator=generator, dtype=torch.float64)).log_softmax(-1)
+
+
+def figure(x: float) -> str:
+    """Two decimals without a leading zero, as the pages write them."""
+    return f"{x:.2f}".removeprefix("0")
 
 
 def answers(machine: Machine, probs: torch.Tensor):
@@ -111,6 +117,45 @@ class TestNumbers:
             one[i] = (outcome.kind == "mode 0") / len(machine.starts)
         assert mean_success(machine, one) == pytest.approx(1)
         assert task.score(machine, one) == pytest.approx(1 / (4 * (1 - 0.75**8)))
+
+
+class TestPages:
+    """``docs/tasks`` states properties of the start points, which the teachers do not decide."""
+
+    @pytest.mark.parametrize("name", ["bandit", "modes", "hack", "lengths", "rounding", "distractors"])
+    def test_a_page_states_the_numbers_of_its_start_point(self, name):
+        page = " ".join(Path(f"docs/tasks/{name}.md").read_text().split())
+        assert [text for text in self.facts(name) if text not in page] == []
+
+    def facts(self, name: str) -> list[str]:
+        machine = EXACT[name].machine
+        exact = log_probs(EXACT[name])
+        probs = exact.exp()
+        states, ends = machine.reach(probs)
+        kinds = list(machine.kind_probability(ends).values())
+        mean = {kind: sum(p[kind] for p in kinds) / len(kinds) for kind in kinds[0]}
+        if name == "bandit":
+            return [f"with probability {figure(mean['best'])}", f"and probability {figure(mean['habit'])}"]
+        if name == "modes":
+            shares = [[p[f"mode {i}"] / (1 - p["wrong"]) for i in range(4)] for p in kinds]
+            most, least = [max(row) for row in shares], [min(row) for row in shares]
+            return [
+                f"{100 * min(most):.0f} to {100 * max(most):.0f} % are the most frequent",
+                f"{100 * min(least):.0f} to {100 * max(least):.0f} % the rarest",
+            ]
+        if name == "hack":
+            return [f"in {100 * mean['trick']:.2f} % of its answers", f"{100 * mean['right']:.1f} % of its answers are"]
+        if name == "lengths":
+            return [f"in {100 * kinds[0]['right']:.0f} %", f"the longest in {100 * kinds[-1]['right']:.0f} %"]
+        if name == "distractors":
+            taught = machine.teacher.sum(-1) > 0
+            right = probs[taught].gather(1, machine.teacher[taught].argmax(-1, keepdim=True))
+            return [f"({figure(float(right.mean()))} on average)"]
+        tables = _Run(EXACT[name], algorithm("dapo"), EXACT[name].settings, 0).tables
+        sampler = tables.sampler.exp()
+        change = ((tables.log_probs - tables.sampler).exp() - 1).abs()
+        average = float((machine.reach(sampler)[0][:, None] * sampler * change).sum() / machine.length)
+        return [f"{figure(100 * average)} % on average", f"up to {100 * float(change[sampler > 0.01].max()):.1f} %"]
 
 
 class TestFrozen:

@@ -246,7 +246,7 @@ class Hack:
     sums: Carry = field(default_factory=lambda: Carry(prompts=16, digits=4))
     pay: float = 0.5
     share: float = 0.02
-    """How often the start point begins with the trick."""
+    """How often the teacher begins with the trick."""
 
     @property
     def vocabulary(self) -> int:
