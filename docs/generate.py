@@ -92,6 +92,13 @@ def neighbour_table(recipe: Algorithm, neighbour: Algorithm) -> str:
     return f"| | {recipe.name} | {neighbour.name} |\n| --- | --- | --- |\n{table}"
 
 
+def difference(recipe: Algorithm, neighbour: Algorithm) -> str:
+    """The components in which two recipes differ, in a sentence."""
+    pairs = zip(str(recipe).split("\n")[1:], str(neighbour).split("\n")[1:], strict=True)
+    *most, last = [own.split()[0] for own, other in pairs if own != other]
+    return f"{recipe.name} differs from {neighbour.name} in {', '.join(most) + ' and ' if most else ''}{last}."
+
+
 def parity_table(name: str) -> str:
     """The rows of an algorithm, and of compositions that begin with it, in the table of docs/losses.md."""
     text = (ROOT / "docs" / "losses.md").read_text()
@@ -151,6 +158,8 @@ def algorithm_page(name: str) -> str:
 {figure(recipe)}
 
 ## Differences from {neighbour}
+
+{difference(recipe, algorithm(neighbour))}
 
 {neighbour_table(recipe, algorithm(neighbour))}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -113,6 +114,19 @@ def test_every_algorithm_says_how_it_differs_from_another(generate):
     for name, neighbour in generate["NEIGHBOURS"].items():
         table = generate["neighbour_table"](algorithm(name), algorithm(neighbour))
         assert table.count("\n") >= 2, f"{name} and {neighbour} have the same components"
+
+
+def test_every_algorithm_has_its_own_formula(generate):
+    modules = [inspect.getmodule(ALGORITHMS[name]) for name in ALGORITHMS]
+    for name in ALGORITHMS:
+        recipe = ALGORITHMS[name]
+        module = inspect.getmodule(recipe)
+        shared = modules.count(module) > 1
+        own, above = (generate["code_blocks"](text) for text in (inspect.getdoc(recipe), module.__doc__))
+        assert "```text" in (own if shared else above), f"{name} has no formula"
+        assert not (shared and "```text" in above), (
+            f"{module.__name__}: this formula is on the pages of several recipes"
+        )
 
 
 def test_evidence_comes_from_the_table_of_published_code(generate):

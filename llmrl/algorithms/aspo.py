@@ -3,8 +3,8 @@
     A > 0: gradient factor min(1 / r, 3), and 0 where r > 1.2
     A < 0: gradient factor min(r, 3), and 0 where r < 0.8
 
-From GRPO it differs where the advantage is positive: the ratio is inverted, so tokens that have
-become unlikely get the largest gradient.
+From GRPO it differs in three ways. Where the advantage is positive, the ratio is inverted, so tokens that have become
+unlikely get the largest gradient. The weights are a mean over all tokens. The weight of the KL term is 0.001.
 """
 
 from __future__ import annotations

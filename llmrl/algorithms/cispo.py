@@ -2,8 +2,8 @@
 
     J = sum_t w_t sg[min(r_t, 1 + clip_high)] A log pi_t,   w_t = 1 / (all sampled tokens)
 
-From DAPO it differs in the clip: no token loses its gradient. The loss value
-has no meaning of its own.
+From DAPO it differs in two ways: the clip, with which no token loses its gradient, and no reward is taken off long
+responses. The loss value has no meaning of its own.
 """
 
 from __future__ import annotations

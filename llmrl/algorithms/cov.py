@@ -1,10 +1,8 @@
 """Clip-Cov and KL-Cov: against the collapse of entropy. Cui et al. 2025, arXiv:2505.22617.
 
-    cov_t = (A_t - mean A) (log pi_t - mean log pi)
-
-Tokens of high covariance, such as likely tokens with a positive advantage, lower the entropy. Clip-Cov
-drops the gradient of some of them; KL-Cov keeps those of highest covariance near the old policy. Both rank
-the tokens of one micro-batch.
+Tokens of high covariance of advantage and log-probability, such as likely tokens with a positive advantage, lower the
+entropy. Clip-Cov drops the gradient of some of them; KL-Cov keeps those of highest covariance near the old policy. Both
+rank the tokens of one micro-batch.
 """
 
 from __future__ import annotations
@@ -36,10 +34,15 @@ def clip_cov(
 ) -> Algorithm:
     """Clip-Cov: a wide clip, and a gate that drops some tokens of high covariance.
 
-    From DAPO it differs in the gate and in clip widths of 1, as in the authors' script. Groups of equal rewards are
-    kept, and no reward is taken off long responses. The authors
-    train with lr 5e-7 to 1e-6, 256 prompts, 8 responses, 8 updates. Their code sets the value of dropped
-    tokens to 0; a gate keeps the value. The gradient is the same.
+        J = sum_t w_t min(r_t A, clip(r_t, 0, 2) A),   w_t = 1 / (all sampled tokens)
+        cov_t = (A_t - mean A) (log pi_t - mean log pi)
+
+    Some tokens with cov_t between 1 and 5 are drawn; they get no gradient.
+
+    From DAPO it differs in this gate and in clip widths of 1, as in the authors' script. Groups of equal rewards are
+    kept, and no reward is taken off long responses. The authors train with lr 5e-7 to 1e-6, 256 prompts,
+    8 responses, 8 updates. Their code sets the value of dropped tokens to 0; a gate keeps the value. The
+    gradient is the same.
 
     Args:
         fraction: share of the micro-batch's tokens that is dropped; at least one candidate.
@@ -70,8 +73,13 @@ def kl_cov(
 ) -> Algorithm:
     """KL-Cov: no clip, and |log pi - log pi_old| on the tokens of highest covariance.
 
-    From Clip-Cov it differs in the treatment of these tokens. The term has no gradient in the first
-    update of a batch, because the policy is still the old one.
+        J = sum_t w_t (r_t A - c_t |log pi_t - log pi_old,t|),   w_t = 1 / (all sampled tokens)
+        cov_t = (A_t - mean A) (log pi_t - mean log pi)
+
+    The weight c_t is 1 for the 0.2 % of the tokens with the highest covariance, and 0 for the others.
+
+    From Clip-Cov it differs in three ways: there is no clip and no gate, and the tokens of highest covariance have a
+    further loss. This loss has no gradient in the first update of a batch, because the policy is still the old one.
 
     Args:
         fraction: share of the micro-batch's tokens to which the term applies: 0.002 for 7B, 0.0002 for 32B.

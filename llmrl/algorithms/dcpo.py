@@ -3,8 +3,8 @@
     1/2 + 1/2 sqrt(max(1 - 0.64 / q, 0))
     <= r <= min(1/2 + 1/2 sqrt(1 + 0.8 / q), 10),   q = pi_old
 
-From GRPO it differs in the bounds: rare tokens may move further. It also differs in the advantages: they
-are smoothed with the rewards of the same problem in earlier epochs.
+From GRPO it differs in three ways: rare tokens may move further; the advantages are smoothed with the rewards of the
+same problem in earlier epochs; and there is no KL term.
 """
 
 from __future__ import annotations

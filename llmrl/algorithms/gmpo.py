@@ -2,8 +2,9 @@
 
     g = exp(mean_t clip(log r_t)),   J = mean over responses of g A
 
-From GSPO it differs in the clip: each token's log-ratio is clipped, before the mean and on one side, so
-a response never loses its whole gradient at once. Without clipping both are the same.
+From GSPO it differs in the order of ratio and clip: each token's own log-ratio is clipped, on one side, and the mean
+over the response is taken afterwards. So a response does not lose its whole gradient at once. The bounds are wider.
+Without clipping both are the same.
 """
 
 from __future__ import annotations

@@ -1,15 +1,7 @@
 """GPPO and CE-GPPO: clipped tokens keep a bounded gradient.
 
-    value:     J = sum_t w_t min(r_t A, clip(r_t, low, high) A)
-    gradient:  sum_t w_t f_t A grad log pi_t
-    inside:    f = r
-    clipped:   f = beta_high high   where r > high and A > 0
-               f = beta_low low     where r < low and A < 0
-
-The value is DAPO's; only the gradient differs. Both recipes use PPO's bounds. The same gradient with the bounds of
-another algorithm is
-
-    replace(espo(), clip=GradientPreserving(base=espo().clip))
+Both recipes use PPO's bounds. ``replace(espo(), clip=GradientPreserving(base=espo().clip))`` has this gradient with the
+bounds of another algorithm.
 """
 
 from __future__ import annotations
@@ -34,7 +26,13 @@ def gppo(
 ) -> Algorithm:
     """GPPO, of Klear-Reasoner. Su et al. 2025, arXiv:2508.07629.
 
-    From DAPO it differs in the clip: a clipped token keeps the gradient bound * A grad log pi. Groups of
+        value:     J = sum_t w_t min(r_t A, clip(r_t, 0.8, 1.28) A),   w_t = 1 / (all sampled tokens)
+        gradient:  sum_t w_t f_t A grad log pi_t
+        inside:    f = r
+        clipped:   f = 1.28   where r > 1.28 and A > 0
+                   f = 0.8    where r < 0.8 and A < 0
+
+    From DAPO it differs in the gradient of clipped tokens; the value of a token is the same. Groups of
     equal rewards are left out and not replaced, rewards are divided by the population's standard deviation,
     and no reward is taken off long responses. The paper trains with lr 1e-6, 128 prompts, 8 responses, 8 updates, and
     imitation of correct answers with weight 0.1 (``positive_nll``, off here so that comparisons vary one
@@ -76,9 +74,15 @@ def ce_gppo(
 ) -> Algorithm:
     """CE-GPPO: GPPO with a scale for each kind of clipped token, to control the entropy. arXiv:2509.20712.
 
-    From GPPO it differs in the two betas. beta_low scales clipped tokens with negative advantage (a
-    smaller one raises the entropy), beta_high clipped tokens with positive advantage. The sources disagree
-    on beta_low: 0.75 for 7B, 0.5 for 1.5B. The authors' scripts use dual_clip 10.
+        value:     J = sum_t w_t min(r_t A, clip(r_t, 0.8, 1.2) A),   w_t = 1 / (all sampled tokens)
+        gradient:  sum_t w_t f_t A grad log pi_t
+        inside:    f = r
+        clipped:   f = beta_high 1.2   where r > 1.2 and A > 0
+                   f = beta_low 0.8    where r < 0.8 and A < 0
+
+    From GPPO it differs in the upper bound of the clip, 1.2 instead of 1.28, and in the two betas. beta_low scales
+    clipped tokens with negative advantage (a smaller one raises the entropy), beta_high clipped tokens with positive
+    advantage. The sources disagree on beta_low: 0.75 for 7B, 0.5 for 1.5B. The authors' scripts use dual_clip 10.
 
     Args:
         beta_low: gradient scale of tokens below the range with negative advantage.

@@ -1,10 +1,4 @@
-"""GRPO: group relative policy optimisation, and two relatives that change its advantage.
-
-    J = sum_t w_t min(r_t A, clip(r_t, 0.8, 1.2) A) - beta KL,   w_t = 1 / (responses * |y|)
-
-From PPO it differs in the baseline: there is no critic, and a response is compared with the others to the
-same prompt.
-"""
+"""GRPO, Dr. GRPO and RLOO: a response is compared with the others to the same prompt; there is no critic."""
 
 from __future__ import annotations
 
@@ -25,8 +19,13 @@ def grpo(
     dual_clip: float | None = None,
     divide_by_std: bool = True,
 ) -> Algorithm:
-    """GRPO. Shao et al. 2024 (DeepSeekMath), arXiv:2402.03300.
+    """GRPO: group relative policy optimisation. Shao et al. 2024 (DeepSeekMath), arXiv:2402.03300.
 
+        J = sum_t w_t min(r_t A, clip(r_t, 0.8, 1.2) A) - beta KL,   w_t = 1 / (responses * |y|)
+        A = (R - mean R) / std R
+
+    From PPO it differs in three ways: the advantage is the reward compared within the group, so there is no critic; the
+    mean of each response counts the same; and the divergence from the reference is in the loss.
     The paper does not state its clip; 0.2 is PPO's. It trains with lr 1e-6, 64 responses per prompt, 1024
     responses per batch, one update per batch.
 
@@ -57,8 +56,11 @@ def dr_grpo(
 ) -> Algorithm:
     """Dr. GRPO: GRPO without its two biases. Liu et al. 2025, arXiv:2503.20783.
 
-    From GRPO it differs in two ways: the advantage is not divided by the standard deviation, and a token's
-    weight does not depend on the length of its response.
+        J = sum_t w_t min(r_t A, clip(r_t, 0.8, 1.2) A),   w_t = 1 / (responses * max_length)
+        A = R - mean R
+
+    From GRPO it differs in three ways: the advantage is not divided by the standard deviation, a token's
+    weight does not depend on the length of its response, and there is no KL term.
 
     Args:
         max_length: the generation budget, tokens; every response's sum is divided by it. By default the response
@@ -85,10 +87,13 @@ def rloo(
 ) -> Algorithm:
     """RLOO: the baseline is the mean reward of the other responses. Ahmadian et al. 2024, arXiv:2402.14740.
 
-    The advantage is G / (G - 1) times Dr. GRPO's. A response's loss is the sum over its tokens, as
-    in the paper: a mean would divide each token's gradient by the response's length. The paper updates
-    once per batch and needs no clip; the clip here is for further updates. The option kl_in_reward gives
-    the paper's KL penalty in the reward.
+        J = sum_t w_t min(r_t A, clip(r_t, 0.8, 1.2) A),   w_t = 1 / responses
+        A = R - mean R(other responses)
+
+    From Dr. GRPO it differs in two ways. The advantage is G / (G - 1) times as large, with G responses to a prompt. A
+    response's loss is the sum over its tokens, as in the paper: a mean would divide each token's gradient by the
+    response's length. The paper updates once per batch and needs no clip; the clip here is for further updates. The
+    option kl_in_reward gives the paper's KL penalty in the reward.
 
     Args:
         clip_low: 1 - clip_low is the smallest ratio that counts.

@@ -3,7 +3,8 @@
     s = exp(mean_t (log pi - log pi_old))
     J = mean over responses of min(s A, clip(s, 1 - 3e-4, 1 + 4e-4) A)
 
-From GRPO it differs in the ratio: all tokens of a response share it, so they are clipped together.
+From GRPO it differs in three ways: all tokens of a response share a ratio, so they are clipped together; the bounds of
+the clip are much narrower; and there is no KL term.
 """
 
 from __future__ import annotations

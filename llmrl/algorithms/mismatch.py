@@ -1,7 +1,5 @@
 """TIS and MIS, on any base: corrections for the gap between sampler and trainer.
 
-    w_t <- w_t * f(rho_t),   rho_t = pi_old(trainer) / pi_old(sampler), a constant
-
 If an inference engine samples and another library trains, the same weights give a token different
 probabilities. Truncation (TIS) bounds the factor; masking (MIS) sets it to 0 outside bounds. Both can be combined:
 ``tis+mis+grpo`` leaves out responses with a product of rho out of bounds, and weighs the tokens of the others
@@ -39,6 +37,10 @@ def _corrected(prefix: str, made: Algorithm, plain: bool, correction: Correction
 def tis(*, base: Recipe = dapo, cap: float = 2.0, sequence: bool = False) -> Algorithm:
     """Truncated importance sampling on DAPO, or by name on another: ``tis+gspo``.
 
+        w_t <- w_t min(rho_t, 2),   rho_t = pi_old(trainer) / pi_old(sampler), a constant
+
+    It changes nothing else of its base.
+
     Args:
         base: the recipe that is changed.
         cap: the largest factor.
@@ -57,6 +59,11 @@ def mis(
     geometric: bool = False,
 ) -> Algorithm:
     """Masked importance sampling on DAPO, or by name on another: ``mis+gspo``.
+
+        w_t <- w_t rho   where rho <= 3, else 0
+        rho = product of pi_old(trainer) / pi_old(sampler) over the response, a constant
+
+    It changes nothing else of its base.
 
     Args:
         base: the recipe that is changed.

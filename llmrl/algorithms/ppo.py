@@ -2,7 +2,8 @@
 
     J = sum_t w_t min(r_t A_t, clip(r_t, 0.8, 1.2) A_t),   w_t = 1 / (all sampled tokens)
 
-It is the only algorithm here with a critic: each token has its own advantage, by GAE.
+It is the only algorithm here with a critic: each token has its own advantage, by GAE. From GRPO it also differs in the
+weights, a mean over all tokens, and in its further loss: the critic's, and no KL term.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     J = mean over responses, tokens of (4 / tau) sigmoid(tau (r_t - 1)) A
 
-From GRPO it differs in the clip: a token's gradient falls towards 0 as r leaves 1, and faster where the
-advantage is negative.
+From GRPO it differs in two ways. A sigmoid replaces the clip: a token's gradient falls towards 0 as r leaves 1, and
+faster where the advantage is negative. There is no KL term.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class TestPages:
         machine = EXACT[name].machine
         exact = log_probs(EXACT[name])
         probs = exact.exp()
-        states, ends = machine.reach(probs)
+        _, ends = machine.reach(probs)
         kinds = list(machine.kind_probability(ends).values())
         mean = {kind: sum(p[kind] for p in kinds) / len(kinds) for kind in kinds[0]}
         if name == "bandit":
