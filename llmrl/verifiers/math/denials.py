@@ -28,6 +28,8 @@ _WAY = re.compile(
     re.IGNORECASE,
 )
 """What ends a wrong way; its own results ("gives", "we get") do not."""
+_EXCLUDED = re.compile(r"\b(?:so|thus|hence|therefore),?\s+the\s+excluded\s+values?\b", re.IGNORECASE)
+"""A conclusion that says what is excluded, because that is asked."""
 _ENDS = re.compile(r"[.!?](?![\d}])|[。！？\n]")
 _GAP = r"[\s$*.,;:)\]\\]{0,40}"
 """Signs of a formula, blanks and punctuation that may follow an answer."""
@@ -93,7 +95,7 @@ def denied_before(before: str, after: str = "") -> bool:
     >>> denied_before("One might be tempted to say "), denied_before("It is not 20 but "), denied_before("It is not ")
     (True, False, True)
     """
-    near = before[-200:]
+    near = _EXCLUDED.sub("", before[-200:]) if "excluded" in before else before[-200:]
     way = _WAY.split(near)[-1]
     return (
         PATTERNS["wrong way"].search(way) is not None

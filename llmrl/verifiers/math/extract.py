@@ -66,8 +66,12 @@ def _final_channel(response: str) -> str:
     return said if start is None else response[start:]
 
 
-def find_answer(response: str) -> list[Found]:
+def find_answer(response: str, words: bool = False) -> list[Found]:
     r"""What the response gives as its answer: the readings of one rule, the fullest first.
+
+    Args:
+        response: with or without thinking.
+        words: whether words that nothing announces are looked for too, because the gold answer is words.
 
     >>> find_answer(r"First \boxed{3}, no: \boxed{\frac{1}{2}}.")
     [Found(text='\\frac{1}{2}', rule='boxed')]
@@ -96,7 +100,7 @@ def find_answer(response: str) -> list[Found]:
     found = announced or _chosen(text)
     if found or announced is None or gives_up(text):
         return found
-    return unannounced(_behind_doubted(text))
+    return unannounced(_behind_doubted(text), words)
 
 
 def _of_this_problem(text: str) -> str:
@@ -195,7 +199,7 @@ def _unbox(content: str) -> str:
 
 def _announced(text: str) -> list[Found] | None:
     """The last announcement that has something after it; None if that is taken back."""
-    places = [_after_phrase(text), _after_hashes(text), _in_answer_tag(text)]
+    places = [_after_phrase(text), _after_hashes(text), _in_answer_tag(text), _chosen_abroad(text)]
     start, found = max(places, key=lambda place: place[0])
     if found and phrases.OTHERWISE.search(tail := text[start:][:20_000]):
         return []
@@ -240,6 +244,15 @@ def _chosen(text: str) -> list[Found]:
     if not letters or len(set(letters)) > 1 or not letters[0].isupper() or phrases.NOT_CHOSEN.search(line):
         return []
     return [Found(letters[0], "choice")]
+
+
+def _chosen_abroad(text: str) -> tuple[int, list[Found]]:
+    """The choice that the end calls right: "Also ist Antwort C richtig."."""
+    end = text[-200:]
+    last = phrases.CHOSEN_ABROAD.search(end)
+    if last is None or phrases.NOT_ABROAD.search(end[: last.start()].rsplit(". ", 1)[-1]):
+        return -1, []
+    return len(text), [Found(last.group(1), "choice")]
 
 
 def _after_hashes(text: str) -> tuple[int, list[Found]]:

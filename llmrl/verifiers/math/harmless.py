@@ -70,6 +70,13 @@ _HERE = _words("again let never no not please")
 """Words that turn a sentence right after an opening."""
 _NAMES = _words("above answer answers box boxed conclusion one result results solution solutions total value values")
 """Nouns that mean the answer."""
+_OTHERS = _words("earlier first larger later longer negative other positive second shorter smaller")
+"""Words after "the" by which a sentence speaks of another value than the answer, ..."""
+_CHOSEN = re.compile(
+    r"\b(?:is|are|was) (?:the (?:(?:right|correct|final) )?(?:answers?|one|ones|solution|value)|right|correct|what"
+    r"|needed|wanted|required|asked)\b|\binstead\b"
+)
+"""... and those by which it chooses that one."""
 _ADVERBS = _words("also clearly exactly indeed just precisely simply then therefore thus")
 _IS = _words("is are s does")
 _SO = _words(
@@ -119,10 +126,12 @@ _FORMULA = re.compile(
 _IDIOM = re.compile(
     r"\b(?:guess(?:ing)?(?: and |-)check\w*|as (?:it|they) should|or not"
     r"|common (?:mistake|error|pitfall|trap|misconception)s?|(?:does|do) not (?:matter|affect|change)|false start"
-    r"|no(?: \w+){1,3} (?:is|are|was|were) (?:required|needed|necessary))\b"
+    r"|no(?: \w+){1,3} (?:is|are|was|were) (?:required|needed|necessary)"
+    r"|plays? no (?:role|part)|makes? no difference)\b"
 )
 """Idioms that hold a word of doubt but express none."""
 _NOT = re.compile(r"n['’]t\b")
+_DENIES_AT_ONCE = re.compile(r"\W*no\s*[,!:—–]")
 _WORD = re.compile(r"[^\W\d_]{2,}|\b[ai]\b|(?<=['’])s\b")
 
 _DOUBTS = _words(
@@ -191,8 +200,12 @@ def harmless(sentence: str) -> bool:
     (True, True)
     >>> harmless("Kidding."), harmless("This is absurd."), harmless("So the answer above is a guess.")
     (False, False, False)
+    >>> harmless("The larger one is not in the domain."), harmless("The larger one is the answer.")
+    (True, False)
     """
     text = _NOT.sub(" not", _FORMULA.sub(" ", sentence).lower())
+    if _DENIES_AT_ONCE.match(text):
+        return False
     words = _WORD.findall(text)
     doubts = _doubts(words, text)
     if _OFFERS.match(text) or (not doubts and _is_aside(words, text, sentence)):
@@ -210,6 +223,8 @@ def harmless(sentence: str) -> bool:
     start += 0 < start < len(words) and words[start] == "that"
     subject, *more = [*words[start:], "", ""]
     named = next((place for place, word in enumerate(more[:2], 1) if word in _NAMES), 0)
+    if subject == "the" and more[0] in _OTHERS:
+        return _CHOSEN.search(" ".join(words)) is None or not _NEGATIONS.isdisjoint(words)
     if subject in ("this", "that", "it") or (subject == "the" and named):
         said = [word for word in more[named:] if word not in _ADVERBS]
         return more[0] in _THINGS or _explains(said) or (len(said) > 6 and not named and not doubts)

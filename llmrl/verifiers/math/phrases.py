@@ -66,8 +66,21 @@ PHRASE = re.compile(
     r"(?:\b(?:answers?|correct\s(?:option|choice))\b(?:\s{1,3}\([^()\n]{0,40}\))?[*\s]{0,4}"
     r"(?:(?:is|are|equals?|becomes|would\s+be|will\s+be|must\s+be|should\s+be|therefore)\b[\s:]{0,4}|[:=：]"
     r"|(?=\s{0,3}(?:\$|\\\(|\\\[)))"
+    r"|(?<=(?m:^)\*\*)(?:final\s)?answer\.\*\*"
     r"|答案(?:应该|应)?[是为為]?[:：]?|\b(?:réponse|respuesta|resposta|risposta|antwort)\b[^\n:.]{0,12}?"
     r"(?:\b(?:est|es|é|è|ist|lautet)\b|:)|\bответ\b\s*[:—-]?)",
+    re.IGNORECASE,
+)
+CHOSEN_ABROAD = re.compile(
+    r"\b(?:antwort|lösung|réponse|respuesta|opción|resposta|opção|alternativa|risposta|opzione)\s+\*{0,2}\(?([A-J])\)?\*{0,2}"
+    r"\s+(?:(?:est|es|é|è|ist)\s+)?(?:(?:la|die|a)\s+)?(?:richtig|korrekt|correcte|correcta|correta|corretta|bonne|juste)"
+    r"[.!\s*]*\Z",
+    re.IGNORECASE,
+)
+"""A choice that the end of a response calls right, in German, French, Spanish, Portuguese or Italian."""
+NOT_ABROAD = re.compile(
+    r"\b(?:nicht|keine?|nie|vielleicht|wenn|ob|pas|jamais|peut-être|si|no|nunca|quizás?|não|talvez|se|non|forse"
+    r"|fals\w*|faux|dud\w+|dout\w+|dubit\w*|zweif\w+|bezweif\w+)\b",
     re.IGNORECASE,
 )
 NOT_CHOSEN = re.compile(r"\b(?:not|wrong|incorrect|or|eliminate|exclude|rule)\b|n['’]t\b|错|不", re.IGNORECASE)
@@ -114,6 +127,52 @@ SINCE = re.compile(
 """A remark that gives a reason."""
 DENIED = re.compile(r"\s?\((?:and )?not\b[^()\n]{0,60}\)", re.IGNORECASE)
 """A remark that says what the answer is not."""
+ABOUT = re.compile(
+    r"(?<=[\d})$π])(\$?)\s?\((?:(?:which|that)\s+is\s+|or\s+)?(?:about|approximately|approx\.?|roughly|≈)\s*"
+    r"\$?([-−]?\d+(?:\.\d+)?)\$?\)",
+    re.IGNORECASE,
+)
+"""A remark that gives the size of the value before it."""
+EVERY = re.compile(
+    r"(?<=[$\d)])\s+for\s+(?:all|any|every|each)(?:\s+(?:positive\s+|non-?negative\s+)?integers?|(?:\s+real|\s+natural)?"
+    r"(?:\s+numbers?|\s+reals?)?)\s+\$?[a-z]\$?(?=[\s.]*\Z)"
+)
+"""A remark at the end that says of which values the formula before it holds: of all."""
+SOLUTIONS = re.compile(
+    r"\s*(?:so|thus|hence|therefore|consequently)\b,?\s+(?:either\s+|the\s+(?:two\s+)?solutions\s+are:?\s+)?"
+    r"(((?:\$|\\\()?[A-Za-z])\s*=[^=,;\n]{1,40}(?:(?:,|,?\s+or)\s+\2\s*=[^=,;\n]{1,40}){0,9},?\s+or\s+\2\s*=[^=,;\n]{1,40})\Z",
+    re.IGNORECASE,
+)
+"""A conclusion that gives all values of one letter: "So x = 3 or x = -8"."""
+RATIO = re.compile(
+    r"\bratio\b[^.!?\n]*?\b(?:is|equals)\s+\$?(\d+(?:\.\d+)?)\$?\s+to\s+\$?(\d+(?:\.\d+)?)\$?\Z", re.IGNORECASE
+)
+"""A ratio in words at the end of a sentence."""
+YES_NO = re.compile(
+    r"[\s*]*(yes|no|true|false)\b(?=[\s*]*(?:[.,:;]|because\b|since\b|as\b|\Z))"
+    r"(?![\s*.,:;]*(?:i|let|we|sure|of\s+course|please|but|only|if|when|provided|except|depending|this|that)\b)",
+    re.IGNORECASE,
+)
+"""An answer at the beginning: "Yes, because ..."."""
+ENDS_YES_NO = re.compile(r"\b(yes|no|true|false)[\s*.!]*\Z", re.IGNORECASE)
+STATED = re.compile(
+    r"(?P<before>.*?)\b(?:is|are|was|were|be)\s+(?:an?\s+|the\s+)?(?P<bold>\*\*)?"
+    r"(?P<said>[A-Za-z][A-Za-z'’-]*(?:(?:,|,?\s+and)?\s+[A-Za-z][A-Za-z'’-]*){0,4}|\d+\s+(?:remainder|R)\s+\d+)"
+    r"(?:\*\*)?(?:,?\s+(?:because|since|as)\b.*)?\Z",
+    re.DOTALL,
+)
+"""Words that a sentence says of something, at its end or before a reason."""
+STATED_BOLD = re.compile(r"\b(?:is|are|was|were|be)\s+(?:an?\s+|the\s+)?\*\*([A-Za-z][^*\n]{0,60})\*\*")
+BOLD_JOINED = re.compile(r"\*\*(,|,?\s+and)\s+\*\*")
+"""Between bold words of one list: "**A** and **C**"."""
+OPENS_CONCLUSION = re.compile(r"\s*(?:so|thus|hence|therefore|consequently)\b", re.IGNORECASE)
+UNSTATED = re.compile(
+    r"\A\s*(?:[-*•]\s|\d+[.)]\s|(?:all|an?|any|every|recall|note)\b)|n['’]t\b"
+    r"|\b(?:not|if|when|whether|either|neither|or|may|might|could|would|can|must|should|wrong|incorrect|false|eliminated?|excluded?"
+    r"|suppose|assume|given|called|said|says?|claims?|asked|asks)\b",
+    re.IGNORECASE,
+)
+"""What a sentence that concludes does not hold before the words that it states."""
 SUPPOSITION = re.compile(r"\s*(?:suppose|assume|imagine)\b", re.IGNORECASE)
 NEXT_PROBLEM = re.compile(
     r"^[#*\s]{0,8}(?:question|problem|q|exercise|user|human|instruction)(?:\s+\d+)?\s*:", re.IGNORECASE | re.MULTILINE

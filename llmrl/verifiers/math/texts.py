@@ -10,7 +10,8 @@ from llmrl.verifiers.math.parsing.notation import to_latex
 from llmrl.verifiers.math.parsing.parser import parse
 from llmrl.verifiers.math.parsing.spoken import date_in_words, in_notation
 from llmrl.verifiers.math.parsing.tree import Node
-from llmrl.verifiers.math.parsing.vocabulary import STYLE
+from llmrl.verifiers.math.parsing.units import WORDS, droppable
+from llmrl.verifiers.math.parsing.vocabulary import MULTIPLES, STYLE
 
 _CURRENCY = r"(?:\\text\s?\{\s*)?(?:\\(?:euro|dollar|gbp|\$)|\$|EUR|USD|GBP|euros?|dollars?)\s*\}?"
 _DECIMAL_COMMA = re.compile(rf"\s*(?:\\text\s?\{{\s*)?[-+]?\d+,\d{{2}}(?!\d)\s*(?:{_CURRENCY})?\s*\}}?\s*")
@@ -20,14 +21,14 @@ _DATE = re.compile(
 """Dates in digits, which are no differences or quotients."""
 _IS_ANSWER = re.compile(r"\\text\s?\{\s*is the (?:final |correct )?answer\.?\s*\}$")
 _FOR_ALL = re.compile(
-    r",?(?:\\[,;: ]|\s)*\(?(?:\\text\s?\{)?[\s,(]*for (?:all|any|every|each)(?: real)?(?: numbers?| values of)?\s*\}?"
+    r",?(?:\\[,;: ]|\s)*\(?(?:\\text\s?\{)?[\s,(]*for (?:all|any|every|each)(?: (?:positive |non-?negative )?integers?"
+    r"|(?: (?:real|natural|whole))?(?: (?:numbers?|reals?|values of))?)\s*\}?"
     r"(?:\\[,; ]|\s)*\$?[a-z]\$?(?:\s*\\in\s*\\mathbb\s*\{?R\}?)?\s*\)?\s*\}?$"
 )
 """A remark that says of which values a formula holds: of all."""
 _ABOUT = re.compile(
-    r"(?:\\[,;: ]|\s)*(?:\\text\s?\{)?\s*\(\s*(?:\\text\s?\{)?\s*(?:about|approximately|approx\.?|roughly"
-    r"|\\approx)\s*\}?\s*"
-    r"\$?(\d+(?:\.\d+)?)\$?\s*\)\s*\}?$"
+    r"(?:\\[,;: ]|\s)*(?:\\text\s?\{)?\s*\(\s*(?:\\text\s?\{)?\s*(?:(?:which|that) is |or )?(?:about|approximately"
+    r"|approx\.?|roughly|\\approx)\s*\}?\s*\$?(-?\d+(?:\.\d+)?)\$?\s*\)\s*\}?$"
 )
 """A remark that gives the size of an exact value; it must be right."""
 _FAMILY = re.compile(
@@ -37,6 +38,19 @@ _FAMILY = re.compile(
     r"|)([ZN])\s*\}?\s*\)?\$?$"
 )
 """The numbers that a parameter ranges over, after a family of values."""
+_REMAINDER = re.compile(r"(\d+)(?:\s*(?:\\text\s?\{\s*(?:remainder|[Rr])\s*\}|R)\s*|\s+remainder\s+)(?:of\s+)?(\d+)")
+"""A quotient and its remainder."""
+_ARTICLE = re.compile(r"^(?:an?|the) (?=\w{3})", re.IGNORECASE)
+_SENTENCE = re.compile(r"[A-Z][a-z]+(?: [a-z]+){1,8} (\\\$\s?)?(-?\d+(?:\.\d+)?)(?: ([a-z]+))?(?: [a-z]{2,}){0,5}\.?")
+"""A sentence in small words with one number, which is money or has a noun behind it."""
+_QUALIFIED = re.compile(
+    rf"\b(?:{'|'.join(MULTIPLES)}|an?|one|two|three|four|five|half|twice|double|triple|percent|per|each|every|of|to|and|or|but|if|than"
+    r"|more|less|fewer|least|most|about|around|almost|nearly|roughly|approximately|over|under|up|only|first|minus|plus|times"
+    r"|negative|squared|cubed|not|no|never|cannot|would|could|should|might|may|must|maybe|perhaps|guess|think|unless|except"
+    r"|wrong|between|below|above|within|outside|behind|beyond|exceeds?|number|other|another|pairs?|remainder|root|power|pi)\b",
+    re.IGNORECASE,
+)
+"""Words with which the number in a sentence is not its value."""
 _NO_DECIMAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)|,\d{3}(?!\d)|\d,\d+,|[()\[\]{}]")
 _RUPEES = re.compile(r"(?<![A-Za-z])Rs\.?\s*(?=\d)")
 _DIGITS_IN_BASE = re.compile(r"(\d[0-9A-F]*[A-F][0-9A-F]*)_\{?(1[1-9]|2\d|3[0-6])\}?")
@@ -110,6 +124,8 @@ def clean(text: str) -> str:
         text = inside.group(1)
     while text.endswith("\\") and not text.endswith("\\\\"):
         text = text[:-1].rstrip()
+    if ("R" in text or "r" in text) and (divided := _REMAINDER.fullmatch(text)) is not None:
+        return rf"\text{{{divided.group(1)} R {divided.group(2)}}}"
     if "Rs" in text:
         text = _RUPEES.sub(r"\\rupee ", text)
     if (based := _DIGITS_IN_BASE.fullmatch(text)) is not None:
@@ -172,6 +188,22 @@ def compact(text: str) -> str:
     return text.rstrip(".")
 
 
+def sentence_value(text: str) -> str | None:
+    r"""The one number of a whole sentence that says nothing else of it, such as a bound or a comparison.
+
+    >>> sentence_value(r"\text{Lena gets } 7 \text{ euros back}"), sentence_value(r"\text{at least } 7")
+    ('7', None)
+    """
+    if not text.lstrip("$ ").startswith("\\text"):
+        return None
+    words = re.sub(r"\\text\w*\s?\{|\\[,;: ]|[{}]", " ", text.strip("$ "))
+    found = _SENTENCE.fullmatch(" ".join(words.split()))
+    if found is None or _QUALIFIED.search(words):
+        return None
+    money, value, noun = found.groups()
+    return value if money or (noun and (noun in WORDS or droppable(f"?{noun}"))) else None
+
+
 def bare_words(text: str) -> str | None:
     r"""The words of an answer that holds no mathematics; None if it does.
 
@@ -184,11 +216,11 @@ def bare_words(text: str) -> str | None:
 
 
 def plain_words(text: str, case: bool) -> str:
-    """The letters and digits that count: "(A)", "A." and "a" are one answer.
+    """The letters and digits that count: "(A)", "A." and "a" are one answer, and so are "a circle" and "circle".
 
     >>> plain_words("(A)", case=True) == plain_words("a.", case=True)
     True
     """
     text = re.sub(r"[^\w\s+/<>=-]", " ", text.replace("$", " "))
-    text = " ".join(text.split())
+    text = _ARTICLE.sub("", " ".join(text.split()))
     return text.casefold() if case else text

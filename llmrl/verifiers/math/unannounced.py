@@ -64,14 +64,54 @@ def _end_of_sentence(text: str, start: int) -> int:
     return match.start() if match else len(text)
 
 
-def unannounced(text: str) -> list[Found]:
+def unannounced(text: str, words: bool) -> list[Found]:
+    """What a text without a box or an announcement gives as its answer, the likeliest first.
+
+    Args:
+        text: without thinking.
+        words: whether words are looked for too, because the gold answer is words; their rule is "words".
+
+    >>> unannounced("We see that f(1) = f(-1). So the function is **even**.", words=True)[-1]
+    Found(text='even', rule='words')
+    """
     if phrases.UNFINISHED.search(text[-20:]) or phrases.ASKED.search(_last_sentence(text)):
         return []
-    text = phrases.CONDITION.sub(r"\1.", phrases.SINCE.sub("", phrases.DENIED.sub("", text.strip())))
+    text = phrases.DENIED.sub("", text.strip())
+    text = phrases.ABOUT.sub(lambda about: rf" \approx {about[2]}$" if about[1] else f" ≈ {about[2]}", text)
+    text = phrases.CONDITION.sub(r"\1.", phrases.SINCE.sub("", text))
     found = []
     if text and len(text) <= MAX_BARE and "\n" not in text and not _is_prose(text):
         found.append(Found(text, "bare"))
-    return [*found, *_bold(text), *_last_of(text)]
+    return [*found, *_concluded(text), *_bold(text), *_last_of(text), *(_words(text) if words else ())]
+
+
+def _concluded(text: str) -> Iterator[Found]:
+    """The values that the last sentence joins by "or" or "to": all solutions, or a ratio."""
+    sentence = "" if text.endswith("?") else _last_sentence(text)
+    if " or " in sentence and (solutions := phrases.SOLUTIONS.match(sentence)) is not None:
+        yield Found(solutions.group(1), "conclusion")
+    elif " to " in sentence and (ratio := phrases.RATIO.search(sentence)) is not None:
+        before = sentence[: ratio.start(1)]
+        if not phrases.UNSTATED.search(before) and not denied_before(before):
+            yield Found(f"{ratio.group(1)} to {ratio.group(2)}", "conclusion")
+
+
+def _words(text: str) -> Iterator[Found]:
+    """The words that a response begins with ("Yes, because ...") or states in its last sentence ("So it is odd.")."""
+    opening, end = phrases.YES_NO.match(text), phrases.ENDS_YES_NO.search(text[-20:])
+    if opening is not None and (end is None or end.group(1).lower() == opening.group(1).lower()):
+        if not denied_after(text[opening.end() :][:20_000], opening.group(1)):
+            yield Found(opening.group(1), "words")
+    tail = phrases.BOLD_JOINED.sub(r"\1 ", text[-500:].rstrip(" .!*\n"))
+    sentence = tail[_sentence_start(tail) :].lstrip()
+    stated = phrases.STATED.match(sentence.removeprefix("**") if sentence.count("**") == 1 else sentence)
+    if stated is None or phrases.TASK.match(sentence) or phrases.UNSTATED.search(stated["before"]):
+        return
+    bold = stated["bold"] or sentence.startswith("**")
+    alone = "**" not in stated["before"] and len(set(phrases.STATED_BOLD.findall(text))) < 2
+    if phrases.OPENS_CONCLUSION.match(sentence) or (bold and alone):
+        if " or " not in stated["said"] and not denied_before(stated["before"]):
+            yield Found(stated["said"], "words")
 
 
 def _last_sentence(text: str) -> str:
@@ -108,6 +148,7 @@ def _bold(text: str) -> list[Found]:
     if (
         later
         or listed
+        or (last.group(1).strip("()").isalpha() and phrases.BOLD_JOINED.search(text[max(0, start - 20) : start + 2]))
         or alternative(before[-20:])
         or _asked(text, last)
         or denied_before(before, after)
@@ -119,6 +160,8 @@ def _bold(text: str) -> list[Found]:
 
 def _last_of(text: str) -> Iterator[Found]:
     """The last formula or number, if nothing says that it is one of several, or asked for."""
+    if "for " in text[-60:]:
+        text = phrases.EVERY.sub("", text)
     formula, number = last_match(phrases.MATH, text), last_match(phrases.NUMBER, text)
     if formula and (number is None or formula.end() >= number.end()):
         last, rule = formula, "math"
@@ -140,11 +183,15 @@ def _last_of(text: str) -> Iterator[Found]:
         if rule == "math" and phrases.CONCLUDES.search(text[max(0, start - 100) : start]):
             rule = "conclusion"
         joined = [] if phrases.STATES.search(content) and rule == "number" else _joined_before(text, start)
-        yield Found(", ".join([*joined, content.strip()]), rule)
+        if joined is not None:
+            yield Found(", ".join([*joined, content.strip()]), rule)
 
 
-def _joined_before(text: str, end: int) -> list[str]:
-    """The formulas and numbers of its line that "and" joins to the one that starts at ``end``."""
+def _joined_before(text: str, end: int) -> list[str] | None:
+    """The formulas and numbers of its line that "and" joins to the one that starts at ``end``.
+
+    None if they are an alternative to others: "1 and 2, or 3 and 4".
+    """
     start = max(text.rfind("\n", 0, end) + 1, end - 500)
     pieces: list[str] = []
     for item in reversed(list(phrases.ITEM.finditer(text, start, end))):
@@ -156,7 +203,7 @@ def _joined_before(text: str, end: int) -> list[str]:
         content = next((group for group in item.groups() if group is not None), item.group())
         pieces.insert(0, content.strip())
         end = item.start()
-    return pieces
+    return None if pieces and alternative(text[max(0, end - 20) : end]) else pieces
 
 
 def _values(item: str, following: str) -> bool:

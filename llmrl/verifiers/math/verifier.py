@@ -25,7 +25,16 @@ from llmrl.verifiers.math.extract import find_answer
 from llmrl.verifiers.math.parsing.limits import TooMuch, Unreadable
 from llmrl.verifiers.math.parsing.tree import Node, unworked
 from llmrl.verifiers.math.rules import GradingRules
-from llmrl.verifiers.math.texts import bare_words, choice, compact, labelled, plain_words, readings, with_decimal_commas
+from llmrl.verifiers.math.texts import (
+    bare_words,
+    choice,
+    compact,
+    labelled,
+    plain_words,
+    readings,
+    sentence_value,
+    with_decimal_commas,
+)
 from llmrl.verifiers.math.unannounced import Found
 from llmrl.verifiers.pool import TaskResult, WorkerPool
 from llmrl.verifiers.verdict import Verdict
@@ -119,7 +128,7 @@ class MathVerifier:
 
     def _grade(self, response: str, gold: str) -> tuple[Verdict | None, Found]:
         """The verdict, or None where only a worker can say."""
-        found = find_answer(response)
+        found = find_answer(response, words=plain_number(gold) is None and bool(_gold_words(gold)))
         first = found[0] if found else Found("", "")
         if reason := check_gold(gold):
             return Verdict(0.0, "unparsable_gold", *first, detail=reason), first
@@ -215,13 +224,25 @@ def _guarded(found: list[Found], gold: str, rules: GradingRules) -> Verdict | No
 
 
 def _decide(found: list[Found], gold: str, rules: GradingRules) -> Verdict | None:
-    """Grade an answer; "(B) 12" is the choice B, and 12."""
+    """Grade an answer; "(B) 12" is the choice B, and 12.  Words that nothing announces are compared last."""
+    if found[-1].rule == "words":
+        *others, words = found
+        verdict = _decide(others, gold, rules) if others else None
+        if others and (verdict is None or verdict.score):
+            return verdict
+        return _decide_as_given([words], gold, rules)
     found = [
         Found(choice(text) or text, rule) if _NAMES_CHOICE.match(text) else Found(text, rule) for text, rule in found
     ]
     verdict = _decide_as_given(found, gold, rules)
     if verdict is not None and verdict.score:
         return verdict
+    if (
+        (value := sentence_value(found[0].text)) is not None
+        and found[0].rule == "boxed"
+        and plain_number(gold) is not None
+    ):
+        return _decide_as_given([Found(value, "boxed")], gold, rules)
     label, expected = labelled(found[0].text), labelled(gold)
     if expected is not None:
         return _against_choice(found, label, *expected, rules)
@@ -326,6 +347,7 @@ def _any_same(golds: tuple[Node, ...], answers: tuple[Node, ...], rules: Grading
     return False
 
 
+@functools.lru_cache(maxsize=65_536)
 def _gold_words(gold: str) -> str | None:
     """The gold answer as words, '' for a mathematical one; None if only a last resort may read it."""
     try:

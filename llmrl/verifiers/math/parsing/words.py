@@ -194,9 +194,12 @@ def _ends_item(p: Reader) -> bool:
 
 
 def _no_terms(p: Reader) -> bool:
-    """Whether nothing is added and nothing is in brackets, in the whole answer."""
+    """Whether nothing is added and nothing but an exponent is in brackets, in the whole answer."""
+    before = ["", *(token.text for token in p.found)]
     return not any(
-        token.text in ("+", "(") or (token.text == "-" and place and p.found[place - 1].text != "=")
+        token.text == "+"
+        or (token.text == "(" and before[place] != "^")
+        or (token.text == "-" and place and before[place] != "=" and before[place - 1 : place + 1] != ["^", "("])
         for place, token in enumerate(p.found)
         if token.kind == "op"
     )
