@@ -299,7 +299,7 @@ def _in_other_types(
         if len(half | types) > 1 and (len(types) > 1 or len(half) > 1 or part in (module, *blocks)):
             raise ConfigError(
                 f"{name or type(module).__name__} has weights of {' and '.join(sorted(map(str, types | half)))}, which "
-                " cannot be shared between ranks. Give --world.shard 1, or a --policy.dtype that it has alone."
+                "cannot be shared between ranks. Give --world.shard 1, or a --policy.dtype that it has alone."
             )
         if other:
             found.append(part)

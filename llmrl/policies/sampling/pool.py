@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from llmrl.errors import EngineError
@@ -22,6 +23,8 @@ from llmrl.policies.sampling.servers import START_WITHIN, Barred, Held, Lost, Se
 
 ATTEMPTS = 3  # at one batch, by one engine
 BACK_OFF = 0.5  # seconds before the second attempt; twice as long before each further one
+ROWS = 1 << 13  # of one request
+TOKENS = 1 << 24  # of the contexts and responses of one request: below the server's limits in every case
 PATIENCE = 60.0  # seconds in which a server that is gone may come back, if no other is left
 log = logging.getLogger(__name__)
 
@@ -109,12 +112,11 @@ class ServerPool:
             servers = self._live()
             parts = deal(pending, asked.contexts, len(servers))
             answers = await all_of(
-                self._sampled(server, _rows(asked, part)) for server, part in zip(servers, parts, strict=False)
+                self._sampled(server, asked, part) for server, part in zip(servers, parts, strict=False)
             )
-            for part, answer in zip(parts, answers, strict=True):
-                if answer is not None:
-                    responses |= dict(zip(part, answer.responses, strict=True))
-                    cached |= dict(zip(part, answer.cached, strict=True))
+            for rows, answer in (pair for pairs in answers for pair in pairs):
+                responses |= dict(zip(rows, answer.responses, strict=True))
+                cached |= dict(zip(rows, answer.cached, strict=True))
             pending = [row for row in pending if row not in responses]
         rows = range(len(asked.contexts))
         return wire.Sampled(
@@ -165,8 +167,18 @@ class ServerPool:
 
     # Requests to one server
 
-    async def _sampled(self, server: Server, asked: wire.Sampling) -> wire.Sampled | None:
-        return await self._insisting(server, lambda: server.sample(asked, self.settings.vocab_size))
+    async def _sampled(
+        self, server: Server, asked: wire.Sampling, rows: Sequence[int]
+    ) -> list[tuple[Sequence[int], wire.Sampled]]:
+        """The answers to rows, one request after the other; those before a failure."""
+        answers: list[tuple[Sequence[int], wire.Sampled]] = []
+        for part in requests(rows, [len(c) + n for c, n in zip(asked.contexts, asked.limits, strict=True)]):
+            request = _rows(asked, part)
+            answer = await self._insisting(server, partial(server.sample, request, self.settings.vocab_size))
+            if answer is None:
+                break
+            answers.append((part, answer))
+        return answers
 
     async def _pushed(self, server: Server) -> None:
         await self._insisting(server, lambda: self._hand_over(server))
@@ -304,6 +316,27 @@ def deal(rows: Sequence[int], contexts: Sequence[Sequence[int]], count: int) -> 
     order = sorted(rows, key=lambda row: (first.setdefault(tuple(contexts[row]), row), row))
     count = min(count, len(order))
     return [order[len(order) * i // count : len(order) * (i + 1) // count] for i in range(count)]
+
+
+def requests(rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+    """Rows in parts of at most ``ROWS`` rows and ``TOKENS`` tokens, in order; a longer row is a part of its own.
+
+    Args:
+        rows: their numbers.
+        lengths: the most tokens of a context and its response, by number.
+
+    >>> requests([0, 1, 2], [TOKENS // 2, TOKENS // 2, 1])
+    [[0, 1], [2]]
+    """
+    parts: list[list[int]] = []
+    size = 0
+    for row in rows:
+        if not parts or len(parts[-1]) == ROWS or size + lengths[row] > TOKENS:
+            parts.append([])
+            size = 0
+        parts[-1].append(row)
+        size += lengths[row]
+    return parts
 
 
 def _rows(asked: wire.Sampling, rows: Sequence[int]) -> wire.Sampling:

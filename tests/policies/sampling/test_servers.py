@@ -431,6 +431,36 @@ def test_responses_do_not_depend_on_how_many_engines_sample(fleet):
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.parametrize(("name", "most", "rows"), [("ROWS", 5, [5, 5, 2]), ("TOKENS", 1, [1] * 12)])
+def test_many_rows_go_in_several_requests_of_which_each_is_within_the_limits(name, most, rows, fleet, monkeypatch):
+    policy, host = tiny_policy(), Keyed()
+    policy.engine = engine_for(fleet(host))
+    want = sampled(policy)
+    host.requests.clear()
+    monkeypatch.setattr(pool, name, most)
+    assert sampled(policy) == want
+    assert [len(request.contexts) for request in host.requests] == rows
+    policy.close()
+
+
+def test_what_was_answered_before_a_failure_is_kept(fleet, monkeypatch):
+    class Ending(Keyed):
+        def _sample(self, request, settings):
+            if request.contexts != [[0]] and len(self.requests) == 1:
+                raise RuntimeError("out of order")
+            return super()._sample(request, settings)
+
+    monkeypatch.setattr(pool, "ROWS", 3)
+    policy, hosts = tiny_policy(), [Keyed(), Ending()]
+    policy.engine = engine_for(fleet(*hosts))
+    responses = sampled(policy)
+    assert [[len(request.contexts) for request in host.requests] for host in hosts] == [[3, 3, 3], [3]]
+    policy.close()
+    policy.engine = engine_for(fleet(Keyed()))
+    assert sampled(policy) == responses
+    policy.close()
+
+
 def test_one_that_dies_is_left_out_and_taken_back_when_it_returns(fleet, caplog):
     hosts = [Keyed(), Keyed()]
     made = fleet(*hosts)
