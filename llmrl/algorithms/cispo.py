@@ -9,7 +9,7 @@ responses. The loss value has no meaning of its own.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import takes_kl
+from llmrl.algorithms.options import takes_kl, unused
 from llmrl.credit import Credit, GroupAdvantage, KeepAll, MixedRewards
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.other_clips import DetachedWeight
@@ -18,6 +18,7 @@ from llmrl.losses.ratio import TokenRatio
 
 @register_algorithm("cispo")
 @takes_kl()
+@unused("max_refills", switch="dynamic_sampling", off=lambda replaced: not replaced)
 def cispo(
     *,
     clip_low: float = 1.0,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm, term
-from llmrl.algorithms.options import takes_kl
+from llmrl.algorithms.options import takes_kl, unused
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import NoClip, PPOClip
@@ -66,6 +66,7 @@ def clip_cov(
 
 @register_algorithm("kl_cov")
 @takes_kl()
+@unused("fraction", switch="coefficient", off=lambda weight: weight == 0)
 def kl_cov(
     *,
     fraction: float = 0.002,

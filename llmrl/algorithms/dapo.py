@@ -10,7 +10,7 @@ There is no KL term.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import takes_kl, with_dual_clip
+from llmrl.algorithms.options import takes_kl, unused, with_dual_clip
 from llmrl.credit import (
     Credit,
     GroupAdvantage,
@@ -26,6 +26,9 @@ from llmrl.losses.ratio import TokenRatio
 
 @register_algorithm("dapo")
 @takes_kl()
+@unused("max_length", "overlong_penalty", switch="soft_length", off=lambda window: window == 0)
+@unused("max_length", "soft_length", switch="overlong_penalty", off=lambda penalty: penalty == 0)
+@unused("max_refills", switch="dynamic_sampling", off=lambda replaced: not replaced)
 def dapo(
     *,
     clip_low: float = 0.2,

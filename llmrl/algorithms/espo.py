@@ -15,7 +15,7 @@ fixed width it is GSPO.
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm
-from llmrl.algorithms.options import takes_kl
+from llmrl.algorithms.options import takes_kl, unused
 from llmrl.credit import Credit, GroupAdvantage
 from llmrl.losses.aggregate import SegmentMean
 from llmrl.losses.clip import EntropyAdaptiveClip, PPOClip
@@ -25,6 +25,7 @@ from llmrl.losses.ratio import SegmentRatio, SegmentRatioOld
 
 @register_algorithm("espo")
 @takes_kl()
+@unused("alpha", "clip_floor", "clip_ceiling", switch="fixed_clip", off=lambda widths: widths is not None)
 def espo(
     *,
     alpha: float = 0.02,

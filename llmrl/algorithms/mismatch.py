@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from llmrl.algorithms.algorithm import Algorithm, Recipe, register_algorithm
 from llmrl.algorithms.dapo import dapo
+from llmrl.algorithms.options import unused
 from llmrl.losses.correction import (
     Correction,
     GeometricRejection,
@@ -50,6 +51,7 @@ def tis(*, base: Recipe = dapo, cap: float = 2.0, sequence: bool = False) -> Alg
 
 
 @register_algorithm("mis")
+@unused("sequence", switch="geometric", off=lambda geometric: geometric)
 def mis(
     *,
     base: Recipe = dapo,

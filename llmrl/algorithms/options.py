@@ -1,4 +1,8 @@
-"""Options that several recipes share: a dual clip, imitation of correct answers, the divergence from a reference."""
+"""What the options of several recipes share.
+
+The dual clip, imitation of correct answers, the divergence from a reference, and the refusal of options that another
+option leaves without effect.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +56,41 @@ def nll_term(coefficient: float) -> Terms:
     return () if coefficient == 0 else (term(PositiveNLL, coefficient=coefficient),)
 
 
+def unused(*names: str, switch: str, off: Callable[[Any], bool]) -> Callable[[Recipe], Recipe]:
+    """A decorator: the recipe refuses options that have no effect at some values of another option, the switch.
+
+    A value equal to the default is not refused: it contradicts nothing.
+
+    Args:
+        names: the options.
+        switch: the option that decides whether they have an effect.
+        off: true for the values of the switch at which they have none.
+
+    >>> @unused("limit", switch="bounded", off=lambda bounded: not bounded)
+    ... def mine(*, bounded: bool = True, limit: float = 2.0) -> Algorithm:
+    ...     return Algorithm(name="mine")
+    >>> mine(bounded=False, limit=3.0)
+    Traceback (most recent call last):
+    ValueError: limit 3.0 has no effect with bounded False. Give only one of the two.
+    """
+
+    def decorate(recipe: Recipe) -> Recipe:
+        defaults = {name: inspect.signature(recipe).parameters[name].default for name in (switch, *names)}
+
+        @functools.wraps(recipe)
+        def made(**options: Any) -> Algorithm:
+            chosen = options.get(switch, defaults[switch])
+            idle = [name for name in names if name in options and options[name] != defaults[name]]
+            if idle and off(chosen):
+                given = f"{idle[0]} {options[idle[0]]!r} has no effect with {switch} {chosen!r}"
+                raise ValueError(f"{given}. Give only one of the two.")
+            return recipe(**options)
+
+        return made
+
+    return decorate
+
+
 @dataclass(frozen=True, kw_only=True)
 class KLOptions:
     """The options that :func:`takes_kl` adds to a recipe."""
@@ -64,7 +103,7 @@ class KLOptions:
     def __post_init__(self) -> None:
         name = self.kl_estimator
         if name is not None and name not in ESTIMATORS:
-            raise ValueError(f"No KL estimator is called {name!r}. {suggest(name, ESTIMATORS)}")
+            raise ValueError(f"No KL estimator is called {name!r}. {suggest(str(name), ESTIMATORS)}")
         if not 0 <= self.kl < float("inf"):
             raise ValueError(f"kl must be 0 or more and finite, got {self.kl}: it is the weight of a penalty.")
         if self.kl_in_reward and self.kl == 0:

@@ -9,7 +9,7 @@ weights, a mean over all tokens, and in its further loss: the critic's, and no K
 from __future__ import annotations
 
 from llmrl.algorithms.algorithm import Algorithm, register_algorithm, term
-from llmrl.algorithms.options import takes_kl, with_dual_clip
+from llmrl.algorithms.options import takes_kl, unused, with_dual_clip
 from llmrl.credit import GAE, Credit, GroupAdvantage
 from llmrl.losses.aggregate import TokenMean
 from llmrl.losses.clip import PPOClip
@@ -19,6 +19,8 @@ from llmrl.losses.terms import EntropyBonus, ValueLoss
 
 @register_algorithm("ppo")
 @takes_kl()
+@unused("gamma", "lam", "whiten", "value_clip", "value_coefficient", switch="critic", off=lambda critic: not critic)
+@unused("value_clip", switch="value_coefficient", off=lambda weight: weight == 0)
 def ppo(
     *,
     critic: bool = True,
