@@ -51,7 +51,8 @@ WINDOW = "llmrl"
 def reward_function(grader: str | Verifier, *, column: str = "answer") -> Callable[..., list[float | None]]:
     """A verifier as a reward function of TRL.
 
-    A response without a verdict (timeout, error) gets ``None``, and TRL leaves it out of its group.
+    A response without a verdict (timeout, error) gets ``None``, and TRL leaves it out of its group. A conversation that
+    ends in a call of a tool, or in a tool's result, has no answer.
 
     Args:
         grader: name of a verifier, ``module:function``, or a verifier.
@@ -76,8 +77,17 @@ def reward_function(grader: str | Verifier, *, column: str = "answer") -> Callab
 
 
 def _text(completion: Any) -> str:
-    """A completion as text; TRL passes a string, or for chat data a list of messages."""
-    return completion if isinstance(completion, str) else completion[-1]["content"]
+    """A completion as text; TRL passes a string, or for chat data a list of messages.
+
+    Of messages the last one is the response: empty if it is a call of a tool without text, or a tool's result.
+    """
+    if isinstance(completion, str):
+        return completion
+    last = completion[-1] if completion else {}
+    content = last.get("content") if last.get("role") != "tool" else None
+    if isinstance(content, list):
+        return "".join(part.get("text", "") for part in content)
+    return content or ""
 
 
 class AlgorithmTrainer(GRPOTrainer):

@@ -185,6 +185,22 @@ def test_chat_completions_are_read():
 
 
 @pytest.mark.parametrize(
+    ("last", "score"),
+    [
+        ({"role": "assistant", "content": None, "tool_calls": []}, 0.0),
+        ({"role": "assistant", "tool_calls": []}, 0.0),
+        ({"role": "tool", "name": "sum", "content": r"\boxed{4}"}, 0.0),
+        ({"role": "assistant", "content": [{"type": "image"}, {"type": "text", "text": r"\boxed{4}"}]}, 1.0),
+    ],
+)
+def test_a_conversation_may_end_in_a_tool_or_in_parts(last, score):
+    from llmrl.integrations.trl import reward_function
+
+    before = [{"role": "assistant", "content": r"\boxed{4}"}]
+    assert reward_function("math")(completions=[[*before, last]], answer=["4"]) == [score]
+
+
+@pytest.mark.parametrize(
     ("name", "options", "said"),
     [
         ("grpo", {}, "TRL loads none at beta=0"),
