@@ -118,6 +118,12 @@ def test_equal_rewards_stay_without_advantage_though_their_mean_is_rounded():
     assert advantages([[0.1] * 3, [0.1] * 3]) == [0.0] * 3
 
 
+@pytest.mark.parametrize("reward", [0.1, 0.9, -1.1])
+def test_equal_rewards_of_many_visits_stay_without_advantage(reward):
+    for visits in range(2, 30):  # the mean over visits is rounded at some of them
+        assert advantages([[reward] * 8] * visits) == [0.0] * 8
+
+
 @given(visits)
 def test_the_smoothed_advantage_lies_between_the_groups_own_and_the_overall_one(history):
     parts = scores(history)
