@@ -71,13 +71,13 @@ def estimate(per_problem: Sequence[float], bounds: tuple[float, float] = (0.0, 1
     return Estimate(mean, float(max(least, middle - half)), float(min(most, middle + half)))
 
 
-def wilson(count: int, total: int) -> tuple[float, float]:
+def wilson(count: float, total: int) -> tuple[float, float]:
     """Wilson's 95 % score interval of a share; it has a positive width also if none or all are counted.
 
     It assumes that the counted things are independent. With several responses to each problem it is too narrow.
 
     Args:
-        count: how many of them have the property.
+        count: how many of them have the property; something may count half.
         total: how many there are, at least 1.
 
     Source: Wilson 1927, Journal of the American Statistical Association 22, 209.

@@ -2,7 +2,8 @@
 
 Runs fall into strata, such as tasks; a bootstrap draws seeds within each stratum (scipy.stats.bootstrap with one
 sample per stratum). With fewer than ``MIN_SEEDS`` seeds in a stratum there is no interval, because an interval from
-so few numbers is too narrow.
+so few numbers is too narrow. Nor is there one where every resample gives the same number, because equal runs do not
+say how much others would differ.
 
 The measures are those of Agarwal et al. 2021, arXiv:2108.13264.
 """
@@ -17,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrl.errors import ConfigError
+from llmrl.evaluation.estimators import wilson
 
 MIN_SEEDS = 5
 """Minimum number of seeds of a stratum for an interval."""
 RESAMPLES = 2000
 LEVEL = 0.95
+EQUAL = "no interval: the numbers of all seeds are equal"
 
 Array = NDArray[np.float64]
 Statistic = Callable[..., Any]
@@ -87,10 +90,14 @@ def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, resampl
 
     >>> estimate([np.array([0.5, 0.5, 0.5])]).note
     'no interval: 3 seeds, at least 5 are needed'
+    >>> estimate([np.full(5, 0.5)]).note
+    'no interval: the numbers of all seeds are equal'
     """
     value = float(statistic(*strata, axis=-1))
     low, high, note = _interval(strata, statistic, resamples)
-    return SeedEstimate(value, None if low is None else float(low), None if high is None else float(high), note)
+    if not note and low == high:
+        note = EQUAL
+    return SeedEstimate(value, note=note) if note else SeedEstimate(value, float(low), float(high))
 
 
 def estimate_curve(
@@ -128,8 +135,13 @@ def _interval(strata: Sequence[Array], statistic: Statistic, resamples: int) -> 
 def improvement(first: Sequence[Array], second: Sequence[Array]) -> SeedEstimate:
     """The probability that a run of ``second`` beats one of ``first``, a tie counting half, averaged over strata.
 
+    If one side wins (or ties) every comparison, every resample gives the same number. The interval is then Wilson's
+    for as many runs as the smaller side has.
+
     >>> improvement([np.array([0.0, 1.0])], [np.array([1.0, 2.0])]).value
     0.875
+    >>> str(improvement([np.arange(5.0)], [np.arange(5.0) + 5]))
+    '1.000 [0.566, 1.000]'
     """
     count = len(first)
 
@@ -140,7 +152,11 @@ def improvement(first: Sequence[Array], second: Sequence[Array]) -> SeedEstimate
             found.append(((y > x) + 0.5 * (y == x)).mean(axis=(-2, -1)))
         return np.mean(found, axis=0)
 
-    return estimate([*first, *second], statistic, resamples=RESAMPLES // 4)
+    found = estimate([*first, *second], statistic, resamples=RESAMPLES // 4)
+    if found.note == EQUAL:
+        runs = min(sum(map(len, side)) for side in (first, second))
+        return SeedEstimate(found.value, *wilson(found.value * runs, runs))
+    return found
 
 
 def rate(events: int, runs: int) -> SeedEstimate:
@@ -151,8 +167,7 @@ def rate(events: int, runs: int) -> SeedEstimate:
     """
     if runs < MIN_SEEDS:
         return SeedEstimate(events / runs, note=f"no interval: {runs} runs, at least {MIN_SEEDS} are needed")
-    interval = _scipy().binomtest(events, runs).proportion_ci(LEVEL, method="wilson")
-    return SeedEstimate(events / runs, float(interval.low), float(interval.high))
+    return SeedEstimate(events / runs, *wilson(events, runs))
 
 
 def profile(strata: Sequence[Array], thresholds: Array) -> tuple[Array, Array | None, Array | None]:

@@ -34,8 +34,9 @@ EASY, HARD = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0], [0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
 
 class TestPairs:
     def test_differences_are_taken_seed_by_seed(self):
-        results = Results([*rows("a", EASY), *reversed(rows("b", [x + 0.01 for x in EASY]))])
-        assert results.differences("a", "b")[0] == pytest.approx(np.full(6, 0.01))
+        gains = [0.01 + seed / 1e12 for seed in range(6)]
+        results = Results([*rows("a", EASY), *reversed(rows("b", np.add(EASY, gains).tolist()))])
+        assert results.differences("a", "b")[0] == pytest.approx(gains)
         line = results.line("b")
         assert line.difference.value == pytest.approx(0.01)
         assert line.difference.high - line.difference.low < 1e-9  # although the scores spread from 0.5 to 1

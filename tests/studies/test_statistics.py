@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from llmrl.evaluation.estimators import wilson
 from llmrl.studies.statistics import (
     MIN_SEEDS,
     estimate,
@@ -55,8 +56,27 @@ class TestIntervals:
         assert improvement([np.arange(3.0)], [np.arange(3.0)]).low is None
 
     def test_the_difference_between_tasks_is_no_uncertainty_over_seeds(self):
-        found = estimate([np.full(10, 0.1), np.full(10, 0.9)])
-        assert found.low == pytest.approx(found.high) == pytest.approx(found.value)
+        near = np.arange(10) / 1e6
+        found = estimate([0.1 + near, 0.9 + near])
+        assert found.low == pytest.approx(found.high, abs=1e-4) == pytest.approx(found.value, abs=1e-4)
+
+    def test_equal_numbers_have_no_interval_of_width_zero(self):
+        found = estimate([np.full(5, 0.3), np.full(5, 0.7)])
+        assert (found.low, found.high) == (None, None)
+        assert "seeds are equal" in found.note
+
+    @pytest.mark.parametrize(
+        ("first", "second", "share", "runs"),
+        [
+            ([np.arange(5.0)], [np.arange(5.0) + 5], 1, 5),
+            ([np.arange(7.0) + 5], [np.arange(5.0)], 0, 5),
+            ([np.zeros(5), np.arange(5.0)], [np.zeros(5), np.arange(5.0) + 5], 0.75, 10),
+        ],
+    )
+    def test_one_side_that_always_wins_has_wilsons_interval(self, first, second, share, runs):
+        found = improvement(first, second)
+        assert found.value == share
+        assert (found.low, found.high) == wilson(share * runs, runs)
 
     def test_a_curve_has_an_interval_at_each_place(self):
         rng = np.random.default_rng(0)
