@@ -22,11 +22,12 @@ import numpy as np
 import tyro
 from scipy import stats
 
-from llmrl.studies.grid import Cell, Store, make_grid, read_rows
+from llmrl.studies.grid import Cell, make_grid
 from llmrl.studies.page import score_figure
 from llmrl.studies.results import Results
 from llmrl.studies.running import run_cells
 from llmrl.studies.statistics import SeedEstimate, estimate, pooled_mean
+from llmrl.studies.store import Store
 
 ONE_SIDED = "benchmarks.one_sided_erc:one_sided"
 EIGHT = ("dapo", "erc+dapo", "gppo", "erc+gppo", "gspo", "espo", "cispo", ONE_SIDED)
@@ -89,7 +90,7 @@ def run(output: Path, minutes: float) -> None:
 
 def complete(folder: Path, cells: Callable[[range], list[Cell]]) -> tuple[Results, Results | None, int]:
     """The seeds that are complete, in order, and those of the tuning."""
-    rows = {row.cell: row for row in read_rows(folder)}
+    rows = Store(folder).read([*cells(range(20)), *cells(TUNING)])
     seeds = 0
     while seeds < 20 and all(cell in rows for cell in cells(range(seeds, seeds + 1))):
         seeds += 1

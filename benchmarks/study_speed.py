@@ -19,8 +19,9 @@ import tyro
 
 import llmrl
 from llmrl.studies import EXACT, load
-from llmrl.studies.grid import Store, make_grid, run_cell
+from llmrl.studies.grid import make_grid, run_cell
 from llmrl.studies.page import write_page
+from llmrl.studies.store import Store
 
 ALGORITHMS = ("dapo", "erc+dapo", "gppo", "erc+gppo", "gspo", "espo", "cispo", "grpo")
 
@@ -68,10 +69,12 @@ def time_results(options: Options) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         rows = [run_cell(cell) for cell in make_grid(tasks=("hack",), algorithms=ALGORITHMS, seeds=(0,))]
+        cells = []
         for number in range(options.runs):
             row = rows[number % len(rows)]
-            cell = dataclasses.replace(row.cell, seed=number // len(rows))
-            store.write(dataclasses.replace(row, cell=cell))
+            cells.append(dataclasses.replace(row.cell, seed=number // len(rows)))
+            store.write(dataclasses.replace(row, cell=cells[-1]))
+        store.write_plan(cells, ALGORITHMS[0])
         began, used = time.perf_counter(), cpu_seconds()
         results = load(folder)
         loaded = time.perf_counter() - began

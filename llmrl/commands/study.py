@@ -106,6 +106,9 @@ def read_config(path: Path) -> StudyOptions:
 def run(options: StudyOptions, console: Terminal | None = None) -> int:
     """Run the study, show its table, and print the paths of the other files.
 
+    Returns:
+        The exit status: 1 if a run failed.
+
     Raises:
         UserError: names or numbers that cannot be used, or a study that would take too long.
     """
@@ -147,7 +150,7 @@ def run(options: StudyOptions, console: Terminal | None = None) -> int:
     if not results.table():
         raise ConfigError("Every run failed, so there are no results. The errors are shown above.")
     console.say(f"Page: {options.output / 'page.html'}; also results.json, runs.csv, table.tex, figures/.")
-    return 0
+    return 1 if any(row.failed for row in results.rows) else 0
 
 
 def show_table(results: Results, console: Terminal) -> None:

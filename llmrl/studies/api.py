@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import gzip
-import json
 import numbers
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 
 from llmrl.errors import ArgumentError, ConfigError
 from llmrl.registry import refuses_unknown_arguments
-from llmrl.studies.grid import Cell, Row, Store, make_grid, parse_algorithm
+from llmrl.studies.grid import Row, make_grid, parse_algorithm
 from llmrl.studies.page import write_page
 from llmrl.studies.results import Results
 from llmrl.studies.running import check_executor, estimate_seconds, run_cells
+from llmrl.studies.store import Store, find_shipped
 from llmrl.training.folder import refuse_traps
 
 MOST_SEEDS = 10_000
 """A study may have as many."""
-SHIPPED = "baselines-v1.json.gz"
-
-
-@functools.cache
-def shipped_rows() -> dict[Cell, Row]:
-    """The runs that come with llmrl: the shipped algorithms on the exact tasks at their own settings.
-
-    Their curves hold only the score.
-    """
-    content = resources.files("llmrl.studies").joinpath(SHIPPED).read_bytes()
-    rows = (Row.from_dict(one, shipped=True) for one in json.loads(gzip.decompress(content)))
-    return {row.cell: row for row in rows}
 
 
 @refuses_unknown_arguments
@@ -55,8 +40,8 @@ def study(
     """Make the missing runs of a study, and write its tables, figures and page.
 
     Args:
-        output: the study's folder. Finished runs in it are kept; failed ones, and those of an algorithm that has
-            changed since, run again.
+        output: the study's folder. Finished runs in it are kept; failed ones, and those of an algorithm or a task
+            that has changed since, run again.
         algorithms: names, with options in brackets: ``"erc+dapo[low=0.9]"``, ``"my_module:mine"``.
         tasks: by default the exact tasks.
         seeds: the number of seeds 0, 1, ..., or a list of seeds.
@@ -109,10 +94,9 @@ def study(
         raise ConfigError(f"output must be a folder, and {folder} is a file. Give another name.")
     refuse_traps(folder)
     store = Store(folder)
-    found = store.read(cells)
-    if use_shipped:
-        found |= {cell: row for cell, row in shipped_rows().items() if cell in set(cells) - set(found)}
-    left = [cell for cell in cells if cell not in found]
+    found = {cell: row for cell, row in store.read(cells).items() if use_shipped or not row.shipped}
+    shipped = find_shipped(cell for cell in cells if cell not in found) if use_shipped else {}
+    left = [cell for cell in cells if cell not in found and cell not in shipped]
     if left:
         seconds = estimate_seconds(left, jobs)
         if seconds > allow_seconds:
@@ -120,6 +104,10 @@ def study(
                 f"{len(left)} runs would take about {duration(seconds)}, more than the limit of "
                 f"{duration(allow_seconds)}. Give --yes to run them, more --jobs, or fewer seeds, tasks or algorithms."
             )
+    store.write_plan(cells, baseline or algorithms[0])
+    for cell, row in shipped.items():
+        store.write(row)
+        found[cell] = row
     done = len(cells) - len(left)
     if progress is not None:
         progress(None, done, len(cells))

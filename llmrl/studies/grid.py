@@ -1,20 +1,21 @@
-"""The grid of a study: task, algorithm, settings and seed of each cell. Each cell has a file, so a study can continue.
+"""The grid of a study: task, algorithm, settings and seed of each cell, and the row of its results.
 
 Names are checked before anything runs.  A cell that fails becomes a row with its error.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
-import os
+import math
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Cell:
     version: int = 1
     """The task's version."""
     recipe: str = field(default="", compare=False)
-    """A digest of what the algorithm is today; see :func:`recipe_digest`."""
+    """A digest of what algorithm and task are today; see :func:`recipe_digest`."""
 
     @property
     def key(self) -> str:
@@ -94,15 +95,15 @@ class Row:
             "detail": self.detail,
             "seconds": self.seconds,
             "error": self.error,
+            "shipped": self.shipped,
         }
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any], shipped: bool = False) -> Row:
+    def from_dict(cls, content: dict[str, Any]) -> Row:
         """A row from a result of :meth:`to_dict`."""
         given = content["cell"]
         cell = Cell(**{**given, "settings": Settings(**given["settings"])})
-        rest = {name: content[name] for name in ("summary", "curves", "detail", "seconds", "error")}
-        return cls(cell=cell, shipped=shipped, **rest)
+        return cls(**{**content, "cell": cell})
 
     @classmethod
     def read(cls, path: Path) -> Row:
@@ -117,7 +118,7 @@ class Row:
         form = {"cell": cell, "summary": Table("", 0.0), "curves": numbers, "detail": numbers, "seconds": 0.0}
         try:
             content = read_json(path)
-            refuse_unlike(content, {**form, "error": ""}, "the cell")
+            refuse_unlike(content, Some({**form, "error": "", "shipped": False}), "the cell")
             if not content["error"] and "final" not in content["summary"]:
                 raise ValueError("it has neither an error nor a final score")
             return cls.from_dict(content)
@@ -171,29 +172,36 @@ def _value(read: Any) -> Any:
     return read
 
 
-def recipe_digest(spec: str, recipe: Algorithm) -> str:
-    """A digest of an algorithm: every number that studies use, and the files of modules that ``spec`` names.
+def recipe_digest(spec: str, recipe: Algorithm, name: str, task: Task) -> str:
+    """A digest of an algorithm and a task: every number that studies use, and the code of modules that are named.
 
-    A run counts as done only if it was made with the same. Modules that those files import are not in it.
+    A run counts as done only if it was made with the same. Modules that those import are not in it. It is the same
+    on every machine, and comments do not change it.
 
-    >>> one, two, three = (parse_algorithm(s) for s in ("dapo", "dapo[clip_high=0.5]", "dapo[clip_high=0.28]"))
-    >>> recipe_digest("dapo", one) == recipe_digest("dapo", three) != recipe_digest("dapo", two)
+    >>> def digest(spec):
+    ...     return recipe_digest(spec, parse_algorithm(spec), "carry", find_task("carry"))
+    >>> digest("dapo") == digest("dapo[clip_high=0.28]") != digest("dapo[clip_high=0.5]")
     True
     """
     _, _, components = str(compared(recipe)).partition("\n")
-    digest = hashlib.sha256(without_addresses(components).encode())
-    for name in spec.partition("[")[0].split("+"):
-        module, colon, _ = name.strip().partition(":")
+    rules = repr(dataclasses.replace(task, asks="", settings=Settings()))  # the settings are in the cell
+    digest = hashlib.sha256(without_addresses(components + rules).encode())
+    for one in (*spec.partition("[")[0].split("+"), name):
+        module, colon, _ = one.strip().partition(":")
         if colon:
-            digest.update(_source(module))
+            digest.update(_code(module))
     return digest.hexdigest()[:20]
 
 
 @functools.cache
-def _source(module: str) -> bytes:
-    """The file of an imported module, as it was at the first call: a later edit has no effect in this process."""
+def _code(module: str) -> bytes:
+    """The code of an imported module's file, as it was at the first call: a later edit has no effect in this
+    process."""
     path = vars(sys.modules[module]).get("__file__")
-    return b"" if path is None else Path(path).read_bytes()
+    if path is None:
+        return b""
+    content = Path(path).read_bytes()
+    return ast.dump(ast.parse(content)).encode() if path.endswith(".py") else content
 
 
 def find_task(name: str) -> Task:
@@ -239,8 +247,12 @@ def make_grid(
     if not algorithms:
         raise ConfigError("No algorithm is given. Name at least one: --algos dapo erc+dapo.")
     made = {spec: parse_algorithm(spec) for spec in algorithms}
-    recipes = {spec: recipe_digest(spec, recipe) for spec, recipe in made.items()}
     found = {name: find_task(name) for name in tasks or EXACT}
+    recipes = {
+        (spec, name): recipe_digest(spec, recipe, name, task)
+        for spec, recipe in made.items()
+        for name, task in found.items()
+    }
     cells = []
     for seed in seeds:
         for name, task in found.items():
@@ -265,7 +277,7 @@ def make_grid(
                                 settings=changed,
                                 seed=seed,
                                 version=task.version,
-                                recipe=recipes[spec],
+                                recipe=recipes[spec, name],
                             )
                             for spec in algorithms
                         ]
@@ -286,65 +298,14 @@ def check_settings(settings: Settings) -> None:
 
 
 def run_cell(cell: Cell) -> Row:
-    """Run one cell; any exception becomes the row's error."""
+    """Run one cell; any exception becomes the row's error, and so does a number that is not finite."""
     try:
         result = find_task(cell.task).run(parse_algorithm(cell.algorithm), cell.seed, cell.settings)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         return Row(cell=cell, error=text)
-    return Row(cell=cell, **as_dict(result))
-
-
-class Store:
-    """The rows of a study, one file each; a file is complete or absent.
-
-    Args:
-        folder: the folder of the study.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "cells"
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def path(self, cell: Cell) -> Path:
-        """The path of a row's file."""
-        return self.folder / f"{cell.key}.json"
-
-    def write(self, row: Row) -> None:
-        """Write a row."""
-        path = self.path(row.cell)
-        aside = path.with_suffix(f".{os.getpid()}.writing")
-        try:
-            aside.write_text(json.dumps(row.to_dict()))
-            aside.replace(path)
-        except OSError:
-            aside.unlink(missing_ok=True)
-            raise
-
-    def read(self, cells: Iterable[Cell]) -> dict[Cell, Row]:
-        """The finished rows. Failed ones, and those of another recipe, are left out, so that they run again."""
-        found = {}
-        for cell in cells:
-            path = self.path(cell)
-            if path.is_file():
-                row = Row.read(path)
-                if row.cell != cell:
-                    raise ConfigError(f"{path} is of another cell. Delete it; the study runs that cell again.")
-                if not row.failed and row.cell.recipe == cell.recipe:
-                    found[cell] = row
-        return found
-
-
-def read_rows(folder: Path) -> list[Row]:
-    """Every row of a study's folder, in the order of task, algorithm, settings and seed.
-
-    Raises:
-        ConfigError: the folder holds no study, or a file of it is broken.
-    """
-    files = sorted((folder / "cells").glob("*.json"))
-    if not files:
-        raise ConfigError(f"{folder} holds no study: there is nothing in {folder / 'cells'}.")
-    return sorted(
-        map(Row.read, files), key=lambda row: (row.cell.task, row.cell.algorithm, str(row.cell.settings), row.cell.seed)
-    )
+    row = Row(cell=cell, **as_dict(result))
+    numbers = {**{name: [x] for name, x in row.summary.items()}, **row.curves, **row.detail}
+    broken = [name for name, values in numbers.items() if not all(map(math.isfinite, values))]
+    return Row(cell=cell, error=f"Not finite: {', '.join(broken)}.") if broken else row

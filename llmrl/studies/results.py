@@ -15,7 +15,7 @@ import numpy as np
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 from llmrl.studies.exact.task import Settings
-from llmrl.studies.grid import Row, read_rows
+from llmrl.studies.grid import Row
 from llmrl.studies.statistics import (
     Array,
     SeedEstimate,
@@ -26,6 +26,7 @@ from llmrl.studies.statistics import (
     profile,
     rate,
 )
+from llmrl.studies.store import read_study
 
 POINTS = 21
 """Number of points of a curve over several tasks, from the first to the last rollout."""
@@ -257,12 +258,19 @@ class Results:
 
 
 def load(folder: str | Path, baseline: str | None = None) -> Results:
-    """The results of a study's folder.
+    """The results of the last study in a folder, as :func:`~llmrl.studies.study` returned them.
+
+    Of an unfinished study it has the runs so far.
+
+    Args:
+        folder: the study's folder.
+        baseline: the algorithm that the others are compared with; by default the study's.
 
     Raises:
-        ConfigError: the folder holds no study.
+        ConfigError: the folder holds no study, or the baseline was not run.
     """
-    return Results(read_rows(Path(folder)), baseline)
+    rows, of_study = read_study(Path(folder))
+    return Results(rows, baseline or of_study)
 
 
 def _versions(rows: Sequence[Row]) -> dict[str, int]:

@@ -1,20 +1,26 @@
-"""Make the file of runs that come with llmrl, from a study's folder.
+"""Make the file of runs that come with llmrl.
 
-    python -m llmrl.studies.ship runs/study
+    python -m llmrl.studies.ship runs/study   adds the runs of a study to it, in place of those of equal cells
+    python -m llmrl.studies.ship              gives its runs the digests of today
 
 The file has only runs of named algorithms on the exact tasks at their own settings. Their curves hold only the score.
+A study uses a run only if its digest is that of today, so a change of an algorithm's components asks for one of these
+commands: the second if the runs are the same with it, otherwise a study with ``--rerun-shipped`` and the first.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from llmrl.studies.api import SHIPPED
 from llmrl.studies.exact.tasks import EXACT
-from llmrl.studies.grid import Row, read_rows
+from llmrl.studies.grid import Row, find_task, parse_algorithm, recipe_digest
+from llmrl.studies.results import load
+from llmrl.studies.store import SHIPPED, shipped_rows
 
 
 def belongs(row: Row) -> bool:
@@ -24,18 +30,41 @@ def belongs(row: Row) -> bool:
     return own and not row.failed and ":" not in row.cell.algorithm
 
 
-def main() -> None:
+def short(row: Row) -> Row:
+    """A row as the file has it."""
+    return dataclasses.replace(
+        row,
+        summary={name: float(f"{x:.4g}") for name, x in row.summary.items()},
+        curves={"score": [round(x, 4) for x in row.curves["score"]]},
+        detail={},
+        shipped=True,
+    )
+
+
+def of_today(row: Row) -> Row:
+    """A row with the digest of today."""
+    algorithm, task = row.cell.algorithm, row.cell.task
+    recipe = recipe_digest(algorithm, parse_algorithm(algorithm), task, find_task(task))
+    return dataclasses.replace(row, cell=dataclasses.replace(row.cell, recipe=recipe))
+
+
+def write(rows: Iterable[Row], path: Path) -> None:
+    """Write the file."""
+    content = [row.to_dict() for row in rows]
+    path.write_bytes(gzip.compress(json.dumps(content).encode(), mtime=0))
+    print(f"{len(content)} runs, {path.stat().st_size / 1024:.0f} KiB")
+
+
+def main(folders: list[str]) -> None:
     """Write the file next to this module."""
-    rows = []
-    for row in filter(belongs, read_rows(Path(sys.argv[1]))):
-        kept = {**row.to_dict(), "detail": {}}
-        kept["summary"] = {name: float(f"{x:.4g}") for name, x in row.summary.items()}
-        kept["curves"] = {"score": [round(x, 4) for x in row.curves["score"]]}
-        rows.append(kept)
-    path = Path(__file__).parent / SHIPPED
-    path.write_bytes(gzip.compress(json.dumps(rows).encode(), mtime=0))
-    print(f"{len(rows)} runs, {path.stat().st_size / 1024:.0f} KiB")
+    rows = shipped_rows()
+    if folders:
+        added = [short(row) for folder in folders for row in load(folder).rows if belongs(row)]
+        rows = rows | {row.cell: row for row in added}
+    else:
+        rows = {cell: of_today(row) for cell, row in rows.items()}
+    write(rows.values(), Path(__file__).parent / SHIPPED)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

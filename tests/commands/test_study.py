@@ -53,6 +53,11 @@ class TestCommand:
         assert "2 seeds, at least 5" in shown
         assert (tmp_path / "page.html").is_file()
 
+    def test_a_failed_run_is_the_status_1(self, tmp_path, capsys):
+        arguments = ["study", *QUICK, "--algos", "dapo", "objectives:failing", "--seeds", "1"]
+        assert cli.main([*arguments, "--output", str(tmp_path)]) == 1
+        assert "cannot count" in capsys.readouterr().out
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -11,12 +13,12 @@ import pytest
 
 from llmrl.errors import ConfigError, UserError
 from llmrl.studies import grid, running
-from llmrl.studies.api import duration, shipped_rows, study
+from llmrl.studies.api import duration, study
 from llmrl.studies.exact.task import Settings
 from llmrl.studies.exact.tasks import EXACT
-from llmrl.studies.grid import Cell, Row, Store, make_grid, parse_algorithm, read_rows, run_cell
+from llmrl.studies.grid import Cell, Row, make_grid, parse_algorithm, run_cell
 from llmrl.studies.running import estimate_seconds, run_cells
-from llmrl.studies.statistics import MIN_SEEDS
+from llmrl.studies.store import Store
 
 QUICK = {"tasks": ["hack"], "rollouts": 1}
 
@@ -93,6 +95,16 @@ class TestRunning:
         assert not row.summary
         assert row.error.startswith("ArithmeticError: this objective cannot count (objectives.py:")
 
+    def test_a_number_that_is_not_finite_is_an_error(self, monkeypatch):
+        (cell,) = make_grid(algorithms=["dapo"], seeds=[0], **QUICK)
+        monkeypatch.setitem(grid.TASKS._known, "hack", dataclasses.replace(EXACT["hack"], score=lambda *_: math.nan))
+        assert run_cell(cell).error.startswith("Not finite: start, final, ")
+
+    def test_a_single_update_has_finite_numbers(self):
+        (row,) = run_cells(make_grid(algorithms=["dapo"], seeds=[0], updates=[1], **QUICK))
+        assert not row.failed
+        assert row.summary["grad_norm_jump"] == 0
+
     @pytest.mark.slow
     def test_a_process_that_dies_is_a_row_and_the_others_are_run(self):
         cells = make_grid(algorithms=["dapo", "objectives:deadly", "gspo"], seeds=[0, 1], **QUICK)
@@ -124,72 +136,6 @@ class TestRunning:
         assert duration(seconds) == text
 
 
-class TestStore:
-    def test_a_row_comes_back_as_it_was(self, tmp_path):
-        (cell,) = make_grid(algorithms=["dapo"], seeds=[0], **QUICK)
-        row = run_cell(cell)
-        store = Store(tmp_path)
-        store.write(row)
-        assert store.read([cell]) == {cell: row}
-        assert read_rows(tmp_path) == [row]
-        assert not list(tmp_path.rglob("*.writing"))
-
-    def test_an_empty_folder_is_no_study(self, tmp_path):
-        with pytest.raises(ConfigError, match="holds no study"):
-            read_rows(tmp_path)
-
-    @pytest.mark.parametrize(
-        "text",
-        ["{", "[]", "null", "[" * 100_000, "1" * 5000, '{"cell": "x", "summary": [], "error": ""}'],
-    )
-    def test_a_broken_file_is_named(self, tmp_path, text):
-        self.refused(tmp_path, text)
-
-    @pytest.mark.parametrize(
-        ("path", "value"),
-        [
-            (("summary",), {"final": "x"}),
-            (("summary",), {}),
-            (("curves",), {"score": 1}),
-            (("seconds",), "long"),
-            (("cell", "seed"), [1]),
-            (("cell", "seed"), 5),
-            (("cell", "settings"), {"a": 1}),
-            (("cell", "settings", "updates"), -1),
-            (("cell",), {}),
-        ],
-    )
-    def test_a_file_with_a_wrong_value_is_named(self, tmp_path, path, value):
-        (cell,) = make_grid(algorithms=["dapo"], seeds=[0], **QUICK)
-        content = json.loads(json.dumps(run_cell(cell).to_dict()))
-        *outer, last = path
-        place = content
-        for name in outer:
-            place = place[name]
-        place[last] = value
-        self.refused(tmp_path, json.dumps(content))
-
-    def refused(self, tmp_path, text):
-        (cell,) = make_grid(algorithms=["dapo"], seeds=[0], **QUICK)
-        store = Store(tmp_path)
-        store.path(cell).write_text(text)
-        with pytest.raises(ConfigError, match=rf"{cell.key}\.json .*Delete it") as error:
-            store.read([cell])
-        assert "\n" not in str(error.value)
-
-    def test_a_row_that_cannot_be_written_leaves_nothing(self, tmp_path, monkeypatch):
-        (cell,) = make_grid(algorithms=["dapo"], seeds=[0], **QUICK)
-        store = Store(tmp_path)
-
-        def full(self, target):
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(Path, "replace", full)
-        with pytest.raises(OSError, match="No space left"):
-            store.write(Row(cell=cell, error="it was dark"))
-        assert not list(store.folder.iterdir())
-
-
 class TestResuming:
     def test_only_what_is_missing_or_failed_is_run(self, tmp_path, monkeypatch):
         options = {"output": tmp_path, "algorithms": ["dapo", "gspo"], "use_shipped": False, **QUICK}
@@ -211,17 +157,40 @@ class TestResuming:
             (tmp_path / "edited.py").write_text(text)
             importlib.invalidate_caches()
             sys.modules.pop("edited", None)
-            grid._source.cache_clear()  # as in a new process
+            grid._code.cache_clear()  # as in a new process
             ran.clear()
             results = study(output=tmp_path, algorithms=["edited:mine"], seeds=1, **QUICK)
             return sum(c.settings.rollouts == 1 for c in ran), results.rows[0].summary["final"]
 
-        text = "from llmrl.algorithms import dapo\ndef mine():\n    return dapo(clip_high={})  # {}\n"
-        first = runs(text.format(0.3, "a"))
-        assert runs(text.format(0.3, "a")) == (0, first[1])
-        assert runs(text.format(1e-9, "a"))[0] == 1
-        assert runs(text.format(1e-9, "other"))[0] == 1
-        assert len(read_rows(tmp_path)) == 1
+        text = "from llmrl.algorithms import dapo\ndef mine():\n    return dapo(clip_high={})\n"
+        first = runs(text.format(0.3))
+        assert runs("# a comment\n\n" + text.format(0.3)) == (0, first[1])
+        assert runs(text.format(1e-9))[0] == 1
+        assert runs(text.format(1e-9) + "other = 1\n")[0] == 1
+        assert len(list((tmp_path / "cells").iterdir())) == 1
+
+    @pytest.mark.parametrize("change", [("float(token)", "1 - token"), ("start=0.1", "start=0.2")])
+    def test_a_changed_task_is_run_again(self, tmp_path, monkeypatch, change):
+        monkeypatch.syspath_prepend(tmp_path)
+
+        def digest(text):
+            (tmp_path / "coins.py").write_text(text)
+            importlib.invalidate_caches()
+            sys.modules.pop("coins", None)
+            grid._code.cache_clear()  # as in a new process
+            return make_grid(algorithms=["dapo"], tasks=["coins:coin"], seeds=[0])[0].recipe
+
+        page = Path(__file__).parents[2] / "docs/suite.md"
+        text = page.read_text().split("```python\n")[1].split("```")[0]
+        assert change[0] in text
+        assert digest(text) == digest("# a comment\n" + text) != digest(text.replace(*change))
+
+    def test_a_registered_task_whose_numbers_change_is_run_again(self, monkeypatch):
+        grids = [make_grid(algorithms=["dapo"], tasks=["hack"], seeds=[0])]
+        monkeypatch.setitem(grid.TASKS._known, "hack", dataclasses.replace(EXACT["hack"], flip=0.1))
+        grids += [make_grid(algorithms=["dapo"], tasks=["hack"], seeds=[0])]
+        assert grids[0] == grids[1]
+        assert grids[0][0].recipe != grids[1][0].recipe
 
     def test_a_study_that_takes_too_long_does_not_start(self, tmp_path):
         with pytest.raises(ConfigError, match=r"would take about .*--yes"):
@@ -238,19 +207,3 @@ class TestResuming:
         assert [line["algorithm"] for line in content["all"]] == ["dapo"]
         assert any("cannot count" in note for note in results.notes())
         assert "cannot count" in (tmp_path / "runs.csv").read_text()
-
-
-class TestShipped:
-    def test_what_comes_with_llmrl_fits_a_grid_of_today(self):
-        rows = shipped_rows()
-        seeds = {cell.seed for cell in rows}
-        names = {cell.algorithm for cell in rows}
-        assert set(rows) == set(make_grid(algorithms=sorted(names), seeds=sorted(seeds)))
-        assert len(seeds) >= MIN_SEEDS
-        assert {"dapo", "gspo", "espo", "erc+dapo", "gppo", "cispo"} <= names
-
-    def test_it_is_not_run_again(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(running, "run_cell", lambda cell: pytest.fail("this was run"))
-        results = study(output=tmp_path, algorithms=["dapo", "gspo"], seeds=5, tasks=["hack"])
-        assert all(row.shipped for row in results.rows)
-        assert any("came with llmrl" in note for note in results.notes())

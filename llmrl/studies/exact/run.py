@@ -328,7 +328,7 @@ def summarise(state: _Run) -> dict[str, float]:
         "in_band": sum(state.curves["in_band"]) / len(state.curves["in_band"]),
         "ratio_max": max(max(row) for row in state.by_update["ratio_max"]),
         "grad_norm_cv": variation(norms),
-        "grad_norm_jump": float(logs.diff().abs().mean()),
+        "grad_norm_jump": float(logs.diff().abs().sum()) / max(1, len(logs) - 1),
         "entropy_variation": sum(abs(b - a) for a, b in itertools.pairwise(entropy)),
     }
 
