@@ -150,7 +150,7 @@ RATIO = re.compile(
 """A ratio in words at the end of a sentence."""
 YES_NO = re.compile(
     r"[\s*]*(yes|no|true|false)\b(?=[\s*]*(?:[.,:;]|because\b|since\b|as\b|\Z))"
-    r"(?![\s*.,:;]*(?:i|let|we|sure|of\s+course|please|but|only|if|when|provided|except|depending|this|that)\b)",
+    r"(?![\s*.,:;]*(?:i|let|we|sure|of\s+course|please|and|but|only|if|when|provided|except|depending|this|that)\b)",
     re.IGNORECASE,
 )
 """An answer at the beginning: "Yes, because ..."."""
