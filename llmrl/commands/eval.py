@@ -30,6 +30,7 @@ from llmrl.training.build import held_out_environments
 from llmrl.training.display import Display
 from llmrl.training.folder import content_of, held, set_aside
 from llmrl.training.options import env_class
+from llmrl.training.resuming import changes
 from llmrl.training.trained import PROMPT, TEXTS, Trained
 
 AS_TRAINED = "as in training"
@@ -251,18 +252,13 @@ def _claim(folder: Path, settings: dict[str, Any], force: bool) -> None:
         # Further environments may join.
         shared = {i: o for i, o in old["env"].items() if i in settings["env"]}
         shared_now = {i: o for i, o in settings["env"].items() if i in old["env"]}
-        before, now = {**old, "env": shared}, {**settings, "env": shared_now}
-        changes = [
-            f"  {name}: was {one_line(repr(before.get(name)))}, is {one_line(repr(now.get(name)))}"
-            for name in sorted({*before, *now})
-            if before.get(name) != now.get(name)
-        ]
-        if not changes:
+        lines = [line for _, line in changes({**old, "env": shared}, {**settings, "env": shared_now})]
+        if not lines:
             settings = {**settings, "env": {**old["env"], **settings["env"]}}
         elif not force:
             raise ConfigError(
                 f"{folder} holds an evaluation with other settings:\n"
-                + "\n".join(changes)
+                + "\n".join(lines)
                 + "\nGive another --output, or --force to set it aside."
             )
         else:

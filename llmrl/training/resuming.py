@@ -63,15 +63,15 @@ def refuse_changes(config: Config, state: dict[str, Any]) -> None:
         raise ConfigError(
             "The checkpoint does not say with which settings its run was made. Give another --resume."
         ) from error
-    changes = [
-        f"  {key}: was {one_line(repr(before))}, is {one_line(repr(now))}"
-        for key, before, now in _differences(old, new)
+    lines = [
+        line
+        for key, line in changes(old, new)
         if key not in FREE and not key.startswith(("checkpoint.", "log.", "world."))
     ]
-    if changes and not config.force:
+    if lines and not config.force:
         raise ConfigError(
             "The settings differ from those of the resumed run:\n"
-            + "\n".join(changes)
+            + "\n".join(lines)
             + "\nGive the same settings, or --force to continue with the new ones."
         )
 
@@ -126,12 +126,18 @@ def refuse_another_algorithm(config: Config, start: Path, algorithm: str) -> Non
         )
 
 
-def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def changes(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted name of each setting that differs, and a line for a message.
+
+    >>> list(changes({"env": {"levels": [1], "seed": 0}}, {"env": {"levels": [2], "seed": 0}}))
+    [('env.levels', '  env.levels: was [1], is [2]')]
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            yield from _differences(old.get(key), new.get(key), f"{prefix}{key}.")
+            yield from changes(old.get(key), new.get(key), f"{prefix}{key}.")
     elif old != new:
-        yield prefix.rstrip("."), old, new
+        name = prefix.rstrip(".")
+        yield name, f"  {name}: was {one_line(repr(old))}, is {one_line(repr(new))}"
 
 
 def set_aside_later(folder: Path, step: int) -> None:

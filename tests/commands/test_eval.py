@@ -107,7 +107,7 @@ def test_other_settings_or_weights_are_not_mixed(tiny, tmp_path):
     folder = run(options(tiny, tmp_path / "e"), quiet())
     with pytest.raises(ConfigError, match=r"other settings:\n  seed: was 0, is 1\n.*--force"):
         run(options(tiny, folder, seed=1), quiet())
-    with pytest.raises(ConfigError, match=r"env: was .*'levels': \[1\].* is .*'levels': \[2\]"):
+    with pytest.raises(ConfigError, match=r"env.llmrl/MATH-v0.levels: was \[1\], is \[2\]"):
         run(options(tiny, folder, env_options=("source=generated", "levels=[2]")), quiet())
     changed = tmp_path / "other"
     tiny_folder(changed, sharpness=1.0, seed=1)
