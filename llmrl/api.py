@@ -180,16 +180,16 @@ def evaluate(
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(f"{name} must be a whole number from {least} on, got {_shown(value)}.")
     env_options = _options(env_options, "env_options", isinstance(env, (gymnasium.Env, Environments)), "An environment")
-    home_id, home = DEFAULT_ENV, {}
     if not isinstance(policy, Policy):
-        trained = Trained(_named(policy), allow_code=allow_code, env_named=env is not None)
-        home_id, home = trained.env_id, trained.env
+        trained = Trained(_named(policy), allow_code=allow_code)
+        env = trained.env_id() if env is None else env
+        if isinstance(env, str):
+            env_options = trained.env_options(env, env_options)
         policy = trained.load()
-    if env is None:
-        env = home_id
+    env = DEFAULT_ENV if env is None else env
     environments = _environments(env, {"split": "test", **env_options}, reward)
     if environments is None:
-        environments = held_out_environments(env, {**(home if env == home_id else {}), **env_options})
+        environments = held_out_environments(env, env_options)
     try:
         return run_evaluation(policy, environments, problems, samples=samples, batch=batch, seed=seed)
     finally:

@@ -111,7 +111,7 @@ def evaluate_policy(options: EvalOptions, display: Display | None = None) -> Pat
     """
     _check(options)
     transformers_logging.disable_progress_bar()  # it would break into ours
-    trained = Trained(options.policy, allow_code=options.allow_code, env_named=bool(options.env))
+    trained = Trained(options.policy, allow_code=options.allow_code)
     chosen = _environments_of(options, trained)
     folder = options.output or Path("evals") / _slug(options.policy.removeprefix("runs/"))
     with contextlib.ExitStack() as stack:
@@ -204,12 +204,10 @@ def _environments_of(options: EvalOptions, trained: Trained) -> dict[str, dict[s
             raise ConfigError(f"--env-options {one_line(text)}: no value of YAML ({error}).") from error
     chosen: dict[str, dict[str, Any]] = {}
     known: set[str] = set()
-    for env_id in options.env or (trained.env_id,):
+    for env_id in options.env or (trained.env_id(),):
         takes = set(inspect.signature(env_class(env_id)).parameters) - {"self", "render_mode"}
         known |= takes
-        chosen[env_id] = (trained.env if env_id == trained.env_id else {}) | {
-            name: value for name, value in given.items() if name in takes
-        }
+        chosen[env_id] = trained.env_options(env_id, {name: value for name, value in given.items() if name in takes})
     for name in given:
         if name not in known:
             raise ConfigError(f"--env-options {name}: none of these environments takes it. {suggest(name, known)}")

@@ -221,7 +221,7 @@ class _Parts:
             if not files:
                 raise DataError(f"The folder {path} holds no file that ends in {ENDINGS}.")
             return cls._files(path.resolve().name, {str(file.relative_to(path)): file for file in files}, subset)
-        if not NAME.fullmatch(source) or source.lower().endswith((*FORMATS, *COMPRESSED)):
+        if not is_hub_name(source):
             folder = path.parent
             near = [other.name for other in folder.iterdir()] if folder.is_dir() else []
             raise DataError(
@@ -267,6 +267,15 @@ class _Parts:
         validation = [table for key, table in tables.items() if words[key] & VALIDATION]
         train = [table for key, table in tables.items() if not words[key] & (TEST | VALIDATION)]
         return cls(name, train, test or validation)
+
+
+def is_hub_name(source: str) -> bool:
+    """Whether a source that is not on this machine is a data set of the hub, not a file.
+
+    >>> is_hub_name("openai/gsm8k"), is_hub_name("own/train.jsonl")
+    (True, False)
+    """
+    return NAME.fullmatch(source) is not None and not source.lower().endswith((*FORMATS, *COMPRESSED))
 
 
 def _common(files: Sequence[Path]) -> tuple[str, ...]:

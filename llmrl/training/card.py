@@ -25,6 +25,7 @@ from llmrl.training import checkpoint
 from llmrl.training.config import PolicyConfig
 from llmrl.training.defaults import changed
 from llmrl.training.files import read_tree
+from llmrl.training.given import OBJECT
 from llmrl.training.licenses import License, license_of_base
 from llmrl.training.markdown import block, code, table
 from llmrl.training.metrics_file import read_metrics
@@ -163,6 +164,8 @@ class _Facts:
     def trained_on(self) -> str:
         """The problems of the training."""
         env = self.config.get("env") or {}
+        if str(env.get("source")).startswith(OBJECT):
+            return "problems given in Python"
         return " ".join(_name(part) for part in (env.get("id"), env.get("source")) if part)
 
     @property

@@ -20,6 +20,8 @@ from llmrl.training.config import Config, PolicyConfig, plain_value
 
 ORIGIN = "given as an object"
 """Origin of a setting that was read from an object."""
+OBJECT = "an object of type"
+"""Beginning of the text by which a record names an object, such as rows of data."""
 
 
 @dataclass(frozen=True)
@@ -116,4 +118,4 @@ def _plainly(value: Any) -> Any:
     parts = plain if isinstance(plain, list) else plain.values() if isinstance(plain, Mapping) else [plain]
     if all(part is None or isinstance(part, (str, int, float)) for part in parts):
         return plain
-    return f"an object of type {type(value).__name__}"
+    return f"{OBJECT} {type(value).__name__}"

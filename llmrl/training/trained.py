@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from llmrl.envs.data import is_hub_name
 from llmrl.errors import ConfigError
 from llmrl.policies.policy import Policy, local_folder
 from llmrl.policies.prompts import json_or_text
 from llmrl.text import one_line
 from llmrl.training.config import PolicyConfig
 from llmrl.training.files import DEFAULT_ENV, read_tree, section
+from llmrl.training.given import OBJECT
 
 NUMBERS = ("temperature", "max_prompt_length", "max_response_length")
 TEXTS = ("chat_template", "prompt_template", "system_prompt", "instruction")
 PROMPT = (*NUMBERS, *TEXTS, "template_arguments")
 """Options of a policy on which its prompts and responses depend."""
+
+_TRUST = "Give --allow-code (in Python allow_code=True) if you trust where the policy comes from"
 
 
 class Trained:
@@ -25,21 +29,42 @@ class Trained:
     Args:
         policy: the name of the policy.
         allow_code: accept code to import and addresses to open that only the policy's files name.
-        env_named: whether the user names an environment.
-
-    Raises:
-        ConfigError: the files name code or addresses, and that is not accepted.
     """
 
-    def __init__(self, policy: str, *, allow_code: bool = False, env_named: bool = False) -> None:
+    def __init__(self, policy: str, *, allow_code: bool = False) -> None:
         self.name = policy
+        self._allow_code = allow_code
         found = _settings_of(policy)
         self.policy: dict[str, Any] = found.get("policy", {})
-        self.env: dict[str, Any] = dict(found.get("env", {}))
-        self.env_id = str(self.env.pop("id", DEFAULT_ENV))
-        self.env.pop("split", None)  # an evaluation is on the test problems
-        if not allow_code:
-            self._refuse_foreign(env_named)
+        self._env: dict[str, Any] = dict(found.get("env", {}))
+        self._env_id = str(self._env.pop("id", DEFAULT_ENV))
+        self._env.pop("split", None)  # an evaluation is on the test problems
+
+    def env_id(self) -> str:
+        """The environment that the policy was trained on.
+
+        Raises:
+            ConfigError: it is code that only the policy's files name, and that is not accepted.
+        """
+        if ":" in self._env_id and not self._allow_code:
+            raise ConfigError(
+                f"The files of {self.name} name the environment {one_line(self._env_id)}, which is code. {_TRUST}, or "
+                "another environment."
+            )
+        return self._env_id
+
+    def env_options(self, env_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of an environment: those of training if it was trained on, and the given ones, which win.
+
+        Raises:
+            ConfigError: the policy's files name code, an address or data that cannot be used.
+        """
+        if env_id != self._env_id:
+            return dict(given)
+        for name, value in self._env.items():
+            if name not in given:
+                self._refuse_foreign(name, str(value))
+        return {**self._env, **given}
 
     def load(self, given: Mapping[str, Any] | None = None, **how: Any) -> Policy:
         """The policy with the prompts, the temperature and the lengths of its training.
@@ -65,21 +90,21 @@ class Trained:
         plain = {key: json_or_text(value) if isinstance(value, str) else value for key, value in arguments.items()}
         return Policy.from_pretrained(self.name, template_arguments=plain, **options, **how)
 
-    def _refuse_foreign(self, env_named: bool) -> None:
-        trust = "Give --allow-code (in Python allow_code=True) if you trust where the policy comes from"
-        if ":" in self.env_id and not env_named:
+    def _refuse_foreign(self, name: str, value: str) -> None:
+        if name == "verifier" and ":" in value and not self._allow_code:
+            raise ConfigError(f"The files of {self.name} name the verifier {one_line(value)}. {_TRUST}.")
+        if name != "source" or value in ("auto", "generated") or Path(value).expanduser().exists():
+            return
+        give = "Give --env-options source=PATH (in Python env_options={'source': PATH}, or rows as env)."
+        if value.startswith(OBJECT):
+            raise ConfigError(f"{self.name} was trained on problems given in Python, which its files do not hold. {give}")
+        if not is_hub_name(value):
+            raise ConfigError(f"{self.name} was trained on {one_line(value)}, which does not exist here. {give}")
+        if not self._allow_code:
             raise ConfigError(
-                f"The files of {self.name} name the environment {one_line(self.env_id)}, which is code. {trust}, or "
-                "another environment."
+                f"The files of {self.name} name the data set {one_line(value)}, which is not on this machine. {_TRUST}, "
+                "or --env-options source=..."
             )
-        for name, value in self.env.items():
-            if name == "verifier" and ":" in str(value):
-                raise ConfigError(f"The files of {self.name} name the verifier {one_line(str(value))}. {trust}.")
-            if name == "source" and str(value) not in ("auto", "generated") and not Path(str(value)).exists():
-                raise ConfigError(
-                    f"The files of {self.name} name the source {one_line(str(value))}, which is not on this machine. "
-                    f"{trust}, or --env-options source=..."
-                )
 
 
 def _settings_of(policy: str) -> dict[str, Any]:

@@ -191,9 +191,36 @@ def test_code_and_addresses_of_the_files_need_a_word(tiny, tmp_path):
     (folder / "training.yaml").write_text("env: {id: 'evil:Code-v0'}\n")
     with pytest.raises(ConfigError, match=r"evil:Code-v0, which is code. Give --allow-code .in Python allow_code=True"):
         llmrl.evaluate(folder)
+    (folder / "training.yaml").write_text("env: {id: llmrl/Data-v0, source: openai/gsm8k}\n")
+    with pytest.raises(ConfigError, match=r"data set openai/gsm8k, which is not on this machine. Give --allow-code"):
+        llmrl.evaluate(folder)
     (folder / "training.yaml").write_text("policy: {instruction: [1]}\n")
     with pytest.raises(ConfigError, match=r"instruction is .1., expected a text"):
         llmrl.evaluate(folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("mine.jsonl", "was trained on mine.jsonl, which does not exist here. Give --env-options source=PATH"),
+        ("an object of type list", "was trained on problems given in Python, which its files do not hold. Give --env"),
+    ],
+)
+def test_data_of_training_that_are_not_here_may_be_given(tiny, tmp_path, source, said):
+    folder = tmp_path / "p"
+    shutil.copytree(tiny, folder)
+    (folder / "training.yaml").write_text(f"env: {{id: llmrl/Data-v0, source: {source}}}\n")
+    chosen = EvalOptions(policy=str(folder), problems=2, samples=0, output=tmp_path / "e", max_response_length=2)
+    with pytest.raises(ConfigError, match=said):
+        run(chosen, quiet())
+    with pytest.raises(ConfigError, match=said):
+        llmrl.evaluate(folder)
+    file = tmp_path / "here.jsonl"
+    file.write_text(json.dumps({"problem": "1+1", "answer": "2"}) + "\n")
+    run(dataclasses.replace(chosen, env_options=(f"source={file}",)), quiet())
+    assert Evaluation.read(tmp_path / "e" / "llmrl-Data-v0.jsonl").records[0]["answer"] == "2"
+    rows = [{"problem": "1+1", "answer": "2"}]
+    assert len(llmrl.evaluate(folder, rows, samples=0).records) == 1
 
 
 def test_dropped_prompts_are_counted_and_left_out():
