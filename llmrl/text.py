@@ -58,6 +58,15 @@ def one_line(text: str, limit: int = 200) -> str:
     return visible(text, limit).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun, in the plural unless the number is 1.
+
+    >>> counted(1, "problem"), counted(1319, "problem")
+    ('1 problem', '1319 problems')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def without_addresses(text: str) -> str:
     """An object's text without addresses in memory, which differ in every process.
 

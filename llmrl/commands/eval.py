@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from llmrl.errors import ConfigError
 from llmrl.evaluation.outcomes import SUMMARIZED, Evaluation
-from llmrl.evaluation.running import count_problems, evaluate
+from llmrl.evaluation.running import count_problems, evaluate, shortage
 from llmrl.evaluation.tables import show_summaries
 from llmrl.policies.policy import Policy
 from llmrl.registry import suggest
@@ -160,8 +160,8 @@ def _measure(
     title: str,
 ) -> Evaluation:
     count = count_problems(environments, options.problems or None)
-    if count < options.problems:
-        display.note(f"{environments.title}: asked for {options.problems} problems, got {count}: there are no more")
+    if options.problems and (said := shortage(environments, options.problems)) is not None:
+        display.note(said)
     move = display.bar(title, count * (1 + options.samples))
     return evaluate(
         policy,

@@ -17,6 +17,7 @@ from llmrl.envs.problems import SPLITS, BadGold, BadRows, Problem, split_of
 from llmrl.envs.tables import COMPRESSED, FORMATS, SUFFIXES, DataError, Row, is_data, rows
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
+from llmrl.text import counted
 
 ENDINGS = f"{', '.join(FORMATS)}, each also with {' or '.join(COMPRESSED)}"
 SHOWN = 5
@@ -61,7 +62,7 @@ class ListedProblems:
                     self.bad_golds.append((problem.id, problem.answer, complaint))
 
     def __str__(self) -> str:
-        return f"{len(self)} problem{'s' if len(self) != 1 else ''} of {self._title}"
+        return f"{counted(len(self), 'problem')} of {self._title}"
 
     def __len__(self) -> int:
         return len(self._problems)

@@ -119,6 +119,12 @@ def count_problems(environments: Environments, problems: int | None) -> int:
     return min(n for n in (problems, size) if n is not None)
 
 
+def shortage(environments: Environments, problems: int) -> str | None:
+    """A sentence if ``problems`` problems are wanted and there are fewer; else None."""
+    count = count_problems(environments, problems)
+    return None if count == problems else f"{problems} problems were requested; {environments.title} has only {count}."
+
+
 def _batches(count: int, samples: int, batch: int) -> Iterator[_Batch]:
     for greedy, group in ((True, 1), (False, samples)):
         chunk = max(batch // max(group, 1), 1)

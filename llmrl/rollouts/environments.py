@@ -64,6 +64,18 @@ class Environments:
         count = str(env.problems)
         return (count if self._name in count else f"{self._name}, {count}") + self.remark
 
+    def described(self, asked: int) -> str:
+        """The text of the environments for an evaluation: of a list, how many of its problems are asked.
+
+        >>> rows = [{"problem": f"{n} + 1", "answer": f"{n + 1}"} for n in range(5)]
+        >>> Environments("llmrl/Data-v0", {"source": rows}).described(2)
+        '2 of 5 problems of the given data'
+        """
+        size, whole = self.num_problems(), str(self)
+        if size is None or asked >= size:
+            return whole
+        return whole.replace(f"{size} problems of ", f"{asked} of {size} problems of ", 1)
+
     @property
     def _name(self) -> str:
         env = self.of_size(1).envs[0].unwrapped

@@ -12,6 +12,7 @@ from llmrl import keys
 from llmrl.distributed.world import World, joined
 from llmrl.errors import UserError
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
+from llmrl.evaluation.running import shortage
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import Rollouts
@@ -249,7 +250,8 @@ class _Session:
         if reuse and world.from_main(path.is_file):
             return Evaluation.read(path)
         samples = settings.samples if samples is None else samples
-        move = display.bar(f"evaluation {name}", settings.problems * (1 + samples))
+        when = f"{name} training" if name in ("before", "after") else name
+        move = display.bar(f"evaluation {when}", settings.problems * (1 + samples))
 
         def on_batch(done: int, total: int) -> None:
             move(done)
@@ -269,7 +271,7 @@ class _Session:
                 world=world,
             )
         except StopAsked:
-            display.note(f"evaluation {name}: left unfinished")
+            display.note(f"evaluation {when}: left unfinished")
             return None
         move(settings.problems * (1 + samples))
         with world.together():
@@ -279,9 +281,10 @@ class _Session:
                 if self.files is not None and name in ("before", "after"):  # others come with the metrics of their step
                     self.files.trackers.evaluation(self.trainer.counters.step, result)
         averages = f", avg@{samples} {result.average}" if samples else ""
-        display.note(f"evaluation {name} on {self.held_out}: greedy {result.greedy}{averages}")
-        if (size := self.held_out.num_problems()) is not None and size < settings.problems:
-            display.note(f"  asked for {settings.problems} problems, got {size}: there are no more")
+        where = self.held_out.described(settings.problems)
+        display.note(f"evaluation {when} on {where}: greedy {result.greedy}{averages}")
+        if (said := shortage(self.held_out, settings.problems)) is not None:
+            display.note(f"  {said}")
         if faulty := [record["fault"] for record in result.records if record.get("fault")]:
             display.note(
                 f"In {len(faulty)} responses of it the environment raised an error, first "

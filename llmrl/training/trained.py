@@ -97,13 +97,15 @@ class Trained:
             return
         give = "Give --env-options source=PATH (in Python env_options={'source': PATH}, or rows as env)."
         if value.startswith(OBJECT):
-            raise ConfigError(f"{self.name} was trained on problems given in Python, which its files do not hold. {give}")
+            raise ConfigError(
+                f"{self.name} was trained on problems given in Python, which its files do not hold. {give}"
+            )
         if not is_hub_name(value):
             raise ConfigError(f"{self.name} was trained on {one_line(value)}, which does not exist here. {give}")
         if not self._allow_code:
             raise ConfigError(
-                f"The files of {self.name} name the data set {one_line(value)}, which is not on this machine. {_TRUST}, "
-                "or --env-options source=..."
+                f"The files of {self.name} name the data set {one_line(value)}, which is not on this machine. {_TRUST}"
+                ", or --env-options source=..."
             )
 
 

@@ -15,6 +15,7 @@ from llmrl.envs.data import DataEnv
 from llmrl.envs.wrappers import FormatReward
 from llmrl.errors import ConfigError
 from llmrl.evaluation import evaluate
+from llmrl.evaluation.running import shortage
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import collect
@@ -159,6 +160,14 @@ def test_problems_in_both_parts_are_counted(data, tmp_path):
     assert held_out.title == "other.csv (1 of 3 are training problems too)"
     _, held_out = _problems(parse(["--data", data, "--eval.data", data]), Given())
     assert held_out.title == "mine.csv (nothing is held out: these are training problems)"
+
+
+def test_an_evaluation_says_how_many_problems_of_a_list_it_asks(data):
+    _, held_out = _problems(parse(["--data", data]), Given())
+    assert held_out.described(1).startswith("1 of 2 problems of mine.csv (nothing")
+    assert held_out.described(5).startswith("2 problems of mine.csv (nothing")
+    assert shortage(held_out, 2) is None
+    assert shortage(held_out, 5) == f"5 problems were requested; {held_out.title} has only 2."
 
 
 class Drawn(trivial.SayA):
