@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -38,6 +39,8 @@ PANELS = (
 )
 POINTS = 400
 """Maximum number of points of a band, which is a few hundred pixels wide."""
+LARGEST = 40
+"""Maximum number of levels, and of subjects, in the figure of the accuracy: those with the most problems."""
 _INK = "#010203"  # stands for the page's text colour, which is light or dark
 
 
@@ -164,10 +167,14 @@ def accuracy_figure(groups: Sequence[Group]) -> Figure | None:
     """Accuracy before (hollow) and after (filled) by level and subject; None without evaluations."""
     records = [r for g in groups for run in g.runs for r in run.evaluations.get("before", ())]
     cells: list[tuple[str, str | None, Any]] = [("all", None, None)]
+    axis_label = "greedy accuracy: hollow before, filled after; bars: 95 % over problems"
     for field, prefix in (("level", "level "), ("subject", "")):
         values = (record.get(field) for record in records)
-        found = {value for value in values if isinstance(value, (int, str)) and value}  # 0 and no subject: unknown
-        cells += [(prefix + str(v).replace("_", " "), field, v) for v in sorted(found, key=str)]
+        found = Counter(value for value in values if isinstance(value, (int, str)) and value)  # 0, "": unknown
+        largest = [value for value, _ in found.most_common(LARGEST)]
+        cells += [(prefix + str(v).replace("_", " "), field, v) for v in sorted(largest, key=str)]
+        if len(found) > LARGEST:
+            axis_label += f"\nOf {len(found)} {field}s, the {LARGEST} with the most problems are shown."
     table = [[change(g.runs, field, value) for g in groups] for _, field, value in cells]
     if not any(entry for row in table for entry in row):
         return None
@@ -185,7 +192,7 @@ def accuracy_figure(groups: Sequence[Group]) -> Figure | None:
         axis.invert_yaxis()
         axis.set_xlim(-0.02, 1.02)
         axis.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        axis.set_xlabel("greedy accuracy: hollow before, filled after; bars: 95 % over problems")
+        axis.set_xlabel(axis_label)
         axis.grid(axis="x", alpha=0.25)
         axis.legend(fontsize=8, framealpha=0)
     plt.close(figure)

@@ -206,6 +206,19 @@ def test_before_and_after_by_problem(tmp_path):
     assert ">algebra<" in figure
 
 
+def test_the_figure_of_the_accuracy_has_the_subjects_with_most_problems(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmrl.reports.curves.LARGEST", 2)
+    run = write_run(tmp_path / "a")
+    subjects = ["few", "many", "some", "many", "some", "many"]
+    for path in (run / "eval").glob("*.jsonl"):
+        record = json.loads(path.read_text().splitlines()[0])
+        rows = [{**record, "problem_id": i, "subject": subject} for i, subject in enumerate(subjects)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (axis,) = accuracy_figure(group_runs(read_runs([run]))).axes
+    assert [label.get_text() for label in axis.get_yticklabels()][-2:] == ["many", "some"]
+    assert "Of 3 subjects, the 2 with the most problems are shown." in axis.get_xlabel()
+
+
 @pytest.mark.parametrize(
     ("title", "said"), [("a <b> (nothing is held out)", " on a &lt;b&gt; (nothing"), (None, ", with")]
 )
