@@ -515,13 +515,14 @@ def dice_sums(rng: np.random.Generator, level: int) -> Draft:
     good = sum(s > target if above else s == target for s in outcomes)
     answer = frac(Fraction(good, len(outcomes)))
     rule = f"greater than ${target}$" if above else f"equal to ${target}$"
+    alike = sides[0] == sides[1]
     problem = pick(
         rng,
         (
-            f"A fair ${sides[0]}$-sided die and a fair ${sides[1]}$-sided die are rolled. What is the probability that "
-            f"the sum is {rule}?",
-            f"Two fair dice with ${sides[0]}$ and ${sides[1]}$ sides are rolled. Find the probability that their sum "
-            f"is {rule}.",
+            f"A fair ${sides[0]}$-sided die and {'another' if alike else 'a'} fair ${sides[1]}$-sided die are rolled. "
+            f"What is the probability that the sum is {rule}?",
+            f"Two fair dice are rolled, one with ${sides[0]}$ sides and the other {'also ' if alike else ''}with "
+            f"${sides[1]}$. Find the probability that the sum is {rule}.",
         ),
     )
     steps = (
@@ -594,13 +595,15 @@ def conditional(rng: np.random.Generator, level: int) -> Draft:
     first, second = Fraction(a, a + b), Fraction(c, c + d)
     answer = frac(k * first / (k * first + second))
     chance = "One bag is chosen at random" if level == 4 else f"Bag A is chosen ${k}$ times as often as bag B"
+    in_a, in_b = (f"${red}$ red and ${blue}$ blue {'ball' if blue == 1 else 'balls'}" for red, blue in ((a, b), (c, d)))
+    drawn = f"{chance}, and a ball is drawn from the chosen bag."
     problem = pick(
         rng,
         (
-            f"Bag A has ${a}$ red and ${b}$ blue balls, bag B has ${c}$ red and ${d}$ blue balls. {chance}, and a ball "
-            "is drawn from it. It is red. What is the probability that it came from bag A?",
-            f"Bag A holds ${a}$ red and ${b}$ blue balls, and bag B holds ${c}$ red and ${d}$ blue ones. {chance}. "
-            "Given that the drawn ball is red, find the probability of bag A.",
+            f"Bag A has {in_a}, and bag B has {in_b}. {drawn} The ball is red. What is the probability that it came "
+            "from bag A?",
+            f"Bag A holds {in_a}, and bag B holds {in_b}. {drawn} Given that the ball is red, find the probability "
+            "that it came from bag A.",
         ),
     )
     steps = (

@@ -547,7 +547,10 @@ def triangle_lengths(rng: np.random.Generator, level: int) -> Draft:
         sides = f"A triangle has sides ${a}$, ${b}$ and ${c}$. "
         if level == 4:
             value = 2 * area / a
-            ask = (f"What is the altitude to the side ${a}$?", f"Find its height on side ${a}$.")
+            ask = (
+                f"What is the length of the altitude to the side of length ${a}$?",
+                f"Find the altitude to the side of length ${a}$.",
+            )
             last = rf"The altitude is $2 \cdot {frac(area)} \div {a} = {frac(value)}$."
         elif integer(rng, 0, 1):
             value = a * b * c / (4 * area)

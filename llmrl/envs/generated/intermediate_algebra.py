@@ -471,7 +471,7 @@ def polynomial_division(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 f"What is the quotient when ${text}$ is divided by ${divisor}$?",
-                f"Find the quotient of the division of ${text}$ by ${divisor}$, leaving out the remainder.",
+                f"Find the quotient when ${text}$ is divided by ${divisor}$. Leave out the remainder.",
             ),
         )
         steps: tuple[str, ...] = (

@@ -579,16 +579,16 @@ def percent_change(rng: np.random.Generator, level: int) -> Draft:
         problem = rf"A price rises by ${up}\%$ and then by another ${again}\%$. " + pick(
             rng,
             (
-                "By what percent must it be lowered to reach the first price again? ",
-                "By what percent is the first price less than the last one? ",
+                "By what percent must the new price be lowered to return to the original price? ",
+                "By what percent is the original price lower than the final price? ",
             ),
         )
         problem += "Express your answer as a common fraction or an integer."
         steps = (
-            rf"Let the first price be $100$. The last is "
+            rf"Let the original price be $100$. The final price is "
             rf"$100 \cdot {decimal(grown)} \cdot {decimal(factor / grown)} = "
             rf"{decimal(100 * factor)}$.",
-            rf"The difference is ${decimal(100 * factor - 100)}$, and as a part of the last price "
+            rf"The difference is ${decimal(100 * factor - 100)}$, and as a part of the final price "
             rf"it is ${frac(value / 100)}$.",
             rf"In percent this is $100 \cdot {frac(value / 100)} = {frac(value)}$.",
         )
@@ -749,7 +749,7 @@ def mean_and_median(rng: np.random.Generator, level: int) -> Draft:
         p, q = sample(rng, range(60, 96), 2)
         value = Fraction(m * p + n * q, m + n)
         problem = (
-            f"A class has ${m}$ girls and ${n}$ boys. The girls' mean score in a test is ${p}$, "
+            f"A class has ${m}$ girls and ${n}$ boys. The girls' mean score on a test is ${p}$, "
             f"and the boys' is ${q}$. "
             + pick(rng, ("What is the mean score of the class?", "Find the mean of all scores."))
             + " Express your answer as a common fraction or an integer."
@@ -763,8 +763,8 @@ def mean_and_median(rng: np.random.Generator, level: int) -> Draft:
         n, mean, rise = integer(rng, 3, 12), integer(rng, 20, 80), nonzero(rng, -5, 5)
         value = Fraction(mean + (n + 1) * rise)
         problem = (
-            f"The mean of ${n}$ numbers is ${mean}$. After one more number is put in, the mean is "
-            f"${mean + rise}$. " + pick(rng, ("What number was put in?", "Find the number that was added to the list."))
+            f"The mean of ${n}$ numbers is ${mean}$. After one more number is added to the list, the mean is "
+            f"${mean + rise}$. " + pick(rng, ("What number was added?", "Find the number that was added."))
         )
         total, new = n * mean, (n + 1) * (mean + rise)
         steps = (
@@ -831,14 +831,14 @@ def speed_and_work(rng: np.random.Generator, level: int) -> Draft:
             rng,
             (
                 "What is this speed in kilometers per hour? ",
-                "At this speed, how many kilometers would an hour's ride be? ",
+                f"At this speed, how many kilometers does {name} ride in an hour? ",
             ),
         )
         problem += "Express your answer as a common fraction or an integer."
         speed = Fraction(way, seconds)
         steps: tuple[str, ...] = (
             f"The speed is ${raw_frac(way, seconds)} = {frac(speed)}$ meters per second.",
-            rf"An hour has $3600$ seconds, so an hour's way is $3600 \cdot {frac(speed)} = "
+            rf"An hour has $3600$ seconds, so the distance in an hour is $3600 \cdot {frac(speed)} = "
             rf"{frac(3600 * speed)}$ meters.",
             rf"That is ${frac(3600 * speed)} \div 1000 = {frac(value)}$ kilometers.",
         )

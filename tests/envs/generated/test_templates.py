@@ -98,6 +98,13 @@ def test_texts_are_well_formed(name: str, level: int) -> None:
             assert r"\boxed" not in sentence
 
 
+@pytest.mark.parametrize(("name", "level"), [case for case in CASES if case[1] > 2])
+def test_one_thing_is_not_called_by_a_plural(name: str, level: int) -> None:
+    """Levels 1 and 2 are not asked: nano was trained on their texts as they are."""
+    texts = [draft.problem for draft in draws(name, level, count=60)]
+    assert [text for text in texts if re.search(r"\$1\$ (?:\w+ )?(?!has\b|is\b|its\b)\w+s\b", text)] == []
+
+
 def test_the_check_of_equations_finds_faults() -> None:
     right = r"So $3x = 6 \cdot 14 = 60 + 24 = 84$, and $\frac{2}{4} = \frac{1}{2}$."
     assert wrong_equations(right) == []
