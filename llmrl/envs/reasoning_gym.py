@@ -6,6 +6,7 @@ text of the model.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping
@@ -21,6 +22,24 @@ TRIES = 256
 """The largest number of items that are drawn to find a problem of the right split."""
 CHUNK = 40
 """Number of problems from one data set of the package; it makes an item when the item is read."""
+
+
+def _settings(config: str | Mapping[str, Any] | None, known: set[str]) -> dict[str, Any]:
+    """A task's own settings, read from JSON if they are a text, with names among ``known``."""
+    settings: Any = config or {}
+    if isinstance(config, str):
+        try:
+            settings = json.loads(config)
+        except ValueError as error:
+            raise ConfigError(
+                f'config must be JSON such as {{"min_animals": 2}}, got {config!r:.80}: {error}.'
+            ) from None
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f'config must hold settings by name, such as {{"min_animals": 2}}, got {config!r:.80}.')
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"config: the task has no setting {name!r}. {suggest(name, sorted(known))}")
+    return dict(settings)
 
 
 class ReasoningGymProblems:
@@ -58,7 +77,7 @@ class ReasoningGymProblems:
         self.task = task
         self.split = split
         self._choice = (task, split, seed, config)
-        settings = json.loads(config) if isinstance(config, str) else dict(config or {})
+        settings = _settings(config, {field.name for field in dataclasses.fields(DATASETS[task][1])} - {"seed", "size"})
         base = digest(str(seed)) % 2**31
 
         @functools.lru_cache(maxsize=4)
@@ -68,7 +87,11 @@ class ReasoningGymProblems:
             return reasoning_gym.create_dataset(task, seed=base + number * size, size=size, **settings)
 
         self._chunk = chunk
-        if chunk(0)[0]["answer"] is None:
+        try:
+            first = chunk(0)[0]
+        except (AssertionError, TypeError, ValueError) as error:
+            raise ConfigError(f"The task {task!r} refuses the settings {settings} in config: {error}") from error
+        if first["answer"] is None:
             raise ConfigError(
                 f"The problems of {task!r} have no single right answer to compare with. Choose another task."
             )
@@ -108,7 +131,7 @@ class ReasoningGymEnv(TextEnv):
         split: ``train`` or ``test``; the two never overlap.
         seed: another seed gives other problems.
         config: the task's own settings as JSON, such as ``{"min_animals": 2}``.
-        verifier: ``math`` for tasks whose answers are numbers or formulas, ``exact`` for texts.
+        verifier: ``math`` compares numbers and formulas by value, and other answers as texts.
         render_mode: ``human`` or ``ansi``.
     """
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 
 import gymnasium
 import pytest
+
+from llmrl.envs import _ENTRIES as ENVIRONMENTS
+from llmrl.registry import load_object
+from llmrl.verifiers import verifier
 
 MISSING = "the package reasoning-gym is not installed"
 
@@ -65,9 +71,23 @@ def test_the_tasks_own_settings(grader):
         ),
         ({"task": "graph_color"}, ValueError, "'graph_color' have no single right answer"),
         ({"split": "tests"}, ValueError, "There is no split 'tests'. Did you mean 'test'"),
+        ({"config": '{"a": 3'}, ValueError, "config must be JSON such as .*, got '{\"a\": 3'"),
+        ({"config": "[1]"}, ValueError, r"config must hold settings by name, .*, got '\[1\]'"),
+        ({"config": '{"min_animal": 3}'}, ValueError, "no setting 'min_animal'. Did you mean 'min_animals'"),
+        ({"config": '{"min_animals": "x"}'}, ValueError, "'leg_counting' refuses the settings {'min_animals': 'x'} in"),
     ],
 )
 def test_wrong_options(options, error, text, grader):
     pytest.importorskip("reasoning_gym", reason=MISSING)
     with pytest.raises(error, match=text):
         gymnasium.make("llmrl/ReasoningGym-v0", verifier=grader, **options)
+
+
+def test_the_verifiers_that_an_environment_explains_exist():
+    """Names between backquotes in the explanation of the option, which ``--help`` shows."""
+    for env_id in ENVIRONMENTS:
+        made_by = load_object(gymnasium.spec(env_id).entry_point)
+        texts = [inspect.getdoc(made_by) or "", inspect.getdoc(made_by.__init__) or ""]
+        for explained in re.findall(r"^ +verifier: (.*(?:\n {8,}.*)*)", "\n".join(texts), re.MULTILINE):
+            for name in set(re.findall(r"``(\S+?)``", explained)) - {"module:function"}:
+                verifier(name)
