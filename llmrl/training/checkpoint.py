@@ -26,7 +26,7 @@ import torch
 from llmrl.distributed.world import World
 from llmrl.errors import UserError
 from llmrl.policies.saving import disk_errors
-from llmrl.text import DamagedFile, one_line, read_json, read_whole, real_path
+from llmrl.text import DamagedFile, one_line, read_json, read_whole
 
 APART = "state"
 """The folder within a checkpoint for what is no part of the model."""
@@ -179,50 +179,9 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def find(output: Path, resume: str, note: Callable[[str], object]) -> Path:
-    """The checkpoint that ``--resume`` means: ``auto`` is the newest of ``output`` that is not damaged.
-
-    Args:
-        note: called with a message for every damaged checkpoint that was skipped.
-
-    Raises:
-        FileNotFoundError: there is none.
-        DamagedCheckpoint: the one that was named is damaged, or all are.
-    """
-    if resume == "auto":
-        found = list_checkpoints(output)
-        if not found:
-            raise FileNotFoundError(
-                f"--resume auto: there is no checkpoint in {output}. Leave out --resume to start a new run."
-            )
-        for path in reversed(found):
-            wrong = damages(path)
-            if not wrong:
-                return path
-            note(f"{path} is damaged ({'; '.join(wrong)}): resuming from the one before it.")
-        raise DamagedCheckpoint(
-            f"--resume auto: every checkpoint in {output} is damaged: {_names(found)}. Start a new run with "
-            "another --output, or give --policy one of them if its weights load."
-        )
-    path = real_path(Path(resume))
-    if not (path / STATE).is_file() and not (path / SUMS).is_file():
-        raise FileNotFoundError(
-            f"--resume {resume}: not a checkpoint (no {STATE} in it). Give a folder such as "
-            "runs/espo-0/checkpoint-000100, or auto."
-        )
-    if wrong := damages(path):
-        others = [p for p in list_checkpoints(path.parent) if p != path]
-        hint = f"Others in the same folder: {_names(others)}. " if others else ""
-        raise DamagedCheckpoint(
-            f"--resume {resume}: the checkpoint is damaged ({'; '.join(wrong)}). {hint}--resume auto "
-            "takes the newest one that is not damaged."
-        )
-    if not is_name(path.name):
-        raise FileNotFoundError(
-            f"--resume {resume}: {path} does not have the name of a checkpoint, which holds its step. Call it such as "
-            "checkpoint-000100."
-        )
-    return path
+def later_than(checkpoint: Path) -> list[Path]:
+    """The checkpoints of later steps in the same folder, oldest first."""
+    return [path for path in list_checkpoints(checkpoint.parent) if step_of(path) > step_of(checkpoint)]
 
 
 def damages(checkpoint: Path) -> list[str]:
@@ -272,8 +231,7 @@ def set_aside_later(checkpoint: Path) -> list[Path]:
         Their new paths, ``aside-checkpoint-STEP``.
     """
     folder = checkpoint.parent
-    later = [path for path in list_checkpoints(folder) if step_of(path) > step_of(checkpoint)]
-    moved = [set_aside(path) for path in later]
+    moved = [set_aside(path) for path in later_than(checkpoint)]
     link(folder, "latest", checkpoint)  # with none moved too: a run may have ended before it could set the link
     if not (folder / "best").exists():
         (folder / "best").unlink(missing_ok=True)
@@ -383,10 +341,6 @@ def link(folder: Path, name: str, target: Path) -> None:
     aside.unlink(missing_ok=True)
     aside.symlink_to(target.name)
     os.replace(aside, folder / name)
-
-
-def _names(paths: list[Path]) -> str:
-    return ", ".join(path.name for path in paths)
 
 
 def _flush(path: Path) -> None:

@@ -45,15 +45,75 @@ def start_of(config: Config, note: Callable[[str], object]) -> Path | None:
         if config.output is not None or "TORCHELASTIC_RESTART_COUNT" in os.environ:
             note(f"--resume auto: there is no checkpoint in {where}, so the run starts at the beginning.")
             return None
-    named = Path(config.resume)
-    if config.resume != "auto" and (named / MARKER).is_file():
-        where, wanted = named, "auto"
-    else:
-        wanted = config.resume
-    try:
-        return checkpoint.find(where, wanted, note)
-    except FileNotFoundError as error:
-        raise ConfigError(str(error)) from error
+    if config.resume == "auto":
+        return newest(where, config.resume, note)
+    if (Path(config.resume) / MARKER).is_file():
+        return newest(Path(config.resume), config.resume, note)
+    return named(config.resume)
+
+
+def newest(folder: Path, resume: str, note: Callable[[str], object]) -> Path:
+    """The newest checkpoint of a run that is not damaged.
+
+    Args:
+        folder: of the run.
+        resume: the value of ``--resume``, for messages.
+        note: called with a message for every damaged checkpoint that was skipped.
+
+    Raises:
+        ConfigError: there is none.
+        DamagedCheckpoint: all are damaged.
+    """
+    found = checkpoint.list_checkpoints(folder)
+    if not found:
+        raise ConfigError(
+            f"--resume {resume}: there is no checkpoint in {folder}. Leave out --resume to start a new run."
+        )
+    for path in reversed(found):
+        wrong = checkpoint.damages(path)
+        if not wrong:
+            return path
+        note(f"{path} is damaged ({'; '.join(wrong)}): resuming from the one before it.")
+    raise checkpoint.DamagedCheckpoint(
+        f"--resume {resume}: every checkpoint in {folder} is damaged: {_names(found)}. Start a new run with "
+        "another --output, or give --policy one of them if its weights load."
+    )
+
+
+def named(resume: str) -> Path:
+    """The checkpoint that ``--resume PATH`` names, by its own name if a link leads to it.
+
+    Raises:
+        ConfigError: it is none.
+        DamagedCheckpoint: it is damaged.
+    """
+    path = Path(resume)
+    if not (path / checkpoint.STATE).is_file() and not (path / checkpoint.SUMS).is_file():
+        raise ConfigError(
+            f"--resume {resume}: not a checkpoint (no {checkpoint.STATE} in it). Give a folder such as "
+            "runs/espo-0/checkpoint-000100, or auto."
+        )
+    while path.is_symlink() and not checkpoint.is_name(path.name):
+        path = path.parent / path.readlink()
+    # A checkpoint that was moved, with a link in its place, is its run's all the same.
+    path = real_path(path.parent) / path.name if checkpoint.is_name(path.name) else real_path(path)
+    if wrong := checkpoint.damages(path):
+        others = [p for p in checkpoint.list_checkpoints(path.parent) if p != path]
+        hint = f"Others in the same folder: {_names(others)}. " if others else ""
+        raise checkpoint.DamagedCheckpoint(
+            f"--resume {resume}: the checkpoint is damaged ({'; '.join(wrong)}). {hint}--resume auto "
+            "takes the newest one that is not damaged."
+        )
+    if not checkpoint.is_name(path.name):
+        raise ConfigError(
+            f"--resume {resume}: {path} does not have the name of a checkpoint, which holds its step. Call it such as "
+            "checkpoint-000100."
+        )
+    return path
+
+
+def _names(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths)
 
 
 def _numbered(config: Config) -> tuple[Path, Path]:
@@ -68,8 +128,8 @@ def _numbered(config: Config) -> tuple[Path, Path]:
 def claimed(config: Config, start: Path | None, note: Callable[[str], object]) -> Iterator[Path]:
     """A folder that is this process's alone within the block.
 
-    A resumed run uses the folder of its checkpoint, or with another ``--output`` a new one. A new run takes an empty
-    folder; with ``--force`` the run that is there is set aside under another name.
+    A resumed run uses the folder of its checkpoint, which must be a run's, or with another ``--output`` a new one. A
+    new run takes an empty folder; with ``--force`` the run that is there is set aside under another name.
 
     Raises:
         ConfigError: another process holds it, it cannot be made, or it holds something else.
@@ -77,6 +137,11 @@ def claimed(config: Config, start: Path | None, note: Callable[[str], object]) -
     made = False
     if start is not None and (config.output is None or _same(config.output, start.parent)):
         folder = start.parent
+        if not (folder / MARKER).is_file():  # checkpoints that were kept there would be renamed and removed
+            raise ConfigError(
+                f"{folder} holds {start.name}, but no run (no {MARKER} in it). Give another --output for the run that "
+                "goes on from this checkpoint."
+            )
     elif config.output is not None:
         folder = config.output
         made = not folder.exists()
@@ -140,7 +205,7 @@ def _cannot_be_made(folder: Path, error: OSError) -> ConfigError:
 def _still_newest(config: Config, start: Path) -> None:
     """Raise if another process went on with the run since ``start`` was chosen."""
     explicit = config.resume is not None and _same(Path(config.resume), start)  # by a link, perhaps
-    later = [path for path in checkpoint.list_checkpoints(start.parent) if path.name > start.name]
+    later = checkpoint.later_than(start)
     if not start.is_dir() or (not explicit and any(not checkpoint.damages(path) for path in later)):
         raise ConfigError(
             f"Another process has continued the run in {start.parent} in the meantime. Give the same command again to "

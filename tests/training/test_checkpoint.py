@@ -14,7 +14,9 @@ import torch
 from tiny import tiny_policy
 
 from llmrl import text
+from llmrl.errors import ConfigError
 from llmrl.training import checkpoint
+from llmrl.training.folder import named, newest
 
 
 def save(folder: Path, step: int, keep: int = 2, score: float | None = None) -> Path:
@@ -79,15 +81,30 @@ def test_a_half_written_folder_of_a_killed_run_is_no_checkpoint(tmp_path):
 
 def test_resume_auto_finds_the_newest_and_a_path_is_taken_as_it_is(tmp_path):
     first, second = save(tmp_path, 1), save(tmp_path, 2)
-    assert checkpoint.find(tmp_path, "auto", print) == second
-    assert checkpoint.find(tmp_path, str(first), print) == first.resolve()
+    assert newest(tmp_path, "auto", print) == second
+    assert named(str(first)) == first.resolve()
+
+
+def test_a_path_is_followed_to_the_name_of_a_checkpoint_and_no_further(tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    moved = run / "checkpoint-000001"
+    save(run, 1)
+    elsewhere.mkdir()
+    moved.rename(elsewhere / moved.name)
+    moved.symlink_to(elsewhere / moved.name)
+    (tmp_path / "mine").symlink_to("run/latest")
+    for name in ("run/checkpoint-000001", "run/latest", "mine", "run/latest/state/.."):
+        expected = elsewhere if name.endswith("..") else run
+        assert named(str(tmp_path / name)) == expected / moved.name
 
 
 def test_resuming_from_nothing_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .* Leave out --resume"):
-        checkpoint.find(tmp_path, "auto", print)
-    with pytest.raises(FileNotFoundError, match=r"not a checkpoint .*trainer\.pt"):
-        checkpoint.find(tmp_path, str(tmp_path), print)
+    with pytest.raises(ConfigError, match=r"no checkpoint in .* Leave out --resume"):
+        newest(tmp_path, "auto", print)
+    with pytest.raises(ConfigError, match=r"--resume runs/a: there is no checkpoint in"):
+        newest(tmp_path, "runs/a", print)
+    with pytest.raises(ConfigError, match=r"not a checkpoint .*trainer\.pt"):
+        named(str(tmp_path))
 
 
 def test_random_states_survive(tmp_path):
@@ -114,7 +131,7 @@ def test_whatever_the_disk_refuses_the_last_checkpoint_stands(call, code, tmp_pa
     assert checkpoint.damages(good) == []
     assert (tmp_path / "latest").resolve() == good.resolve()
     # With os.replace the second one is complete, and only the link to it is missing.
-    assert checkpoint.damages(checkpoint.find(tmp_path, "auto", print)) == []
+    assert checkpoint.damages(newest(tmp_path, "auto", print)) == []
     third = save(tmp_path, 3, keep=1)
     assert (checkpoint.list_checkpoints(tmp_path), checkpoint.damages(third)) == ([third], [])
 
@@ -201,14 +218,14 @@ def test_the_state_lies_apart_from_the_model_and_an_earlier_layout_is_named(tmp_
     with pytest.raises(
         checkpoint.DamagedCheckpoint, match=r"it is of an earlier llmrl, which kept trainer\.pt next to"
     ):
-        checkpoint.find(tmp_path, str(path), print)
+        named(str(path))
 
 
 def test_auto_takes_the_newest_good_one_and_a_named_one_must_be_good(tmp_path):
     first, second = save(tmp_path, 1), save(tmp_path, 2)
     flip_a_bit(second)
     notes: list[str] = []
-    assert checkpoint.find(tmp_path, "auto", notes.append) == first
+    assert newest(tmp_path, "auto", notes.append) == first
     assert notes == [
         f"{second} is damaged (state/trainer.pt differs from what was written): resuming from the one before it."
     ]
@@ -216,10 +233,10 @@ def test_auto_takes_the_newest_good_one_and_a_named_one_must_be_good(tmp_path):
         checkpoint.DamagedCheckpoint,
         match=r"is damaged \(state/trainer.pt differs.*Others in the same folder: checkpoint-000001",
     ):
-        checkpoint.find(tmp_path, str(second), print)
+        named(str(second))
     flip_a_bit(first)
     with pytest.raises(checkpoint.DamagedCheckpoint, match=r"every checkpoint in .* is damaged"):
-        checkpoint.find(tmp_path, "auto", print)
+        newest(tmp_path, "auto", print)
 
 
 def test_the_best_one_stays_and_the_later_of_two_equals_is_the_best(tmp_path):

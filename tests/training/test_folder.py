@@ -158,6 +158,42 @@ def test_a_checkpoint_that_another_process_has_passed_is_not_gone_on_from(tiny, 
     assert files(run) == before
 
 
+def test_steps_are_compared_as_numbers(tiny, tmp_path):
+    run = trained(settings(tiny, tmp_path / "run", "--checkpoint.every", "1", steps=2))
+    for step, name in ((1, "999999"), (2, "1000000")):
+        (run / f"checkpoint-{step:06d}").rename(run / f"checkpoint-{name}")
+    config = settings(tiny, run, "--resume", "auto")
+    start = module.start_of(config, print)
+    assert start == run / "checkpoint-1000000"
+    with claim(config, start):
+        pass
+    with pytest.raises(ConfigError, match="Another process has continued"), claim(config, run / "checkpoint-999999"):
+        pass
+
+
+def test_a_named_run_without_a_checkpoint_is_named(tiny, tmp_path):
+    (tmp_path / module.MARKER).write_text("{}")
+    with pytest.raises(ConfigError, match=rf"--resume {tmp_path}: there is no checkpoint in"):
+        module.start_of(settings(tiny, None, "--resume", str(tmp_path)), print)
+
+
+@pytest.mark.parametrize("output", ["none", "the same"])
+def test_a_folder_of_kept_checkpoints_is_not_taken_for_a_run(output, tiny, tmp_path):
+    run = trained(settings(tiny, tmp_path / "run"))
+    archive = tmp_path / "archive"
+    for step in (1, 2, 7):
+        shutil.copytree(run / "checkpoint-000001", archive / f"checkpoint-{step:06d}")
+    (archive / "config.yaml").write_text("mine")
+    before = files(archive)
+    start = archive / "checkpoint-000002"
+    given = archive if output == "the same" else None
+    with pytest.raises(
+        ConfigError, match=r"archive holds checkpoint-000002, but no run \(no run.json.*another --output"
+    ):
+        trained(settings(tiny, given, "--resume", str(start), steps=4))
+    assert files(archive) == before
+
+
 def test_a_run_whose_folder_is_removed_ends_with_an_error(tiny, tmp_path, monkeypatch, capsys):
     step = Trainer.step
 
