@@ -7,6 +7,7 @@ steps.
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,8 +98,8 @@ class Range:
         if not earlier:
             return f"{said} No checkpoint from before that is left: begin again {departure.advice}."
         return (
-            f"{said} {earlier[-1]} was written before that and stays, as {link}. To resume from it: --resume {link} "
-            f"--force, {departure.advice}."
+            f"{said} {earlier[-1]} was written before that and stays, as {link}. To resume from it: "
+            f"--resume {shlex.quote(str(link))} --force, {departure.advice}."
         )
 
     def departure(self, step: int, metrics: Metrics) -> Departure | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,18 +151,15 @@ def train(
         past = read_metrics(where / "metrics.jsonl") if world.main and start is not None else []
         if start is not None and past:
             _note_score(config, where, start, past[-1])
-        stack.enter_context(stop.in_steps())
         session = _Session(trainer, held_out, where, files, display, callbacks, stop, past)
         before = session.evaluate("before", reuse=True)
+        stack.enter_context(stop.in_steps())
         if state is not None:
             # Checks and evaluations since then may have drawn from them.
             run_state.restore_random(trainer, state)
-        finished = not session.stopping() and session.loop()
-        if not finished:
-            _leave_card(world, where, display)
-            display.note(f"Stopped. To continue, add to the same command: --output {where} --resume auto")
-            return RunResult(where, trainer.policy, finished, before, None, world.rank)
-        after = session.evaluate("after")
+        trained = session.loop()
+        after = session.evaluate("after") if trained else None
+        finished = trained and (after is not None or config.eval.problems == 0)
         if before is not None and after is not None:
             try:
                 display.comparison(before, after)
@@ -170,13 +168,17 @@ def train(
         if after is not None and config.checkpoint.keep_best == GREEDY and world.main:
             checkpoint.note_score((where / "latest").resolve(), checkpoint.Score(GREEDY, after.greedy.mean))
         _leave_card(world, where, display)
+        if not finished:
+            display.note(
+                f"Stopped. To continue, add to the same command: --output {shlex.quote(str(where))} --resume auto"
+            )
         return RunResult(where, trainer.policy, finished, before, after, world.rank)
 
 
 def _note_score(config: Config, where: Path, start: Path, last: dict[str, float]) -> None:
     """Note the score of the checkpoint that is resumed: the run may have ended before it could."""
     best = config.checkpoint.keep_best
-    if best is None or start.parent != real_path(where) or last["step"] != checkpoint.step_of(start):
+    if best is None or real_path(start.parent) != real_path(where) or last["step"] != checkpoint.step_of(start):
         return
     if last.get(best) is not None:
         checkpoint.note_score(start, checkpoint.Score(best, last[best]))
@@ -299,6 +301,8 @@ class _Session:
         trainer, display = self.trainer, self.display
         config, counters, world = trainer.config, trainer.counters, trainer.world
         total = config.train.steps
+        if counters.step >= total:
+            display.note(f"The run is at step {counters.step} already: --train.steps {total} leaves no step to make.")
         stopping = False
         move = display.bar(f"{trainer.algorithm.name}", total, counters.step)
         # DCPO compares with earlier rewards of a problem; a term may imitate every correct answer.

@@ -99,6 +99,14 @@ def test_a_departure_is_told_once_with_the_checkpoint_before_it(name, tmp_path):
     assert f"--resume {tmp_path / GOOD}" in told[step]
 
 
+def test_the_command_that_goes_back_is_quoted(tmp_path):
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    checkpoints(folder, 9)
+    said = Range(folder, prompts=16).watch(10, usual(10, **{"actor/kl_approx_k3": 3.0}))
+    assert f"--resume '{folder / GOOD}' --force" in said
+
+
 def test_a_run_that_goes_on_remembers_and_is_not_told_again(tmp_path):
     rows = OUT_OF_RANGE["KL"][0]
     checkpoints(tmp_path, 24)

@@ -53,6 +53,35 @@ def test_a_signal_before_the_first_step_ends_the_run_at_once_with_a_sentence(
     assert train([*arguments, "--resume", "auto"]) == 0
 
 
+EVALUATED = ("--eval.problems", "2", "--eval.samples", "0", "--eval.batch", "1", "--train.steps", "1")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "sentence"), [(1, 130, "error: Stopped at once."), (2, 3, "Stopped. To continue")]
+)
+def test_a_signal_in_the_first_or_the_last_evaluation(number, status, sentence, tiny, tmp_path, monkeypatch, capsys):
+    calls, evaluate = [], session.evaluate
+
+    def signalled(*args, **options):
+        calls.append(1)
+        if len(calls) == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*args, **options)
+
+    monkeypatch.setattr(session, "evaluate", signalled)
+    folder = tmp_path / "my run"
+    arguments = ["--policy", str(tiny), *SAY_A, *SMALL, *EVALUATED, "--output", str(folder)]
+    assert train(arguments) == status
+    said = "".join(capsys.readouterr())
+    assert sentence in said
+    if status == 3:
+        assert f"--output '{folder}' --resume auto" in " ".join(said.split())
+    assert (folder / "latest").exists() == (status == 3)
+    assert train([*arguments, "--resume", "auto"]) == 0
+    assert ("at step 1 already" in capsys.readouterr().out) == (status == 3)
+    assert {path.name for path in (folder / "eval").iterdir()} >= {"before.json", "after.json"}
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """The time of the signals, in seconds; a test moves it."""
