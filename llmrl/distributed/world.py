@@ -23,6 +23,9 @@ from llmrl.errors import ConfigError, UserError
 
 T = TypeVar("T")
 
+YEAR = 525_600
+"""Minutes; the longest time that a rank may be told to wait."""
+
 
 @dataclass(frozen=True)
 class WorldConfig:
@@ -212,10 +215,19 @@ def join(options: WorldConfig, device: str | None = None) -> World:
             f"--world.shard {options.shard} does not divide the {size} ranks that were started. Give a divisor "
             f"of {size}, or start another number by torchrun --nproc-per-node."
         )
-    if not options.timeout_minutes > 0:
-        raise ConfigError(f"--world.timeout-minutes must be greater than 0, got {options.timeout_minutes}.")
+    if not 0 < options.timeout_minutes <= YEAR:
+        raise ConfigError(
+            f"--world.timeout-minutes must be greater than 0 and at most {YEAR} (a year), got "
+            f"{options.timeout_minutes}."
+        )
     if size == 1:
         return World()
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"WORLD_SIZE={size} is set, but not {' and '.join(missing)}. Start the processes by torchrun, which sets "
+            "all of them, or unset WORLD_SIZE to train with one process."
+        )
     from llmrl.distributed.ranks import Ranks
 
     return Ranks.join(options, device)

@@ -110,10 +110,12 @@ class TrainConfig:
     An algorithm that already has such a weight is not changed."""
     share_prompts: bool = True
     """Compute a prompt once for all its responses, if the model supports that and it saves enough tokens.
-    The result is the same up to rounding. Not possible with packing or gradient checkpointing."""
+    The result is the same up to rounding, except with clip_cov and kl_cov, because micro-batches get other rows.
+    Not possible with packing or gradient checkpointing."""
     packing: bool = False
     """Put several responses into one row instead of padding each to the longest. Faster if lengths differ much.
-    The result is the same up to rounding. Models that do not support it are refused."""
+    The result is the same up to rounding, except with clip_cov and kl_cov, because micro-batches get other rows.
+    Models that do not support it are refused."""
     drift: bool = False
     """Report how much each step changes the distributions: entropy ratios, and KL of sampled and of other tokens.
     Also report the share of tokens with a gradient by entropy and by update.

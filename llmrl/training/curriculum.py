@@ -221,6 +221,12 @@ def _level_curriculum(settings: CurriculumConfig, environments: Environments) ->
             f"--curriculum.start {start}: {environments.env_id} has no problems at or below this level; its "
             f"levels are {levels}."
         )
+    if start >= levels[-1]:
+        raise ConfigError(
+            f"--curriculum: problems up to level {start} are asked from the start, and the levels of "
+            f"{environments.env_id} are {levels}, so none is left to be admitted. Give a lower --curriculum.start, or "
+            "leave out the options of --curriculum."
+        )
     if settings.threshold is not None:
         schedule: Callable[[Progress], bool] = AboveAccuracy(settings.threshold, settings.window)
     else:

@@ -117,7 +117,8 @@ class Memory:
                         f"A micro-batch of {error.rows} rows of {error.length} tokens did not fit into memory, and "
                         "several processes cannot do it again with a smaller one. Give the same command with --output "
                         f"(the folder of this run), --resume auto and --train.micro-batch-tokens {less}, which changes "
-                        "numbers by rounding at most."
+                        "numbers by rounding at most (by more with clip_cov and kl_cov, which rank the tokens of a "
+                        "micro-batch)."
                     ) from error
                 self.budget = less
             # Outside the except block, because the error holds the frames, and they hold the tensors.
@@ -146,11 +147,11 @@ def dump(folder: Path, step: int, data: TensorDict, records: Sequence[Record]) -
         OSError: the files could not be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    number = len(list(folder.glob("*.safetensors"))) + 1
+    number = len(list(folder.glob("step_*.safetensors"))) + 1
     if number > MAX_DUMPS:
         return None
     stem = f"step_{step:06d}"
-    same = len(list(folder.glob(f"{stem}*.safetensors")))
+    same = len(list(folder.glob(f"{stem}[._]*safetensors")))
     path = folder / (f"{stem}.safetensors" if not same else f"{stem}_{same + 1}.safetensors")
     flat = data.flatten_keys(".")
     write_tensors({name: flat[name].contiguous().cpu() for name in flat.keys()}, path)  # noqa: SIM118

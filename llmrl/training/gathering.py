@@ -59,7 +59,7 @@ class Gathered:
     groups: int
     """Number of groups that were requested."""
     tokens: int
-    """Number of groups that were sampled."""
+    """Number of tokens that were sampled."""
     version: int
     """Version of the weights that sampled."""
 

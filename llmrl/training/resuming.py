@@ -19,9 +19,12 @@ from llmrl.training.config import Config
 from llmrl.training.data import Data
 from llmrl.training.record import sessions_of
 
-_STEP = re.compile(r"step_(\d+)\.")
+_STEP = re.compile(r"step_(\d+)[._]")
 FREE = {"train.steps", "train.micro_batch_tokens", "threads", "policy.device"}
-"""Settings that a resumed run may change: its length, and what changes numbers by rounding at most."""
+"""Settings that a resumed run may change: its length, and what changes numbers by rounding at most.
+
+The micro-batches of ``clip_cov`` and ``kl_cov`` change more: these algorithms rank the tokens of a micro-batch.
+"""
 
 
 def pinned(policy: str, state: dict[str, Any] | None) -> str:
@@ -141,13 +144,14 @@ def changes(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def set_aside_later(folder: Path, step: int) -> None:
-    """Give evaluations and rollouts of later steps than the resumed one names beginning with ``aside-``.
+    """Give evaluations, rollouts and faults of later steps than the resumed one names beginning with ``aside-``.
 
     They are of weights of a continuation that is being written again: no reader may take them for the new one's.
     """
     later = [
         path
-        for path in (*folder.glob("eval/step_*"), *folder.glob("rollouts/step_*"))
+        for kind in ("eval", "rollouts", "faults")
+        for path in folder.glob(f"{kind}/step_*")
         if (found := _STEP.match(path.name)) and int(found[1]) > step
     ]
     summary = folder / "eval" / "after.json"

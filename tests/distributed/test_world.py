@@ -78,11 +78,14 @@ def test_one_process_is_the_identity():
         ({"shard": 3}, "4", "--world.shard 3 does not divide the 4 ranks"),
         ({"shard": 0}, "4", "does not divide"),
         ({"timeout_minutes": 0.0}, "1", "--world.timeout-minutes must be greater than 0"),
+        ({"timeout_minutes": float("inf")}, "2", r"at most 525600 \(a year\), got inf"),
+        ({}, "2", "WORLD_SIZE=2 is set, but not MASTER_ADDR and MASTER_PORT.*torchrun.*unset WORLD_SIZE"),
         ({}, "two", "WORLD_SIZE='two' must be a number"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(monkeypatch, options, size, message):
     monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.setenv("RANK", "0")
     with pytest.raises(ConfigError, match=message):
         join(WorldConfig(**options))
 

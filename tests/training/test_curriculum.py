@@ -206,6 +206,10 @@ def test_a_run_stops_when_the_filter_leaves_nothing(tiny, tmp_path):
             ["--curriculum.every", "1", "--curriculum.start", "0"],
             r"no problems at or below this level; its levels are \[1, 2, 3\]",
         ),
+        (
+            ["--curriculum.every", "1", "--curriculum.start", "3"],
+            r"up to level 3 are asked from the start, and the levels of .* are \[1, 2, 3\], so none is left",
+        ),
         (["--curriculum.every", "1", "--env", "tests/SayA-v0"], r"tests/SayA-v0 have no levels"),
         (
             ["--filter.visits", "1", "--env", "llmrl/MATH-v0", "--env.source", "generated"],

@@ -11,6 +11,7 @@ import trivial  # noqa: F401  registers tests/SayA-v0
 from command import trained
 from safetensors.torch import load_file
 from small_run import EASY, same_tensors, small_run
+from tensordict import TensorDict
 
 from llmrl import keys
 from llmrl.distributed.world import World
@@ -119,6 +120,15 @@ def test_no_more_than_so_many_bad_batches_are_kept(tiny, tmp_path, monkeypatch):
     trainer.step()
     assert len(list(tmp_path.glob("*.safetensors"))) == 1
     assert notes[1].endswith("was not finite.")
+
+
+def test_bad_batches_that_were_set_aside_are_not_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(faults, "MAX_DUMPS", 2)
+    (tmp_path / "aside-step_100000.safetensors").touch()
+    (tmp_path / "step_1000000.safetensors").touch()
+    bad = TensorDict({"advantage": torch.zeros(1)}, batch_size=[1])
+    assert faults.dump(tmp_path, 100_000, bad, []) == tmp_path / "step_100000.safetensors"
+    assert faults.dump(tmp_path, 100_000, bad, []) is None
 
 
 def test_a_bad_batch_that_cannot_be_kept_does_not_stop_the_run(tiny, tmp_path):

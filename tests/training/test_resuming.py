@@ -219,7 +219,12 @@ def test_a_damaged_checkpoint_that_is_named_is_refused(run):
 def test_going_on_from_an_earlier_checkpoint_takes_the_later_ones_out_of_the_way(run):
     folder, more = run
     before = read_metrics(folder / "metrics.jsonl")
+    faults = ("step_000002_environment.jsonl", "step_000003_environment.jsonl", "step_000003.safetensors")
+    (folder / "faults").mkdir()
+    for name in faults:
+        (folder / "faults" / name).touch()
     trained(parse([*more, "--resume", str(folder / "checkpoint-000002")]))
+    assert {path.name for path in (folder / "faults").iterdir()} == {faults[0], *(f"aside-{n}" for n in faults[1:])}
     names = {path.name for path in folder.glob("*checkpoint-*")}
     assert {"aside-checkpoint-000003", "aside-checkpoint-000004", "checkpoint-000004"} <= names
     assert [*map(untimed, read_metrics(folder / "metrics.jsonl"))] == [*map(untimed, before)]
@@ -254,9 +259,9 @@ def test_a_gain_is_that_of_two_evaluations_with_the_same_settings(run, capsys):
 def test_a_checkpoint_goes_on_without_the_files_of_its_run(run, tmp_path):
     folder, more = run
     shutil.copytree(folder / "checkpoint-000003", tmp_path / "elsewhere" / "checkpoint-000003")
-    elsewhere = tmp_path / "elsewhere"
-    trained(parse([*more, "--output", str(elsewhere), "--resume", str(elsewhere / "checkpoint-000003")]))
-    assert [row["step"] for row in read_metrics(tmp_path / "elsewhere" / "metrics.jsonl")] == [4]
+    new = tmp_path / "new"
+    trained(parse([*more, "--output", str(new), "--resume", str(tmp_path / "elsewhere" / "checkpoint-000003")]))
+    assert [row["step"] for row in read_metrics(new / "metrics.jsonl")] == [4]
 
 
 @pytest.mark.parametrize(
@@ -335,7 +340,8 @@ def test_training_errors_are_one_class_wherever_they_are_raised():
 @pytest.mark.parametrize("failing", ["latest", "best"])
 def test_the_best_checkpoint_is_noted_by_who_goes_on_if_the_run_ended_before(failing, tiny, tmp_path, monkeypatch):
     more = ["--algo", "grpo", "--train.steps", "2", "--checkpoint.every", "1", "--checkpoint.keep-best"]
-    options = parse(arguments(tiny, *more, "reward/accuracy", "--output", str(tmp_path / "run")))
+    monkeypatch.chdir(tmp_path)
+    options = parse(arguments(tiny, *more, "reward/accuracy", "--output", "run"))
     step, link = Trainer.step, checkpoint.link
 
     def judged(self):
