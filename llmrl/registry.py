@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from llmrl.errors import ArgumentError, UserError
+from llmrl.other_names import OPTIONS, WITHOUT
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -26,63 +27,20 @@ class UnknownName(UserError, LookupError):
     """Nothing has this name. The message lists the nearest known names."""
 
 
-ALIASES: dict[str, tuple[str, ...]] = {
-    "lr": ("learning_rate",),
-    "max_lr": ("learning_rate",),
-    "batch_size": ("prompts_per_step", "batch"),
-    "train_batch_size": ("prompts_per_step",),
-    "per_device_train_batch_size": ("micro_batch_tokens",),
-    "num_generations": ("group_size", "samples"),
-    "rollout_n": ("group_size",),
-    "max_tokens": ("max_response_length",),
-    "max_new_tokens": ("max_response_length",),
-    "max_completion_length": ("max_response_length",),
-    "max_seq_length": ("max_response_length",),
-    "max_steps": ("steps",),
-    "num_steps": ("steps",),
-    "total_training_steps": ("steps",),
-    "num_train_epochs": ("epochs",),
-    "ppo_epochs": ("epochs",),
-    "num_iterations": ("epochs",),
-    "grad_clip": ("max_grad_norm",),
-    "max_norm": ("max_grad_norm",),
-    "beta": ("kl", "coefficient", "beta_low"),
-    "kl_coef": ("kl", "coefficient"),
-    "epsilon": ("clip_low", "clip"),
-    "eps": ("clip_low", "clip"),
-    "cliprange": ("clip_low", "clip"),
-    "clip_ratio": ("clip_low", "clip"),
-    "epsilon_high": ("clip_high",),
-    "betas": ("adam_betas",),
-    "wd": ("weight_decay",),
-    "model": ("policy.path", "policy"),
-    "model_name": ("policy.path", "policy"),
-    "dataset": ("env.source", "source", "env"),
-    "data": ("env.source", "source", "env"),
-    "output_dir": ("output",),
-    "save_steps": ("checkpoint.every", "every"),
-    "eval_steps": ("eval.every", "every"),
-    "report_to": ("log.to", "to"),
-    "quantiles": ("partition",),
-    "thresholds": ("partition",),
-    "whole_batch": ("partition",),
-    "given_partition": ("partition",),
-    "algos": ("algorithms",),
-    "question": ("problem",),
-    "prompt": ("problem",),
-    "ground_truth": ("answer",),
-    "completion": ("response",),
-}
-"""Options of other libraries and earlier versions, and their names here; the first that exists is suggested."""
 LISTED = 12
 """If there are more names than this, only the nearest few are listed."""
+ALIKE, ALIKE_SHORT, SHORT = 0.75, 0.6, 4
+"""Least similarity of a spelling that is suggested, and that of names of at most ``SHORT`` characters."""
+KINDS = {"algo": "algorithm", "env": "environment"}
+"""Sections whose options depend on what is chosen."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """A sentence for an unknown name: the nearest known name, then all of them, or the nearest of many.
+    """Advice on an unknown name: the nearest known name, then all of them, or the nearest of many.
 
     Nearest is a name that differs in case or hyphens alone; else the name here of an option of another library; else
-    a name that begins with the given words; else the name with the most similar spelling.
+    the same name in another section; else a name that begins with the given words; else the name with the most similar
+    spelling, if only a letter or two differ. For an option that has no equal among the known ones it says why.
 
     >>> suggest("dapoo", ["dapo", "grpo"])
     "Did you mean 'dapo'? Known: dapo, grpo."
@@ -93,12 +51,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """
     known = sorted(known)
     nearest = _nearest(name, known)
+    if nearest is None and (reason := _without(name, known)) is not None:
+        return reason
     advice = f"Did you mean {nearest!r}? " if nearest is not None else ""
     if len(known) <= LISTED:
         return f"{advice}Known: {', '.join(known) or 'none'}."
-    near = difflib.get_close_matches(_plain(name), {_plain(k): k for k in known}, n=5, cutoff=0.4)
-    shown = [k for k in known if _plain(k) in near and k != nearest]
-    others = f"Others like it: {', '.join(shown)}. " if shown else ""
+    near = [] if nearest is not None else difflib.get_close_matches(_plain(name), map(_plain, known), n=5, cutoff=0.5)
+    others = f"Others like it: {', '.join(k for k in known if _plain(k) in near)}. " if near else ""
     return f"{advice}{others}There are {len(known)} names."
 
 
@@ -111,19 +70,47 @@ def _nearest(name: str, known: Sequence[str]) -> str | None:
     if wanted in plain:
         return plain[wanted]
     section, _, last = wanted.rpartition(".")
-    candidates = [k for k in known if not section or _plain(k).startswith(f"{section}.")] or list(known)
-    for alias in ALIASES.get(last, ()):
-        for place in (candidates, known):
-            for k in place:
-                if _plain(k) == alias or _plain(k).endswith(f".{alias}"):
-                    return k
-    for k in known:  # the same name in another section
-        if _plain(k).rpartition(".")[2] == last:
-            return k
-    if longer := [k for k in candidates if _plain(k).rpartition(".")[2].startswith(f"{last}_")]:
-        return min(longer, key=len)
-    near = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.5)
-    return plain[near[0]] if near else None
+    for option in _here(wanted):
+        place, _, bare = option.rpartition(".")
+        # The typed section wins, so that eval.max_tokens stays with eval; a command without sections has bare names.
+        for candidate in (f"{section}.{bare}", f"{place}.{bare}" if place else bare):
+            if candidate in plain:
+                return plain[candidate]
+    if _without(name, known) is not None:
+        return None
+    ends = {k: k.rpartition(".")[2] for k in plain}
+    # An evaluation has options of the policy too; the policy's are meant for training.
+    for k in sorted(plain, key=lambda k: (k.startswith("eval."), k)):
+        if ends[k] == last:
+            return plain[k]
+    inside = [k for k in plain if section and k.startswith(f"{section}.")] or list(plain)
+    if longer := [k for k in inside if ends[k].startswith(f"{last}_")]:
+        return plain[min(longer, key=len)]
+    spelt = last.removeprefix("no_")  # as a switch is turned off
+    alike = {k: difflib.SequenceMatcher(None, spelt, ends[k]).ratio() for k in inside}
+    best = max(alike, key=lambda k: (alike[k], "." not in k), default="")
+    # One letter of three is a smaller share than two letters of ten.
+    return plain[best] if best and alike[best] >= (ALIKE if len(spelt) > SHORT else ALIKE_SHORT) else None
+
+
+def _here(wanted: str) -> tuple[str, ...]:
+    """The options here of a name of another library, which may begin with the names of sections there."""
+    parts = wanted.split(".")
+    names = (".".join(parts[i:]) for i in range(len(parts)))
+    return next((OPTIONS[name] for name in names if name in OPTIONS), ())
+
+
+def _without(name: str, known: Sequence[str]) -> str | None:
+    """Why an option of another library has no equal among the known options; None for other names."""
+    wanted = _plain(name)
+    places = {_plain(k).partition(".")[0] for k in known if "." in k}
+    if places and (last := wanted.rpartition(".")[2]) in WITHOUT:
+        return WITHOUT[last]
+    for option in _here(wanted):
+        place = option.partition(".")[0]
+        if place in places and place in KINDS and "." in option:
+            return f"Here it is --{option.replace('_', '-')}, which this {KINDS[place]} does not have."
+    return None
 
 
 def refuses_unknown_arguments(function: Callable[P, T]) -> Callable[P, T]:

@@ -86,7 +86,7 @@ TRAIN = {
         r"env_options\['verifier'\] must be a value that a file can hold",
     ),
     "option of TRL": ({"num_generations": 4}, r"no argument 'num_generations'. Did you mean train=\{'group_size'"),
-    "model by another name": ({"model": "m"}, "no argument 'model'. Did you mean policy"),
+    "model by another name": ({"model": "m"}, "no argument 'model'. Did you mean 'policy'"),
     "environment without spaces": ({"env": Bare()}, "Bare has no observation_space or no action_space"),
     "callback of two arguments": (
         {"callbacks": [Late()]},

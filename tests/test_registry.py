@@ -2,14 +2,15 @@
 
 import importlib.util
 import inspect
+import re
 import sys
 
 import pytest
 
 import llmrl
-from llmrl import registry
+from llmrl import other_names, registry
 from llmrl.commands import cli
-from llmrl.registry import ALIASES, Registry, UnknownName, load_object, suggest
+from llmrl.registry import Registry, UnknownName, load_object, suggest
 
 
 def test_a_name_that_is_taken_is_not_overwritten():
@@ -72,7 +73,9 @@ OPTIONS = [
     [
         ("train.lr", "train.learning_rate"),
         ("lr", "train.learning_rate"),
-        ("train.batch_size", "train.prompts_per_step"),
+        ("train_batch_size", "train.prompts_per_step"),
+        ("actor.adam.lr", "train.learning_rate"),
+        ("batch", "eval.batch"),
         ("train.num_generations", "train.group_size"),
         ("max_new_tokens", "policy.max_response_length"),
         ("train.max-tokens", "policy.max_response_length"),
@@ -105,13 +108,15 @@ def test_an_alias_names_something_that_exists():
 
     known = {f.name for section in (Config, *SECTIONS.values()) for f in dataclasses.fields(section)}
     known |= {f"{name}.{f.name}" for name, section in SECTIONS.items() for f in dataclasses.fields(section)}
-    known |= {option for name in ALGORITHMS for option in inspect.signature(find_algorithm(name)).parameters}
+    recipes = {option for name in ALGORITHMS for option in inspect.signature(find_algorithm(name)).parameters}
+    known |= recipes | {f"algo.{name}" for name in recipes}
     options = inspect.signature(env_class("llmrl/MATH-v0")).parameters
     known |= {*options, *(f"env.{name}" for name in options), "answer", "problem", "response"}
     known |= set(inspect.signature(llmrl.study).parameters)
-    for alias, meant in ALIASES.items():
+    for alias, meant in other_names.OPTIONS.items():
         assert set(meant) & known, alias
-        assert alias not in meant
+    for sentence in other_names.WITHOUT.values():
+        assert set(re.findall(r"--(\w+\.[\w-]+\w)", sentence.replace("-", "_").replace("__", "--"))) <= known, sentence
 
 
 def test_case_alone_finds_an_environment():

@@ -109,7 +109,7 @@ def _refuse_unknown_flags(arguments: Sequence[str], known: Set[str]) -> None:
             head, dot, last = key.rpartition(".")
             names = {key, FLAG_NAMES.get(key, key), f"{head}{dot}{last.removeprefix('no_')}"}
             if names.isdisjoint(known):
-                spelt = {f"--{name.replace('_', '-')}" for name in known}
+                spelt = {f"--{NAME_FLAGS.get(name, name).replace('_', '-')}" for name in known}
                 raise ConfigError(f"There is no option --{flag}. {suggest(f'--{flag}', spelt)}")
 
 
@@ -163,7 +163,7 @@ def parse(
     every = [a for _, flat in layers for a in as_arguments(flat)]
     from_files: Any = tyro.cli(schema, args=every, prog=prog)
     spoken = _normal(arguments, lists_of(schema))
-    _refuse_unknown_flags(spoken, known | {"config", "help"})
+    _refuse_unknown_flags(spoken, known | {"config", "help", "data"})
     # The help then shows the values that will be used.
     about = _DESCRIPTION.format(used=_used(from_files, spoken))
     parsed: Any = tyro.cli(schema, args=spoken, default=from_files, prog=prog, description=about)
