@@ -23,6 +23,10 @@ from llmrl.registry import load_object, suggest
 from llmrl.verifiers.verdict import Verifier
 
 
+class PartNameTaken(ConfigError):
+    """Two parts of a reward have the same name."""
+
+
 class RewardPart(gymnasium.Wrapper[str, str, str, str]):
     """Adds ``weight * part(response, info)`` to the reward.
 
@@ -31,6 +35,9 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
         name: its key in ``info["reward_parts"]``.
         part: (response, ``info`` of the step) -> number.
         weight: factor of this number.
+
+    Raises:
+        PartNameTaken: another part around the environment has this name, or it is ``answer``, the environment's own.
     """
 
     def __init__(
@@ -41,6 +48,15 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
         weight: float = 1.0,
     ) -> None:
         super().__init__(env)
+        if name == "answer":
+            raise PartNameTaken("'answer' is the environment's own part of the reward. Give this part another name.")
+        inner = env
+        while isinstance(inner, gymnasium.Wrapper):
+            if isinstance(inner, RewardPart) and inner.name == name:
+                raise PartNameTaken(
+                    f"Two parts of the reward are called {name!r}. Give one of them another name, or leave it out."
+                )
+            inner = inner.env
         self.name = name
         self.part = part
         self.weight = weight
@@ -50,7 +66,9 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         parts = dict(info.get("reward_parts", {"answer": float(reward)}))
         if self.name in parts:
-            raise ConfigError(f"The reward already has a part {self.name!r}. Give this wrapper another name.")
+            raise PartNameTaken(
+                f"The environment's reward has a part {self.name!r} already. Give this one another name."
+            )
         added = self.weight * float(self.part(action, info))
         parts[self.name] = added
         info = {**info, "reward_parts": parts}
@@ -185,6 +203,9 @@ class VerifierReward(RewardPart):
 class FunctionReward(RewardPart):
     """A reward that a function of prompt, response and gold answer computes.
 
+    The prompt is the problem of a :class:`~llmrl.envs.text.TextEnv`, or the first observation of another environment.
+    The gold answer is ``info["answer"]``; '' if the environment gives none.
+
     Args:
         env: the environment to wrap.
         function: (prompt, response, answer) -> number; a number that is not finite is an error.
@@ -200,16 +221,22 @@ class FunctionReward(RewardPart):
         weight: float = 1.0,
         name: str = "function",
     ) -> None:
-        base = env.unwrapped
+        self._asked = ""
 
         def part(text: str, info: dict[str, Any]) -> float:
-            asked = base.problem.problem if isinstance(base, TextEnv) and base.problem is not None else ""
-            value = float(function(asked, text, str(info.get("answer", ""))))
+            value = float(function(self._asked, text, str(info.get("answer", ""))))
             if not math.isfinite(value):
                 raise ConfigError(f"The reward function {name!r} gave {value}; a finite number was expected.")
             return value
 
         super().__init__(env, name, part, weight)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Begin an episode of the wrapped environment; the function is given its prompt."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        base = self.env.unwrapped
+        self._asked = base.problem.problem if isinstance(base, TextEnv) and base.problem is not None else observation
+        return observation, info
 
 
 REWARDS: dict[str, Callable[..., RewardPart]] = {
@@ -258,6 +285,7 @@ __all__ = [
     "FunctionReward",
     "LengthReward",
     "OverlongReward",
+    "PartNameTaken",
     "RewardPart",
     "VerifierReward",
     "reward_wrapper",

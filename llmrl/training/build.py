@@ -17,7 +17,7 @@ from llmrl.algorithms import Algorithm, algorithm, tis
 from llmrl.credit import smallest_group
 from llmrl.distributed.world import World
 from llmrl.envs.text import TextEnv
-from llmrl.envs.wrappers import reward_wrapper
+from llmrl.envs.wrappers import PartNameTaken, reward_wrapper
 from llmrl.errors import ConfigError, UserError
 from llmrl.losses.correction import weighs
 from llmrl.policies.adapters import base_of
@@ -207,6 +207,8 @@ def _environments(env_id: str, options: dict[str, Any], rewards: Sequence[str] =
     environments = Environments(env_id, options, wrappers=wrappers)
     try:
         environments.of_size(1)
+    except PartNameTaken as error:
+        raise ConfigError(f"--reward: {error}") from error
     except (OSError, ValueError, TypeError, LookupError, ImportError) as error:
         raise ConfigError(f"--env {env_id}: {error}") from error
     return environments

@@ -5,7 +5,15 @@ from __future__ import annotations
 import gymnasium
 import pytest
 
-from llmrl.envs.wrappers import FormatReward, LengthReward, OverlongReward, RewardPart, VerifierReward
+from llmrl.envs.wrappers import (
+    FormatReward,
+    FunctionReward,
+    LengthReward,
+    OverlongReward,
+    PartNameTaken,
+    RewardPart,
+    VerifierReward,
+)
 from llmrl.verifiers.verdict import Verdict
 
 
@@ -84,8 +92,40 @@ def test_parts_add_up(env):
 
 
 def test_two_parts_of_one_name(env):
-    with pytest.raises(ValueError, match="already has a part 'format'"):
-        play(FormatReward(FormatReward(env)), "x")
+    with pytest.raises(PartNameTaken, match="Two parts of the reward are called 'format'"):
+        FormatReward(LengthReward(FormatReward(env), 10))
+    with pytest.raises(PartNameTaken, match="'answer' is the environment's own part"):
+        FormatReward(env, name="answer")
+
+
+def test_a_part_that_the_environment_names_itself():
+    class Scored(gymnasium.Env):
+        def step(self, action):
+            return "", 1.0, True, False, {"reward_parts": {"format": 1.0}}
+
+    with pytest.raises(PartNameTaken, match="The environment's reward has a part 'format' already"):
+        FormatReward(Scored()).step("x")
+
+
+def test_a_function_is_given_the_prompt(env):
+    class Asks(gymnasium.Env):
+        def reset(self, *, seed=None, options=None):
+            return "What is 1 + 1?", {}
+
+        def step(self, action):
+            return "And then?", 0.0, False, False, {"answer": "2"}
+
+    given = []
+    asking = FunctionReward(Asks(), lambda *texts: given.append(texts) or 0.5)
+    asking.reset()
+    assert [asking.step(text)[1] for text in ("a", "b")] == [0.5, 0.5]
+    assert given == [("What is 1 + 1?", "a", "2"), ("What is 1 + 1?", "b", "2")]
+    tool = FunctionReward(
+        gymnasium.make("llmrl/MathTool-v0", source="generated"), lambda *texts: given.append(texts) or 0
+    )
+    observation, _ = tool.reset(seed=0)
+    tool.step("none")
+    assert given[-1][0] == tool.unwrapped.problem.problem != observation  # without the instruction of the tool
 
 
 def test_a_part_of_ones_own_around_an_environment_from_elsewhere():

@@ -106,11 +106,12 @@ def test_rewards_are_added_to_training_alone(data):
         ("format=nan", "must be finite"),
         ("no_such_module:f", "cannot be found"),
         ("math:pi", "is not a function"),
+        ("format format=0.5", "Two parts of the reward are called 'format'"),
     ],
 )
 def test_a_reward_that_is_none(data, reward, text):
     with pytest.raises(ConfigError, match=f"--reward: .*{text}"):
-        _problems(parse(["--data", data, "--reward", reward]), Given())
+        _problems(parse(["--data", data, "--reward", *reward.split()]), Given())
 
 
 def test_further_rewards_do_not_go_with_imitation_of_correct_answers(data):
