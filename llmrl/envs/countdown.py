@@ -6,6 +6,7 @@ evaluates the response's expression exactly and needs no other verifier.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from fractions import Fraction
@@ -22,6 +23,8 @@ from llmrl.registry import suggest
 from llmrl.verifiers.verdict import Verdict
 
 MAX_DRAWS = 10_000
+TRIED = 8
+"""This many problems are made at once, to refuse settings that give none."""
 OPERATORS = "+-*/"
 """The operators that a problem names."""
 
@@ -65,6 +68,11 @@ class CountdownProblems:
         self.largest = largest
         self.target = target
         self.seed = seed
+        if not _has_problems(split, numbers, largest, target, seed):
+            raise ConfigError(
+                f"Too few expressions of {numbers} numbers up to {largest} have a value of at most {target}. Give a "
+                "larger target or fewer numbers."
+            )
 
     def __str__(self) -> str:
         return f"generated {self.split} problems of {self.numbers} numbers, seed {self.seed}"
@@ -72,40 +80,57 @@ class CountdownProblems:
     def __getitem__(self, index: int) -> Problem:
         if index < 0:
             raise IndexError(f"A problem id must be 0 or more, got {index}.")
-        rng = np.random.default_rng([self.seed, index])
-        for _ in range(MAX_DRAWS):
-            numbers, solution, value = self._draw(rng)
-            if not 1 <= value <= self.target or value in numbers:
-                continue
-            listed, signs = ", ".join(map(str, numbers)), " ".join(OPERATORS)
-            text = f"Using the numbers {listed}, each exactly once, and {signs} with parentheses, make {value}."
-            if split_of(f"{sorted(numbers)} {value}") == self.split:
-                return Problem(
-                    id=f"countdown/{self.split}/{self.seed}/{index}",
-                    problem=text,
-                    answer=solution,
-                    solution=f"${solution} = {value}$. The answer is $\\boxed{{{solution}}}$.",
-                    subject="countdown",
-                    level=min(max(self.numbers - 2, 1), 5),
-                    source="generated",
-                )
-        raise LookupError(f"No problem with target up to {self.target} in {MAX_DRAWS} draws.")
+        drawn = _drawn(self.split, self.numbers, self.largest, self.target, self.seed, index)
+        if drawn is None:
+            raise LookupError(f"No problem with target up to {self.target} in {MAX_DRAWS} draws.")
+        numbers, solution, value = drawn
+        listed, signs = ", ".join(map(str, numbers)), " ".join(OPERATORS)
+        return Problem(
+            id=f"countdown/{self.split}/{self.seed}/{index}",
+            problem=f"Using the numbers {listed}, each exactly once, and {signs} with parentheses, make {value}.",
+            answer=solution,
+            solution=f"${solution} = {value}$. The answer is $\\boxed{{{solution}}}$.",
+            subject="countdown",
+            level=min(max(self.numbers - 2, 1), 5),
+            source="generated",
+        )
 
-    def _draw(self, rng: np.random.Generator) -> tuple[list[int], str, int]:
-        """Numbers, an expression that uses them, and its value; every intermediate result is a whole number."""
-        numbers = [int(n) for n in rng.integers(1, self.largest + 1, self.numbers)]
-        parts = [(n, str(n)) for n in numbers]
-        while len(parts) > 1:
-            i, j = (int(k) for k in rng.choice(len(parts), 2, replace=False))
-            (a, left), (b, right) = parts[i], parts[j]
-            choices = [(a + b, "+"), (a * b, "*")]
-            choices += [(a - b, "-")] if a > b else []
-            choices += [(a // b, "/")] if b and a % b == 0 else []
-            value, sign = choices[int(rng.integers(len(choices)))]
-            parts = [part for k, part in enumerate(parts) if k not in (i, j)]
-            parts.append((value, f"({left} {sign} {right})"))
-        value, solution = parts[0]
-        return numbers, solution[1:-1], value
+
+Drawn = tuple[list[int], str, int]
+"""Numbers, an expression that uses them, and its value."""
+
+
+def _drawn(split: str, numbers: int, largest: int, target: int, seed: int, index: int) -> Drawn | None:
+    """The numbers of problem ``index``; None if no draw fits."""
+    rng = np.random.default_rng([seed, index])
+    for _ in range(MAX_DRAWS):
+        given, solution, value = _draw(rng, numbers, largest)
+        fits = 1 <= value <= target and value not in given
+        if fits and split_of(f"{sorted(given)} {value}") == split:
+            return given, solution, value
+    return None
+
+
+@functools.lru_cache(maxsize=32)
+def _has_problems(split: str, numbers: int, largest: int, target: int, seed: int) -> bool:
+    return all(_drawn(split, numbers, largest, target, seed, index) for index in range(TRIED))
+
+
+def _draw(rng: np.random.Generator, count: int, largest: int) -> Drawn:
+    """``count`` numbers and an expression; every intermediate result is a whole number."""
+    numbers = [int(n) for n in rng.integers(1, largest + 1, count)]
+    parts = [(n, str(n)) for n in numbers]
+    while len(parts) > 1:
+        i, j = (int(k) for k in rng.choice(len(parts), 2, replace=False))
+        (a, left), (b, right) = parts[i], parts[j]
+        choices = [(a + b, "+"), (a * b, "*")]
+        choices += [(a - b, "-")] if a > b else []
+        choices += [(a // b, "/")] if b and a % b == 0 else []
+        value, sign = choices[int(rng.integers(len(choices)))]
+        parts = [part for k, part in enumerate(parts) if k not in (i, j)]
+        parts.append((value, f"({left} {sign} {right})"))
+    value, solution = parts[0]
+    return numbers, solution[1:-1], value
 
 
 def check_countdown(responses: list[str], golds: list[str]) -> list[Verdict]:

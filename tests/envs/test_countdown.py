@@ -9,6 +9,7 @@ import pytest
 
 from llmrl.envs.arithmetic import evaluate
 from llmrl.envs.countdown import CountdownProblems, check_countdown
+from llmrl.errors import ConfigError
 
 
 def verdict(response, gold="7*(8-5)"):
@@ -102,3 +103,8 @@ def test_an_episode():
 def test_wrong_options(options, text):
     with pytest.raises(ValueError, match=text):
         CountdownProblems(**options)
+
+
+def test_settings_that_give_no_problems_are_refused():
+    with pytest.raises(ConfigError, match=r"Too few expressions of 8 numbers up to 99 have a value of at most 10"):
+        CountdownProblems("test", numbers=8, target=10)
