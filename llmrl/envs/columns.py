@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from numbers import Integral, Real
@@ -312,9 +313,11 @@ def last_box(text: str) -> str | None:
 
 
 def slug(subject: str) -> str:
-    """A subject as a plain name.
+    """A subject as a plain name: its words in lower case, in any script.
 
-    >>> slug("Counting & Probability")
-    'counting_and_probability'
+    >>> slug("Counting & Probability"), slug("Géométrie (bases)"), slug("数学")
+    ('counting_and_probability', 'géométrie_bases', '数学')
     """
-    return "_".join(re.findall(r"[a-z0-9]+", subject.lower().replace("&", " and ")))
+    text = unicodedata.normalize("NFC", subject.lower().replace("&", " and "))
+    # letters, marks and digits; \w would break words at the vowel signs of Indian scripts
+    return "_".join("".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text).split())

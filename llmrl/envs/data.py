@@ -17,7 +17,7 @@ from llmrl.envs.benchmarks import BENCHMARKS
 from llmrl.envs.files import ENDINGS, ListedProblems, Table, read_problems, select, split_words, tables_of
 from llmrl.envs.hub import NAME, hub_files
 from llmrl.envs.problems import BadGold, BadRows, ProblemOptions, digest
-from llmrl.envs.tables import COMPRESSED, FORMATS, DataError, Row, is_data
+from llmrl.envs.tables import COMPRESSED, FORMATS, DataError, Row, files_in, is_data, of_columns
 from llmrl.envs.text import TextEnv
 from llmrl.envs.vector import vector_of
 from llmrl.registry import suggest
@@ -146,7 +146,7 @@ class _Given:
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Sizes and times of the files at a path, so that a file that was corrected is read again."""
-    files = sorted(filter(is_data, path.rglob("*"))) if path.is_dir() else [path] if path.is_file() else []
+    files = files_in(path) if path.is_dir() else [path] if path.is_file() else []
     return tuple((str(file), (state := file.stat()).st_size, state.st_mtime_ns) for file in files)
 
 
@@ -202,6 +202,8 @@ class _Parts:
     @classmethod
     def given(cls, rows: Rows) -> _Parts:
         """Rows in memory."""
+        if isinstance(rows, Mapping) and not _are_parts(rows) and (listed := of_columns(rows)) is not None:
+            rows = listed
         if isinstance(rows, Mapping):
             words = {str(key): rows[key] for key in rows}
             tables = {key: _memory(f"the part {key!r}", part) for key, part in words.items()}
@@ -217,7 +219,7 @@ class _Parts:
                 raise DataError(f"{path} must end in one of {ENDINGS}.")
             return cls(path.name, [(path.name, tables_of([path])[0])], [])
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file() and is_data(file))
+            files = files_in(path)
             if not files:
                 raise DataError(f"The folder {path} holds no file that ends in {ENDINGS}.")
             return cls._files(path.resolve().name, {str(file.relative_to(path)): file for file in files}, subset)
@@ -285,10 +287,20 @@ def _common(files: Sequence[Path]) -> tuple[str, ...]:
     return parts[: place + 2]
 
 
+def _are_parts(given: Mapping[str, Any]) -> bool:
+    """Whether a mapping holds rows by split, and not cells by column."""
+    return any(isinstance(part, list) and part and isinstance(part[0], Mapping) for part in given.values())
+
+
 def _memory(label: str, given: Iterable[Mapping[str, Any]]) -> Table:
     def read(on_error: Callable[[DataError], None]) -> Iterator[Row]:
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise DataError(f"{label}: expected rows, such as a list of dicts, got {type(given).__name__}.")
+        if isinstance(given, Iterator):
+            raise DataError(
+                f"{label}: a {type(given).__name__} can be read only once, and another environment reads the rows "
+                "again. Give a list, such as list(rows)."
+            )
         for number, row in enumerate(given, 1):
             if isinstance(row, Mapping):
                 yield f"row {number}", row

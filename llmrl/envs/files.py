@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmrl.envs.columns import Columns, slug
 from llmrl.envs.problems import SPLITS, BadGold, BadRows, Problem, split_of
-from llmrl.envs.tables import COMPRESSED, FORMATS, SUFFIXES, DataError, Row, is_data, rows
+from llmrl.envs.tables import COMPRESSED, FORMATS, SUFFIXES, DataError, Row, files_in, rows
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 from llmrl.text import counted
@@ -234,7 +234,7 @@ def files_of_split(path: Path, split: str) -> tuple[list[Path], bool]:
     if split not in (*SPLITS, "all"):
         raise ConfigError(f"There is no split {split!r}. {suggest(split, (*SPLITS, 'all'))}")
     if path.is_dir():
-        known = sorted(p for p in path.rglob("*") if is_data(p) and p.is_file())
+        known = files_in(path)
         if not known:
             raise DataError(f"The folder {path} holds no file that ends in {ENDINGS}.")
     elif path.is_file():
@@ -300,6 +300,11 @@ def select(
     if levels:
         there = sorted({p.level for p in problems if p.level is not None})
         problems = [p for p in problems if p.level in levels]
+        if not there:
+            raise ConfigError(
+                f"{where} has no levels: no column level or difficulty holds a number. Leave out levels, got "
+                f"{list(levels)}, or write the difficulties as whole numbers."
+            )
         if not problems:
             raise ConfigError(f"{where} has no problem of levels {list(levels)}, only {there}.")
     return problems

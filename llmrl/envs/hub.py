@@ -16,7 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
-from llmrl.envs.tables import is_data
+from llmrl.envs.tables import files_in
 from llmrl.errors import UserError
 from llmrl.text import DamagedFile, read_json
 
@@ -44,13 +44,9 @@ def hub_files(repo: str, patterns: Sequence[str], hint: str) -> list[Path]:
 
     def fetch(**options: Any) -> list[Path]:
         folder = Path(snapshot_download(repo, repo_type="dataset", allow_patterns=list(patterns), **options))
-        return sorted(
-            file
-            for file in folder.rglob("*")
-            if file.is_file()
-            and is_data(file)
-            and any(fnmatch(file.relative_to(folder).as_posix(), p) for p in patterns)
-        )
+        return [
+            file for file in files_in(folder) if any(fnmatch(file.relative_to(folder).as_posix(), p) for p in patterns)
+        ]
 
     here: list[Path] = []
     try:

@@ -65,6 +65,15 @@ def is_data(file: Path) -> bool:
     return file.name.lower().endswith(SUFFIXES) and file.name not in NO_DATA
 
 
+def files_in(folder: Path) -> list[Path]:
+    """The tables in a folder and its subfolders, sorted, without hidden ones such as ``.ipynb_checkpoints/*``."""
+
+    def hidden(file: Path) -> bool:
+        return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+    return sorted(file for file in folder.rglob("*") if is_data(file) and not hidden(file) and file.is_file())
+
+
 def _format(file: Path) -> str:
     name = file.name.lower()
     for packed in COMPRESSED:
@@ -207,14 +216,14 @@ def _json_rows(file: Path, on_error: Callable[[DataError], None]) -> Iterator[Ro
         raise DataError(f"{file}, line {error.lineno}, column {error.colno}: {error.msg}.") from error
     except ValueError as error:
         raise DataError(f"{file}: {error}") from error
-    for number, row in enumerate(_listed(tree), 1):
+    for number, row in enumerate(_listed(tree, file), 1):
         if isinstance(row, dict):
             yield f"row {number}", row
         else:
             on_error(DataError(f"{file}, row {number}: expected an object, got {type(row).__name__}."))
 
 
-def _listed(tree: Any) -> list[Any]:
+def _listed(tree: Any, file: Path) -> list[Any]:
     """The rows of a JSON file: a list of them, an object with one list of them, columns, or a single row."""
     if isinstance(tree, list):
         return tree
@@ -226,9 +235,25 @@ def _listed(tree: Any) -> list[Any]:
     ]
     if len(tables) == 1:
         return tables[0]  # such as {"version": "1.0", "data": [...]}
-    if len(lists) == len(tree) > 1 and not tables and len({len(value) for value in lists}) == 1:
-        return [dict(zip(tree, cells, strict=True)) for cells in zip(*lists, strict=True)]
-    return [tree]
+    if len(tables) == len(tree):
+        raise DataError(
+            f"{file} holds the tables {', '.join(sorted(map(str, tree)))}. Save each as a file in one folder, such as "
+            "train.json and test.json, and give the folder."
+        )
+    by_columns = None if tables else of_columns(tree)
+    return [tree] if by_columns is None else by_columns
+
+
+def of_columns(columns: Mapping[Any, Any]) -> list[dict[Any, Any]] | None:
+    """The rows of several columns, lists of the same length; None if these are no columns.
+
+    >>> of_columns({"problem": ["1 + 1", "1 + 2"], "answer": ["2", "3"]})
+    [{'problem': '1 + 1', 'answer': '2'}, {'problem': '1 + 2', 'answer': '3'}]
+    """
+    lists = [value for value in columns.values() if isinstance(value, list)]
+    if len(lists) < len(columns) or len(lists) < 2 or len({len(value) for value in lists}) > 1:
+        return None
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*lists, strict=True)]
 
 
 def _text_table(file: Path, on_error: Callable[[DataError], None]) -> Iterator[Row]:
@@ -240,6 +265,9 @@ def _text_table(file: Path, on_error: Callable[[DataError], None]) -> Iterator[R
         raise DataError(f"{file}, line {line}: not valid UTF-8 ({error.reason}). Save it as UTF-8.") from error
     head = text.partition("\n")[0]
     delimiter = "\t" if _format(file) == ".tsv" else ";" if ";" in head and "," not in head else ","
+    csv.field_size_limit(
+        max(csv.field_size_limit(), LONGEST_LINE)
+    )  # by default 131,072 characters, less than a problem
     table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: list[str] | None = None
     while True:

@@ -13,8 +13,10 @@ import gymnasium
 import pytest
 
 from llmrl.envs.data import open_data
+from llmrl.envs.files import FileProblems
 from llmrl.envs.problems import ProblemOptions
 from llmrl.envs.tables import DataError
+from llmrl.errors import ConfigError
 
 pa = pytest.importorskip("pyarrow")
 parquet_module = pytest.importorskip("pyarrow.parquet")
@@ -285,6 +287,51 @@ def test_the_name_of_a_file_decides_its_split_before_its_folder(tmp_path):
     save(folder / "train.jsonl", J(two[0]))
     save(folder / "test.jsonl", J(two[1]))
     assert (read(str(tmp_path))[0], read(str(tmp_path), "test")[0]) == (Q[:1], Q[1:])
+
+
+def test_hidden_files_are_no_data(tmp_path):
+    save(tmp_path / "train.jsonl", J(two[0]))
+    for hidden in (".ipynb_checkpoints", "__MACOSX"):
+        (tmp_path / hidden).mkdir()
+    save(tmp_path / ".ipynb_checkpoints" / "train-checkpoint.jsonl", J({"problem": "Q1", "answer": "999"}))
+    save(tmp_path / "__MACOSX" / "._train.jsonl", "\0")
+    assert read(str(tmp_path))[0] == Q[:1]
+    assert [p.answer for p in FileProblems(tmp_path)._problems] == ["1"]
+    (tmp_path / ".own").mkdir()
+    save(tmp_path / ".own" / "train.jsonl", J(two[1]))
+    assert read(str(tmp_path / ".own"))[0] == Q[1:]  # a hidden folder that is named itself
+
+
+@pytest.mark.parametrize("subject", ["数学", "Алгебра", "Géométrie", "हिन्दी", "Algebra"])
+def test_a_subject_may_be_in_any_script(subject):
+    rows = [{**two[0], "subject": subject}, {**two[1], "subject": "other"}]
+    chosen = open_data(rows, ProblemOptions(subjects=(subject,)))
+    assert [(p.problem, p.subject) for p in chosen._problems] == [("Q1", subject.lower())]
+
+
+def test_levels_in_words_cannot_be_chosen():
+    rows = [{**row, "difficulty": "hard"} for row in two]
+    with pytest.raises(ConfigError, match=r"no column level or difficulty holds a number. Leave out levels, got \[1\]"):
+        open_data(rows, ProblemOptions(levels=(1,)))
+
+
+def test_a_cell_of_a_csv_file_is_as_long_as_a_problem(tmp_path):
+    long = "x" * 200_000
+    assert read(save(tmp_path / "long.csv", f"problem,answer\n{long},1\n"))[0] == [(long, "1")]
+
+
+def test_columns_in_memory_are_rows_as_in_a_file(tmp_path):
+    columns = {"problem": ["Q1", "Q2"], "answer": ["1", "2"]}
+    assert read(columns)[0] == Q
+    assert read(save(tmp_path / "columns.json", json.dumps(columns)))[0] == Q
+    parts = save(tmp_path / "parts.json", json.dumps({"train": two[:1], "test": two[1:]}))
+    with pytest.raises(DataError, match=r"parts.json holds the tables test, train. Save each as a file in one folder"):
+        read(parts)
+
+
+def test_what_can_be_read_only_once_is_refused():
+    with pytest.raises(DataError, match=r"a generator can be read only once, .* Give a list"):
+        read(row for row in two)
 
 
 def test_rows_in_memory():
