@@ -48,6 +48,9 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
         weight: float = 1.0,
     ) -> None:
         super().__init__(env)
+        self.name = name
+        self.part = part
+        self.weight = weight
         if name == "answer":
             raise PartNameTaken("'answer' is the environment's own part of the reward. Give this part another name.")
         inner = env
@@ -57,9 +60,6 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
                     f"Two parts of the reward are called {name!r}. Give one of them another name, or leave it out."
                 )
             inner = inner.env
-        self.name = name
-        self.part = part
-        self.weight = weight
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """The step of the wrapped environment, with this part added to the reward."""
