@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 
-from llmrl.envs.generated.latex import draw_until, frac, integer, pick, raw_frac, sample, times
+from llmrl.envs.generated.latex import draw_until, frac, integer, pick, raw_frac, reduced, sample, times
 from llmrl.envs.generated.template import Draft, template
 
 COLOURS = ("red", "blue", "green", "white", "black", "yellow")
@@ -528,8 +528,7 @@ def dice_sums(rng: np.random.Generator, level: int) -> Draft:
     steps = (
         f"There are ${times(*sides)}$ equally likely outcomes.",
         f"The sum is {rule} in ${good}$ of them.",
-        f"The probability is ${raw_frac(good, len(outcomes))}"
-        + (f" = {answer}$." if math.gcd(good, len(outcomes)) > 1 else "$."),
+        f"The probability is ${reduced(good, len(outcomes))}$.",
     )
 
     def referee() -> bool:
@@ -563,9 +562,9 @@ def lattice_paths(rng: np.random.Generator, level: int) -> Draft:
         ),
     )
     steps = (
-        rf"To the point: $\binom{{{x + y}}}{{{y}}} = {math.comb(x + y, y)}$.",
-        rf"From there on: $\binom{{{right - x + up - y}}}{{{up - y}}} = {math.comb(right - x + up - y, up - y)}$.",
-        f"Through the point lead ${math.comb(x + y, y)} \\cdot {math.comb(right - x + up - y, up - y)} = {through}$.",
+        rf"There are $\binom{{{x + y}}}{{{y}}} = {math.comb(x + y, y)}$ paths to the point.",
+        rf"There are $\binom{{{right - x + up - y}}}{{{up - y}}} = {math.comb(right - x + up - y, up - y)}$ from there on.",
+        rf"So ${math.comb(x + y, y)} \cdot {math.comb(right - x + up - y, up - y)} = {through}$ paths pass through it.",
         *(
             (rf"Of $\binom{{{right + up}}}{{{up}}} = {whole}$ paths there remain ${whole} - {through} = {value}$.",)
             if level == 5
@@ -608,8 +607,9 @@ def conditional(rng: np.random.Generator, level: int) -> Draft:
     )
     steps = (
         f"Red has probability ${raw_frac(a, a + b)}$ from bag A and ${raw_frac(c, c + d)}$ from bag B.",
-        f"The bags count in the ratio ${k}:1$, so the weights of red are ${frac(k * first)}$ and ${frac(second)}$.",
-        f"Their sum is ${frac(k * first + second)}$, and the share of bag A is ${answer}$.",
+        f"Bags A and B are chosen in the ratio ${k}:1$, so red balls from them are in the ratio of ${frac(k * first)}$ "
+        f"to ${frac(second)}$.",
+        f"The sum of the two numbers is ${frac(k * first + second)}$, and bag A's share of it is ${answer}$.",
     )
 
     def referee() -> bool:

@@ -69,6 +69,16 @@ def raw_frac(numerator: int | str, denominator: int | str) -> str:
     return rf"\frac{{{numerator}}}{{{denominator}}}"
 
 
+def reduced(numerator: int, denominator: int) -> str:
+    r"""A fraction as given, and what it is in lowest terms if that is another.
+
+    >>> reduced(6, 8), reduced(3, 4)
+    ('\\frac{6}{8} = \\frac{3}{4}', '\\frac{3}{4}')
+    """
+    given, lowest = raw_frac(numerator, denominator), frac(Fraction(numerator, denominator))
+    return given if given == lowest else f"{given} = {lowest}"
+
+
 def signed(value: Number) -> str:
     r"""A number as a later summand, with its sign.
 

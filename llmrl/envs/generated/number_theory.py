@@ -536,7 +536,7 @@ def diophantine(rng: np.random.Generator, level: int) -> Draft:
     steps = (
         rf"Modulo ${a}$ the equation is ${term(b % a, 'y')} \equiv {c % a}$, so $y \equiv {residue} \pmod{{{a}}}$.",
         rf"From $x \ge 1$ we get $y \le {(c - a) // b}$.",
-        f"The values of $y$ in this range are ${value}$ in number.",
+        f"In this range there is ${value}$ such $y$." if value == 1 else f"In this range there are ${value}$ such $y$.",
     )
 
     def referee() -> bool:

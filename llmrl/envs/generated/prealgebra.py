@@ -21,6 +21,7 @@ from llmrl.envs.generated.latex import (
     power,
     raw_frac,
     read,
+    reduced,
     same,
     sample,
     signed,
@@ -508,7 +509,7 @@ def fraction_expression(rng: np.random.Generator, level: int) -> Draft:
         text = rf"{raw_frac(a, b)} \cdot {raw_frac(c, d)} + {raw_frac(e, f)}"
         value = one * two + three
         steps: tuple[str, ...] = (
-            rf"The product is ${raw_frac(a * c, b * d)} = {frac(one * two)}$.",
+            f"The product is ${reduced(a * c, b * d)}$.",
             rf"Adding, ${frac(one * two)} + {frac(three)} = {frac(value)}$.",
         )
     elif level == 4:
@@ -620,8 +621,8 @@ def repeating_decimal(rng: np.random.Generator, level: int) -> Draft:
         value = whole + Fraction(digits, 10**places)
         text, plain = f"{whole}.{digits:0{places}d}", ""
         steps: tuple[str, ...] = (
-            f"There are ${places}$ decimal places, so ${text} = {raw_frac(whole * 10**places + digits, 10**places)}$.",
-            f"In lowest terms this is ${frac(value)}$.",
+            f"There are ${places}$ decimal places, so the denominator is ${10**places}$.",
+            f"So ${text} = {reduced(whole * 10**places + digits, 10**places)}$.",
         )
     elif level == 4:
         while digits % 11 == 0:
@@ -632,7 +633,7 @@ def repeating_decimal(rng: np.random.Generator, level: int) -> Draft:
         steps = (
             f"Let $x = {text}$; then $100x = {100 * whole + digits}.\\overline{{{digits:02d}}}$.",
             f"Subtracting gives $99x = {99 * whole + digits}$.",
-            f"So $x = {raw_frac(99 * whole + digits, 99)}$, in lowest terms ${frac(value)}$.",
+            f"So $x = {reduced(99 * whole + digits, 99)}$.",
         )
     else:
         while digits % 11 == 0:
@@ -645,7 +646,7 @@ def repeating_decimal(rng: np.random.Generator, level: int) -> Draft:
             f"Let $x = {text}$; then $10x = {plain}.\\overline{{{digits:02d}}}$.",
             f"Also $1000x = {plain}{digits:02d}.\\overline{{{digits:02d}}}$.",
             f"Subtracting gives $990x = {plain}{digits:02d} - {plain} = {top}$.",
-            f"So $x = {raw_frac(top, 990)}$, which is ${frac(value)}$ in lowest terms.",
+            f"So $x = {reduced(top, 990)}$.",
         )
     problem = pick(
         rng,
@@ -757,7 +758,7 @@ def mean_and_median(rng: np.random.Generator, level: int) -> Draft:
         steps: tuple[str, ...] = (
             rf"The girls' scores sum to ${m} \cdot {p} = {m * p}$.",
             rf"The boys' scores sum to ${n} \cdot {q} = {n * q}$.",
-            f"The mean is ${raw_frac(m * p + n * q, m + n)} = {frac(value)}$.",
+            f"The mean is ${reduced(m * p + n * q, m + n)}$.",
         )
     elif level == 4:
         n, mean, rise = integer(rng, 3, 12), integer(rng, 20, 80), nonzero(rng, -5, 5)
@@ -768,7 +769,7 @@ def mean_and_median(rng: np.random.Generator, level: int) -> Draft:
         )
         total, new = n * mean, (n + 1) * (mean + rise)
         steps = (
-            rf"The numbers first sum to ${n} \cdot {mean} = {total}$.",
+            rf"At first the numbers sum to ${n} \cdot {mean} = {total}$.",
             rf"Then they sum to ${n + 1} \cdot {mean + rise} = {new}$.",
             f"The new number is ${new} - {total} = {frac(value)}$.",
         )
@@ -837,7 +838,7 @@ def speed_and_work(rng: np.random.Generator, level: int) -> Draft:
         problem += "Express your answer as a common fraction or an integer."
         speed = Fraction(way, seconds)
         steps: tuple[str, ...] = (
-            f"The speed is ${raw_frac(way, seconds)} = {frac(speed)}$ meters per second.",
+            f"The speed is ${reduced(way, seconds)}$ meters per second.",
             rf"An hour has $3600$ seconds, so the distance in an hour is $3600 \cdot {frac(speed)} = "
             rf"{frac(3600 * speed)}$ meters.",
             rf"That is ${frac(3600 * speed)} \div 1000 = {frac(value)}$ kilometers.",
@@ -851,7 +852,7 @@ def speed_and_work(rng: np.random.Generator, level: int) -> Draft:
             "Express your answer as a common fraction or an integer."
         )
         steps = (
-            "Let the way be $1$ mile long; the trip is $2$ miles.",
+            "Let the town be $1$ mile away; then the whole trip is $2$ miles.",
             rf"It takes $\frac{{1}}{{{u}}} + \frac{{1}}{{{v}}} = "
             rf"{frac(Fraction(u + v, u * v))}$ hours.",
             rf"The average speed is $2 \div {frac(Fraction(u + v, u * v))} = {frac(value)}$.",
