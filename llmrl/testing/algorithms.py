@@ -55,6 +55,7 @@ class Case:
         td[keys.REWARD] = (sign > 0).double()[:, None]
         td[keys.VALID] = torch.ones(ROWS, dtype=torch.bool)
         td[keys.TRUNCATED] = torch.zeros(ROWS, 1, dtype=torch.bool)
+        td[keys.KL_COEFFICIENT] = torch.full((ROWS, 1), 0.05, dtype=torch.float64)
         td[keys.PAST_REWARDS] = torch.zeros(ROWS, 3, dtype=torch.float64)
         for key in (keys.VALUE, keys.OLD_VALUE, keys.VALUE_TARGET):
             td[key] = torch.zeros_like(old)
@@ -97,7 +98,7 @@ def _entries(case: Case) -> None:
     for key in case.algorithm.in_keys:
         require(
             key in td.keys(True, True),
-            f"the algorithm reads {key!r}, which llmrl does not know; give it: "
+            f"the algorithm reads {key!r}, which the batch of the checks does not hold; give it: "
             f"check_algorithm(..., entries={{{key!r}: lambda mask: ...}}).",
         )
     loss = case.algorithm.loss()

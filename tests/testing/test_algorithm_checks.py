@@ -22,6 +22,19 @@ def test_compositions_and_outside_algorithms_pass_compiled_too(name):
     check_algorithm(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("grpo", {"kl": 0.05, "kl_in_reward": True, "kl_target": 0.1}),
+        ("gppo", {"dual_clip": 10.0, "positive_nll": 0.1}),
+        ("ppo", {"entropy_coefficient": 0.01}),
+        ("mis", {"geometric": True}),
+    ],
+)
+def test_the_batch_holds_every_entry_that_an_option_reads(name, options):
+    check_algorithm(algorithm(name, **options), except_for=("compile",))
+
+
 def test_an_entry_of_ones_own_is_asked_for_and_taken():
     @dataclasses.dataclass(frozen=True)
     class Hinted:
