@@ -9,12 +9,13 @@ from torch import Tensor
 
 from llmrl import keys
 from llmrl.algorithms import Algorithm
+from llmrl.errors import ConfigError
 from llmrl.integrations.tensors import entries, figures, policy_algorithm
 
 PolicyLossFunction = Callable[..., tuple[Tensor, dict[str, Any]]]
 
 
-def policy_loss(algorithm: str | Algorithm) -> PolicyLossFunction:
+def policy_loss(algorithm: str | Algorithm, *, max_response_length: int | None = None) -> PolicyLossFunction:
     """A function for verl's ``register_policy_loss``: ratio, clip and aggregation of an algorithm.
 
     The algorithm's aggregation averages tokens over the tensors of one call. ``loss_agg_mode`` and the clip ranges of
@@ -22,9 +23,12 @@ def policy_loss(algorithm: str | Algorithm) -> PolicyLossFunction:
 
     Args:
         algorithm: a name, or an algorithm whose loss reads only log-probabilities and advantages.
+        max_response_length: verl's ``data.max_response_length``, tokens; only algorithms that divide by it, such as
+            dr_grpo, need it.
 
     Raises:
-        ConfigError: the loss reads other entries, such as the entropies of espo and erc.
+        ConfigError: the loss reads other entries, such as the entropies of espo and erc, or it divides by the response
+            limit, which is not given.
 
     >>> import torch
     >>> log_prob = torch.tensor([[0.3, -0.1]], requires_grad=True)
@@ -33,6 +37,13 @@ def policy_loss(algorithm: str | Algorithm) -> PolicyLossFunction:
     (-1.0924, 0.5)
     """
     recipe = policy_algorithm(algorithm, "verl")
+    if max_response_length is not None:
+        recipe = recipe.resolve(max_response_length)
+    elif recipe.resolve(1).aggregate != recipe.aggregate:
+        raise ConfigError(
+            f"{recipe.name} divides by the response limit, which verl does not give a loss. Give it here: "
+            f"policy_loss({recipe.name!r}, max_response_length=...), the number of data.max_response_length."
+        )
     loss = recipe.loss()
 
     def llmrl_loss(

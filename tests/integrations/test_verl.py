@@ -97,6 +97,14 @@ def test_a_loss_for_verl_is_the_algorithms_own(batch, name):
     assert all(isinstance(value, float) for value in told.values())
 
 
+def test_the_response_limit_of_dr_grpo_is_verls(batch):
+    with pytest.raises(ConfigError, match=r"dr_grpo divides by the response limit, .* max_response_length=\.\.\."):
+        policy_loss("dr_grpo")
+    loss, _ = policy_loss("dr_grpo", max_response_length=T)(**batch)
+    expected, _ = policy_loss(algorithm("dr_grpo", max_length=T))(**batch)
+    assert loss == expected
+
+
 def test_weights_of_the_rollout_correction_multiply_every_token(batch):
     loss = policy_loss("dapo")
     twice, _ = loss(**batch, rollout_is_weights=torch.full((N, T), 2.0, dtype=torch.float64))
