@@ -110,7 +110,7 @@ class TextEnv(gymnasium.Env[str, str]):
         if options.get("problem_id") is None:
             self._problem_id = int(self.np_random.integers(size or RANDOM_PROBLEMS))
         else:
-            self._problem_id = _problem_id(options["problem_id"], size)
+            self._problem_id = problem_number(options["problem_id"], size)
         self.problem = self.problems[self._problem_id]
         self.turns = []
         self._rendered = []
@@ -250,7 +250,17 @@ def _named_verifier(name: str) -> Verifier:
     return verifiers.verifier(name)
 
 
-def _problem_id(given: Any, size: int | None) -> int:
+def problem_number(given: Any, size: int | None) -> int:
+    """The number of a problem from ``reset(options={"problem_id": ...})``.
+
+    Args:
+        given: the value.
+        size: the number of problems; None: unlimited.
+
+    Raises:
+        ArgumentError: it is no whole number.
+        UnknownProblem: it is below 0 or beyond the last problem.
+    """
     try:
         index = operator.index(given)
     except TypeError as error:

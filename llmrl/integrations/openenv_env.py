@@ -15,6 +15,7 @@ from openenv import GenericEnvClient
 
 from llmrl.envs.problems import Problem
 from llmrl.envs.spaces import FreeText
+from llmrl.envs.text import problem_number
 from llmrl.errors import ConfigError
 from llmrl.text import one_line
 
@@ -61,9 +62,9 @@ class OpenEnvEnv(gymnasium.Env[str, str]):
         if self._client is None:
             self._client = GenericEnvClient(base_url=self.url, message_timeout_s=self.timeout).sync()
         asked: dict[str, Any] = {"seed": int(self.np_random.integers(2**31)) if seed is None else int(seed)}
-        if self.problems.size is not None:
+        if (size := self.problems.size) is not None:
             chosen = (options or {}).get("problem_id")
-            asked["index"] = int(self.np_random.integers(self.problems.size)) if chosen is None else int(chosen)
+            asked["index"] = int(self.np_random.integers(size)) if chosen is None else problem_number(chosen, size)
         result = self._client.reset(**asked)
         info = {} if "index" not in asked else {"problem_id": asked["index"]}
         return _text(result.observation), {**_metadata(result.observation), **info}

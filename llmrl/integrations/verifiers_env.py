@@ -26,6 +26,7 @@ from verifiers.v1.state import state_cls
 
 from llmrl.envs.problems import Problem
 from llmrl.envs.spaces import FreeText
+from llmrl.envs.text import problem_number
 from llmrl.errors import ConfigError
 from llmrl.text import one_line
 
@@ -71,7 +72,8 @@ class VerifiersEnv(gymnasium.Env[str, str]):
         """Start a task; ``options={"problem_id": i}`` selects it."""
         super().reset(seed=seed)
         chosen = (options or {}).get("problem_id")
-        number = int(self.np_random.integers(self.problems.size)) if chosen is None else int(chosen)
+        size = self.problems.size
+        number = int(self.np_random.integers(size)) if chosen is None else problem_number(chosen, size)
         self.close()
         self._episode = _Episode(self.episodes, self.problems.tasks[number])
         asked = self._episode.begin()

@@ -80,6 +80,8 @@ def test_an_environment_of_several_turns_is_served_and_played():
             expected = episode(ours, replies, number)
             assert episode(theirs, replies, number) == expected
             assert expected[0] == [-0.25, float(number % 2 == 0)]
+        with pytest.raises(IndexError, match="There is no problem -1: problem_id must be 0 to 3"):
+            theirs.reset(options={"problem_id": -1})
         theirs.close()
 
 

@@ -194,6 +194,9 @@ def test_there_and_back(on_the_page):
         ours = played(gymnasium.make(TOOL, **OPTIONS), replies, number)
         assert played(env, replies, number) == ours
         assert ours[0] == (number % 2 == 0)
+    for number in (-1, 4):
+        with pytest.raises(IndexError, match=rf"There is no problem {number}: problem_id must be 0 to 3"):
+            env.reset(options={"problem_id": number})
 
 
 def test_an_environment_of_verifiers_trains(on_the_page, tmp_path):
