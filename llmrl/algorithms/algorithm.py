@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import numbers
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from tensordict.nn import dispatch
 from torch import Tensor
 
 from llmrl import keys
+from llmrl.algorithms.spelling import split_options, wanted
 from llmrl.credit import Credit
 from llmrl.errors import ArgumentError, ConfigError, UserError
 from llmrl.keys import Key, check_entry, check_mask, reads, require_entry
@@ -286,14 +286,20 @@ register_algorithm = ALGORITHMS.register
 def find_algorithm(name: str) -> Recipe:
     """The function that makes the algorithm of this name; its arguments are the options.
 
-    An algorithm with a base, such as ``erc``, takes the options of its base too, named or by default.
+    An algorithm with a base, such as ``erc``, takes the options of its base too, named or by default. Options in
+    brackets after the name replace the defaults.
 
     >>> find_algorithm("erc+gspo")(low=0.9).name
     'erc+gspo'
     >>> find_algorithm("erc")(clip_high=0.3).clip
     PPOClip(low=0.2, high=0.3)
+    >>> find_algorithm("dapo[clip_high=0.5]")().name
+    'dapo[clip_high=0.5]'
     """
-    outer_name, plus, rest = name.partition("+")
+    plain, options = split_options(name)
+    if options:
+        return _preset(name.strip(), find_algorithm(plain), options)
+    outer_name, plus, rest = plain.partition("+")
     outer = ALGORITHMS[outer_name]
     if not callable(outer):
         raise ArgumentError(f"{outer_name!r} must be a function that returns an Algorithm, got {outer!r:.80}.")
@@ -307,6 +313,20 @@ def find_algorithm(name: str) -> Recipe:
             f"Before the + can stand: {', '.join(changing)}."
         )
     return _compose(name, outer, find_algorithm(rest))
+
+
+def _preset(name: str, recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
+    """A recipe with other defaults. It is called by its whole name, so that variants can be told apart."""
+    _check_options(name, recipe, options)
+
+    @functools.wraps(recipe)
+    def preset(**given: Any) -> Algorithm:
+        return dataclasses.replace(recipe(**{**options, **given}), name=name)
+
+    signature = inspect.signature(recipe)
+    defaults = [p.replace(default=options.get(n, p.default)) for n, p in signature.parameters.items()]
+    preset.__signature__ = signature.replace(parameters=defaults)  # type: ignore[attr-defined]
+    return preset
 
 
 def _compose(name: str, outer: Recipe, base: Recipe) -> Recipe:
@@ -328,37 +348,24 @@ def _compose(name: str, outer: Recipe, base: Recipe) -> Recipe:
     return recipe
 
 
-_PLAIN: dict[str, tuple[str, type]] = {
-    "float": ("a number", numbers.Real),
-    "int": ("a whole number", numbers.Integral),
-    "bool": ("True or False", bool),
-    "str": ("a text", str),
-    "None": ("None", type(None)),
-}
-
-
-def _is(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _wanted(value: Any, hint: Any) -> str | None:
-    """The expected type of an option in words; None if the value fits, or if the type is not a plain one.
-
-    >>> _wanted("wide", float), _wanted(1, "float | None"), _wanted(True, int)
-    ('a number', None, 'a whole number')
-    """
-    text = hint.__name__ if isinstance(hint, type) else str(hint)
-    names = [name.strip() for name in text.split("|")]
-    if any(name not in _PLAIN for name in names) or any(_is(value, _PLAIN[name][1]) for name in names):
-        return None
-    return " or ".join(_PLAIN[name][0] for name in names)
+def _check_options(name: str, recipe: Recipe, options: Mapping[str, Any]) -> None:
+    """Raise for an option that a recipe does not have, or whose value is of another type."""
+    parameters = inspect.signature(recipe).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for option in options:
+            if option not in parameters:
+                raise ArgumentError(f"{name!r} has no option {option!r}. {suggest(option, parameters)}")
+    for option, value in options.items():
+        if option in parameters and (expected := wanted(value, parameters[option].annotation)) is not None:
+            raise ArgumentError(f"{name!r} takes {expected} as {option!r}, got {value!r:.80}.")
 
 
 def algorithm(name: str, **options: Any) -> Algorithm:
     """Make an algorithm by its name.
 
     Args:
-        name: a registered name, ``module:name``, or a composition such as ``"erc+gspo"``.
+        name: a registered name, ``module:name``, or a composition such as ``"erc+gspo"``; options may follow in
+            brackets.
         options: arguments of the function behind the name.
 
     >>> algorithm("dapo", clip_high=0.3).clip
@@ -373,14 +380,7 @@ def algorithm(name: str, **options: Any) -> Algorithm:
     if not isinstance(name, str):
         raise ArgumentError(f"An algorithm is made by its name, such as 'dapo', got {name!r:.80}.")
     recipe = find_algorithm(name)
-    parameters = inspect.signature(recipe).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        for option in options:
-            if option not in parameters:
-                raise ArgumentError(f"{name!r} has no option {option!r}. {suggest(option, parameters)}")
-    for option, value in options.items():
-        if option in parameters and (wanted := _wanted(value, parameters[option].annotation)) is not None:
-            raise ArgumentError(f"{name!r} takes {wanted} as {option!r}, got {value!r:.80}.")
+    _check_options(name, recipe, options)
     try:
         made = recipe(**options)
     except UserError:

@@ -21,8 +21,8 @@ from llmrl.text import DamagedFile, read_json
 class CompareOptions:
     """Compare two evaluations problem by problem: differences with paired 95 % intervals.
 
-    An evaluation is a folder of llmrl eval, or a .jsonl of one environment such as runs/espo-0/eval/after.jsonl. A
-    positive difference means that the second evaluation is better.
+    An evaluation is a folder of llmrl eval, a run (its evaluation after training), or a .jsonl of one environment such
+    as runs/espo-0/eval/before.jsonl. A positive difference means that the second evaluation is better.
     """
 
     first: Annotated[Path, tyro.conf.Positional]
@@ -44,9 +44,12 @@ def run(options: CompareOptions, console: Terminal | None = None) -> int:
     Raises:
         ConfigError: there is nothing to compare, or the problems are not the same.
     """
-    first, second = _read(options.first), _read(options.second)
-    if options.first.is_file() and options.second.is_file():  # whatever their names
-        title = f"{options.first.stem}, {options.second.stem}"
+    paths = [_file_of(path) for path in (options.first, options.second)]
+    first, second = map(_read, paths)
+    if all(path.is_file() for path in paths):  # whatever their names
+        title = ", ".join(
+            path.stem if path.is_file() else path.resolve().name for path in (options.first, options.second)
+        )
         first, second = ({title: part} for part in (*first.values(), *second.values()))
     common = [name for name in first if name in second]
     if not common:
@@ -67,6 +70,14 @@ def run(options: CompareOptions, console: Terminal | None = None) -> int:
     return 0
 
 
+def _file_of(path: Path) -> Path:
+    """The responses after training of a run, or those of a summary; another path stays as it is."""
+    after, responses = path / "eval" / "after.jsonl", path.with_suffix(".jsonl")
+    if after.is_file():
+        return after
+    return responses if path.suffix == ".json" and responses.is_file() else path
+
+
 def _read(path: Path) -> dict[str, Evaluation]:
     """The finished evaluations at a path, by environment."""
     if path.is_file():
@@ -74,7 +85,7 @@ def _read(path: Path) -> dict[str, Evaluation]:
     results = path / "results.json"
     if not results.is_file():
         what = "holds no finished evaluation" if path.is_dir() else "does not exist"
-        raise ConfigError(f"{path} {what}: give a folder of llmrl eval, or a .jsonl.")
+        raise ConfigError(f"{path} {what}: give a folder of llmrl eval, a run, or a .jsonl.")
     try:
         finished = {env_id: str(summary["responses"]) for env_id, summary in read_json(results)["environments"].items()}
     except (AttributeError, KeyError, TypeError) as error:

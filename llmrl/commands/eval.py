@@ -52,9 +52,9 @@ class EvalOptions:
     """Environments whose test problems are used; by default the one that the policy was trained on."""
     env_options: tuple[str, ...] = ()
     """Options such as source=generated levels=[1,2]; each goes to every environment that has it."""
-    problems: int = 256
-    """Number of problems of each environment, the same for every policy; 0: all."""
-    samples: int = 8
+    problems: int | None = 256
+    """Number of problems of each environment, the same for every policy; None: all."""
+    samples: int = 4
     """Sampled responses per problem, in addition to the greedy one."""
     k: tuple[int, ...] = ()
     """Values of k for pass@k and maj@k; by default the number of samples."""
@@ -159,8 +159,8 @@ def _measure(
     display: Display,
     title: str,
 ) -> Evaluation:
-    count = count_problems(environments, options.problems or None)
-    if options.problems and (said := shortage(environments, options.problems)) is not None:
+    count = count_problems(environments, options.problems)
+    if options.problems is not None and (said := shortage(environments, options.problems)) is not None:
         display.note(said)
     move = display.bar(title, count * (1 + options.samples))
     return evaluate(
@@ -176,7 +176,9 @@ def _measure(
 
 
 def _check(options: EvalOptions) -> None:
-    for name in ("problems", "samples", "env_timeout"):
+    if options.problems is not None and options.problems < 1:
+        raise ConfigError(f"--problems must be at least 1, or None for all, got {options.problems}.")
+    for name in ("samples", "env_timeout"):
         if getattr(options, name) < 0:
             raise ConfigError(f"--{name.replace('_', '-')} must be 0 or more, got {getattr(options, name)}.")
     if options.batch < 1:

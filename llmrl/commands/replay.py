@@ -23,6 +23,7 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 from llmrl.algorithms import Algorithm, algorithm
+from llmrl.algorithms.spelling import split_names
 from llmrl.policies.policy import Policy
 from llmrl.reports.replay import FRACTIONS, Replay, ReplayError, replay
 from llmrl.rollouts.files import find_rollouts, read_rollouts
@@ -39,7 +40,7 @@ Every algorithm gets the same responses, rewards, old log-probabilities and poli
 gradient norm, the shares of clipped and gated tokens, and the cosine between the gradients of any two algorithms.
 
 For example:
-    llmrl replay runs/espo-0 --algo dapo,gspo,espo,erc
+    llmrl replay runs/espo-0 --algo dapo,gspo,grpo[kl=0],espo[alpha=0.05]
 
 The policy is the run's newest checkpoint unless --policy names another. It should be later than the policy that
 sampled; otherwise every ratio is 1, nothing is clipped, and algorithms differ only in advantage and averaging."""
@@ -51,8 +52,8 @@ class ReplayOptions:
 
     rollouts: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ROLLOUTS")]
     """One of the two files of a step; or a run or a folder of steps, whose newest step is used."""
-    algo: str = "dapo,gspo,espo,erc"
-    """Names of algorithms, separated by commas, such as erc+gspo or module:name."""
+    algo: Annotated[str, tyro.conf.arg(aliases=("--algos",))] = "dapo,gspo,espo,erc"
+    """Algorithms, separated by commas, with options in brackets, such as erc+gspo, grpo[kl=0] or module:name."""
     policy: str | None = None
     """Folder or hub id of the policy; by default the run's newest checkpoint."""
     output: Path | None = None
@@ -89,7 +90,7 @@ def replay_rollouts(options: ReplayOptions, console: Terminal) -> Replay:
     transformers_logging.disable_progress_bar()
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    recipes = [_recipe(name.strip()) for name in options.algo.split(",") if name.strip()]
+    recipes = [_recipe(name) for name in split_names([options.algo])]
     path = find_rollouts(options.rollouts)
     rollouts = read_rollouts(path)
     folder = path.parent.parent if path.parent.name == "rollouts" else path.parent

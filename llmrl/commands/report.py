@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from llmrl.algorithms.spelling import split_names
 from llmrl.reports.api import report
 from llmrl.terminal import Terminal
 
@@ -23,8 +24,9 @@ class ReportOptions:
     """Folders of runs."""
     output: Path = Path("report.html")
     """Path of the page."""
-    algo: str = "dapo,gspo,espo,erc"
-    """Algorithms, separated by commas, to compute on the saved tokens in addition to each run's own."""
+    algo: Annotated[str, tyro.conf.arg(aliases=("--algos",))] = "dapo,gspo,espo,erc"
+    """Algorithms, separated by commas, to compute on the saved tokens in addition to each run's own; options follow in
+    brackets."""
     steps: int = 12
     """Number of steps of each run whose rollouts the page shows, evenly spaced."""
     rollouts: int = 24
@@ -51,7 +53,7 @@ def run(options: ReportOptions) -> int:
     page = report(
         *options.runs,
         output=options.output,
-        algorithms=[name.strip() for name in options.algo.split(",") if name.strip()],
+        algorithms=split_names([options.algo]),
         steps=options.steps,
         rollouts=options.rollouts,
         max_tokens=options.max_tokens,

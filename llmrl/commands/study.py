@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from llmrl.algorithms.spelling import split_names
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 from llmrl.studies.api import study
@@ -32,7 +34,15 @@ class StudyOptions:
     """YAML file with any of the options below, under the same names."""
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/study")
     """Folder for runs, tables, figures and the page."""
-    algos: tuple[str, ...] = ("dapo", "grpo", "gspo", "espo", "erc+dapo", "gppo", "cispo")
+    algos: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--algo",))] = (
+        "dapo",
+        "grpo",
+        "gspo",
+        "espo",
+        "erc+dapo",
+        "gppo",
+        "cispo",
+    )
     """Algorithms, with options in brackets, such as "erc+dapo[low=0.9]"; module:name for one of your own."""
     tasks: tuple[str, ...] = ()
     """Tasks, or module:name for one of your own; by default all exact tasks."""
@@ -120,10 +130,13 @@ def run(options: StudyOptions, console: Terminal | None = None) -> int:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("checking the grid", total=None)
+    bar = Progress(*columns, console=console)
+    with contextlib.ExitStack() as stack:
+        task = bar.add_task("running", total=None)
 
         def show(row: Row | None, done: int, total: int) -> None:
+            if not bar.live.is_started:  # not before names and numbers are checked
+                stack.enter_context(bar)
             name = "running" if row is None else f"{row.cell.task} {row.cell.algorithm} seed {row.cell.seed}"
             bar.update(task, completed=done, total=total, description=name)
             if row is not None and row.failed:
@@ -131,7 +144,7 @@ def run(options: StudyOptions, console: Terminal | None = None) -> int:
 
         results = study(
             output=options.output,
-            algorithms=options.algos,
+            algorithms=split_names(options.algos),
             tasks=options.tasks,
             seeds=options.seeds,
             learning_rates=options.learning_rates,

@@ -37,7 +37,8 @@ WIDTH = 48
 class VerifyOptions:
     """Grade a file of responses against the gold answers in the same rows.
 
-    PATH is a file of JSON Lines (also .gz, .json, .parquet, or a folder of such files), one row per response, such as
+    PATH is a file of JSON Lines (also .gz, .json, .parquet, or a folder of such files), one row per response, or a run,
+    whose rollouts are graded. A row is such as
         {"id": "7", "answer": "\\\\frac12", "response": "So it is \\\\boxed{0.5}."}
 
     A table counts the verdicts, with 95 % intervals, and the file of --output gets one line per row.
@@ -237,7 +238,8 @@ def _golds(options: VerifyOptions) -> int:
 
 def _places(path: Path) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Every row of the files with its id and its place in the file."""
-    for file in files_of_split(path, "all")[0]:
+    saved = path / "rollouts"
+    for file in files_of_split(saved if saved.is_dir() else path, "all")[0]:
         for place, row in rows(file):
             where = f"{file}, {place}"
             name = next((row[column] for column in ID_COLUMNS if column in row), place)

@@ -129,7 +129,7 @@ class TextEnv(gymnasium.Env[str, str]):
             text = self.answer_text(action)
             verdict = None if text is None else grade(self.verifier, [problem], [text])[0]
         self._ahead = None
-        turn = self.respond(action, verdict)
+        turn = self._checked(self.respond(action, verdict))
         self.turns.append((action, turn.reply))
         self._running = not (turn.terminated or turn.truncated)
         self._info = {
@@ -191,6 +191,17 @@ class TextEnv(gymnasium.Env[str, str]):
                 f"An action may have {self.action_space.max_length:,} characters, got {len(action):,}. Shorten it."
             )
         return self.problem
+
+    def _checked(self, turn: Any) -> Turn:
+        """What :meth:`respond` returned, which a subclass may get wrong."""
+        if not isinstance(turn, Turn):
+            raise ArgumentError(f"{type(self).__name__}.respond must return a Turn, got {turn!r:.80}.")
+        if not isinstance(turn.reward_parts, Mapping):
+            raise ArgumentError(
+                f"{type(self).__name__}.respond: the reward_parts of its Turn must be a dict such as "
+                f"{{'answer': 1.0}}, got {turn.reward_parts!r:.80}."
+            )
+        return turn
 
     def _about(self) -> dict[str, Any]:
         assert self.problem is not None

@@ -136,7 +136,10 @@ class TextVectorEnv(gymnasium.vector.VectorEnv[tuple[str, ...], Sequence[str | N
             self._faults.pop(int(row), None)
             try:
                 with self._limited("reset"):
-                    observation, info = env.reset(seed=seeds[row], options=own)
+                    result = env.reset(seed=seeds[row], options=own)
+                if not isinstance(result, tuple) or len(result) != 2:
+                    raise ValueError(f"reset must return observation and info, got {result!r:.80}.")
+                observation, info = result
                 self.reported[row] = _checked_report(observation, info)
             except (Exception, SystemExit) as error:
                 self._note_fault(int(row), error)

@@ -124,11 +124,16 @@ def replay(
     for name in names:
         if names.count(name) > 1:
             raise ReplayError(
-                f"{name!r} is given {names.count(name)} times. Name each once; "
-                "dataclasses.replace(algorithm, name=...) renames a variant."
+                f"{name!r} is given {names.count(name)} times. Name each once; a variant has its options in its name, "
+                f"such as {name}[...]."
             )
+    if not len(rollouts):
+        raise ReplayError(
+            "No response of this step was trained on: the algorithm of the run kept no group, because all rewards of "
+            "each group were equal or had no verdict. Give the file of another step."
+        )
     data = rollouts.data.to(policy.device)
-    largest = int(data[keys.TOKENS].max()) if len(rollouts) else 0
+    largest = int(data[keys.TOKENS].max())
     if largest >= policy.vocab_size:
         raise ReplayError(
             f"The rollouts hold the token {largest}, and the policy has a vocabulary of "
@@ -165,10 +170,12 @@ def _batch(recipe: Algorithm, data: TensorDict) -> TensorDict:
 def _need(recipe: Algorithm, wanted: set[Key], data: TensorDict) -> None:
     for key in sorted(wanted, key=str):
         if data.get(key, None) is None:
+            without = f"{recipe.name.partition('[')[0]}[kl=0]"
+            other = f", or replay {without}, which needs no reference" if key == keys.REF_LOG_PROB else ""
             raise ReplayError(
                 f"{recipe.name} reads {key!r}, which the rollouts lack. It is {describe(key)}, in runs "
                 f"whose algorithm reads it. Replay rollouts of such a run (llmrl train --algo "
-                f"{recipe.name}), or leave {recipe.name} out."
+                f"{recipe.name}), or leave {recipe.name} out{other}."
             )
 
 

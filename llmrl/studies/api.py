@@ -6,9 +6,10 @@ import numbers
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from llmrl.algorithms import algorithm
 from llmrl.errors import ArgumentError, ConfigError
 from llmrl.registry import refuses_unknown_arguments
-from llmrl.studies.grid import Row, make_grid, parse_algorithm
+from llmrl.studies.grid import Row, make_grid
 from llmrl.studies.page import write_page
 from llmrl.studies.results import Results
 from llmrl.studies.running import check_executor, estimate_seconds, run_cells
@@ -86,7 +87,7 @@ def study(
         rollouts=rollouts,
     )
     if baseline is not None and baseline not in algorithms:
-        parse_algorithm(baseline)
+        algorithm(baseline)
         raise ConfigError(f"The baseline {baseline!r} is not among the algorithms. Add it to them.")
     check_executor(executor)
     folder = Path(output)

@@ -6,13 +6,11 @@ Names are checked before anything runs.  A cell that fails becomes a row with it
 from __future__ import annotations
 
 import ast
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import math
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,18 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from llmrl.algorithms import Algorithm, algorithm
-from llmrl.errors import ConfigError, UserError
+from llmrl.errors import ConfigError
 from llmrl.likeness import Each, Some, Table, refuse_unlike
 from llmrl.studies.exact.run import as_dict, compared
 from llmrl.studies.exact.task import TASKS, ExactTask, Settings
 from llmrl.studies.exact.tasks import EXACT
 from llmrl.studies.nano.task import NanoTask
-from llmrl.text import one_line, parse_yaml, read_json, without_addresses
+from llmrl.text import one_line, read_json, without_addresses
 
 Task = ExactTask | NanoTask
-
-_SPEC = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<options>.*)\])?")
-_COMMA = re.compile(r",(?![^\[]*\])")  # not one within the brackets of a list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,49 +124,6 @@ class Row:
             ) from error
 
 
-def parse_algorithm(spec: str) -> Algorithm:
-    """An algorithm from its name and, in brackets, its options.
-
-    Raises:
-        UserError: there is no such algorithm or option.
-
-    >>> parse_algorithm("dapo[clip_high=0.5]").clip
-    PPOClip(low=0.2, high=0.5)
-    >>> parse_algorithm("espo[alpha=1e-3,partition=[0.5,0.8]]").partition
-    EntropySegments(quantiles=(0.5, 0.8))
-    """
-    found = _SPEC.fullmatch(spec.strip())
-    if found is None:
-        raise ConfigError(
-            f"{spec!r} is no algorithm. Write a name, or a name with options: erc+dapo[low=0.9,high=1.1]."
-        )
-    options = {}
-    for part in filter(None, _COMMA.split(found["options"] or "")):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise ConfigError(f"{part!r} in {spec!r} is not an option. Write name=value, such as low=0.9.")
-        try:
-            options[name.strip()] = _value(parse_yaml(value))
-        except ValueError as error:
-            raise ConfigError(f"{one_line(part)!r} in {one_line(spec)!r} has no value of YAML: {error}") from error
-    try:
-        return algorithm(found["name"].strip(), **options)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise ConfigError(f"{spec}: {error}") from error
-
-
-def _value(read: Any) -> Any:
-    """An option from YAML: a tuple for a list, and a number for 1e-3, which YAML 1.1 takes for a word."""
-    if isinstance(read, list):
-        return tuple(map(_value, read))
-    if isinstance(read, str):
-        with contextlib.suppress(ValueError):
-            return float(read)
-    return read
-
-
 def recipe_digest(spec: str, recipe: Algorithm, name: str, task: Task) -> str:
     """A digest of an algorithm and a task: every number that studies use, and the code of modules that are named.
 
@@ -179,7 +131,7 @@ def recipe_digest(spec: str, recipe: Algorithm, name: str, task: Task) -> str:
     on every machine, and comments do not change it.
 
     >>> def digest(spec):
-    ...     return recipe_digest(spec, parse_algorithm(spec), "carry", find_task("carry"))
+    ...     return recipe_digest(spec, algorithm(spec), "carry", find_task("carry"))
     >>> digest("dapo") == digest("dapo[clip_high=0.28]") != digest("dapo[clip_high=0.5]")
     True
     """
@@ -230,7 +182,7 @@ def make_grid(
 
     Args:
         tasks: by default the exact tasks of this version.
-        algorithms: names with options, see :func:`parse_algorithm`.
+        algorithms: names with options, see :func:`llmrl.algorithms.find_algorithm`.
         seeds: seeds of the runs.
         learning_rates: by default each task's own.
         updates: updates per rollout; by default each task's own.
@@ -246,7 +198,7 @@ def make_grid(
             raise ConfigError(f"The {kind} {twice} is given twice. Give each once.")
     if not algorithms:
         raise ConfigError("No algorithm is given. Name at least one: --algos dapo erc+dapo.")
-    made = {spec: parse_algorithm(spec) for spec in algorithms}
+    made = {spec: algorithm(spec) for spec in algorithms}
     found = {name: find_task(name) for name in tasks or EXACT}
     recipes = {
         (spec, name): recipe_digest(spec, recipe, name, task)
@@ -300,7 +252,7 @@ def check_settings(settings: Settings) -> None:
 def run_cell(cell: Cell) -> Row:
     """Run one cell; any exception becomes the row's error, and so does a number that is not finite."""
     try:
-        result = find_task(cell.task).run(parse_algorithm(cell.algorithm), cell.seed, cell.settings)
+        result = find_task(cell.task).run(algorithm(cell.algorithm), cell.seed, cell.settings)
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from llmrl.algorithms import algorithm
 from llmrl.errors import ConfigError
-from llmrl.studies.grid import Cell, Row, find_task, parse_algorithm, run_cell
+from llmrl.studies.grid import Cell, Row, find_task, run_cell
 
 EXECUTORS = ("processes", "ray")
 
@@ -24,7 +25,7 @@ def estimate_seconds(cells: Sequence[Cell], jobs: int) -> float:
     for cell in cells:
         if cell.task not in per_update:
             with contextlib.suppress(Exception):  # it becomes the error of that cell's row
-                seconds = find_task(cell.task).estimate(parse_algorithm(cell.algorithm), cell.settings)
+                seconds = find_task(cell.task).estimate(algorithm(cell.algorithm), cell.settings)
                 per_update[cell.task] = seconds / _updates(cell)
     return sum(per_update.get(c.task, 0.0) * _updates(c) for c in cells) / jobs
 

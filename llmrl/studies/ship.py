@@ -17,8 +17,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from llmrl.algorithms import algorithm
 from llmrl.studies.exact.tasks import EXACT
-from llmrl.studies.grid import Row, find_task, parse_algorithm, recipe_digest
+from llmrl.studies.grid import Row, find_task, recipe_digest
 from llmrl.studies.results import load
 from llmrl.studies.store import SHIPPED, shipped_rows
 
@@ -43,8 +44,8 @@ def short(row: Row) -> Row:
 
 def of_today(row: Row) -> Row:
     """A row with the digest of today."""
-    algorithm, task = row.cell.algorithm, row.cell.task
-    recipe = recipe_digest(algorithm, parse_algorithm(algorithm), task, find_task(task))
+    spec, task = row.cell.algorithm, row.cell.task
+    recipe = recipe_digest(spec, algorithm(spec), task, find_task(task))
     return dataclasses.replace(row, cell=dataclasses.replace(row.cell, recipe=recipe))
 
 

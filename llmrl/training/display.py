@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 from rich.panel import Panel
 from rich.progress import (
@@ -21,7 +20,9 @@ from rich.text import Text
 from llmrl.evaluation import Evaluation, compare
 from llmrl.evaluation.tables import difference_text
 from llmrl.terminal import Terminal
+from llmrl.text import counted
 from llmrl.training.config import Config
+from llmrl.training.defaults import changed
 
 # Heading, width, and the text from the metrics.
 Column = tuple[str, int, Callable[[dict[str, float]], str]]
@@ -92,15 +93,12 @@ class Display:
 
     def settings(self, config: Config) -> None:
         """Print every setting that is not at its default, and the origin of its value."""
-        table = Table(title="settings beside the defaults", title_justify="left", box=None)
+        table = Table(title="settings that differ from the defaults", title_justify="left", box=None)
         for heading in ("option", "value", "from"):
             table.add_column(heading)
-        tree = config.to_dict()
+        differ = changed(config.to_dict())
         for key, origin in sorted(config.origins.items()):
-            value: Any = tree
-            for part in key.split("."):
-                value = value.get(part) if isinstance(value, dict) else None
-            if value is not None:
+            if (value := differ.get(key)) is not None:
                 table.add_row(key, str(value), origin)
         if table.row_count:
             self.console.print(table)
@@ -129,7 +127,7 @@ class Display:
     def comparison(self, before: Evaluation, after: Evaluation) -> None:
         """Print accuracy before and after on the same problems, and the gain with its paired interval."""
         problems = len(before.scores(True))
-        table = Table(title=f"measured accuracy, {problems} problems, 95 % intervals over problems")
+        table = Table(title=f"measured accuracy, {counted(problems, 'problem')}, 95 % intervals over problems")
         for heading in ("", "before", "after", "gain in points"):
             table.add_column(heading)
         result = compare(before, after)

@@ -11,6 +11,7 @@ from llmrl.errors import ConfigError
 from llmrl.policies.foreign import text_of
 from llmrl.rollouts.collect import Rollouts, collect
 from llmrl.rollouts.environments import Environments
+from llmrl.text import counted
 from llmrl.training import faults
 from llmrl.training.display import Display
 from llmrl.training.mismatch import PROBE_EVERY, PROBES, check_start, limit_of
@@ -36,8 +37,9 @@ def introduce(trainer: Trainer, display: Display) -> None:
         f"{config.policy.dtype} on {policy.device}, vocabulary {policy.vocab_size}, "
         f"end tokens {sorted(policy.end_ids)}\n"
         f"problems   {trainer.environments}: {'unlimited' if problems is None else problems} for training\n"
-        f"each step  {config.train.prompts_per_step} problems x {config.train.group_size} responses = {rows}, "
-        f"{config.train.updates_per_step} updates; {config.train.steps} steps, {torch.get_num_threads()} threads"
+        f"each step  {counted(config.train.prompts_per_step, 'problem')} x "
+        f"{counted(config.train.group_size, 'response')} = {rows}, {counted(config.train.updates_per_step, 'update')}; "
+        f"{counted(config.train.steps, 'step')}, {counted(torch.get_num_threads(), 'thread')}"
     )
     for rule in trainer.problems.rules:
         display.note(f"choice     {rule}")
@@ -54,6 +56,11 @@ def introduce(trainer: Trainer, display: Display) -> None:
     if not len(probe):
         raise ConfigError(
             f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."
+        )
+    if probe.dropped_prompts:
+        display.note(
+            f"check      {probe.dropped_prompts} of the first {counted(len(eight), 'problem')} left out: more than "
+            f"{policy.max_prompt_length} tokens, the limit of prompts (prompt_length/dropped counts them)"
         )
     first = policy.prompts.encode([probe.records[0]["problem"]])[0]
     display.panel("first prompt, as the model reads it", text_of(policy.tokenizer, first))

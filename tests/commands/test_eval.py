@@ -140,8 +140,8 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tiny, tmp_path):
         ({"k": (3,)}, r"--k 3: .* must be from 1 to 2"),
         ({"env_options": ("sorce=generated",)}, r"--env-options sorce: .* Did you mean 'source'"),
         ({"env_options": ("generated",)}, r"--env-options generated: give name=value"),
-        ({"problems": 0}, r"llmrl/MATH-v0 has an unlimited number of problems"),
-        ({"problems": -1}, r"--problems must be 0 or more, got -1"),
+        ({"problems": None}, r"llmrl/MATH-v0 has an unlimited number of problems"),
+        ({"problems": 0}, r"--problems must be at least 1, or None for all, got 0"),
         ({"batch": 0}, r"--batch must be 1 or more, got 0"),
         ({"max_prompt_length": 2}, r"All 7 prompts of llmrl/MATH-v0 are longer than"),
         ({"env": ("llmrl/MAHT-v0",)}, r"Did you mean 'llmrl/MATH-v0'"),
@@ -267,6 +267,13 @@ def test_compare_reads_folders_and_files(tiny, tmp_path):
     assert content["measures"]["greedy"]["difference"]["mean"] == 0
     name = "llmrl-MATH-v0.jsonl"
     run_compare(CompareOptions(one / name, two / name), console)
+    (tmp_path / "run" / "eval").mkdir(parents=True)
+    for name_there, taken in (("after", two), ("before", one)):
+        shutil.copy(taken / name, tmp_path / "run" / "eval" / f"{name_there}.jsonl")
+    (tmp_path / "run" / "eval" / "before.json").write_text("{}")
+    for path in (one / name, tmp_path / "run", tmp_path / "run" / "eval" / "before.json"):
+        run_compare(CompareOptions(path, tmp_path / "run", output=tmp_path / "c.json"), console)
+    assert list(json.loads((tmp_path / "c.json").read_text())) == ["before, run"]
     third = run(options(tiny, tmp_path / "three", problems=4), quiet())
     with pytest.raises(ConfigError, match=r"3 are in the first alone, 0 in the second alone"):
         run_compare(CompareOptions(one, third), console)

@@ -53,6 +53,14 @@ def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_of_a_run_the_rollouts_are_graded(folder):
+    (folder / "run" / "rollouts").mkdir(parents=True)
+    (folder / "run" / "run.json").write_text("{}")
+    write(folder / "run" / "rollouts" / "step_000001.jsonl", ROWS)
+    assert main(["verify", "run"]) == 0
+    assert len(read(folder / "graded.jsonl")) == len(ROWS)
+
+
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
 def test_every_row_gets_a_line_and_the_table_counts_them(folder, capsys, name):
     write(folder / name, ROWS)

@@ -9,8 +9,10 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from llmrl.envs.math import MathEnv
 from llmrl.envs.spaces import FreeText
+from llmrl.envs.text import Turn
 from llmrl.envs.vector import TextVectorEnv
 from llmrl.envs.wrappers import FormatReward
+from llmrl.errors import ArgumentError
 from llmrl.verifiers import FunctionVerifier
 
 ENV = "llmrl/MATH-v0"
@@ -201,6 +203,31 @@ def test_an_environment_from_elsewhere():
     assert rewards.sum() == 2
     assert terminated.all()
     assert envs.num_problems is None
+
+
+def test_what_an_environment_returns_by_mistake_is_named_with_what_it_should():
+    class Answers(MathEnv):
+        given: object = "again"
+
+        def respond(self, response, verdict):
+            return self.given
+
+    env = Answers(source="generated")
+    for given, text in (
+        ("again", r"Answers\.respond must return a Turn, got 'again'"),
+        (Turn("", 1.0, terminated=True), r"the reward_parts of its Turn must be a dict such as .*, got 1\.0"),
+    ):
+        env.given = given
+        env.reset()
+        with pytest.raises(ArgumentError, match=text):
+            env.step("1")
+
+    class Alone(Coin):
+        def reset(self, *, seed=None, options=None):
+            return "heads or tails?"
+
+    with pytest.raises(ValueError, match=r"reset must return observation and info, got 'heads or tails\?'"):
+        TextVectorEnv([Alone()]).reset()
 
 
 def test_episodes_can_be_cut_off(grader):

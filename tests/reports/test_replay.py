@@ -195,8 +195,9 @@ def test_what_the_file_lacks_is_named_with_who_writes_it(policy):
         "sampled token, with gradient in an update; written by Critic.score, in runs whose algorithm "
         "reads it. Replay rollouts of such a run (llmrl train --algo ppo), or leave ppo out."
     )
-    with pytest.raises(ReplayError, match=r"grpo reads 'ref_log_prob'.*written by trainer"):
+    with pytest.raises(ReplayError, match=r"grpo reads 'ref_log_prob'.*written by trainer.*, or replay grpo\[kl=0\]"):
         replay(rollouts, policy, recipes("grpo"))
+    assert list(replay(rollouts, policy, recipes("dapo", "grpo[kl=0]")).scores) == ["dapo", "grpo[kl=0]"]
     rollouts.data[keys.VALUE] = rollouts.data[keys.OLD_VALUE] = torch.rand(4, 8)
     rollouts.data[keys.REF_LOG_PROB] = rollouts.data[keys.OLD_LOG_PROB]
     result = replay(rollouts, policy, recipes("dapo", "ppo", "grpo"))
@@ -213,7 +214,7 @@ def test_what_cannot_be_compared_is_refused(policy):
     with pytest.raises(ReplayError, match=r"dapo cannot score these rollouts: .*a group of 1"):
         replay(alone, policy, recipes("dapo"))
     empty = rollouts.select(torch.zeros(4, dtype=torch.bool))
-    with pytest.raises(ReplayError, match="no token that dapo could train on"):
+    with pytest.raises(ReplayError, match=r"No response of this step was trained on: .* Give the file of another step"):
         replay(empty, policy, recipes("dapo"))
     rollouts.data[keys.TOKENS][0, 0] = 261
     with pytest.raises(ReplayError, match=r"hold the token 261, .* a vocabulary of 261: .*--policy"):

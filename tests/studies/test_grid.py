@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from llmrl.algorithms import algorithm
 from llmrl.errors import ConfigError, UserError
 from llmrl.studies import grid, running
 from llmrl.studies.api import duration, study
 from llmrl.studies.exact.task import Settings
 from llmrl.studies.exact.tasks import EXACT
-from llmrl.studies.grid import Cell, Row, make_grid, parse_algorithm, run_cell
+from llmrl.studies.grid import Cell, Row, make_grid, run_cell
 from llmrl.studies.running import estimate_seconds, run_cells
 from llmrl.studies.store import Store
 
@@ -25,10 +26,10 @@ QUICK = {"tasks": ["hack"], "rollouts": 1}
 
 class TestNames:
     def test_options_stand_in_brackets(self):
-        made = parse_algorithm("erc+dapo[low=0.5, high=2]")
+        made = algorithm("erc+dapo[low=0.5, high=2]")
         assert (made.gates[0].low, made.gates[0].high) == (0.5, 2)
-        assert parse_algorithm("objectives:working[high=0.9]").clip.high == 0.9
-        made = parse_algorithm("espo[alpha=1e-3, partition=[0.5, 0.8], clip_ceiling=inf]")
+        assert algorithm("objectives:working[high=0.9]").clip.high == 0.9
+        made = algorithm("espo[alpha=1e-3, partition=[0.5, 0.8], clip_ceiling=inf]")
         assert (made.clip.alpha, made.partition.quantiles) == (1e-3, (0.5, 0.8))
 
     @pytest.mark.parametrize(

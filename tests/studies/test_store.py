@@ -153,7 +153,7 @@ class TestShipped:
         assert not ran
         study(**options, use_shipped=False)
         assert len(ran) == 1
-        monkeypatch.setattr(grid, "parse_algorithm", lambda spec: llmrl.algorithm(spec, clip_high=5.0))
+        monkeypatch.setattr(grid, "algorithm", lambda spec: llmrl.algorithm(spec, clip_high=5.0))
         study(**options)
         assert len(ran) == 2
 

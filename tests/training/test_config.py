@@ -1,5 +1,6 @@
 """Settings: where values come from, and what is said of those that cannot be used."""
 
+import io
 import subprocess
 import sys
 
@@ -7,7 +8,9 @@ import pytest
 import yaml
 
 from llmrl.errors import ConfigError
+from llmrl.terminal import Terminal
 from llmrl.training.command_line import from_settings, parse
+from llmrl.training.display import Display
 
 
 def test_the_command_line_beats_a_file_and_a_file_beats_the_default(tmp_path):
@@ -18,6 +21,22 @@ def test_the_command_line_beats_a_file_and_a_file_beats_the_default(tmp_path):
     assert (config.algo.name, config.algo.clip_high) == ("dapo", 0.3)
     assert config.origins["train.steps"] == "command line"
     assert config.origins["algo.clip_high"] == str(path)
+
+
+def test_options_of_an_algorithm_may_stand_in_its_name():
+    config = parse(["--algo", "dapo[clip_low=0.1, clip_high=1e-1]", "--algo.clip-high", "0.3"])
+    assert (config.algo.clip_low, config.algo.clip_high) == (0.1, 0.3)
+    with pytest.raises(ConfigError, match=r"--algo dapo\[clip_lo=1\]: .*Did you mean 'clip_low'"):
+        parse(["--algo", "dapo[clip_lo=1]"])
+
+
+def test_settings_that_a_file_gives_at_their_defaults_are_not_shown(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(parse(["--policy", "tiny", "--train.steps", "7"]).to_dict()))
+    console = Terminal(record=True, width=100, file=io.StringIO())
+    Display(console).settings(parse(["--config", str(path)]))
+    options = {line.split()[0] for line in console.export_text().splitlines()[2:]}
+    assert options == {"algo.name", "env.id", "policy.path", "train.steps"}
 
 
 def test_what_a_run_writes_down_can_be_read_again(tmp_path):

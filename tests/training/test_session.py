@@ -104,6 +104,15 @@ def test_a_dry_run_writes_nothing(tiny, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_prompts_that_are_too_long_are_named_before_the_first_step(tiny, tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"problem": text, "answer": "2"}) + "\n" for text in ("x" * 2000, "1+1")))
+    options = ["--dry-run", "--env.source", str(rows), "--policy.max-prompt-length", "100"]
+    trained(parse(small_run(tiny, *options, env="llmrl/Data-v0")))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 of the first 2 problems left out: more than 100 tokens" in shown
+
+
 def test_a_group_of_one_is_refused_where_the_group_is_the_baseline(tiny, tmp_path):
     alone = ["--train.group-size", "1", "--train.prompts-per-step", "8"]
     with pytest.raises(ConfigError, match=r"grpo compares the responses.*at least 2"):
