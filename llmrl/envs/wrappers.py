@@ -20,6 +20,7 @@ import gymnasium
 from llmrl.envs.text import TextEnv, find_verifier
 from llmrl.errors import ConfigError, UserError
 from llmrl.registry import load_object, suggest
+from llmrl.verifiers.function import FunctionVerifier
 from llmrl.verifiers.verdict import Verifier
 
 
@@ -33,7 +34,8 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
     Args:
         env: the environment to wrap.
         name: its key in ``info["reward_parts"]``.
-        part: (response, ``info`` of the step) -> number.
+        part: (response, ``info`` of the step) -> number. This ``info`` also has the ``prompt``: the problem of a
+            :class:`~llmrl.envs.text.TextEnv`, or the first observation of another environment.
         weight: factor of this number.
 
     Raises:
@@ -51,6 +53,7 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
         self.name = name
         self.part = part
         self.weight = weight
+        self._asked = ""
         if name == "answer":
             raise PartNameTaken("'answer' is the environment's own part of the reward. Give this part another name.")
         inner = env
@@ -61,6 +64,13 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
                 )
             inner = inner.env
 
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Begin an episode of the wrapped environment."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        base = self.env.unwrapped
+        self._asked = base.problem.problem if isinstance(base, TextEnv) and base.problem is not None else observation
+        return observation, info
+
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """The step of the wrapped environment, with this part added to the reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -69,7 +79,7 @@ class RewardPart(gymnasium.Wrapper[str, str, str, str]):
             raise PartNameTaken(
                 f"The environment's reward has a part {self.name!r} already. Give this one another name."
             )
-        added = self.weight * float(self.part(action, info))
+        added = self.weight * float(self.part(action, {**info, "prompt": self._asked}))
         parts[self.name] = added
         info = {**info, "reward_parts": parts}
         return observation, float(reward) + added, terminated, truncated, info
@@ -194,7 +204,11 @@ class VerifierReward(RewardPart):
         def part(text: str, info: dict[str, Any]) -> float:
             if "answer" not in info:
                 raise KeyError(f"{type(env.unwrapped).__name__} gives no 'answer' in info; a verifier needs one.")
-            verdict = grade([text], [info["answer"]])[0]
+            golds = [info["answer"]]
+            if isinstance(grade, FunctionVerifier):
+                (verdict,) = grade.grade([info["prompt"]], [text], golds)
+            else:
+                (verdict,) = grade([text], golds)
             return verdict.score if verdict.valid else 0.0
 
         super().__init__(env, name, part, weight)
@@ -203,7 +217,6 @@ class VerifierReward(RewardPart):
 class FunctionReward(RewardPart):
     """A reward that a function of prompt, response and gold answer computes.
 
-    The prompt is the problem of a :class:`~llmrl.envs.text.TextEnv`, or the first observation of another environment.
     The gold answer is ``info["answer"]``; '' if the environment gives none.
 
     Args:
@@ -221,22 +234,13 @@ class FunctionReward(RewardPart):
         weight: float = 1.0,
         name: str = "function",
     ) -> None:
-        self._asked = ""
-
         def part(text: str, info: dict[str, Any]) -> float:
-            value = float(function(self._asked, text, str(info.get("answer", ""))))
+            value = float(function(info["prompt"], text, str(info.get("answer", ""))))
             if not math.isfinite(value):
                 raise ConfigError(f"The reward function {name!r} gave {value}; a finite number was expected.")
             return value
 
         super().__init__(env, name, part, weight)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Begin an episode of the wrapped environment; the function is given its prompt."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        base = self.env.unwrapped
-        self._asked = base.problem.problem if isinstance(base, TextEnv) and base.problem is not None else observation
-        return observation, info
 
 
 REWARDS: dict[str, Callable[..., RewardPart]] = {

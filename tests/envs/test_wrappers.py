@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import gymnasium
 import pytest
 
@@ -14,6 +16,7 @@ from llmrl.envs.wrappers import (
     RewardPart,
     VerifierReward,
 )
+from llmrl.verifiers.function import FunctionVerifier
 from llmrl.verifiers.verdict import Verdict
 
 
@@ -109,8 +112,10 @@ def test_a_part_that_the_environment_names_itself():
 
 def test_a_function_is_given_the_prompt(env):
     class Asks(gymnasium.Env):
+        question = "What is 1 + 1?"
+
         def reset(self, *, seed=None, options=None):
-            return "What is 1 + 1?", {}
+            return self.question, {}
 
         def step(self, action):
             return "And then?", 0.0, False, False, {"answer": "2"}
@@ -120,6 +125,15 @@ def test_a_function_is_given_the_prompt(env):
     asking.reset()
     assert [asking.step(text)[1] for text in ("a", "b")] == [0.5, 0.5]
     assert given == [("What is 1 + 1?", "a", "2"), ("What is 1 + 1?", "b", "2")]
+    copied = copy.deepcopy(asking)  # as a run does with an environment that is given as an object
+    copied.unwrapped.question = "What is 2 + 2?"
+    copied.reset()
+    copied.step("c")
+    assert given[-1] == ("What is 2 + 2?", "c", "2")
+    graded = VerifierReward(Asks(), FunctionVerifier(lambda *texts: given.append(texts) or 1.0))
+    graded.reset()
+    assert graded.step("d")[1] == 1.0
+    assert given[-1] == ("What is 1 + 1?", "d", "2")
     tool = FunctionReward(
         gymnasium.make("llmrl/MathTool-v0", source="generated"), lambda *texts: given.append(texts) or 0
     )
