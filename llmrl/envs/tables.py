@@ -66,12 +66,17 @@ def is_data(file: Path) -> bool:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """The tables in a folder and its subfolders, sorted, without hidden ones such as ``.ipynb_checkpoints/*``."""
+    """The tables in a folder and its subfolders, sorted, without hidden ones."""
+    return [file for file in visible_files(folder) if is_data(file)]
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """The files in a folder and its subfolders, sorted, without hidden ones such as ``.ipynb_checkpoints/*``."""
 
     def hidden(file: Path) -> bool:
         return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
-    return sorted(file for file in folder.rglob("*") if is_data(file) and not hidden(file) and file.is_file())
+    return sorted(file for file in folder.rglob("*") if not hidden(file) and file.is_file())
 
 
 def _format(file: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from llmrl.envs.files import ListedProblems
 from llmrl.envs.hub import commit_of
+from llmrl.envs.tables import visible_files
 from llmrl.envs.text import TextEnv
 from llmrl.rollouts.environments import Environments
 
@@ -53,7 +54,7 @@ def _add_files(digest: Any, options: dict[str, Any]) -> bool:
         )  # "" is the current folder
         if path is None or not _exists(path):
             continue
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        for file in visible_files(path) if path.is_dir() else [path]:
             if file.is_file():
                 found = True
                 digest.update(f"{name} {file.name} ".encode())

@@ -40,3 +40,17 @@ def test_rows_in_memory_have_a_digest_and_generated_problems_have_none():
     digests = {Data.of(Environments("llmrl/Data-v0", {"source": source})).digest for source in (one, other, one)}
     assert len(digests) == 2
     assert Data.of(Environments("llmrl/MATH-v0", {"source": "generated"})).digest is None
+
+
+def test_hidden_files_have_no_part_in_the_digest(tmp_path):
+    (tmp_path / "data.jsonl").write_text(rows(("1+1", "x", "2")))
+
+    def digest():
+        return Data.of(Environments("llmrl/Data-v0", {"source": str(tmp_path)})).digest
+
+    first = digest()
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / "data-checkpoint.jsonl").write_text(rows(("1+1", "x", "3")))
+    assert digest() == first
+    (tmp_path / "notes.txt").write_text("new")
+    assert digest() != first
