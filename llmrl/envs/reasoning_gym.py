@@ -95,6 +95,7 @@ class ReasoningGymProblems:
             raise ConfigError(
                 f"The problems of {task!r} have no single right answer to compare with. Choose another task."
             )
+        self[0]  # raises where the task has no problem of the split
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy generates its problems again; they are the same."""
@@ -118,8 +119,9 @@ class ReasoningGymProblems:
                     subject=self.task,
                     source="reasoning-gym",
                 )
-        raise LookupError(
-            f"The task {self.task!r} has too few problems: none of them belongs to the split {self.split}."
+        raise ConfigError(
+            f"The task {self.task!r} has too few problems: none of them belongs to the split {self.split}. Choose "
+            "settings in config, or another task, with more different problems."
         )
 
 

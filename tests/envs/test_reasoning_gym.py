@@ -10,6 +10,7 @@ import gymnasium
 import pytest
 
 from llmrl.envs import _ENTRIES as ENVIRONMENTS
+from llmrl.errors import ConfigError
 from llmrl.registry import load_object
 from llmrl.verifiers import verifier
 
@@ -91,3 +92,14 @@ def test_the_verifiers_that_an_environment_explains_exist():
         for explained in re.findall(r"^ +verifier: (.*(?:\n {8,}.*)*)", "\n".join(texts), re.MULTILINE):
             for name in set(re.findall(r"``(\S+?)``", explained)) - {"module:function"}:
                 verifier(name)
+
+
+def test_a_task_without_problems_of_a_split_is_refused_at_once(monkeypatch):
+    pytest.importorskip("reasoning_gym", reason=MISSING)
+    from llmrl.envs import reasoning_gym
+
+    monkeypatch.setattr(reasoning_gym, "split_of", lambda text: "test")
+    with pytest.raises(
+        ConfigError, match="'leg_counting' has too few problems: none of them belongs to the split train"
+    ):
+        reasoning_gym.ReasoningGymProblems("leg_counting", "train")
