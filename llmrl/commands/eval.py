@@ -27,11 +27,12 @@ from llmrl.registry import suggest
 from llmrl.rollouts.environments import Environments
 from llmrl.text import DamagedFile, one_line, parse_yaml, read_json
 from llmrl.training.build import held_out_environments
+from llmrl.training.config import PROMPT, TEXTS
 from llmrl.training.display import Display
 from llmrl.training.folder import content_of, held, set_aside
 from llmrl.training.options import env_class
 from llmrl.training.resuming import changes
-from llmrl.training.trained import PROMPT, TEXTS, Trained
+from llmrl.training.trained import Trained
 
 AS_TRAINED = "as in training"
 """Value of an option that may be None: take it from the policy's training."""

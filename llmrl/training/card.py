@@ -22,14 +22,13 @@ from llmrl.evaluation import Comparison, DifferentProblems, Estimate, Evaluation
 from llmrl.evaluation.tables import difference_text
 from llmrl.text import DamagedFile, one_line, read_json
 from llmrl.training import checkpoint
-from llmrl.training.config import PolicyConfig
+from llmrl.training.config import PROMPT, PolicyConfig
 from llmrl.training.defaults import changed
 from llmrl.training.files import read_tree
 from llmrl.training.given import OBJECT
 from llmrl.training.licenses import License, license_of_base
 from llmrl.training.markdown import block, code, table
 from llmrl.training.metrics_file import read_metrics
-from llmrl.training.trained import PROMPT
 
 FILE = "README.md"
 _SHOWN = {

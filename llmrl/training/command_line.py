@@ -1,8 +1,9 @@
 """How the value of an option is found: defaults, a model's own settings, a file, the command line.
 
-Values come from the defaults, from ``training.yaml`` in the policy's folder (settings that suit that model), from
-``--config``, and from the command line; the later wins. The options of an algorithm or an environment are the arguments
-of the function or class of that name, so code outside the package brings its own.
+Values come from the defaults, from the policy's folder (``training.yaml`` with settings that suit that model, or the
+``config.yaml`` of the run that made it), from ``--config``, and from the command line; the later wins. The options of
+an algorithm or an environment are the arguments of the function or class of that name, so code outside the package
+brings its own.
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ def parse(
     if (suggested := suggested_by(local_folder(policy), policy, env_id)) is not None:
         # Options of another algorithm or environment do not apply.
         layers.append((suggested[0], {k: v for k, v in suggested[1].items() if k in known}))
+        refuse_switches(*layers[0], hints_of(schema))
     if source is not None:
         refuse_unknown(source, file_tree, known)
         refuse_switches(source, file_tree, hints_of(schema))

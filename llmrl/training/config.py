@@ -66,6 +66,12 @@ class PolicyConfig:
     """Free vLLM's memory during the update; needs a GPU."""
 
 
+NUMBERS = ("temperature", "max_prompt_length", "max_response_length")
+TEXTS = ("chat_template", "prompt_template", "system_prompt", "instruction")
+PROMPT = (*NUMBERS, *TEXTS, "template_arguments")
+"""Options of a policy on which its prompts and responses depend."""
+
+
 @dataclass
 class TrainConfig:
     """Batch sizes and the optimiser."""

@@ -11,8 +11,11 @@ from typing import Any, get_args
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
 from llmrl.text import LARGEST_YAML, one_line, parse_yaml
+from llmrl.training.config import PROMPT, PolicyConfig
 
 DEFAULT_ENV = "llmrl/MATH-v0"
+MARKER = "run.json"
+"""A folder with this file is that of a run."""
 NAME_FLAGS = {"algo.name": "algo", "env.id": "env", "policy.path": "policy"}
 FLAG_NAMES = {flag: name for name, flag in NAME_FLAGS.items()}
 SUGGESTIONS = frozenset(
@@ -115,17 +118,54 @@ def refuse_switches(source: str, flat: Mapping[str, Any], hints: Mapping[str, An
             raise ConfigError(f"{source}: {key} takes a value that is not true or false, got {value}.")
 
 
+def settings_of_run(folder: Path) -> Path | None:
+    """The file with the settings of the run that made a checkpoint; None for the folder of another model."""
+    run = folder.resolve().parent
+    return file if (run / MARKER).is_file() and (file := run / "config.yaml").is_file() else None
+
+
+def made_by(folder: Path | None, policy: str) -> tuple[str, dict[str, Any]] | None:
+    """The settings of the run that made a policy, by dotted names, and the name of their file; None for other models.
+
+    Args:
+        folder: of the policy; None: on the hub.
+        policy: its name.
+
+    Raises:
+        ConfigError: the file does not hold settings.
+    """
+    file = None if folder is None else settings_of_run(folder)
+    if file is None:
+        return None
+    tree = read_tree(file)
+    home = Path(policy) if (Path(policy) / file.name).is_file() else Path(policy).parent
+    flat = {f"policy.{name}": value for name, value in section(file, tree, "policy").items()}
+    return str(home / file.name), flatten(tree) | flat
+
+
+def _ways_of_asking(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the prompt in the settings of a run that are not at their defaults; no template that is a file."""
+    usual = vars(PolicyConfig())
+    found = {name: flat[f"policy.{name}"] for name in PROMPT if f"policy.{name}" in flat}
+    return {
+        f"policy.{name}": value
+        for name, value in found.items()
+        if value != usual[name] and not (name == "chat_template" and Path(str(value)).is_file())
+    }
+
+
 def suggested_by(folder: Path | None, policy: str, env_id: str) -> tuple[str, dict[str, Any]] | None:
     """The settings that the policy's folder suggests, and their file.
 
     The package's own models may set any option. Options of the environment apply only to the environment named there.
+    A checkpoint of a run suggests how its policy is asked: the prompt options, lengths and temperature of that run.
 
     Raises:
         ConfigError: the folder of another model sets an option that is not in :data:`SUGGESTIONS`.
     """
     file = None if folder is None else folder / "training.yaml"
     if folder is None or file is None or not file.is_file():
-        return None
+        return None if (run := made_by(folder, policy)) is None else (run[0], _ways_of_asking(run[1]))
     flat = flatten(read_tree(file))
     source = f"{policy}/training.yaml"
     if not folder.resolve().is_relative_to(Path(__file__).resolve().parents[1]):

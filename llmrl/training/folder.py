@@ -22,8 +22,8 @@ from llmrl.errors import ConfigError
 from llmrl.text import real_path
 from llmrl.training import checkpoint
 from llmrl.training.config import Config
+from llmrl.training.files import MARKER
 
-MARKER = "run.json"
 LOCK = ".lock"
 HOLDER = ".holder.json"
 _REPLACED = re.compile(r"replaced-\d+$")

@@ -9,11 +9,14 @@ import torch
 from llmrl import keys
 from llmrl.errors import ConfigError
 from llmrl.policies.foreign import text_of
+from llmrl.policies.names import local_folder
 from llmrl.rollouts.collect import Rollouts, collect
 from llmrl.rollouts.environments import Environments
-from llmrl.text import counted
+from llmrl.text import counted, one_line
 from llmrl.training import faults
+from llmrl.training.config import PROMPT, Config
 from llmrl.training.display import Display
+from llmrl.training.files import flatten, made_by
 from llmrl.training.mismatch import PROBE_EVERY, PROBES, check_start, limit_of
 from llmrl.training.trainer import Trainer
 from llmrl.training.writer import refuse_without_memory
@@ -31,6 +34,8 @@ def introduce(trainer: Trainer, display: Display) -> None:
     rows = config.train.prompts_per_step * config.train.group_size
     display.panel("algorithm", str(trainer.algorithm))
     display.settings(config)
+    if (said := _another_training(config)) is not None:
+        display.note(said)
     problems = trainer.environments.num_problems()
     display.note(
         f"policy     {config.policy.path}: {size / 1e6:.2f}M parameters, {trained / 1e6:.2f}M trained, "
@@ -86,6 +91,24 @@ def introduce(trainer: Trainer, display: Display) -> None:
             "for that (--train.ahead 1): those of a step are of older weights, whose change rollout/mismatch_mean "
             "holds too"
         )
+
+
+def _another_training(config: Config) -> str | None:
+    """What differs from the run that made the policy, of the settings that are not taken from it."""
+    run = made_by(local_folder(config.policy.path), config.policy.path)
+    if run is None:
+        return None
+    file, before = run
+    now = flatten(config.to_dict())
+    env = [name for name in before if name.startswith("env.")] if before.get("env.id") == now["env.id"] else ["env.id"]
+    names = ["algo.name", *env, "train.steps", "train.learning_rate", *(f"policy.{name}" for name in PROMPT)]
+    differing = [name for name in names if name in before and before[name] != now.get(name)]
+    if not differing:
+        return None
+    pairs = [
+        f"{name} {one_line(str(now.get(name)), 80)} (there {one_line(str(before[name]), 80)})" for name in differing
+    ]
+    return f"policy     differs from {file}, which made it: {', '.join(pairs)}"
 
 
 def _refuse_broken(env_id: str, probe: Rollouts, display: Display) -> None:

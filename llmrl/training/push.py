@@ -16,7 +16,7 @@ from llmrl.policies import adapters
 from llmrl.policies.names import on_hub
 from llmrl.text import one_line, read_json, real_path
 from llmrl.training import card, checkpoint
-from llmrl.training.folder import MARKER
+from llmrl.training.files import MARKER
 
 
 class PushError(UserError, OSError):

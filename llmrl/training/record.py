@@ -26,7 +26,8 @@ from llmrl.policies.names import on_hub
 from llmrl.text import read_json
 from llmrl.training.config import Config
 from llmrl.training.data import Data
-from llmrl.training.folder import MARKER, timestamp
+from llmrl.training.files import MARKER
+from llmrl.training.folder import timestamp
 
 PACKAGES = ("llmrl", "torch", "transformers", "tensordict", "torchrl", "gymnasium", "numpy", "vllm", "peft")
 

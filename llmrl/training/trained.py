@@ -11,14 +11,9 @@ from llmrl.errors import ConfigError
 from llmrl.policies.policy import Policy, local_folder
 from llmrl.policies.prompts import json_or_text
 from llmrl.text import one_line
-from llmrl.training.config import PolicyConfig
-from llmrl.training.files import DEFAULT_ENV, read_tree, section
+from llmrl.training.config import NUMBERS, PROMPT, TEXTS, PolicyConfig
+from llmrl.training.files import DEFAULT_ENV, read_tree, section, settings_of_run
 from llmrl.training.given import OBJECT
-
-NUMBERS = ("temperature", "max_prompt_length", "max_response_length")
-TEXTS = ("chat_template", "prompt_template", "system_prompt", "instruction")
-PROMPT = (*NUMBERS, *TEXTS, "template_arguments")
-"""Options of a policy on which its prompts and responses depend."""
 
 _TRUST = "Give --allow-code (in Python allow_code=True) if you trust where the policy comes from"
 
@@ -70,7 +65,7 @@ class Trained:
         """The policy with the prompts, the temperature and the lengths of its training.
 
         Args:
-            given: options of :data:`PROMPT` that win over those of training.
+            given: options of :data:`~llmrl.training.config.PROMPT` that win over those of training.
             how: further arguments of :meth:`Policy.from_pretrained`.
 
         Raises:
@@ -113,7 +108,7 @@ def _settings_of(policy: str) -> dict[str, Any]:
     folder = local_folder(policy)
     if folder is None:
         return {}
-    for file in (folder / "training.yaml", folder.resolve().parent / "config.yaml"):
+    for file in filter(None, (folder / "training.yaml", settings_of_run(folder))):
         tree = read_tree(file) if file.is_file() else {}
         if {"policy", "env"} & tree.keys():
             return {name: section(file, tree, name) for name in ("policy", "env")}

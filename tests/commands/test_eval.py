@@ -156,6 +156,7 @@ def test_the_settings_of_training_are_the_defaults(tiny, tmp_path, monkeypatch):
     checkpoint = tmp_path / "run" / "checkpoint-000001"
     shutil.copytree(tiny, checkpoint)
     (tmp_path / "run" / "latest").symlink_to(checkpoint.name)
+    (tmp_path / "run" / "run.json").write_text("{}")
     (tmp_path / "run" / "config.yaml").write_text(
         "env: {id: llmrl/MATH-v0, source: generated, levels: [2], split: train}\n"
         "policy: {temperature: 0.5, max_response_length: 5, instruction: Box it., system_prompt: Be brief.}\n"
