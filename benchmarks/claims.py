@@ -2,6 +2,7 @@
 
 python benchmarks/claims.py run --output runs/claims --minutes 120
 python benchmarks/claims.py report --output runs/claims
+python benchmarks/claims.py shipped
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from llmrl.studies.page import score_figure
 from llmrl.studies.results import Results
 from llmrl.studies.running import run_cells
 from llmrl.studies.statistics import SeedEstimate, estimate, pooled_mean
-from llmrl.studies.store import Store
+from llmrl.studies.store import Store, find_shipped
 
-ONE_SIDED = "benchmarks.one_sided_erc:one_sided"
+ONE_SIDED = "erc[sides=outward]"
 EIGHT = ("dapo", "erc+dapo", "gppo", "erc+gppo", "gspo", "espo", "cispo", ONE_SIDED)
 DUAL, FLOOR, WIDE = "dapo[dual_clip=3]", "espo[clip_floor=0.001]", "erc+dapo[low=0.5,high=2.0]"
 RATES = (1e-3, 3e-3, 1e-2)
@@ -43,8 +44,8 @@ MARGIN, INFERIOR = 0.005, 0.02
 class Options:
     """Run the grids of the plan, or report what they gave."""
 
-    action: tyro.conf.Positional[Literal["run", "report"]]
-    """What to do."""
+    action: tyro.conf.Positional[Literal["run", "report", "shipped"]]
+    """Run the grids, report both, or report grid A from the runs that come with llmrl."""
     output: Path = Path("runs/claims")
     """Where the runs are."""
     minutes: float = 120
@@ -152,12 +153,8 @@ def across(results: Results, first: str, second: str, where: dict[str, str]) -> 
     return estimate([b - a])
 
 
-def report(output: Path) -> None:
-    """Print every row and draw the figures."""
-    a, _, seeds = complete(output / "a", suite)
-    b, tuning, seeds_b = complete(output / "b", staleness)
-    assert tuning is not None
-    print(f"A: {seeds} seeds, {len(a.rows)} runs; B: {seeds_b} seeds, {len(b.rows)} runs, {len(tuning.rows)} to tune\n")
+def report_suite(a: Results) -> None:
+    """Print the rows of grid A."""
     for line in a.table():
         print(
             f"| {line.algorithm} | {line.score} | {line.difference or ''} | {line.better or ''} | {line.area} "
@@ -173,6 +170,36 @@ def report(output: Path) -> None:
     hard = sorted(a.strata, key=lambda s: np.mean([a.values(n, "final", [s])[0].mean() for n in EIGHT]))[:3]
     print("\n1 A erc+dapo - dapo, final:", compare(a, "dapo", "erc+dapo", "final", 1))
     print("1 A erc+gppo - gppo, final:", compare(a, "gppo", "erc+gppo", "final", 1))
+    for number in ("grad_norm_cv", "grad_norm_jump", "entropy_variation"):
+        print(f"3 {number}, erc+dapo / dapo:", compare(a, "dapo", "erc+dapo", number, -1, ratio=True))
+    drift = {
+        (row.cell.algorithm, row.cell.seed): log(row.summary["kl"] * row.summary["kl_unsampled_share"])
+        for row in a.rows
+        if row.cell.task == "distractors"
+    }
+    found = estimate([np.array([drift["erc+dapo", s] - drift["dapo", s] for s in a.seeds("dapo", "distractors")])])
+    share = a.values("dapo", "kl_unsampled_share", ["distractors"])[0].mean()
+    print(f"5 unsampled KL on distractors, log ratio: {found} | {verdict(found, -1)}; dapo's share {share:.2f}")
+    print("6 zero_grad espo - gspo:", compare(a, "gspo", "espo", "zero_grad", -1))
+    for number, other in (("area", "gspo"), ("area", "dapo")):
+        print(f"7 {number} espo - {other}:", compare(a, other, "espo", number, 1))
+        print(f"8 {number} espo - {other} on {hard}:", compare(a, other, "espo", number, 1, strata=hard))
+    print("9 area gppo - dapo:", compare(a, "dapo", "gppo", "area", 1))
+    print("10 area cispo - dapo:", compare(a, "dapo", "cispo", "area", 1))
+    found = estimate(a.differences("dapo", ONE_SIDED, "final"))
+    print(f"12 final one-sided - dapo: {found} | not inferior: {found.low is not None and found.low > -INFERIOR}")
+    print("12 KL one-sided / dapo:", compare(a, "dapo", ONE_SIDED, "kl", -1, ratio=True))
+    print("12 final one-sided - erc+dapo:", compare(a, "erc+dapo", ONE_SIDED, "final", 1))
+    print("i dual clip - dapo, final:", compare(a, "dapo", DUAL, "final", -1))
+    print("i dual clip / dapo, KL:", compare(a, "dapo", DUAL, "kl", 1, ratio=True))
+    print("ii floor - espo, final:", compare(a, "espo", FLOOR, "final", 1))
+    print("ii floor - espo, zero_grad:", compare(a, "espo", FLOOR, "zero_grad", -1))
+    print("iii wide - dapo, final:", compare(a, "dapo", WIDE, "final", 1))
+    print("iii wide - erc+dapo, final:", compare(a, "erc+dapo", WIDE, "final", 1))
+
+
+def report_staleness(b: Results, tuning: Results, seeds: int) -> None:
+    """Print the rows of grid B."""
     for updates, lag in STALENESS:
         where = tuned(b, tuning, updates, lag)
         for pair in (
@@ -198,42 +225,26 @@ def report(output: Path) -> None:
             for algorithm in ("dapo", "erc+dapo"):
                 rows = [r.detail[name] for r in b.rows if r.cell.algorithm == algorithm and b.stratum(r) == s]
                 print(f"    {algorithm} {name}: {np.mean(rows, 0).round(3).tolist()}")
-    for number in ("grad_norm_cv", "grad_norm_jump", "entropy_variation"):
-        print(f"3 {number}, erc+dapo / dapo:", compare(a, "dapo", "erc+dapo", number, -1, ratio=True))
     for updates, lag in ((16, 0), (4, 4)):
         s = f"carry, learning_rate 0.01, updates {updates}, lag {lag}"
         for number, claim in (("erc+dapo", 4), ("gspo", 11), ("gppo", 9), ("espo", 7), (ONE_SIDED, 12), ("cispo", 10)):
             rates = [int(b.values(n, "collapsed", [s])[0].sum()) for n in ("dapo", number)]
             print(
-                f"{claim} {s}: collapsed dapo {rates[0]}, {number} {rates[1]} of {seeds_b}; difference "
+                f"{claim} {s}: collapsed dapo {rates[0]}, {number} {rates[1]} of {seeds}; difference "
                 f"{compare(b, 'dapo', number, 'collapsed', -1, strata=[s], mean=True)}; KL "
                 f"{compare(b, 'dapo', number, 'kl', -1, strata=[s], ratio=True)}; final "
                 f"{compare(b, 'dapo', number, 'final', 1, strata=[s])}"
             )
-    drift = {
-        (row.cell.algorithm, row.cell.seed): log(float(np.mean(row.curves["kl_unsampled"])))
-        for row in a.rows
-        if row.cell.task == "distractors"
-    }
-    found = estimate([np.array([drift["erc+dapo", s] - drift["dapo", s] for s in range(seeds)])])
-    share = a.values("dapo", "kl_unsampled_share", ["distractors"])[0].mean()
-    print(f"5 unsampled KL on distractors, log ratio: {found} | {verdict(found, -1)}; dapo's share {share:.2f}")
-    print("6 zero_grad espo - gspo:", compare(a, "gspo", "espo", "zero_grad", -1))
-    for number, other in (("area", "gspo"), ("area", "dapo")):
-        print(f"7 {number} espo - {other}:", compare(a, other, "espo", number, 1))
-        print(f"8 {number} espo - {other} on {hard}:", compare(a, other, "espo", number, 1, strata=hard))
-    print("9 area gppo - dapo:", compare(a, "dapo", "gppo", "area", 1))
-    print("10 area cispo - dapo:", compare(a, "dapo", "cispo", "area", 1))
-    found = estimate(a.differences("dapo", ONE_SIDED, "final"))
-    print(f"12 final one-sided - dapo: {found} | not inferior: {found.low is not None and found.low > -INFERIOR}")
-    print("12 KL one-sided / dapo:", compare(a, "dapo", ONE_SIDED, "kl", -1, ratio=True))
-    print("12 final one-sided - erc+dapo:", compare(a, "erc+dapo", ONE_SIDED, "final", 1))
-    print("i dual clip - dapo, final:", compare(a, "dapo", DUAL, "final", -1))
-    print("i dual clip / dapo, KL:", compare(a, "dapo", DUAL, "kl", 1, ratio=True))
-    print("ii floor - espo, final:", compare(a, "espo", FLOOR, "final", 1))
-    print("ii floor - espo, zero_grad:", compare(a, "espo", FLOOR, "zero_grad", -1))
-    print("iii wide - dapo, final:", compare(a, "dapo", WIDE, "final", 1))
-    print("iii wide - erc+dapo, final:", compare(a, "erc+dapo", WIDE, "final", 1))
+
+
+def report(output: Path) -> None:
+    """Print every row and draw the figures."""
+    a, _, seeds = complete(output / "a", suite)
+    b, tuning, seeds_b = complete(output / "b", staleness)
+    assert tuning is not None
+    print(f"A: {seeds} seeds, {len(a.rows)} runs; B: {seeds_b} seeds, {len(b.rows)} runs, {len(tuning.rows)} to tune\n")
+    report_suite(a)
+    report_staleness(b, tuning, seeds_b)
     draw(a, b, Path("docs/claims"))
 
 
@@ -286,8 +297,10 @@ def main(options: Options) -> None:
     sys.path.insert(0, str(Path.cwd()))
     if options.action == "run":
         run(options.output, options.minutes)
-    else:
+    elif options.action == "report":
         report(options.output)
+    else:
+        report_suite(Results(list(find_shipped(suite(range(20))).values()), "dapo"))
 
 
 if __name__ == "__main__":
