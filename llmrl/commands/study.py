@@ -160,7 +160,7 @@ def run(options: StudyOptions, console: Terminal | None = None) -> int:
         )
         bar.update(task, description="done")
     show_table(results, console)
-    if not results.table():
+    if all(row.failed for row in results.rows):
         raise ConfigError("Every run failed, so there are no results. The errors are shown above.")
     console.say(f"Page: {options.output / 'page.html'}; also results.json, runs.csv, table.tex, figures/.")
     return 1 if any(row.failed for row in results.rows) else 0

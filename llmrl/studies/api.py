@@ -119,7 +119,7 @@ def study(
         if progress is not None:
             progress(row, done, len(cells))
     results = Results([found[cell] for cell in cells], baseline)
-    if results.table():
+    if not all(row.failed for row in results.rows):
         results.write(folder)
         write_page(results, folder)
     return results

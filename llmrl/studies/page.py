@@ -97,7 +97,7 @@ def _curve(axis: Axes, results: Results, algorithm: str, number: str, stratum: s
 def curves_figure(results: Results, number: str = "score") -> Figure:
     """Sample efficiency: the score over the run, all strata together, with pointwise bands."""
     figure, axis = plt.subplots(figsize=(7.5, 4.5), constrained_layout=True)
-    for algorithm in results.algorithms:
+    for algorithm in results.complete():
         _curve(axis, results, algorithm, number, None)
     axis.set_xlabel("share of the responses of a run")
     axis.set_ylabel(f"{number}, interquartile mean")
@@ -127,9 +127,7 @@ def tasks_figure(results: Results, number: str = "score") -> Figure:
 def profile_figure(results: Results) -> Figure:
     """Performance profiles: the share of runs above each score."""
     figure, axis = plt.subplots(figsize=(7.5, 4.5), constrained_layout=True)
-    for algorithm in results.algorithms:
-        if not results.values(algorithm, "final"):
-            continue
+    for algorithm in results.complete():
         threshold, share, low, high = results.profile(algorithm)
         color = _color(results, algorithm)
         axis.plot(threshold, share, color=color, ls=_dashes(results, algorithm), label=algorithm)
@@ -148,11 +146,13 @@ MOST_PANELS = 24
 
 def write_page(results: Results, folder: Path) -> Path:
     """``page.html`` and ``figures/*.png`` and ``.svg``; returns the page."""
-    figures = {
-        "scores": score_figure(results),
-        "curves": curves_figure(results),
-        "profiles": profile_figure(results),
-    }
+    figures = {}
+    if results.complete():
+        figures = {
+            "scores": score_figure(results),
+            "curves": curves_figure(results),
+            "profiles": profile_figure(results),
+        }
     if 1 < len(results.strata) <= MOST_PANELS:
         figures["tasks"] = tasks_figure(results)
     pictures = folder / "figures"

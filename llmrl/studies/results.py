@@ -173,9 +173,20 @@ class Results:
             zero_grad=mean("zero_grad"),
         )
 
+    def complete(self, strata: Sequence[str] | None = None) -> list[str]:
+        """The algorithms with results in each of the strata in which any has some. Numbers over several strata are
+        comparable only between these.
+
+        Args:
+            strata: by default all.
+        """
+        chosen = set(self.strata if strata is None else strata)
+        needed = {s for found in self._found.values() for s in found} & chosen
+        return [a for a in self.algorithms if needed and needed <= set(self._found.get(a, {}))]
+
     def table(self, strata: Sequence[str] | None = None) -> list[Line]:
-        """A line for each algorithm with results."""
-        return [self.line(a, strata) for a in self.algorithms if self.values(a, "final", strata)]
+        """A line for each algorithm that is :meth:`complete`."""
+        return [self.line(a, strata) for a in self.complete(strata)]
 
     def curve(self, algorithm: str, number: str = "score", stratum: str | None = None) -> tuple[Any, ...]:
         """Positions in the run (0 to 1), interquartile mean and bounds of a curve, over all strata or one."""
@@ -195,8 +206,11 @@ class Results:
         return thresholds, *profile(self.values(algorithm, "final"), thresholds)
 
     def notes(self) -> list[str]:
-        """Notes on missing intervals, failed runs, and runs that were not made on this machine."""
+        """Notes on missing intervals, missing lines, failed runs, and runs that were not made on this machine."""
         notes = list(dict.fromkeys(f"{e.note}." for line in self.table() for e in (line.score,) if e.note))
+        for name in self._found:
+            if name not in self.complete():
+                notes.append(f"{name} lacks results of a task or setting, so no number over all of them is given.")
         for row in self.rows:
             if row.failed:
                 notes.append(f"{row.cell.algorithm} on {self.stratum(row)}, seed {row.cell.seed}, failed: {row.error}")

@@ -2,8 +2,8 @@
 
 Runs fall into strata, such as tasks; a bootstrap draws seeds within each stratum (scipy.stats.bootstrap with one
 sample per stratum). With fewer than ``MIN_SEEDS`` seeds in a stratum there is no interval, because an interval from
-so few numbers is too narrow. Nor is there one where every resample gives the same number, because equal runs do not
-say how much others would differ.
+so few numbers is too narrow. Nor is there one if all numbers of every stratum are equal, because they do not say how
+much others would differ.
 
 The measures are those of Agarwal et al. 2021, arXiv:2108.13264.
 """
@@ -24,7 +24,6 @@ MIN_SEEDS = 5
 """Minimum number of seeds of a stratum for an interval."""
 RESAMPLES = 2000
 LEVEL = 0.95
-EQUAL = "no interval: the numbers of all seeds are equal"
 
 Array = NDArray[np.float64]
 Statistic = Callable[..., Any]
@@ -94,10 +93,13 @@ def estimate(strata: Sequence[Array], statistic: Statistic = pooled_iqm, resampl
     'no interval: the numbers of all seeds are equal'
     """
     value = float(statistic(*strata, axis=-1))
-    low, high, note = _interval(strata, statistic, resamples)
-    if not note and low == high:
-        note = EQUAL
-    return SeedEstimate(value, note=note) if note else SeedEstimate(value, float(low), float(high))
+    note = _too_few(strata)
+    if not note and all((x == x[0]).all() for x in strata):
+        note = "no interval: the numbers of all seeds are equal"
+    if note:
+        return SeedEstimate(value, note=note)
+    low, high = _interval(strata, statistic, resamples)
+    return SeedEstimate(value, float(low), float(high))
 
 
 def estimate_curve(
@@ -111,14 +113,16 @@ def estimate_curve(
     Returns:
         values, lower and upper bounds, [K] each; the bounds None with too few seeds.
     """
-    low, high, _ = _interval(strata, statistic, RESAMPLES // 2)
-    return statistic(*strata, axis=-1), low, high
+    value = statistic(*strata, axis=-1)
+    return (value, None, None) if _too_few(strata) else (value, *_interval(strata, statistic, RESAMPLES // 2))
 
 
-def _interval(strata: Sequence[Array], statistic: Statistic, resamples: int) -> tuple[Any, Any, str]:
+def _too_few(strata: Sequence[Array]) -> str:
     seeds = min(x.shape[-1] for x in strata)
-    if seeds < MIN_SEEDS:
-        return None, None, f"no interval: {seeds} seed{'s' * (seeds != 1)}, at least {MIN_SEEDS} are needed"
+    return f"no interval: {seeds} seed{'s' * (seeds != 1)}, at least {MIN_SEEDS} are needed" * (seeds < MIN_SEEDS)
+
+
+def _interval(strata: Sequence[Array], statistic: Statistic, resamples: int) -> tuple[Any, Any]:
     found = _scipy().bootstrap(
         tuple(strata),
         statistic,
@@ -129,7 +133,7 @@ def _interval(strata: Sequence[Array], statistic: Statistic, resamples: int) -> 
         method="percentile",
         rng=np.random.default_rng(0),
     )
-    return found.confidence_interval.low, found.confidence_interval.high, ""
+    return found.confidence_interval.low, found.confidence_interval.high
 
 
 def improvement(first: Sequence[Array], second: Sequence[Array]) -> SeedEstimate:
@@ -152,11 +156,14 @@ def improvement(first: Sequence[Array], second: Sequence[Array]) -> SeedEstimate
             found.append(((y > x) + 0.5 * (y == x)).mean(axis=(-2, -1)))
         return np.mean(found, axis=0)
 
-    found = estimate([*first, *second], statistic, resamples=RESAMPLES // 4)
-    if found.note == EQUAL:
+    value = float(statistic(*first, *second))
+    if note := _too_few([*first, *second]):
+        return SeedEstimate(value, note=note)
+    low, high = _interval([*first, *second], statistic, RESAMPLES // 4)
+    if low == high:
         runs = min(sum(map(len, side)) for side in (first, second))
-        return SeedEstimate(found.value, *wilson(found.value * runs, runs))
-    return found
+        low, high = wilson(value * runs, runs)
+    return SeedEstimate(value, float(low), float(high))
 
 
 def rate(events: int, runs: int) -> SeedEstimate:

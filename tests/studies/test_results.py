@@ -62,6 +62,17 @@ class TestTable:
         assert (line.runs, line.failed) == (6, 1)
         assert line.collapsed.value == pytest.approx(1 / 6)
 
+    def test_numbers_over_several_tasks_are_given_only_for_algorithms_with_all_of_them(self, tmp_path):
+        failed = dataclasses.replace(row("b", 0, 0, task="hack"), summary={}, error="dark")
+        broken = dataclasses.replace(row("a", 0, 0, task="modes"), summary={}, error="dark")  # for every algorithm
+        results = Results([*rows("a", EASY), *rows("a", HARD, task="hack"), *rows("b", EASY), failed, broken])
+        assert [line.algorithm for line in results.table()] == ["a"]
+        assert [line.algorithm for line in results.table(["carry"])] == ["a", "b"]
+        assert any(note.startswith("b lacks results") for note in results.notes())
+        none = Results([*rows("a", EASY), *rows("b", HARD, task="hack")])
+        assert none.table() == []
+        assert "<td>b</td>" in write_page(none, tmp_path).read_text()
+
     def test_better_is_against_the_baseline(self):
         results = Results([*rows("a", HARD), *rows("b", EASY)], baseline="a")
         assert results.line("b").better.value == 1

@@ -64,6 +64,7 @@ class TestIntervals:
         found = estimate([np.full(5, 0.3), np.full(5, 0.7)])
         assert (found.low, found.high) == (None, None)
         assert "seeds are equal" in found.note
+        assert "1 seed," in estimate([np.array([0.5])]).note
 
     @pytest.mark.parametrize(
         ("first", "second", "share", "runs"),
