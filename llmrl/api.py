@@ -178,7 +178,7 @@ def evaluate(
         if name == "problems" and value is None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ConfigError(f"{name} must be a whole number from {least} on, got {_shown(value)}.")
+            raise ConfigError(f"{name} must be a whole number of at least {least}, got {_shown(value)}.")
     env_options = _options(env_options, "env_options", isinstance(env, (gymnasium.Env, Environments)), "An environment")
     if not isinstance(policy, Policy):
         trained = Trained(_named(policy), allow_code=allow_code)
@@ -273,7 +273,10 @@ def _plain(section: Any, name: str) -> dict[str, Any]:
     if is_dataclass(section) and not isinstance(section, type):
         return asdict(section)
     if not isinstance(section, Mapping):
-        raise ConfigError(f"{name} must be a dict or a {SECTIONS[name].__name__}, got {type(section).__name__}.")
+        none = " No evaluation is eval={'problems': 0}." if section is False and name == "eval" else ""
+        raise ConfigError(
+            f"{name} must be a dict or an object of {SECTIONS[name].__name__}, got {_shown(section)}.{none}"
+        )
     return dict(section)
 
 

@@ -298,11 +298,16 @@ def find_algorithm(name: str) -> Recipe:
     """
     plain, options = split_options(name)
     if options:
-        return _preset(name.strip(), find_algorithm(plain), options)
+        recipe = find_algorithm(plain)
+        _check_options(plain, recipe, options)
+        return _preset(name.strip(), recipe, options)
     outer_name, plus, rest = plain.partition("+")
     outer = ALGORITHMS[outer_name]
     if not callable(outer):
-        raise ArgumentError(f"{outer_name!r} must be a function that returns an Algorithm, got {outer!r:.80}.")
+        raise ArgumentError(
+            f"{outer_name!r} must be a function that returns an Algorithm, got an object of type "
+            f"{type(outer).__name__}."
+        )
     base = inspect.signature(outer).parameters.get("base")
     if not plus:
         return outer if base is None or base.default is base.empty else _compose(name, outer, base.default)
@@ -317,7 +322,6 @@ def find_algorithm(name: str) -> Recipe:
 
 def _preset(name: str, recipe: Recipe, options: Mapping[str, Any]) -> Recipe:
     """A recipe with other defaults. It is called by its whole name, so that variants can be told apart."""
-    _check_options(name, recipe, options)
 
     @functools.wraps(recipe)
     def preset(**given: Any) -> Algorithm:

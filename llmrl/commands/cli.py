@@ -87,7 +87,8 @@ def main(arguments: list[str] | None = None, prog: str = "llmrl") -> int:
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        return _fail(f"No command is called {name!r}. {suggest(name, COMMANDS)}", UserError.exit_status)
+        known = ("--help", "--version") if name.startswith("-") else COMMANDS
+        return _fail(f"No command is called {name!r}. {suggest(name, known)}", UserError.exit_status)
     with messages_as_text():
         return run(COMMANDS[name].module, rest, f"{prog} {name}")
 

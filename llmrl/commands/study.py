@@ -169,7 +169,8 @@ def run(options: StudyOptions, console: Terminal | None = None) -> int:
 def show_table(results: Results, console: Terminal) -> None:
     """The table over all tasks, and notes for its reader."""
     shown = 6
-    table = Table(*(name.format(baseline=results.baseline) for name in HEADER[:shown]), "runs", title="final scores")
+    title = "final scores: interquartile means over tasks and seeds"
+    table = Table(*(name.format(baseline=results.baseline) for name in HEADER[:shown]), "runs", title=title)
     for line in results.table():
         table.add_row(*cells(line)[:shown], str(line.runs))
     console.print(table)

@@ -218,7 +218,7 @@ def _unusable(errors: Sequence[DataError], good: int) -> DataError:
     text = str(errors[0])
     if len(errors) > 1:
         further = " ".join(map(str, errors[1:SHOWN])) if good else ""
-        text = f"{text} {further}".strip() + f" In all {len(errors)} of {len(errors) + good} rows cannot be used."
+        text = f"{text} {further}".strip() + f" In total, {len(errors)} of {len(errors) + good} rows cannot be used."
     if good:
         text += " Correct them, or leave them out with bad_rows=drop."
     return type(errors[0])(text)

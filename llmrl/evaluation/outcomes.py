@@ -18,7 +18,7 @@ import numpy as np
 from llmrl.evaluation.estimators import Estimate, estimate, majority_at_k, pass_at_k
 from llmrl.likeness import is_unlike, refuse_unlike
 from llmrl.rollouts.records import FORM, Record, is_correct
-from llmrl.text import DamagedFile, json_line, one_line, read_json_lines
+from llmrl.text import DamagedFile, counted, json_line, one_line, read_json_lines
 
 NEEDED = frozenset({"greedy", "problem_id", "reward"})
 """Entries of every record of an evaluation."""
@@ -31,7 +31,7 @@ def is_outcome(record: Record) -> bool:
     return record.keys() >= NEEDED and not is_unlike(record, FORM)
 
 
-@dataclass
+@dataclass(repr=False)
 class Evaluation:
     """Outcomes of one policy on one set of problems."""
 
@@ -191,13 +191,17 @@ class Evaluation:
             for record in self.records:
                 file.write(json_line(record))
 
+    def __repr__(self) -> str:
+        measures = ", ".join(f"{name} {value}" for name, value in self.estimates().items())
+        return f"<Evaluation of {counted(len(self.scores(True)), 'problem')}: {measures}>"
+
     def _repr_html_(self) -> str:
         """The measures as a table, for a notebook."""
         rows = "".join(
             f"<tr><td>{html.escape(name)}</td><td>{html.escape(str(value))}</td></tr>"
             for name, value in self.estimates().items()
         )
-        return f"<table><caption>{len(self.scores(True))} problems, 95 % intervals</caption>{rows}</table>"
+        return f"<table><caption>{counted(len(self.scores(True)), 'problem')}, 95 % intervals</caption>{rows}</table>"
 
     def _by_problem(self, greedy: bool) -> dict[int, list[Record]]:
         table: dict[int, list[Record]] = {}

@@ -77,10 +77,11 @@ def find_rollouts(path: str | Path) -> Path:
                 "a run writes them."
             )
         path = found[-1]
+    elif not path.exists() and path.suffix not in (".jsonl", ".safetensors"):
+        raise RolloutsError(f"{path} does not exist. Give a run, a folder of steps, or a file of a step.")
     elif path.suffix not in (".jsonl", ".safetensors"):
         raise RolloutsError(
-            f"{path} does not hold rollouts: expected a step_*.jsonl, a step_*.safetensors, or the folder of a "
-            f"run{'.' if path.exists() else ', and there is nothing of that name.'}"
+            f"{path} does not hold rollouts: expected a step_*.jsonl, a step_*.safetensors, or the folder of a run."
         )
     elif not path.is_file():
         there = ", ".join(p.name for p in _steps(path.parent)) or "no rollouts"

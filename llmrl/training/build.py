@@ -201,6 +201,10 @@ def held_out_environments(env_id: str, options: dict[str, Any]) -> Environments:
 
 def _environments(env_id: str, options: dict[str, Any], rewards: Sequence[str] = ()) -> Environments:
     try:
+        names = [text.partition("=")[0] for text in rewards]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{name!r} is given twice. Give it one weight.")
         wrappers = [reward_wrapper(text) for text in rewards]
     except UserError as error:
         raise ConfigError(f"--reward: {error}") from error

@@ -280,7 +280,7 @@ def _empty(folder: Path, force: bool, note: Callable[[str], object]) -> None:
     run = (folder / MARKER).is_file()
     if not force or not run:
         what = "holds a run" if run else "is not empty, and what it holds is no run of llmrl"
-        ways = "Go on with it by --resume auto, set it aside by --force, or choose" if run else "Choose"
+        ways = "Continue it with --resume auto, move it aside with --force, or choose" if run else "Choose"
         raise ConfigError(f"The output folder {folder} {what}. {ways} another --output.")
     note(f"The run that was in {folder} is now in {set_aside(folder)}.")
 

@@ -101,6 +101,11 @@ def cause(metrics: Metrics, options: TrainConfig) -> str:
             "the verifier gives no verdict on the responses (verifier/invalid). Try it on one with llmrl verify, and "
             "look at its time limit and at the gold answers."
         )
+    if metric("response_length/truncated") >= ALMOST_ALL and metric("turns/mean") > 1:
+        return (
+            "the episodes are cut off at the limit (response_length/truncated) after several turns. Check that the "
+            "environment ends them, or give a larger --policy.max-response-length."
+        )
     if metric("response_length/truncated") >= ALMOST_ALL:
         return (
             "the responses are cut off at the limit (response_length/truncated), before they have an answer. Give a "
@@ -112,10 +117,10 @@ def cause(metrics: Metrics, options: TrainConfig) -> str:
             "(--policy.instruction), or check --policy.chat-template."
         )
     if metric("groups/mixed") == 0:
-        level = f"all {metric('reward/mean'):.3g} on the average"
         return (
-            f"the rewards in each group are equal ({level}), so no response is better than another. Give easier or "
-            "harder problems (options of --env), or a larger --train.group-size."
+            f"all responses in each group have the same reward (mean reward {metric('reward/mean'):.3g}), so no "
+            "response is better than another. Give easier or harder problems (options of --env), or a larger "
+            "--train.group-size."
         )
     if metric("actor/zero_grad_fraction") >= ALMOST_ALL or metrics.get("actor/gate_fraction", 1.0) <= 1 - ALMOST_ALL:
         return (

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import docstring_parser
 import gymnasium
 import tyro
 
+from llmrl.envs.hub import NAME
 from llmrl.envs.tables import is_data
 from llmrl.errors import ConfigError
 from llmrl.registry import import_named, load_object, suggest
@@ -108,8 +110,9 @@ def env_class(env_id: str) -> Callable[..., Any]:
         if module:
             known = [known for known in gymnasium.registry if known not in before or _is_of(module, known)]
             where = f" in {module}"
-        data = f"Data is given as --data {name}, or as the option source of llmrl/Data-v0."
-        advice = data if is_data(Path(name)) else suggest(name, known)
+        data = f"Data are given as --data {name}, in Python as env='llmrl/Data-v0', env_options={{'source': {name!r}}}."
+        of_hub = NAME.fullmatch(name) and re.search(r"-v\d+$", name) is None and not name.startswith("llmrl/")
+        advice = data if is_data(Path(name)) or of_hub else suggest(name, known)
         raise ConfigError(f"No environment{where} is called {name!r}. {advice}") from error
     entry = spec.entry_point
     return load_object(entry) if isinstance(entry, str) else entry  # type: ignore[return-value]

@@ -76,7 +76,8 @@ def push(
         raise checkpoint.DamagedCheckpoint(f"{saved} is damaged ({'; '.join(wrong)}) and is not uploaded.")
     if not dry_run and get_token() is None:
         raise ConfigError(
-            "There is no token for the Hugging Face hub. Log in by 'hf auth login', or set HF_TOKEN; or give --dry-run."
+            "There is no token for the Hugging Face hub. Log in with 'hf auth login', or set HF_TOKEN; or give "
+            "--dry-run."
         )
     text = card.model_card(saved.parent, saved, repo_id, license=license, tags=tags, ask_hub=not dry_run)
     contents: dict[str, bytes | Path] = {name: _content(saved / name) for name in sorted(_names(saved))}

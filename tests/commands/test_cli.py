@@ -81,7 +81,17 @@ def test_code_that_ends_the_process_is_told_of(monkeypatch, capsys):
         (["train", "--dry-run", "yes"], "A switch has no value"),
         (["train", "--train.steps", "1e3"], "--train.steps: expected a whole number, got '1e3'."),
         (["push", "runs/x"], "llmrl push needs OWNER/NAME: Name of the model on the hub"),
-        (["study", "--algorithm", "dapo"], "There is no option --algorithm. --help lists the options."),
+        (["compare"], "llmrl compare needs PATH PATH: The first evaluation. The second evaluation;"),
+        (
+            ["train", "--env.levels", "1-2"],
+            "--env.levels: expected whole numbers with spaces between them or None, got '1-2'.",
+        ),
+        (["train", "--train.steps"], "--train.steps needs a value."),
+        (["train", "--policy.dtype", "bf16"], "--policy.dtype: expected float32 or bfloat16, got 'bf16'."),
+        (["train", "--reward", "format=0.1", "format=0.2"], "--reward: 'format' is given twice."),
+        (["--versionn"], "Did you mean '--version'?"),
+        (["eval", "--sampels", "3"], "There is no option --sampels. Did you mean --samples? --help lists the options."),
+        (["study", "--algorithm", "dapo"], "There is no option --algorithm."),
     ],
 )
 def test_options_that_cannot_be_read_are_one_sentence(typed, said, capsys):

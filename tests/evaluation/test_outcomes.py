@@ -49,6 +49,11 @@ def two_problems() -> Evaluation:
     return Evaluation(records, dropped_prompts=3)
 
 
+def test_an_evaluation_prints_its_measures_and_no_record():
+    assert repr(two_problems()).startswith("<Evaluation of 2 problems: greedy 50.0 % [")
+    assert "response" not in repr(two_problems())
+
+
 def test_a_summary_by_hand():
     summary = two_problems().summary([1, 2, 4])
     means = {name: summary[name]["mean"] for name in summary if name == "greedy" or "@" in name}

@@ -192,7 +192,7 @@ def test_a_step_without_rows_is_kept(tmp_path):
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(RolloutsError, match=r"holds no rollouts .*Give the folder of a run"):
         read_rollouts(tmp_path)
-    with pytest.raises(RolloutsError, match=r"runs.espo does not hold rollouts: .*nothing of that name"):
+    with pytest.raises(RolloutsError, match=r"runs.espo does not exist. Give a run"):
         read_rollouts("runs/espo")
     path = write_rollouts(tmp_path, 3, small())
     with pytest.raises(RolloutsError, match=r"no file .*step_000004.jsonl. In .*: step_000003.jsonl"):

@@ -20,6 +20,10 @@ CAUSES = {
     "learning rate 0": ({**MIXED, "actor/grad_norm": 1.0, "actor/learning_rate": 0.0}, "--train.learning-rate"),
     "all equal": (FLAT, "--train.group-size"),
     "all equal, with a term that has a gradient": ({**FLAT, "actor/grad_norm": 0.1}, "--train.group-size"),
+    "episodes go on": (
+        {**FLAT, "response_length/truncated": 1.0, "turns/mean": 3.0},
+        "Check that the environment ends",
+    ),
     "all cut off": ({**FLAT, "response_length/truncated": 1.0}, "--policy.max-response-length"),
     "cut off, so without an answer": (
         {**FLAT, "response_length/truncated": 0.97, "verifier/no_answer": 1.0},
