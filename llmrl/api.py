@@ -24,12 +24,14 @@ from llmrl.policies.policy import Policy
 from llmrl.registry import refuses_unknown_arguments, suggest
 from llmrl.rollouts.environments import CopiedEnvironments, Environments
 from llmrl.terminal import Terminal
+from llmrl.text import visible
 from llmrl.training.build import held_out_environments
-from llmrl.training.command_line import from_settings
+from llmrl.training.command_line import DATA_ENV, from_settings
 from llmrl.training.config import SECTIONS
 from llmrl.training.display import Display
 from llmrl.training.files import DEFAULT_ENV
 from llmrl.training.given import Given, describe
+from llmrl.training.options import refuse_unknown_options
 from llmrl.training.process import borrowed
 from llmrl.training.session import Callback, RunResult
 from llmrl.training.session import train as run_session
@@ -301,11 +303,12 @@ def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any) -> E
     grade = "math" if reward is None else reward
     verifier = grade if isinstance(grade, (str, FunctionVerifier)) else FunctionVerifier(grade)
     source = {k: _again(v) for k, v in env.items()} if isinstance(env, Mapping) else _again(env)
-    environments = Environments("llmrl/Data-v0", {"source": source, "verifier": verifier, **(options or {})})
+    refuse_unknown_options(DATA_ENV, options or {})
+    environments = Environments(DATA_ENV, {"source": source, "verifier": verifier, **(options or {})})
     try:
         environments.of_size(1)
-    except (ValueError, TypeError, LookupError) as error:
-        raise ConfigError(f"env: {error}") from error
+    except (ValueError, TypeError, LookupError) as error:  # Gymnasium's messages hold all rows
+        raise ConfigError(f"env: {visible(str(error), 2000)}") from error
     return environments
 
 

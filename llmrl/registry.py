@@ -13,6 +13,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
+from pathlib import PurePath
 from types import ModuleType
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -144,8 +145,15 @@ def import_named(name: str) -> ModuleType:
     """Import a module that the user named.
 
     Raises:
+        UnknownName: it is the path of a file.
         ModuleNotFoundError: neither the Python path nor :data:`SEARCHED` has it.
     """
+    if name.endswith(".py") or "/" in name or "\\" in name:
+        module = PurePath(name).name.removesuffix(".py")
+        raise UnknownName(
+            f"{name!r} is the path of a file, and a module is expected. Write {module}:NAME, and start llmrl in the "
+            f"folder that holds {module}.py."
+        )
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -218,7 +226,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         if name in self._known:
             return self._known[name]
-        if ":" in name:
+        if ":" in name or name.endswith(".py"):
             return load_object(name)
         installed = self._installed()
         if name in installed:

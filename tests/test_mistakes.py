@@ -44,6 +44,11 @@ TRAIN = {
     "kind of env": ({"env": 3}, "env must be an id"),
     "algo_options": ({"algo_options": {"clip_hihg": 0.3}, "algo": "dapo"}, "clip_high"),
     "env_options": ({"env_options": {"level": 3}}, "levels"),
+    "option of rows": (
+        {"env": ROWS * 1000, "env_options": {"anwser_column": "x"}},
+        r"^llmrl/Data-v0 has no option 'anwser_column'. Did you mean 'answer_column'",
+    ),
+    "long seed": ({"seed": 2**70}, "--seed must be a whole number of 64 bits"),
     "options of an object": (
         {"algo": algorithm("grpo"), "algo_options": {"clip_low": 0.1}},
         "An Algorithm is an object",

@@ -9,8 +9,10 @@ import pytest
 
 import llmrl
 from llmrl import other_names, registry
+from llmrl.algorithms import ALGORITHMS, find_algorithm
 from llmrl.commands import cli
 from llmrl.registry import Registry, UnknownName, load_object, suggest
+from llmrl.training.options import env_class
 
 
 def test_a_name_that_is_taken_is_not_overwritten():
@@ -28,6 +30,20 @@ def test_module_colon_name_needs_no_registration():
 def test_a_module_that_does_not_exist_is_named():
     with pytest.raises(UnknownName, match="'no_such_module', which cannot be found"):
         load_object("no_such_module:thing")
+
+
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        lambda: find_algorithm("./mine.py:steady"),
+        lambda: find_algorithm("mine.py"),
+        lambda: env_class("envs/mine.py:mine/Env-v0"),
+        lambda: load_object("/home/x/mine:grade"),
+    ],
+)
+def test_the_path_of_a_file_is_told_from_a_module(look_up):
+    with pytest.raises(UnknownName, match=r"is the path of a file, and a module is expected\. Write mine:NAME"):
+        look_up()
 
 
 def test_an_attribute_that_does_not_exist_suggests_the_nearest():
@@ -102,9 +118,7 @@ def test_the_nearest_option_is_the_one_that_is_meant(name, meant):
 def test_an_alias_names_something_that_exists():
     import dataclasses
 
-    from llmrl.algorithms import ALGORITHMS, find_algorithm
     from llmrl.training.config import SECTIONS, Config
-    from llmrl.training.options import env_class
 
     known = {f.name for section in (Config, *SECTIONS.values()) for f in dataclasses.fields(section)}
     known |= {f"{name}.{f.name}" for name, section in SECTIONS.items() for f in dataclasses.fields(section)}

@@ -31,7 +31,7 @@ from llmrl.training import checkpoint
 from llmrl.training.command_line import DATA_ENV
 from llmrl.training.config import Config, PolicyConfig, TrainConfig
 from llmrl.training.given import Given
-from llmrl.training.options import env_class
+from llmrl.training.options import env_class, refuse_unknown_options
 from llmrl.training.trainer import Trainer
 
 
@@ -208,6 +208,7 @@ def _environments(env_id: str, options: dict[str, Any], rewards: Sequence[str] =
         wrappers = [reward_wrapper(text) for text in rewards]
     except UserError as error:
         raise ConfigError(f"--reward: {error}") from error
+    refuse_unknown_options(env_id, options)
     environments = Environments(env_id, options, wrappers=wrappers)
     try:
         environments.of_size(1)

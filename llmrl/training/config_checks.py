@@ -6,6 +6,7 @@ import math
 
 from llmrl.errors import ConfigError
 from llmrl.registry import suggest
+from llmrl.text import one_line
 from llmrl.training.config import Config, CurriculumConfig, FilterConfig, PolicyConfig
 
 MOST_RESPONSES = 1_000_000
@@ -31,6 +32,7 @@ def check_config(config: Config) -> None:
         "checkpoint.keep": config.checkpoint.keep,
         "eval.batch": config.eval.batch,
         **({} if config.threads is None else {"threads": config.threads}),
+        **({} if config.eval.temperature is None else {"eval.temperature": config.eval.temperature}),
     }
     not_negative = {
         "train.learning_rate": train.learning_rate,
@@ -52,6 +54,8 @@ def check_config(config: Config) -> None:
     for name, value in {**not_negative, "policy.temperature": policy.temperature}.items():
         if not math.isfinite(value):
             raise ConfigError(f"--{name.replace('_', '-')} must be a finite number, got {value}.")
+    if not -(2**63) <= config.seed < 2**63:
+        raise ConfigError(f"--seed must be a whole number of 64 bits, got {one_line(str(config.seed), 80)}.")
     if not all(0 <= beta < 1 for beta in train.adam_betas):
         raise ConfigError(f"--train.adam-betas must be from 0 to below 1, got {train.adam_betas}.")
     if train.packing and policy.gradient_checkpointing:

@@ -9,7 +9,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -116,6 +116,15 @@ def env_class(env_id: str) -> Callable[..., Any]:
         raise ConfigError(f"No environment{where} is called {name!r}. {advice}") from error
     entry = spec.entry_point
     return load_object(entry) if isinstance(entry, str) else entry  # type: ignore[return-value]
+
+
+def refuse_unknown_options(env_id: str, options: Mapping[str, Any]) -> None:
+    """Raise for an option that the environment ``env_id`` does not take."""
+    known = inspect.signature(env_class(env_id)).parameters.values()
+    names = {parameter.name for parameter in known} - {"self"}
+    for name in options:
+        if name not in names and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known):
+            raise ConfigError(f"{env_id} has no option {name!r}. {suggest(name, names)}")
 
 
 def _is_of(module: str, env_id: str) -> bool:

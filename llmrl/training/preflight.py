@@ -60,7 +60,13 @@ def introduce(trainer: Trainer, display: Display) -> None:
     probe = collect(policy, trainer.environments, eight, seed=config.seed, group_size=1, world=trainer.world)
     if not len(probe):
         raise ConfigError(
-            f"The first 8 prompts are all longer than --policy.max-prompt-length {config.policy.max_prompt_length}."
+            f"The prompts of the first {counted(len(eight), 'problem')} are all longer than --policy.max-prompt-length "
+            f"{config.policy.max_prompt_length}."
+        )
+    if probe.dropped_prompts:
+        display.note(
+            f"prompts    of the first {counted(len(eight), 'problem')}, {probe.dropped_prompts} are longer than "
+            f"--policy.max-prompt-length {config.policy.max_prompt_length}; such problems are dropped"
         )
     if probe.dropped_prompts:
         display.note(

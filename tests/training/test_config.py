@@ -100,6 +100,9 @@ def test_an_unknown_key_in_a_file_names_the_file_and_the_nearest(tmp_path):
         (["--train.adam-betas", "0.9", "1.0"], "--train.adam-betas must be from 0 to below 1, got (0.9, 1.0)"),
         (["--policy.temperature", "0"], "--policy.temperature must be greater than 0"),
         (["--policy.temperature", "0.01"], "almost greedy"),
+        (["--eval.temperature", "0"], "--eval.temperature must be greater than 0, got 0"),
+        (["--seed", "9" * 30], "--seed must be a whole number of 64 bits, got 9999"),
+        (["--policy", "./nowhere", "--seed", "-9223372036854775809"], "of 64 bits"),
         (
             ["--train.prompts-per-step", "1", "--train.group-size", "2", "--train.updates-per-step", "4"],
             "cannot share the 2 responses",

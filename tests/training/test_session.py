@@ -11,7 +11,7 @@ from command import trained
 from small_run import EASY, press_control_c_after, small_run, untimed_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from llmrl.errors import ConfigError
+from llmrl.errors import ConfigError, UserError
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.faults import TrainingError
@@ -90,6 +90,32 @@ def test_a_setting_that_nobody_typed_is_named_when_it_cannot_be_used(tmp_path):
 def test_what_a_model_suggests_for_one_environment_does_not_reach_another():
     config = parse(["--env", "llmrl/GSM8K-v0"])
     assert not any(key.startswith("env.") and key != "env.id" for key in config.origins)
+
+
+def test_a_policy_that_does_not_exist_is_named_before_the_problems(monkeypatch):
+    monkeypatch.setattr("llmrl.training.session.resolve", None)
+    with pytest.raises(UserError, match=r"The policy folder '\./nowhere' does not exist"):
+        trained(parse(["--policy", "./nowhere", "--env", "llmrl/MATH-v0", "--dry-run"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (1, "of the first 2 problems, 1 are longer"),
+        (900, "first 2 problems are all longer than --policy.max-prompt-length 50"),
+    ],
+)
+def test_problems_that_are_too_long_are_counted_before_the_first_step(tiny, tmp_path, capsys, words, said):
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"problem": "x " * length, "answer": "2"}) + "\n" for length in (900, words))
+    )
+    options = ("--env.source", str(tmp_path / "rows.jsonl"), "--policy.max-prompt-length", "50", "--dry-run")
+    try:
+        trained(parse(small_run(tiny, *options, env="llmrl/Data-v0")))
+        output = capsys.readouterr().out
+    except ConfigError as error:
+        output = str(error)
+    assert said in " ".join(output.split())
 
 
 def test_an_output_folder_that_is_not_empty_is_left_alone(tiny, tmp_path):
