@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
-from pathlib import Path
+from os import PathLike, fspath
 from typing import Any
 
 import gymnasium
@@ -41,16 +41,17 @@ from llmrl.verifiers import FunctionVerifier
 
 @borrowed()  # the parser of settings draws random numbers too
 def train(
-    policy: str | Path | Policy = "llmrl/nano",
-    env: Any = "llmrl/MATH-v0",
-    algo: str | Algorithm = "espo",
+    policy: str | PathLike[str] | Policy | None = None,
+    env: Any = None,
+    algo: str | Algorithm | None = None,
     *,
     reward: Any = None,
+    reward_parts: Sequence[str] | None = None,
     eval_env: Any = None,
-    output: str | Path | None = None,
-    resume: str | Path | None = None,
+    output: str | PathLike[str] | None = None,
+    resume: str | PathLike[str] | None = None,
     force: bool = False,
-    seed: int = 0,
+    seed: int | None = None,
     threads: int | None = None,
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -61,17 +62,20 @@ def train(
 ) -> RunResult:
     """Train a policy against a verifier, as ``llmrl train`` does.
 
+    Wherever a run is taken, this may be its folder or what this function returned.
+
     Args:
-        policy: a folder, an id of the hub, ``"llmrl/nano"``, or a :class:`~llmrl.policies.Policy`.
+        policy: a folder, a run, an id of the hub, or a :class:`~llmrl.policies.Policy`; by default ``"llmrl/nano"``.
         env: an environment's id, an environment, or data: a ``datasets.Dataset`` or a list of dicts with problems
-            and answers.
-        algo: an algorithm's name, or an :class:`~llmrl.algorithms.Algorithm`.
+            and answers; by default ``"llmrl/MATH-v0"``.
+        algo: an algorithm's name, or an :class:`~llmrl.algorithms.Algorithm`; by default ``"espo"``.
         reward: for data: the name of a verifier, or a function ``(prompt, response, answer) -> float``.
+        reward_parts: further parts of the reward, as ``--reward`` of ``llmrl train`` takes them: ``["format=0.1"]``.
         eval_env: an environment or data to evaluate on; by default the test problems of ``env``.
         output: folder of the run; by default ``runs/ALGORITHM-SEED``.
-        resume: ``"auto"``, or a run or checkpoint to continue.
+        resume: ``"auto"``, or a run or checkpoint to continue, with its own settings wherever none are given here.
         force: see ``llmrl train --help``.
-        seed: seed of the problems, the sampling and the order of mini-batches.
+        seed: seed of the problems, the sampling and the order of mini-batches; by default 0.
         threads: number of CPU threads of torch.
         quiet: print nothing.
         callbacks: objects that are called after every step and evaluation.
@@ -98,16 +102,20 @@ def train(
         if name not in SECTIONS or name == "policy":
             raise ConfigError(f"train() has no argument {name!r}. {_meant(name)}")
     settings: dict[str, Any] = {name: _plain(value, name) for name, value in sections.items()}
-    settings |= {"seed": seed, "force": force}
+    settings["force"] = force
+    if seed is not None:
+        settings["seed"] = seed
+    if reward_parts is not None:
+        settings["reward"] = _parts(reward_parts)
     policy_options = _options(policy_options, "policy_options", isinstance(policy, Policy), "A Policy")
     env_options = _options(env_options, "env_options", isinstance(env, (gymnasium.Env, Environments)), "An environment")
     algo_options = _options(algo_options, "algo_options", isinstance(algo, Algorithm), "An Algorithm")
     callbacks = _callbacks(callbacks)
     for name, folder in (("output", output), ("resume", resume)):
         if folder is not None:
-            if not isinstance(folder, (str, Path)):
+            if not isinstance(folder, (str, PathLike)):
                 raise ArgumentError(f"{name} must be the path of a folder, got {_shown(folder)}.")
-            settings[name] = str(folder)
+            settings[name] = fspath(folder)
     if threads is not None:
         settings["threads"] = threads
     settings["policy"] = policy_options
@@ -116,21 +124,24 @@ def train(
             raise ConfigError(
                 "resume loads the weights of a checkpoint: give policy as a folder or a name, not a Policy."
             )
-    else:
+    elif policy is not None:
         settings["policy"]["path"] = _named(policy)
-    if isinstance(algo, str):
-        settings["algo"] = {"name": algo, **algo_options}
-    elif not isinstance(algo, Algorithm):
+    if not isinstance(algo, (str, Algorithm, type(None))):
         raise ArgumentError(f"algo must be a name such as 'espo' or an Algorithm, got {_shown(algo)}.")
+    if not isinstance(algo, Algorithm):
+        settings["algo"] = {**({} if algo is None else {"name": algo}), **algo_options}
     environments = _environments(env, env_options, reward)
     if environments is None:
-        settings["env"] = {"id": env, **env_options}
+        settings["env"] = {**({} if env is None else {"id": env}), **env_options}
     # Rows to evaluate on are all asked; a mapping of them has a test part.
     eval_options = {"split": "test" if isinstance(eval_env, Mapping) else "all"}
     held_out = None if eval_env is None else _environments(eval_env, eval_options, reward)
+    if eval_env is not None and any(settings.get("eval", {}).get(name) is not None for name in ("env", "data")):
+        raise ConfigError("eval_env and eval={'env': ...} or {'data': ...} both say what to evaluate on. Give one.")
     if isinstance(eval_env, str):
         settings.setdefault("eval", {})["env"] = eval_env
-    config = from_settings(settings)
+    objects = [name for name in ("algo", "env") if name not in settings] + ["eval_env"] * (held_out is not None)
+    config = from_settings(settings, objects)
     given = Given(
         policy=policy if isinstance(policy, Policy) else None,
         algorithm=algo if isinstance(algo, Algorithm) else None,
@@ -146,7 +157,7 @@ def train(
 @refuses_unknown_arguments
 @borrowed()
 def evaluate(
-    policy: str | Path | Policy = "llmrl/nano",
+    policy: str | PathLike[str] | Policy = "llmrl/nano",
     env: Any = None,
     *,
     problems: int | None = 256,
@@ -162,7 +173,8 @@ def evaluate(
     A policy that is named has the prompt, the temperature and the lengths of its training, as in ``llmrl eval``.
 
     Args:
-        policy: a folder, an id of the hub, ``"llmrl/nano"``, or a :class:`~llmrl.policies.Policy`.
+        policy: a folder, a run or what :func:`train` returned, an id of the hub, ``"llmrl/nano"``, or a
+            :class:`~llmrl.policies.Policy`.
         env: an environment's id, or data, whose test problems are asked; or an environment. By default the training
             environment of a policy that is named, else ``llmrl/MATH-v0``.
         problems: number of problems; None: all.
@@ -220,12 +232,18 @@ def _shown(value: Any) -> str:
 
 
 def _named(policy: Any) -> str:
-    if not isinstance(policy, (str, Path)):
+    if not isinstance(policy, (str, PathLike)):
         raise ArgumentError(
-            f"policy must be a folder, an id of the hub or a Policy, got {_shown(policy)}. "
+            f"policy must be a folder, a run, an id of the hub or a Policy, got {_shown(policy)}. "
             "Make a Policy of a model with llmrl.Policy(model, tokenizer)."
         )
-    return str(policy)
+    return fspath(policy)
+
+
+def _parts(given: Any) -> list[str]:
+    if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(part, str) for part in given):
+        raise ArgumentError(f"reward_parts must be a list of texts such as ['format=0.1'], got {_shown(given)}.")
+    return list(given)
 
 
 def _options(given: Any, name: str, is_object: bool, what: str) -> dict[str, Any]:
@@ -284,9 +302,12 @@ def _plain(section: Any, name: str) -> dict[str, Any]:
 
 def _environments(env: Any, options: Mapping[str, Any] | None, reward: Any) -> Environments | None:
     """The environments of an object; None if ``env`` is a name that the settings can hold."""
-    if isinstance(env, str):
+    if isinstance(env, str | None):
         if reward is not None:
-            raise ConfigError("reward is for data; an environment that is named takes env_options={'verifier': ...}.")
+            raise ConfigError(
+                "reward is for data; an environment that is named takes env_options={'verifier': ...}. To add to its "
+                "reward, give reward_parts."
+            )
         return None
     if isinstance(env, Environments):
         return env

@@ -61,7 +61,10 @@ TRAIN = {
     "no rows": ({"env": []}, "env: "),
     "engine": ({"policy_options": {"engine": "vlm"}}, "Did you mean 'vllm'"),
     "tracker": ({"log": {"to": ["wandbb"]}}, "wandbb"),
-    "model without its tokenizer": ({"policy": 3}, "policy must be a folder, an id of the hub or a Policy, got 3"),
+    "model without its tokenizer": (
+        {"policy": 3},
+        "policy must be a folder, a run, an id of the hub or a Policy, got 3",
+    ),
     "algorithm's class": (
         {"algo": llmrl.Algorithm},
         "algo must be a name such as 'espo' or an Algorithm, got the class",
@@ -127,7 +130,7 @@ TRAIN = {
 
 EVALUATE = {
     "argument": ({"problem": 3}, r"evaluate\(\) has no argument 'problem'. Did you mean 'problems'"),
-    "no policy": ({"policy": None}, "policy must be a folder, an id of the hub or a Policy, got None"),
+    "no policy": ({"policy": None}, "policy must be a folder, a run, an id of the hub or a Policy, got None"),
     "a policy that is nowhere": ({"policy": "./nowhere"}, "'./nowhere' does not exist"),
     "misspelt environment": ({"env": "llmrl/MATH-v1"}, "Did you mean 'llmrl/MATH-v0'"),
     "number as environment": ({"env": 3}, "env must be an id such as"),

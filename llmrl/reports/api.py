@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from llmrl.registry import refuses_unknown_arguments
 from llmrl.reports.page import write_page
 from llmrl.reports.rollouts import Choice
 from llmrl.reports.runs import ReportError, read_runs
-from llmrl.training.session import RunResult
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Page:
 
 @refuses_unknown_arguments
 def report(
-    *runs: str | Path | RunResult,
+    *runs: str | PathLike[str],
     output: str | Path = "report.html",
     algorithms: Sequence[str] = ("dapo", "gspo", "espo", "erc"),
     steps: int = 12,
@@ -66,11 +66,11 @@ def report(
     if page.is_dir():
         raise ReportError(f"output must be a file, and {page} is a folder. Give a name such as {page / 'report.html'}.")
     for run in runs:
-        if not isinstance(run, (str, Path, RunResult)):
+        if not isinstance(run, (str, PathLike)):
             raise ReportError(f"A run is a folder, or what llmrl.train returned, got {type(run).__name__}.")
     choice = Choice(steps=steps if rollouts else 0, per_step=rollouts, max_tokens=max_tokens)
     figures = page.with_name(f"{page.stem}_plots") if plots else None
-    folders = [run.folder if isinstance(run, RunResult) else Path(run) for run in runs]
+    folders = [Path(run) for run in runs]
     notes = write_page(
         page, read_runs(folders), algorithms=algorithms, choice=choice, plots=figures, allow_code=allow_code
     )

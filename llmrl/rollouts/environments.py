@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -92,6 +93,13 @@ class Environments:
             made._envs, made._lent = [], None
         return made
 
+    def wrapped(self, wrappers: Sequence[Callable[[gymnasium.Env], gymnasium.Env]]) -> Environments:
+        """These environments within further wrappers; new ones are made."""
+        self.close()
+        made = copy.copy(self)
+        made.wrappers = [*self.wrappers, *wrappers]
+        return made
+
     def _test_part(self) -> Environments | None:
         if not _takes_split(self.of_size(1).envs[0].spec):
             return None
@@ -152,7 +160,8 @@ class CopiedEnvironments(Environments):
         return CopiedEnvironments(env)
 
     def _made(self, count: int) -> Sequence[gymnasium.Env[str, str]]:
-        return [copy.deepcopy(self._env) for _ in range(count)]
+        copies = (copy.deepcopy(self._env) for _ in range(count))
+        return [functools.reduce(lambda env, wrap: wrap(env), self.wrappers, one) for one in copies]
 
 
 def not_held_out(training: Environments, evaluation: Environments) -> str:

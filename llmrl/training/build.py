@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import inspect
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,8 @@ def _both(config: Config, given: Given) -> tuple[Environments, Environments]:
         environments = given.environments or _environments(config.env.id, options, config.reward)
     except ConfigError as error:
         raise ConfigError(f"{error}{_from_files(config, 'env.')}") from error
+    if given.environments is not None and config.reward:
+        environments = given.environments.wrapped(_parts(config.reward))
     if given.held_out is not None:
         return environments, given.held_out
     if config.eval.env is not None and config.eval.data is not None:
@@ -142,7 +144,7 @@ def _both(config: Config, given: Given) -> tuple[Environments, Environments]:
     if given.environments is None:
         return environments, held_out_environments(config.env.id, options)
     try:
-        held_out = environments.held_out()
+        held_out = given.environments.held_out()
         held_out.of_size(1)
     except (OSError, ValueError, TypeError, LookupError, ImportError) as error:
         raise ConfigError(f"env: {error}") from error
@@ -199,17 +201,20 @@ def held_out_environments(env_id: str, options: dict[str, Any]) -> Environments:
     return _environments(env_id, options)
 
 
-def _environments(env_id: str, options: dict[str, Any], rewards: Sequence[str] = ()) -> Environments:
+def _parts(rewards: Sequence[str]) -> list[Callable[[gymnasium.Env], gymnasium.Env]]:
     try:
         names = [text.partition("=")[0] for text in rewards]
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"{name!r} is given twice. Give it one weight.")
-        wrappers = [reward_wrapper(text) for text in rewards]
+        return [reward_wrapper(text) for text in rewards]
     except UserError as error:
         raise ConfigError(f"--reward: {error}") from error
+
+
+def _environments(env_id: str, options: dict[str, Any], rewards: Sequence[str] = ()) -> Environments:
     refuse_unknown_options(env_id, options)
-    environments = Environments(env_id, options, wrappers=wrappers)
+    environments = Environments(env_id, options, wrappers=_parts(rewards))
     try:
         environments.of_size(1)
     except PartNameTaken as error:

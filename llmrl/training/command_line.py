@@ -1,9 +1,9 @@
 """How the value of an option is found: defaults, a model's own settings, a file, the command line.
 
 Values come from the defaults, from the policy's folder (``training.yaml`` with settings that suit that model, or the
-``config.yaml`` of the run that made it), from ``--config``, and from the command line; the later wins. The options of
-an algorithm or an environment are the arguments of the function or class of that name, so code outside the package
-brings its own.
+``config.yaml`` of the run that made it), from the run that is resumed, from ``--config``, and from the command line;
+the later wins. The options of an algorithm or an environment are the arguments of the function or class of that name,
+so code outside the package brings its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import io
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +114,17 @@ def _refuse_unknown_flags(arguments: Sequence[str], known: Set[str]) -> None:
                 raise ConfigError(f"There is no option --{flag}. {suggest(f'--{flag}', spelt)}")
 
 
+def _options_in(arguments: Sequence[str]) -> list[str]:
+    """The dotted names of the options on a command line."""
+    keys = [a[2:].split("=")[0].replace("-", "_").replace(".no_", ".") for a in arguments if a.startswith("--")]
+    return [FLAG_NAMES.get(key, key) for key in keys]
+
+
 def parse(
-    arguments: Sequence[str] | None = None, prog: str = "llmrl train", settings: Mapping[str, Any] | None = None
+    arguments: Sequence[str] | None = None,
+    prog: str = "llmrl train",
+    settings: Mapping[str, Any] | None = None,
+    objects: Collection[str] = (),
 ) -> Config:
     """Resolve a command line into a :class:`Config`.
 
@@ -123,6 +132,7 @@ def parse(
         arguments: arguments of the command line; None: those of this process.
         prog: name of the program in the help.
         settings: nested settings, in place of the file of ``--config``; see :func:`from_settings`.
+        objects: those of ``algo``, ``env`` and ``eval_env`` that are given as objects.
 
     >>> config = parse(["--algo", "grpo", "--train.steps", "3"])
     >>> config.algo.name, config.train.steps, config.origins["train.steps"]
@@ -134,14 +144,16 @@ def parse(
     arguments = _normal(_expanded(sys.argv[1:] if arguments is None else arguments), frozenset())
     # The names decide which further options exist, so they are looked up first.
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("--algo", "--env", "--policy", "--config"):
-        first.add_argument(flag)
-    named, _ = first.parse_known_args(arguments)
-    source = "Python" if settings is not None else named.config
-    file_tree = flatten(settings or ({} if named.config is None else read_tree(Path(named.config))))
-    policy = named.policy or file_tree.get("policy.path") or PolicyConfig.path
-    algo_name = named.algo or file_tree.get("algo.name") or "espo"
-    env_id = named.env or file_tree.get("env.id") or DEFAULT_ENV
+    for flag in ("--algo", "--env", "--policy", "--config", "--resume", "--output", "--seed"):
+        first.add_argument(flag, dest=FLAG_NAMES.get(flag[2:], flag[2:]), nargs="?")
+    named = {key: value for key, value in vars(first.parse_known_args(arguments)[0]).items() if value}
+    source = "Python" if settings is not None else named.get("config")
+    file_tree = flatten(settings or ({} if source is None else read_tree(Path(source).expanduser())))
+    run = _resumed({**dict.fromkeys(_options_in(arguments)), **file_tree, **named}, objects)
+    chosen = {**(run[1] if run else {}), **file_tree, **named}
+    policy = chosen.get("policy.path") or PolicyConfig.path
+    algo_name = chosen.get("algo.name") or "espo"
+    env_id = chosen.get("env.id") or DEFAULT_ENV
     try:
         recipe = find_algorithm(algo_name)
     except ValueError as error:
@@ -155,7 +167,10 @@ def parse(
     if (suggested := suggested_by(local_folder(policy), policy, env_id)) is not None:
         # Options of another algorithm or environment do not apply.
         layers.append((suggested[0], {k: v for k, v in suggested[1].items() if k in known}))
-        refuse_switches(*layers[0], hints_of(schema))
+    if run is not None:  # an option of an earlier version is one that has changed
+        layers.append((run[0], {k: v for k, v in run[1].items() if k in known}))
+    for file, flat in layers:
+        refuse_switches(file, flat, hints_of(schema))
     if source is not None:
         refuse_unknown(source, file_tree, known)
         refuse_switches(source, file_tree, hints_of(schema))
@@ -170,22 +185,35 @@ def parse(
     about = _DESCRIPTION.format(used=_used(from_files, spoken))
     parsed: Any = tyro.cli(schema, args=spoken, default=from_files, prog=prog, description=about)
     origins = {key: source for source, flat in layers for key in flat}
-    flags = {value: key for key, value in NAME_FLAGS.items()}
-    for argument in spoken:
-        if argument.startswith("--"):
-            key = argument[2:].split("=")[0].replace("-", "_").replace(".no_", ".")
-            origins[flags.get(key, key)] = "command line"
+    origins |= dict.fromkeys(_options_in(spoken), "command line")
     values = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(parsed) if f.name != "config"}
     config = Config(**values, origins=origins)
+    config.output = None if config.output is None else config.output.expanduser()
+    config.resume = None if config.resume is None else str(Path(config.resume).expanduser())
     check_config(config)
     return config
 
 
-def from_settings(settings: Mapping[str, Any]) -> Config:
+def _resumed(given: Mapping[str, Any], objects: Collection[str]) -> tuple[str, dict[str, Any]] | None:
+    """The settings of the run that is resumed, and their file; None if there is no such run."""
+    if not given.get("resume"):
+        return None
+    from llmrl.training.folder import run_meant
+    from llmrl.training.resumed import settings_of
+
+    output = given.get("output")
+    where = None if output is None else Path(output).expanduser()
+    resume = str(Path(given["resume"]).expanduser())
+    run = run_meant(resume, where, given.get("algo.name") or "espo", given.get("seed") or 0)
+    return settings_of(run, given, objects)
+
+
+def from_settings(settings: Mapping[str, Any], objects: Collection[str] = ()) -> Config:
     """Resolve settings given in Python, as :func:`parse` resolves a command line.
 
     Args:
         settings: nested, such as ``{"algo": {"name": "grpo"}, "train": {"steps": 3}}``.
+        objects: those of ``algo``, ``env`` and ``eval_env`` that are given as objects.
 
     Raises:
         ConfigError: an option is unknown, or a value is not of its type.
@@ -196,7 +224,7 @@ def from_settings(settings: Mapping[str, Any]) -> Config:
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            return parse([], settings=settings)
+            return parse([], settings=settings, objects=objects)
     except SystemExit as error:
         raise ConfigError(one_sentence(said.getvalue())) from error
 

@@ -253,6 +253,7 @@ class Config:
     """Folder of the run; by default runs/ALGORITHM-SEED, with a number if that exists."""
     resume: str | None = None
     """auto: continue from the latest checkpoint in the output folder. Otherwise the path of a run or a checkpoint.
+    Settings that are not given again are those of the run.
     With another --output the checkpoint starts a new run there, and the old run stays unchanged."""
     force: bool = False
     """With resume: continue although settings have changed. Otherwise: move aside a run in the output folder."""

@@ -40,15 +40,13 @@ def start_of(config: Config, note: Callable[[str], object]) -> Path | None:
     """
     if config.resume is None:
         return None
-    where = _numbered(config)[0] if config.output is None else config.output
+    where = run_meant(config.resume, config.output, config.algo.name, config.seed)
     if config.resume == "auto" and not checkpoint.list_checkpoints(where):
         if config.output is not None or "TORCHELASTIC_RESTART_COUNT" in os.environ:
             note(f"--resume auto: there is no checkpoint in {where}, so the run starts at the beginning.")
             return None
-    if config.resume == "auto":
+    if config.resume == "auto" or (Path(config.resume) / MARKER).is_file():
         return newest(where, config.resume, note)
-    if (Path(config.resume) / MARKER).is_file():
-        return newest(Path(config.resume), config.resume, note)
     return named(config.resume)
 
 
@@ -93,10 +91,7 @@ def named(resume: str) -> Path:
             f"--resume {resume}: not a checkpoint (no {checkpoint.STATE} in it). Give a folder such as "
             "runs/espo-0/checkpoint-000100, or auto."
         )
-    while path.is_symlink() and not checkpoint.is_name(path.name):
-        path = path.parent / path.readlink()
-    # A checkpoint that was moved, with a link in its place, is its run's all the same.
-    path = real_path(path.parent) / path.name if checkpoint.is_name(path.name) else real_path(path)
+    path = _by_own_name(path)
     if wrong := checkpoint.damages(path):
         others = [p for p in checkpoint.list_checkpoints(path.parent) if p != path]
         hint = f"Others in the same folder: {_names(others)}. " if others else ""
@@ -112,13 +107,28 @@ def named(resume: str) -> Path:
     return path
 
 
+def _by_own_name(path: Path) -> Path:
+    """A folder without links, except that a checkpoint that was moved, with a link in its place, stays its run's."""
+    while path.is_dir() and path.is_symlink() and not checkpoint.is_name(path.name):
+        path = path.parent / path.readlink()
+    return real_path(path.parent) / path.name if checkpoint.is_name(path.name) else real_path(path)
+
+
 def _names(paths: list[Path]) -> str:
     return ", ".join(path.name for path in paths)
 
 
-def _numbered(config: Config) -> tuple[Path, Path]:
+def run_meant(resume: str, output: Path | None, algo: str, seed: int | str) -> Path:
+    """The folder of the run that ``--resume`` means, with the other options that decide about it."""
+    if resume == "auto":
+        return _numbered(algo, seed)[0] if output is None else output
+    path = Path(resume)
+    return path if (path / MARKER).is_file() else _by_own_name(path).parent
+
+
+def _numbered(algo: str, seed: int | str) -> tuple[Path, Path]:
     """runs/ALGORITHM-SEED with the last used, and with the first free number behind it."""
-    stem = f"{config.algo.name.replace(':', '.')}-{config.seed}"
+    stem = f"{algo.replace(':', '.')}-{seed}"
     numbered = [Path("runs") / (stem if n == 1 else f"{stem}-{n}") for n in range(1, 10_000)]
     free = next(i for i, path in enumerate(numbered) if not path.exists())
     return numbered[max(free - 1, 0)], numbered[free]
@@ -180,7 +190,7 @@ def _try_link(folder: Path) -> None:
 def _first_free(config: Config) -> Path:
     """Of two processes that ask at once each gets a folder of its own."""
     while True:
-        folder = _numbered(config)[1]
+        folder = _numbered(config.algo.name, config.seed)[1]
         _make(folder.parent)
         try:
             folder.mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
@@ -39,7 +40,7 @@ class Pushed:
 
 
 def push(
-    source: str | Path,
+    source: str | PathLike[str],
     repo_id: str,
     *,
     private: bool = False,
@@ -53,7 +54,7 @@ def push(
     that of ``hf auth login`` or of the environment variable HF_TOKEN.
 
     Args:
-        source: a checkpoint, or a run, whose newest checkpoint is meant.
+        source: a checkpoint; or a run or what :func:`llmrl.train` returned, whose newest checkpoint is meant.
         repo_id: ``OWNER/NAME``; made if it is missing.
         private: make the repository private.
         license: of the weights, as the hub calls it, such as ``"apache-2.0"``; None: that of the base model's card.

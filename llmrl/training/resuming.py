@@ -18,6 +18,7 @@ from llmrl.training import checkpoint
 from llmrl.training.config import Config
 from llmrl.training.data import Data
 from llmrl.training.record import sessions_of
+from llmrl.training.resumed import NAMES
 
 _STEP = re.compile(r"step_(\d+)[._]")
 FREE = {"train.steps", "train.micro_batch_tokens", "threads", "policy.device"}
@@ -66,16 +67,24 @@ def refuse_changes(config: Config, state: dict[str, Any]) -> None:
         raise ConfigError(
             "The checkpoint does not say with which settings its run was made. Give another --resume."
         ) from error
-    lines = [
-        line
+    lines = {
+        key: line
         for key, line in changes(old, new)
         if key not in FREE and not key.startswith(("checkpoint.", "log.", "world."))
-    ]
+    }
+    if "policy.path" in lines:
+        raise ConfigError(
+            f"The policy is not that of the resumed run:\n{lines['policy.path']}\nThe checkpoint holds the trained "
+            "weights, whatever --policy says. Leave out --policy; or leave out --resume to train another one."
+        )
+    for section, name in NAMES.items():
+        if name in lines:  # the options of another one are others
+            lines = {key: line for key, line in lines.items() if key == name or not key.startswith(f"{section}.")}
     if lines and not config.force:
         raise ConfigError(
             "The settings differ from those of the resumed run:\n"
-            + "\n".join(lines)
-            + "\nGive the same settings, or --force to continue with the new ones."
+            + "\n".join(lines.values())
+            + "\nLeave them out, or give --force to continue with the new ones."
         )
 
 

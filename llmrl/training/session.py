@@ -54,7 +54,7 @@ class Callback:
 
 @dataclass(frozen=True)
 class RunResult:
-    """The results of a run."""
+    """The results of a run; a path, that of its folder, for whatever takes one."""
 
     folder: Path
     """All its files."""
@@ -68,6 +68,9 @@ class RunResult:
     """The same after it."""
     rank: int = 0
     """Of this process; the first one wrote the files."""
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
 
     @property
     def metrics(self) -> list[dict[str, float]]:
