@@ -520,6 +520,7 @@ MUTANTS = [
     Mutant(PAST, "torch.where(groups.valid, advantage, 0)", "advantage", HISTORY),
     Mutant(PAST, "std = torch.where(groups.uniform(), 0, groups.std(1))", "std = groups.std(1)", HISTORY),
     Mutant(PAST, "(within + between).sqrt()", "within.sqrt()", HISTORY),
+    Mutant(PAST, "deviation > torch.finfo(torch.float32).eps * size", "deviation > 0", HISTORY),
     Mutant(PAST, "(groups.count > 0).double()", "torch.ones_like(std)", HISTORY),
     Mutant(RECALL, "return past\n", "return merge_statistics(past, reward_statistics(td))\n", HISTORY),
 ]
