@@ -16,7 +16,7 @@ from tensordict import TensorDictBase
 from llmrl.errors import PolicyError
 from llmrl.policies.foreign import ids_of, text_of
 from llmrl.policies.options import PolicyOptions
-from llmrl.policies.templates import check_cost
+from llmrl.policies.templates import check_cost, variables_of
 from llmrl.registry import suggest
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ class Prompts:
                 "None (--policy.chat-template None) besides, or use instruction and system_prompt."
             )
         self.render("1 + 1")  # a template that raises is refused now
+        if self.chat_template is not None:
+            read = variables_of(self.chat_template)
+            for name in self.template_arguments:
+                if name not in read:  # it would have no effect
+                    raise PolicyError(f"The chat template reads no argument {name!r}. {suggest(name, read)}")
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, options: PolicyOptions) -> Prompts:

@@ -19,6 +19,7 @@ from jinja2 import nodes
 from jinja2.exceptions import TemplateError, TemplateRuntimeError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.filters import FILTERS
+from jinja2.meta import find_undeclared_variables
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -58,6 +59,19 @@ def check_cost(template: str, variables: Mapping[str, Any]) -> None:
     environment.spent = 0
     for _ in compiled.generate(**variables):
         environment.spend()
+
+
+def variables_of(template: str) -> set[str]:
+    """The names of the variables that a template reads.
+
+    Raises:
+        TemplateError: it cannot be parsed.
+
+    >>> variables_of("{% set a = 1 %}{{ a }}{% if enable_thinking is defined %}{{ text }}{% endif %}") == {
+    ...     "enable_thinking", "text"}
+    True
+    """
+    return find_undeclared_variables(_Environment().parse(template))
 
 
 def size_of(value: Any) -> int:

@@ -43,7 +43,7 @@ class PolicyConfig:
     instruction: str | None = None
     """Text after each problem, such as: Put the final answer in \\boxed{}."""
     template_arguments: dict[str, str] = field(default_factory=dict)
-    """Arguments of the chat template, such as enable_thinking=false; values are parsed as JSON where possible."""
+    """Arguments of the chat template, such as enable_thinking false; values are parsed as JSON where possible."""
     lora_rank: int = 0
     """Train low-rank adapters of this rank instead of all weights (extra: llmrl[lora]); 0: all."""
     lora_alpha: float | None = None

@@ -56,6 +56,11 @@ def test_one_of_several_templates_by_name():
         ("{% if %}", {}, "cannot render messages"),
         (None, {"system_prompt": "x"}, "system_prompt needs a chat template"),
         (None, {"template_arguments": {"a": 1}}, "template_arguments needs a chat template"),
+        (
+            THINKING,
+            {"template_arguments": {"enable_thinkin": 1}},
+            "no argument 'enable_thinkin'. Did you mean 'enable_thi",
+        ),
         (CHAT_TEMPLATE, {"prompt_template": "Q: {problem}"}, "prompt_template is used only without a chat template"),
     ],
 )
