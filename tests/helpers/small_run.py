@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import trivial  # noqa: F401  registers tests/SayA-v0
 
 from llmrl.rollouts.records import Record
 from llmrl.training import run_state
