@@ -149,7 +149,7 @@ STUDY = {
     "object": ({"algorithms": [algorithm("dapo")]}, "list of names, got one with Algorithm"),
     "none": ({"algorithms": []}, "Name at least one"),
     "misspelt": ({"algorithms": ["dappo"]}, "Did you mean 'dapo'"),
-    "option": ({"algorithms": ["dapo[clip=1]"]}, r"'dapo\[clip=1\]' has no option 'clip'. Did you mean 'clip_low'"),
+    "option": ({"algorithms": ["dapo[clip=1]"]}, "'dapo' has no option 'clip'. Did you mean 'clip_low'"),
     "open bracket": ({"algorithms": ["dapo[clip_high=1"]}, "a name with options: erc"),
     "task": ({"tasks": ["hck"]}, "Did you mean 'hack'"),
     "no seeds": ({"seeds": 0}, "seeds must be 1 or more, got 0"),
