@@ -504,6 +504,10 @@ MUTANTS = [
     Mutant("verifiers/math/harmless.py", "if len(words) < 6 or", "if", CASES),
     Mutant("verifiers/math/scalars.py", "or (percents and self", "or (self", CASES),
     Mutant("verifiers/math/extract.py", "(len(text) - len(rest), readings_of", "(place, readings_of", CASES),
+    Mutant("verifiers/math/extract.py", "text = _without_programs(text)", "pass", CASES),
+    Mutant("verifiers/math/denials.py", "and not chooses_other(after[begin:end])", "", CASES),
+    Mutant("verifiers/math/harmless.py", "and _REASONS.isdisjoint(words)", "", CASES),
+    Mutant("verifiers/math/unannounced.py", "and harmless(aside.group(1))", "", CASES),
     # earlier steps
     Mutant(
         PAST,

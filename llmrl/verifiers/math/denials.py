@@ -13,7 +13,7 @@ import re
 from itertools import pairwise
 
 from llmrl.verifiers.math import signs_after, signs_before
-from llmrl.verifiers.math.harmless import harmless
+from llmrl.verifiers.math.harmless import chooses_other, harmless
 from llmrl.verifiers.math.signs import Table
 
 _CLAUSE = re.compile(
@@ -160,7 +160,7 @@ def denied_after(after: str, answer: str) -> bool:
     ends = [match.end() for match in _ENDS.finditer(after)]
     for begin, end in pairwise([0, *ends, len(after)]):
         before = max(begin - 1, 0)  # the end of the sentence before, which some patterns begin with
-        confirmed = _CONFIRMED.search(after, before, end) is not None
+        confirmed = _CONFIRMED.search(after, before, end) is not None and not chooses_other(after[begin:end])
         if PATTERNS["takes back"].search(after, before, end) or _rejects(after, begin, end, value, numbers, confirmed):
             denied = True
         elif confirmed or _comes_to(value, after, begin, end):

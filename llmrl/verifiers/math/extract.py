@@ -31,7 +31,7 @@ from itertools import pairwise
 
 from llmrl.verifiers.math import phrases
 from llmrl.verifiers.math.denials import announcement_denied, denied_after, denied_before, gives_up
-from llmrl.verifiers.math.unannounced import Found, last_match, readings_of, unannounced
+from llmrl.verifiers.math.unannounced import Found, last_match, last_sentence, readings_of, unannounced
 
 MAX_RESPONSE = 400_000
 """Characters of a response that are looked at: its end."""
@@ -96,6 +96,7 @@ def find_answer(response: str, words: bool = False) -> list[Found]:
         return [Found(escaped.group(1).strip(), "boxed")] if escaped else []
     if (bare := last_match(phrases.BARE_BOX, text)) is not None:
         return [Found(bare.group(1), "boxed")]
+    text = _without_programs(text)
     announced = _announced(text)
     found = announced or _chosen(text)
     if found or announced is None or gives_up(text):
@@ -123,6 +124,17 @@ def _without_struck(text: str) -> str:
     if not any(sign in text for sign in phrases.STRIKES) or phrases.SEQUENCE.fullmatch(text):
         return text
     return phrases.STRUCK.sub("", text)
+
+
+def _without_programs(text: str) -> str:
+    """The text without its programs.
+
+    >>> _without_programs("```python\\nprint(2 + 3)\\n```\\nIt prints 5."), _without_programs("(lambda: 5)()")
+    (' \\nIt prints 5.', ' ')
+    """
+    if "```" in text:
+        text = phrases.FENCED.sub(lambda block: " " if phrases.PROGRAM.search(block.group()) else block.group(), text)
+    return phrases.PROGRAM.sub(" ", text)
 
 
 def _outermost(closed: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
@@ -247,12 +259,13 @@ def _chosen(text: str) -> list[Found]:
 
 
 def _chosen_abroad(text: str) -> tuple[int, list[Found]]:
-    """The choice that the end calls right: "Also ist Antwort C richtig."."""
-    end = text[-200:]
-    last = phrases.CHOSEN_ABROAD.search(end)
-    if last is None or phrases.NOT_ABROAD.search(end[: last.start()].rsplit(". ", 1)[-1]):
+    """The choice that the last sentence calls right: "Also ist Antwort C richtig."."""
+    sentence = last_sentence(text).strip("* ") if "?" not in text[-5:] else ""
+    letters = set(phrases.LETTER_ABROAD.findall(sentence))
+    right = phrases.ANSWER_ABROAD.search(sentence) and phrases.RIGHT_ABROAD.search(sentence)
+    if len(letters) != 1 or not right or phrases.NOT_ABROAD.search(sentence):
         return -1, []
-    return len(text), [Found(last.group(1), "choice")]
+    return len(text), [Found(letters.pop(), "choice")]
 
 
 def _after_hashes(text: str) -> tuple[int, list[Found]]:

@@ -72,11 +72,17 @@ _NAMES = _words("above answer answers box boxed conclusion one result results so
 """Nouns that mean the answer."""
 _OTHERS = _words("earlier first larger later longer negative other positive second shorter smaller")
 """Words after "the" by which a sentence speaks of another value than the answer, ..."""
+_OTHER = rf"\bthe (?:{'|'.join(sorted(_OTHERS))})"
 _CHOSEN = re.compile(
-    r"\b(?:is|are|was) (?:the (?:(?:right|correct|final) )?(?:answers?|one|ones|solution|value)|right|correct|what"
-    r"|needed|wanted|required|asked)\b|\binstead\b"
+    rf"{_OTHER}\b.{{0,200}}\b(?:(?:is|are|was|be) (?:the (?:(?:right|correct|final) )?(?:answers?|ones?|solution|value)"
+    r"|right|correct|what|needed|wanted|required|asked)|(?:gives?|yields?|answers?) the (?:answer|question|problem)"
+    r"|instead)\b"
+    r"|\b(?:is|only) the other\b"
 )
-"""... and those by which it chooses that one."""
+"""... and those by which it chooses that one, ..."""
+_TAKEN = re.compile(rf"\b(?:choose|keep|need|pick|prefer|select|take|want) {_OTHER} (?:one|root|solution|value)\b")
+_REASONS = _words("as because since")
+"""... or takes it without a reason."""
 _ADVERBS = _words("also clearly exactly indeed just precisely simply then therefore thus")
 _IS = _words("is are s does")
 _SO = _words(
@@ -126,6 +132,7 @@ _FORMULA = re.compile(
 _IDIOM = re.compile(
     r"\b(?:guess(?:ing)?(?: and |-)check\w*|as (?:it|they) should|or not"
     r"|common (?:mistake|error|pitfall|trap|misconception)s?|(?:does|do) not (?:matter|affect|change)|false start"
+    r"|(?:up to|within)(?: an?)?(?: \w+)? errors?"
     r"|no(?: \w+){1,3} (?:is|are|was|were) (?:required|needed|necessary)"
     r"|plays? no (?:role|part)|makes? no difference)\b"
 )
@@ -207,6 +214,8 @@ def harmless(sentence: str) -> bool:
     if _DENIES_AT_ONCE.match(text):
         return False
     words = _WORD.findall(text)
+    if _chooses_other(words):
+        return False
     doubts = _doubts(words, text)
     if _OFFERS.match(text) or (not doubts and _is_aside(words, text, sentence)):
         return True
@@ -224,7 +233,7 @@ def harmless(sentence: str) -> bool:
     subject, *more = [*words[start:], "", ""]
     named = next((place for place, word in enumerate(more[:2], 1) if word in _NAMES), 0)
     if subject == "the" and more[0] in _OTHERS:
-        return _CHOSEN.search(" ".join(words)) is None or not _NEGATIONS.isdisjoint(words)
+        return True
     if subject in ("this", "that", "it") or (subject == "the" and named):
         said = [word for word in more[named:] if word not in _ADVERBS]
         return more[0] in _THINGS or _explains(said) or (len(said) > 6 and not named and not doubts)
@@ -234,6 +243,21 @@ def harmless(sentence: str) -> bool:
         return not doubts or _REFERS.isdisjoint(words)
     has_formula = text.strip() != sentence.strip().lower()
     return (len(words) > 3 or has_formula) and words[-1] not in _OBJECTS and not doubts
+
+
+def chooses_other(sentence: str) -> bool:
+    """Whether a sentence after an answer says that another value is the one.
+
+    >>> chooses_other("The other one is right."), chooses_other("The other one is not right.")
+    (True, False)
+    """
+    return _chooses_other(_WORD.findall(_NOT.sub(" not", sentence.lower())))
+
+
+def _chooses_other(words: list[str]) -> bool:
+    said = " ".join(words)
+    chosen = _CHOSEN.search(said) or (_TAKEN.search(said) and _REASONS.isdisjoint(words))
+    return bool(chosen) and _NEGATIONS.isdisjoint(words)
 
 
 def _is_aside(words: list[str], text: str, sentence: str) -> bool:

@@ -28,6 +28,17 @@ SEQUENCE = re.compile(r"\s*<s>(?:(?!</s>).)*(?:</s>\s*)+", re.DOTALL)
 """A response between the tokens that begin and end it, which look like crossing out."""
 BOX_TAGS = re.compile(r"<\|(begin|end)_of_box\|>")
 BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
+FENCED = re.compile(r"```(?:[^`]|`(?!``))*(?:```|\Z)")
+PROGRAM = re.compile(
+    r"^(?:[ \t]*(?:(?:def[ \t]+\w+[ \t]*\(|class[ \t]+\w+[ \t]*[:(]"
+    r"|(?:if|elif|else|while|for|try|with)\b[^:\n]*:[ \t]*(?=\n[ \t]|return\b|print\b)).*(?:\n[ \t]+\S.*)*"
+    r"|(?:function\b[^({\n]*\([^)\n]*\)[ \t]*\{|assert\b.*==|return\b|import[ \t]+[A-Za-z_][\w.]*[ \t]*(?:[;,#]|as\b|$)"
+    r"|from[ \t]+\S+[ \t]+import\b|print[ \t]*\(|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\("
+    r"|(?:const|let|var|int|double)[ \t]+\w+[ \t]*=.*;[ \t]*$).*)"
+    r"|.*(?:[(=,][ \t]*lambda[ \t]*:|(?<!\\)\blambda[ \t]+(?!is\b|are\b|equals\b)\w+(?:,[ \t]*\w+)*:).*)",
+    re.MULTILINE,
+)
+"""Lines of a program, which is not executed: what it computes is not known."""
 BARE_BOX = re.compile(r"\\boxed\s{0,4}([-+]?\d+(?:\.\d+)?|[A-Za-z])(?![\w{])")
 OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{")
 ESCAPED_END = re.compile(r"\\boxed\s{0,4}\{([^{}\\]{1,200})\\\}(?![^{}]*\\boxed)")
@@ -63,7 +74,7 @@ JOIN = re.compile(
 )
 BETWEEN = re.compile(r"(?:[\s,;&]|\\[,;!]|\\quad|and|or|\*\*)*")
 PHRASE = re.compile(
-    r"(?:\b(?:answers?|correct\s(?:option|choice))\b(?:\s{1,3}\([^()\n]{0,40}\))?[*\s]{0,4}"
+    r"(?:\b(?:answers?|(?:correct|right)\s(?:option|choice))\b(?:\s{1,3}\([^()\n]{0,40}\))?[*\s]{0,4}"
     r"(?:(?:is|are|equals?|becomes|would\s+be|will\s+be|must\s+be|should\s+be|therefore)\b[\s:]{0,4}|[:=：]"
     r"|(?=\s{0,3}(?:\$|\\\(|\\\[)))"
     r"|(?<=(?m:^)\*\*)(?:final\s)?answer\.\*\*"
@@ -71,19 +82,19 @@ PHRASE = re.compile(
     r"(?:\b(?:est|es|é|è|ist|lautet)\b|:)|\bответ\b\s*[:—-]?)",
     re.IGNORECASE,
 )
-CHOSEN_ABROAD = re.compile(
-    r"\b(?:antwort|lösung|réponse|respuesta|opción|resposta|opção|alternativa|risposta|opzione)\s+\*{0,2}\(?([A-J])\)?\*{0,2}"
-    r"\s+(?:(?:est|es|é|è|ist)\s+)?(?:(?:la|die|a)\s+)?(?:richtig|korrekt|correcte|correcta|correta|corretta|bonne|juste)"
-    r"[.!\s*]*\Z",
-    re.IGNORECASE,
+ANSWER_ABROAD = re.compile(
+    r"\b(?:antwort|lösung|réponse|respuesta|opción|resposta|opção|alternativa|risposta|opzione)\b", re.IGNORECASE
 )
-"""A choice that the end of a response calls right, in German, French, Spanish, Portuguese or Italian."""
+RIGHT_ABROAD = re.compile(r"\b(?:richtige?|korrekte?|correcte|correcta|correta|corretta|bonne|juste)\b", re.IGNORECASE)
+LETTER_ABROAD = re.compile(r"(?!\A[AE]\s(?!(?:é|è|es|est|ist)\b))(?<![\w'’$\\{])([A-J])(?![\w'’])")
+"""The letter of a choice, in a sentence that calls an answer right; not the first word, which may be "and" or "the"."""
 NOT_ABROAD = re.compile(
-    r"\b(?:nicht|keine?|nie|vielleicht|wenn|ob|pas|jamais|peut-être|si|no|nunca|quizás?|não|talvez|se|non|forse"
-    r"|fals\w*|faux|dud\w+|dout\w+|dubit\w*|zweif\w+|bezweif\w+)\b",
+    r"[?\d=]|\b(?:nicht|keine?|nie|vielleicht|wenn|ob|pas|jamais|peut-être|si|no|nunca|quizás?|não|talvez|se|non|forse"
+    r"|fals\w*|faux|dud\w+|dout\w+|dubit\w*|zweif\w+|bezweif\w+|sag(?:t|en)|behaupte\w*|glaub\w*|disent|dicen|dizem|dicono)\b",
     re.IGNORECASE,
 )
-NOT_CHOSEN = re.compile(r"\b(?:not|wrong|incorrect|or|eliminate|exclude|rule)\b|n['’]t\b|错|不", re.IGNORECASE)
+"""What such a sentence does not hold: doubt, a denial, what others say, another value."""
+NOT_CHOSEN = re.compile(r"\b(?:not|wrong|incorrect|or|eliminate|exclude|rule)\b|n['’]t\b|错|不|\?\W*\Z", re.IGNORECASE)
 NOT = re.compile(r"[\s*]{0,4}(?:not\b|n't\b|never\b|unclear|unknown|nicht\b|pas\b|non\b|não\b|не\b|不)", re.IGNORECASE)
 LEAD = re.compile(r"[\s:：*_\"'“”`=}]{0,20}")
 MATH = re.compile(
@@ -125,8 +136,16 @@ SINCE = re.compile(
     re.IGNORECASE,
 )
 """A remark that gives a reason."""
-DENIED = re.compile(r"\s?\((?:and )?not\b[^()\n]{0,60}\)", re.IGNORECASE)
+DENIED = re.compile(
+    r"\s?\((?:and )?not\b(?!\s+(?:really|sure|certain|quite|yet|checked|verified|final|right|correct)\b)[^()\n]{0,60}\)"
+    r"|,\s+(?:and\s+)?not\s+\$?[-−]?\d+(?:[.,/]\d+)*\$?(?=[\s.]*\Z)",
+    re.IGNORECASE,
+)
 """A remark that says what the answer is not."""
+BRACKETED = re.compile(r"(?<=[.!?])\s+\(([A-Z][^()]{0,300})\)[\s.]*\Z")
+"""A last sentence in brackets."""
+CHECK = re.compile(r"\n[\s*_#>-]{0,8}(?:sanity\s+)?(?:check|verification|verify|proof)\b", re.IGNORECASE)
+"""What opens a check of a result; the numbers in it are no new results."""
 ABOUT = re.compile(
     r"(?<=[\d})$π])(\$?)\s?\((?:(?:which|that)\s+is\s+|or\s+)?(?:about|approximately|approx\.?|roughly|≈)\s*"
     r"\$?([-−]?\d+(?:\.\d+)?)\$?\)",
@@ -134,13 +153,15 @@ ABOUT = re.compile(
 )
 """A remark that gives the size of the value before it."""
 EVERY = re.compile(
-    r"(?<=[$\d)])\s+for\s+(?:all|any|every|each)(?:\s+(?:positive\s+|non-?negative\s+)?integers?|(?:\s+real|\s+natural)?"
-    r"(?:\s+numbers?|\s+reals?)?)\s+\$?[a-z]\$?(?=[\s.]*\Z)"
+    r"(?<=[$\d)*])\s+(?:(?:on|over|in)\s+(?:its|the)\s+(?:whole|entire)\s+(?:real\s+)?(?:interval|line|domain|axis|plane)"
+    r"|for\s+(?:all|any|every|each)(?:\s+(?:positive\s+|non-?negative\s+)?integers?|(?:\s+real|\s+natural)?"
+    r"(?:\s+numbers?|\s+reals?)?)\s+\$?[a-z]\$?)(?=[\s.]*\Z)"
 )
-"""A remark at the end that says of which values the formula before it holds: of all."""
+"""A remark at the end that says of which values the formula or bold word before it holds: of all."""
 SOLUTIONS = re.compile(
     r"\s*(?:so|thus|hence|therefore|consequently)\b,?\s+(?:either\s+|the\s+(?:two\s+)?solutions\s+are:?\s+)?"
-    r"(((?:\$|\\\()?[A-Za-z])\s*=[^=,;\n]{1,40}(?:(?:,|,?\s+or)\s+\2\s*=[^=,;\n]{1,40}){0,9},?\s+or\s+\2\s*=[^=,;\n]{1,40})\Z",
+    r"(((?:\$|\\\()?[A-Za-z])\s*=[^=,;\n]{1,40}(?:(?:,|,?\s+or)\s+(?:\2\s*=|(?=[-−$\d\\(√]))[^=,;\n]{1,40}){0,9}"
+    r",?\s+or\s+(?:\2\s*=|(?=[-−$\d\\(√]))[^=,;\n]{1,40})\Z",
     re.IGNORECASE,
 )
 """A conclusion that gives all values of one letter: "So x = 3 or x = -8"."""
@@ -149,7 +170,7 @@ RATIO = re.compile(
 )
 """A ratio in words at the end of a sentence."""
 YES_NO = re.compile(
-    r"[\s*]*(yes|no|true|false)\b(?=[\s*]*(?:[.,:;]|because\b|since\b|as\b|\Z))"
+    r"[\s*]*(?!no\.\s*\d)(yes|no|true|false)\b(?=[\s*]*(?:[.,:;]|because\b|since\b|as\b|\Z))"
     r"(?![\s*.,:;]*(?:i|let|we|sure|of\s+course|please|and|but|only|if|when|provided|except|depending|this|that)\b)",
     re.IGNORECASE,
 )
@@ -158,14 +179,15 @@ ENDS_YES_NO = re.compile(r"\b(yes|no|true|false)[\s*.!]*\Z", re.IGNORECASE)
 STATED = re.compile(
     r"(?P<before>.*?)\b(?:is|are|was|were|be)\s+(?:an?\s+|the\s+)?(?P<bold>\*\*)?"
     r"(?P<said>[A-Za-z][A-Za-z'’-]*(?:(?:,|,?\s+and)?\s+[A-Za-z][A-Za-z'’-]*){0,4}|\d+\s+(?:remainder|R)\s+\d+)"
-    r"(?:\*\*)?(?:,?\s+(?:because|since|as)\b.*)?\Z",
+    r"(?:\*\*)?(?:,?\s+(?:(?P<reason>because|since)|as)\b.*)?\Z",
     re.DOTALL,
 )
 """Words that a sentence says of something, at its end or before a reason."""
 STATED_BOLD = re.compile(r"\b(?:is|are|was|were|be)\s+(?:an?\s+|the\s+)?\*\*([A-Za-z][^*\n]{0,60})\*\*")
 BOLD_JOINED = re.compile(r"\*\*(,|,?\s+and)\s+\*\*")
 """Between bold words of one list: "**A** and **C**"."""
-OPENS_CONCLUSION = re.compile(r"\s*(?:so|thus|hence|therefore|consequently)\b", re.IGNORECASE)
+SO = re.compile(r"\b(?:so|thus|hence|therefore|consequently)\b", re.IGNORECASE)
+OPENS_CONCLUSION = re.compile(rf"\s*{SO.pattern}", re.IGNORECASE)
 UNSTATED = re.compile(
     r"\A\s*(?:[-*•]\s|\d+[.)]\s|(?:all|an?|any|every|recall|note)\b)|n['’]t\b"
     r"|\b(?:not|if|when|whether|either|neither|or|may|might|could|would|can|must|should|wrong|incorrect|false|eliminated?|excluded?"
@@ -195,7 +217,7 @@ UNFINISHED = re.compile(
 RESULT = re.compile(r"[=:]|\b(?:get|gets|gives?|yields?|obtain|is|are|to|as)\W{0,4}$")
 COMPARED = re.compile(
     r"\b(?:at\s+(?:least|most)|somewhere|anywhere|in\s+the\s+(?:neighbou?rhood|vicinity|region)|on\s+the\s+order|(?:more|less|fewer|greater|larger|smaller)\s+than|up\s+to|close\s+to|near|exceeds?"
-    r"|between|half|twice|double|triple|times|plus|minus|roots?|squares?d?|cubes?d?|factorial|reciprocal|inverse|negative"
+    r"|between|half|twice|double|triple|times|plus|minus|roots?|squares?d?(?!\s+(?:units?|\w*met(?:er|re)s?|[ckm]?m|inch(?:es)?|f(?:ee|oo)?t|yards?|miles?)\b)|cubes?d?|factorial|reciprocal|inverse|negative"
     r"|powers?|logarithm|sine|cosine|tangent|percent\s+of|multiples?|divided|over|modulo|mod)\b",
     re.IGNORECASE,
 )

@@ -11,10 +11,11 @@ _NAMES = (
     r"sqrt|cbrt|root|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|log|ln|lg|exp|gcd|lcm|min|max|pi|mod"
     r"|inf|infinity|theta|alpha|beta|choose|binom|floor|ceil|abs|det"
 )
+_LETTER = r"[^\W\d_⁰¹²³⁴-⁹ⁿ½⅓⅔¼¾⅕⅛]"
 _PIECE = re.compile(
     rf"(?<=\d)(?::| : )(?=\d)|\s+|\\[A-Za-z]+|\\.|(?:{_NAMES})(?![A-Za-z])"
-    r"|(?<![^\W\d_])(?<!['’])(?:[A-Za-z]|[A-Z]{2})(?![^\W\d_])"
-    r"|(?<=[\w)])['’](?![A-Za-z])|[,;.](?=\s*[-−+(\[{\d.π√∛])|[-−+*/^=<>≤≥≠≈±∓×·÷√∛π∞!⇒→°%|_$(){}\[\]\d½⅓⅔¼¾⅕⅛²³¹⁰⁴-⁹⁻⁺ⁿ∪∩∈]",
+    rf"|(?<!{_LETTER})(?<!['’])(?:[A-Za-z]|[A-Z]{{2}})(?!{_LETTER})"
+    r"|(?<=[\w)])['’](?![A-Za-z])|[,;.](?=\s*[-−+(\[{\d.π√∛])|,(?=(?:\s?[A-Za-z],){0,4}\s?[A-Za-z]\))|[-−+*/^=<>≤≥≠≈±∓×·÷√∛π∞!⇒→°%|_$(){}\[\]\d½⅓⅔¼¾⅕⅛²³¹⁰⁴-⁹⁻⁺ⁿ∪∩∈]",
 )
 _ARTICLES = re.compile(
     r"(?:[aAI]|is|as|if|of|to|in|on|at|by|an|so|be|no|do|we|it|or|us|am|he|my|me|up|go|Is|As|If|So|We|It|In|An|By)$"
@@ -67,9 +68,11 @@ def formula_around(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _beside_operator(text: str, match: re.Match[str]) -> bool:
-    """Whether letters are next to a sign: the a of ``a = 3`` is a name, and that of "a 3" an article."""
+    """Whether letters are next to a sign: the a of ``a = 3`` and ``(a, b)`` is a name, and that of "a 3" an article."""
     before, after = text[: match.start()].rstrip()[-1:], text[match.end() :].lstrip()[:1]
-    return bool((before and before in _OPERATORS) or (after and after in _OPERATORS))
+    return bool(
+        (before and before in _OPERATORS) or (after and after in _OPERATORS) or before + after in ("(,", ",,", ",)")
+    )
 
 
 def _of_item(text: str, first: int, start: int) -> int:

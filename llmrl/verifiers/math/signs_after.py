@@ -24,7 +24,13 @@ AT_ONCE = (
     Sign(rf"\(?(?:(?:which|that|this|it)\s+)?{FAILS}", r"\boxed{5} violates the bound."),
     Sign(r"\(or\s+[^()\n]{1,40}?\b(?:if|when|depending|assuming)\b", r"\boxed{5} (or 4, if zero counts)"),
     Sign(r"or\s+so\s+(?:i|we)\b|give\s+or\s+take|(?:or\s+)?(?:perhaps|maybe|possibly)\b", r"\boxed{5}, give or take"),
-    Sign(r"(?:and|or|to|alternatively,?)\s+\$?[-+]?\d", r"It is between \boxed{5} and 7."),
+    Sign(r"(?:and|or|to|alternatively,?|resp(?:ectively|\.),?)\s+\$?[-+]?\d", r"It is between \boxed{5} and 7."),
+    Sign(
+        r"or\s+(?:(?:any|every|some)(?:thing|one)?|all|an?other|other|more|less|fewer|larger|greater|higher|lower|smaller)\b"
+        r"(?!\s+(?:\w+\s+)?(?:equivalent|forms?|orders?|notations?)\b)",
+        r"\boxed{5} or any multiple of it",
+    ),
+    Sign(r"(?:and\s+so\s+(?:on|forth)|etc|(?:among|and)\s+others)\b", r"\boxed{5} and so on"),
     Sign(r"(?:is|['’]s)\s+what\b(?!\s+(?:we|was|is|i)\b)", r"\boxed{5} is what the hasty reader gets"),
     Sign(
         r"(?:counts?|includes?|covers?)\s+(?:\w+\s+){1,3}(?:twice|double|too\s+\w+)\b",
@@ -41,7 +47,7 @@ TAKES_BACK = (
         r"\boxed{5}, if I read the figure well, which I doubt",
     ),
     Sign(
-        r"(?:made|is|was|contains|be)\s+(?:a|an|some)\s+(?:\w+\s+)?(?:mistake|error|slip|blunder)(?!\s+to\b)",
+        r"(?:made|is|was|contains|be)\s+(?:a|an|some|in)\s+(?:\w+\s+)?(?:mistake|error|slip|blunder)(?!\s+to\b)",
         r"Choosing \boxed{5} here was a blunder.",
     ),
     Sign(

@@ -53,7 +53,12 @@ _QUALIFIED = re.compile(
 """Words with which the number in a sentence is not its value."""
 _NO_DECIMAL_COMMA = re.compile(r"(?<!\d),|,(?!\d)|,\d{3}(?!\d)|\d,\d+,|[()\[\]{}]")
 _RUPEES = re.compile(r"(?<![A-Za-z])Rs\.?\s*(?=\d)")
-_DIGITS_IN_BASE = re.compile(r"(\d[0-9A-F]*[A-F][0-9A-F]*)_\{?(1[1-9]|2\d|3[0-6])\}?")
+_IN_BASE = re.compile(
+    rf"\(?(\d(?:[0-9A-F]|{STYLE}\s*\{{[A-F]+\}})*)\)?_(?:\{{?(\d{{1,2}})\}}?|\{{?{STYLE}\s*\{{\s*([a-z]+)\s*\}}\}}?)"
+)
+"""Digits in a base that a number or a word names."""
+_UNITS_IN_WORDS = re.compile(r"(?:and\s+)?(\d+(?:\.\d+)?)\s+([A-Za-z]+(?:\s+per\s+[A-Za-z]+)?)")
+_SEVERAL_UNITS = re.compile(rf"{_UNITS_IN_WORDS.pattern}(?:\s+{_UNITS_IN_WORDS.pattern}){{0,2}}")
 _CONDITION_WORD = re.compile(r",?\s*&\s*(?:\\text\w*\s?\{\s*)?(?:if|for|when|where)\b\s*\}?")
 """What opens the condition of a function that is defined by cases."""
 MAX_REMARKED = 300
@@ -128,8 +133,10 @@ def clean(text: str) -> str:
         return rf"\text{{{divided.group(1)} R {divided.group(2)}}}"
     if "Rs" in text:
         text = _RUPEES.sub(r"\\rupee ", text)
-    if (based := _DIGITS_IN_BASE.fullmatch(text)) is not None:
-        text = rf"\text{{{based.group(1)}}}_{{{based.group(2)}}}"
+    if (based := _IN_BASE.fullmatch(text)) is not None:
+        text = _in_base(text, *based.groups())
+    if _SEVERAL_UNITS.fullmatch(text) is not None and WORDS.issuperset({*re.findall("[A-Za-z]+", text)} - {"and"}):
+        text = _UNITS_IN_WORDS.sub(r"\1\\text{ \2 }", text)
     if r"\begin{cases}" in text:
         text = _CONDITION_WORD.sub("& ", text)
     if len(text) <= MAX_REMARKED:
@@ -138,6 +145,15 @@ def clean(text: str) -> str:
         opening = "(" if open_end.group(1) == "]" else "["
         return f"{opening}{open_end.group(2)})"
     return text.strip("`")
+
+
+def _in_base(text: str, digits: str, base: str | None, word: str | None) -> str:
+    """Digits in a base as the parser reads them; the text as it is where they are none."""
+    digits = re.sub(r"\\\w+|[{}\s]", "", digits)
+    base = base or in_notation(word or "")
+    if not (base.isdigit() and 1 < int(base) <= 36 and all(int(digit, 16) < int(base) for digit in digits)):
+        return text
+    return f"{digits}_{{{base}}}" if digits.isdigit() else rf"\text{{{digits}}}_{{{base}}}"
 
 
 def _without_remarks(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from llmrl.verifiers.math import phrases
 from llmrl.verifiers.math.denials import alternative, denied_after, denied_before
+from llmrl.verifiers.math.harmless import harmless
 from llmrl.verifiers.math.plain import formula_around, is_result
 
 MAX_BARE = 300
@@ -55,7 +56,7 @@ def readings_of(tail: str, rule: str) -> list[Found]:
             start, end = formula_around(tail, *number.span())
             readings.append(tail[start:end])
         elif not number and not phrases.COMPARED.search(sentence):
-            readings += [found.text for found in _last_of(sentence)]
+            readings += [found.text for found in _last_of(phrases.EVERY.sub("", sentence))]
     return [Found(reading.strip(), rule) for reading in readings if reading.strip()]
 
 
@@ -74,20 +75,23 @@ def unannounced(text: str, words: bool) -> list[Found]:
     >>> unannounced("We see that f(1) = f(-1). So the function is **even**.", words=True)[-1]
     Found(text='even', rule='words')
     """
-    if phrases.UNFINISHED.search(text[-20:]) or phrases.ASKED.search(_last_sentence(text)):
+    if phrases.UNFINISHED.search(text[-20:]) or phrases.ASKED.search(last_sentence(text)):
         return []
     text = phrases.DENIED.sub("", text.strip())
+    if (aside := phrases.BRACKETED.search(text)) is not None and harmless(aside.group(1)):
+        text = text[: aside.start()]
     text = phrases.ABOUT.sub(lambda about: rf" \approx {about[2]}$" if about[1] else f" ≈ {about[2]}", text)
     text = phrases.CONDITION.sub(r"\1.", phrases.SINCE.sub("", text))
     found = []
     if text and len(text) <= MAX_BARE and "\n" not in text and not _is_prose(text):
         found.append(Found(text, "bare"))
+    text = text[:-100] + phrases.EVERY.sub("", text[-100:])
     return [*found, *_concluded(text), *_bold(text), *_last_of(text), *(_words(text) if words else ())]
 
 
 def _concluded(text: str) -> Iterator[Found]:
     """The values that the last sentence joins by "or" or "to": all solutions, or a ratio."""
-    sentence = "" if text.endswith("?") else _last_sentence(text)
+    sentence = "" if text.endswith("?") else last_sentence(text)
     if " or " in sentence and (solutions := phrases.SOLUTIONS.match(sentence)) is not None:
         yield Found(solutions.group(1), "conclusion")
     elif " to " in sentence and (ratio := phrases.RATIO.search(sentence)) is not None:
@@ -109,13 +113,17 @@ def _words(text: str) -> Iterator[Found]:
         return
     bold = stated["bold"] or sentence.startswith("**")
     alone = "**" not in stated["before"] and len(set(phrases.STATED_BOLD.findall(text))) < 2
-    if phrases.OPENS_CONCLUSION.match(sentence) or (bold and alone):
+    if phrases.OPENS_CONCLUSION.match(sentence) or stated["reason"] or (bold and alone):
         if " or " not in stated["said"] and not denied_before(stated["before"]):
             yield Found(stated["said"], "words")
 
 
-def _last_sentence(text: str) -> str:
-    """What follows the last full stop but that at the end."""
+def last_sentence(text: str) -> str:
+    """What follows the last full stop but that at the end.
+
+    >>> last_sentence("We add 2 and 3. So it is 5.")
+    ' So it is 5'
+    """
     text = text.rstrip(" .!?\n")[-500:]
     return text[_sentence_start(text) :]
 
@@ -142,7 +150,8 @@ def _bold(text: str) -> list[Found]:
     before, after = text[max(0, start - 200) : start].rstrip("* "), text[end:][:20_000]
     later = any(
         phrases.RESULT.search(after[max(0, number.start() - 20) : number.start()])
-        for number in phrases.NUMBER.finditer(after)
+        or phrases.SO.search(last_sentence(after[max(0, number.start() - 120) : number.start()]))
+        for number in phrases.NUMBER.finditer(_before_check(after))
     )
     listed = re.match(r"\s*(?:[-*•]|\d+[.)])\s", text[text.rfind("\n", 0, start) + 1 : start]) is not None
     if (
@@ -158,11 +167,16 @@ def _bold(text: str) -> list[Found]:
     return readings_of(last.group(1), "bold")
 
 
+def _before_check(text: str) -> str:
+    """The text before the check that ends it; the whole text if it has none, or has nothing else."""
+    check = last_match(phrases.CHECK, text)
+    return text if check is None else text[: check.start()]
+
+
 def _last_of(text: str) -> Iterator[Found]:
     """The last formula or number, if nothing says that it is one of several, or asked for."""
-    if "for " in text[-60:]:
-        text = phrases.EVERY.sub("", text)
-    formula, number = last_match(phrases.MATH, text), last_match(phrases.NUMBER, text)
+    results = _before_check(text)
+    formula, number = last_match(phrases.MATH, results), last_match(phrases.NUMBER, results)
     if formula and (number is None or formula.end() >= number.end()):
         last, rule = formula, "math"
         content = next(group for group in formula.groups() if group is not None)

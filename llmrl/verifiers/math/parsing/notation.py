@@ -95,6 +95,7 @@ _SIGNS = {
     "⟨": r"\langle ",
     "⟩": r"\rangle ",
     "€": r"\euro ",
+    "¢": r"\text{ cents}",
     "£": r"\gbp ",
     "₹": r"\rupee ",
     "¥": r"\yen ",
