@@ -23,7 +23,7 @@ from llmrl.envs.tables import DataError, rows
 from llmrl.evaluation.estimators import wilson
 from llmrl.registry import suggest
 from llmrl.terminal import Terminal
-from llmrl.text import one_line, real_path
+from llmrl.text import counted, one_line, real_path
 from llmrl.verifiers import STATUSES, Verdict, Verifier, check_gold, verifier
 
 ID_COLUMNS = ("problem_id", "id", "unique_id", "problem_idx")
@@ -58,7 +58,8 @@ class VerifyOptions:
     file: tyro.conf.Positional[Path]
     """File or folder of the rows."""
     gold: str | None = None
-    """Column of the gold answers; by default answer, final_answer, expected_answer, or the last box of solution."""
+    """Column of the gold answers; by default one of those in docs/data.md, such as answer or ground_truth, or the last
+    box of solution."""
     response: str = "response"
     """Column of the responses."""
     verifier: str = "math"
@@ -154,7 +155,7 @@ def grade(table: Sequence[Case], grader: Verifier, name: str, batch: int = 256) 
 def summary(verdicts: Sequence[Verdict]) -> Table:
     """A table of the verdicts: their number, their share of all rows, and its interval."""
     mean = sum(verdict.score for verdict in verdicts) / len(verdicts)
-    table = Table("verdict", title=f"{len(verdicts)} rows, mean score {mean:.4g}", title_justify="left")
+    table = Table("verdict", title=f"{counted(len(verdicts), 'row')}, mean score {mean:.4g}", title_justify="left")
     for name in ("rows", "share", "95 % interval"):
         table.add_column(name, justify="right")
     counts = Counter(verdict.status for verdict in verdicts)

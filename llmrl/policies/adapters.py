@@ -34,7 +34,7 @@ class LoraOptions:
     rank: int = 16
     """Width of the adapters."""
     alpha: float = 32.0
-    """The adapters' output is multiplied with alpha / rank."""
+    """The adapters' output is multiplied by alpha / rank."""
     targets: str | tuple[str, ...] = "all-linear"
     """Names of the modules that get adapters; all-linear: every linear layer for token ids, except the head."""
 

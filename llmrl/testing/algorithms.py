@@ -185,8 +185,8 @@ def _micro_batches(case: Case) -> None:
     _same(
         torch.stack([part[0] for part in parts]).sum(),
         loss,
-        "the losses of three micro-batches",
-        "summing to the whole",
+        "the sum of the losses of three micro-batches",
+        "the loss of the whole batch",
     )
     _same(
         torch.cat([part[1] for part in parts]), gradient, "the gradients of three micro-batches", "those of the whole"

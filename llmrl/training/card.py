@@ -20,7 +20,7 @@ from llmrl.envs.hub import NAME
 from llmrl.errors import ConfigError
 from llmrl.evaluation import Comparison, DifferentProblems, Estimate, Evaluation, compare
 from llmrl.evaluation.tables import difference_text
-from llmrl.text import DamagedFile, one_line, read_json
+from llmrl.text import DamagedFile, counted, one_line, read_json
 from llmrl.training import checkpoint
 from llmrl.training.config import PROMPT, PolicyConfig
 from llmrl.training.defaults import changed
@@ -240,8 +240,8 @@ def _sections(facts: _Facts, license: License | None) -> Iterator[str]:
     base, algorithm = code(_name(facts.base)), code(facts.algorithm)
     yield f"# {code(_title(facts))}"
     yield (
-        f"{base} after {facts.step} steps of reinforcement learning with {algorithm} on {code(facts.trained_on)}"
-        ", trained with llmrl."
+        f"{base} after {counted(facts.step, 'step')} of reinforcement learning with {algorithm} on "
+        f"{code(facts.trained_on)}, trained with llmrl."
     )
     yield "## Scores"
     yield from _scores(facts)
@@ -257,7 +257,7 @@ def _sections(facts: _Facts, license: License | None) -> Iterator[str]:
         "was measured."
     )
     yield "## License"
-    yield "The licences of the base model and of the data apply. " + (
+    yield "The licenses of the base model and of the data apply. " + (
         "None is stated here." if license is None else f"{code(license.license)} is stated by {license.said_by}."
     )
 
@@ -273,9 +273,9 @@ def _scores(facts: _Facts) -> Iterator[str]:
     length = settings.get("max_response_length") or policy.get("max_response_length")
     problems = "Held-out problems" if facts.remark == "" else "Problems"
     yield (
-        f"{problems} of {code(facts.asked)}: {len(known.scores(True))}; samples a problem: {known.samples}, at "
-        f"temperature {code(temperature)}; at most {code(length)} tokens a response. Intervals are of 95 % "
-        "over problems; the change is paired, in points."
+        f"{problems} of {code(facts.asked)}: {len(known.scores(True))}; "
+        f"{counted(known.samples, 'sample')} per problem, at temperature {code(temperature)}; at most {code(length)} "
+        "tokens per response. 95 % intervals over problems; the change is paired, in points."
     )
     columns = {
         "before": {} if facts.before is None else _texts(facts.before.estimates()),
@@ -285,7 +285,7 @@ def _scores(facts: _Facts) -> Iterator[str]:
     names = dict.fromkeys(name for column in list(columns.values())[:2] for name in column)
     yield table(["", *columns], [[name, *(column.get(name, "") for column in columns.values())] for name in names])
     if facts.after is None:
-        yield "These weights themselves were not evaluated."
+        yield "These weights were not evaluated."
 
 
 def _texts(estimates: Mapping[str, Estimate], write: Callable[[Estimate], str] = str) -> dict[str, str]:
@@ -301,7 +301,10 @@ def _training(facts: _Facts) -> Iterator[str]:
         rows.append(["digest of the data", code(digest)])
     rows.append(["steps", str(facts.step)])
     rows.append(
-        ["responses of a step", f"{code(train.get('prompts_per_step'))} problems x {code(train.get('group_size'))}"]
+        [
+            "responses per step",
+            f"{code(train.get('prompts_per_step'))} problems x {code(train.get('group_size'))} responses",
+        ]
     )
     yield table(["", ""], rows)
     if recipe := facts.last.get("algorithm"):

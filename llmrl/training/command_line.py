@@ -251,7 +251,7 @@ _DESCRIPTION = """Train a language model against a verifier by reinforcement lea
 The most important options, with the values that will be used:
 {used}
 
-Without options, llmrl/nano learns generated problems with ESPO, offline, in minutes.
+Without options, llmrl/nano is trained on generated problems with ESPO, offline, in minutes.
 
 A real run names a model and data:
     --policy Qwen/Qwen2.5-0.5B-Instruct --env llmrl/GSM8K-v0 --policy.dtype bfloat16

@@ -47,7 +47,7 @@ class PolicyConfig:
     lora_rank: int = 0
     """Train low-rank adapters of this rank instead of all weights (extra: llmrl[lora]); 0: all."""
     lora_alpha: float | None = None
-    """The adapters' output is multiplied with alpha / rank; by default alpha is twice the rank."""
+    """The adapters' output is multiplied by alpha / rank; by default alpha is twice the rank."""
     lora_targets: tuple[str, ...] = ("all-linear",)
     """Names of the modules that get an adapter; all-linear: every linear layer but the head."""
     attn_implementation: str | None = None
@@ -133,7 +133,7 @@ class TrainConfig:
     Before the first step this holds for every token, afterwards for the average over the tokens of a step.
     By default the largest difference that the measured rounding of the model explains; 0: never stop."""
     max_lost_steps: int = 3
-    """Stop after this many steps in a row in which the environment or its verifier failed at every response."""
+    """Stop after this many consecutive steps in which the environment or its verifier failed for every response."""
     env_timeout: float = 600.0
     """Seconds that one call of an environment or its verifier may take; then its group is left out. 0: no limit."""
 

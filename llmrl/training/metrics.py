@@ -205,7 +205,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("perf/tokens_per_second", "tokens/s", "sampled tokens divided by the time of the step"),
     Metric("perf/micro_batch_tokens", "tokens", "largest micro-batch; it shrinks after memory ran out"),
     Metric("progress/tokens", "tokens", "sampled since the start", "num_tokens"),
-    Metric("progress/problems", "problems", "asked since the start, and passed over by curriculum and filter"),
+    Metric("progress/problems", "problems", "sampled or skipped by curriculum and filter since the start"),
 )
 KNOWN = {metric.name: metric for metric in METRICS}
 
