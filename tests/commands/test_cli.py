@@ -77,7 +77,7 @@ def test_code_that_ends_the_process_is_told_of(monkeypatch, capsys):
         (["train", "-steps", "3"], "options begin with two dashes. Did you mean --steps 3?"),
         (["train", "algo=grpo"], "'algo=grpo' is not an option. Did you mean --algo grpo?"),
         (["train", "grpo"], "'grpo' does not belong to an option. Write --NAME grpo"),
-        (["train", "--algo"], "--algo: expected one argument."),
+        (["train", "--algo"], "--algo needs a value."),
         (["train", "--dry-run", "yes"], "A switch has no value"),
         (["train", "--train.steps", "1e3"], "--train.steps: expected a whole number, got '1e3'."),
         (["push", "runs/x"], "llmrl push needs OWNER/NAME: Name of the model on the hub"),
