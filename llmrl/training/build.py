@@ -53,7 +53,7 @@ def build(
     settings = dataclasses.replace(config.policy, device=world.local_device(config.policy.device))
     limit = (given.policy or config.policy).max_response_length
     recipe = _corrected(_resolved(given.algorithm or _algorithm(config.algo), limit), config.train)
-    _check_group_size(config.train, recipe)
+    _check_group_size(config.train, recipe, config.filter.visits)
     _check_rescore(config.train, recipe)
     _check_reward(config, recipe)
     # Data that cannot be read should stop us before a model is loaded.
@@ -288,13 +288,18 @@ def _check_eval_length(limit: int | None, policy: Policy) -> None:
         )
 
 
-def _check_group_size(train: TrainConfig, recipe: Algorithm) -> None:
+def _check_group_size(train: TrainConfig, recipe: Algorithm, visits: int) -> None:
     needed = smallest_group(recipe.credit.advantage)
     if train.group_size < needed:
         raise ConfigError(
             f"--train.group-size {train.group_size}: {recipe.name} compares the responses to one problem "
             f"with each other and needs at least {needed} of them. Give --train.group-size {max(needed, 8)}, or an "
             "algorithm with a critic (--algo ppo)."
+        )
+    if visits and needed == 1:
+        raise ConfigError(
+            f"--filter.visits {visits}: {recipe.name} learns from groups of equal rewards too, which the filter passes "
+            "over. Leave it out."
         )
 
 

@@ -39,6 +39,7 @@ def check_config(config: Config) -> None:
         "train.critic_learning_rate": train.critic_learning_rate,
         "train.weight_decay": train.weight_decay,
         "train.warmup_steps": train.warmup_steps,
+        "train.critic_warmup_steps": train.critic_warmup_steps,
         "eval.problems": config.eval.problems,
         "eval.samples": config.eval.samples,
         "eval.every": config.eval.every,

@@ -99,6 +99,7 @@ def test_an_unknown_key_in_a_file_names_the_file_and_the_nearest(tmp_path):
         (["--train.learning-rate", "inf"], "--train.learning-rate must be a finite number, got inf"),
         (["--train.adam-betas", "0.9", "1.0"], "--train.adam-betas must be from 0 to below 1, got (0.9, 1.0)"),
         (["--policy.temperature", "0"], "--policy.temperature must be greater than 0"),
+        (["--train.critic-warmup-steps", "-3"], "--train.critic-warmup-steps must be 0 or more, got -3"),
         (["--policy.temperature", "0.01"], "almost greedy"),
         (["--eval.temperature", "0"], "--eval.temperature must be greater than 0, got 0"),
         (["--seed", "9" * 30], "--seed must be a whole number of 64 bits, got 9999"),

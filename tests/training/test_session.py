@@ -139,6 +139,11 @@ def test_prompts_that_are_too_long_are_named_before_the_first_step(tiny, tmp_pat
     assert "1 of the first 2 problems left out: more than 100 tokens" in shown
 
 
+def test_a_filter_of_equal_groups_is_refused_where_they_have_an_advantage(tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"--filter.visits 2: ppo learns from groups of equal rewards too"):
+        trained(parse(arguments(tiny, tmp_path / "a", "--algo", "ppo", "--filter.visits", "2")))
+
+
 def test_a_group_of_one_is_refused_where_the_group_is_the_baseline(tiny, tmp_path):
     alone = ["--train.group-size", "1", "--train.prompts-per-step", "8"]
     with pytest.raises(ConfigError, match=r"grpo compares the responses.*at least 2"):
