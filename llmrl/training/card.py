@@ -27,7 +27,7 @@ from llmrl.training.defaults import changed
 from llmrl.training.files import read_tree
 from llmrl.training.given import OBJECT
 from llmrl.training.licenses import License, license_of_base
-from llmrl.training.markdown import block, code, table
+from llmrl.training.markdown import block, code, number, table
 from llmrl.training.metrics_file import read_metrics
 
 FILE = "README.md"
@@ -316,7 +316,7 @@ def _training(facts: _Facts) -> Iterator[str]:
     shown = {name: title for name, title in _SHOWN.items() if any(name in row for row in ends)}
     if shown:
         yield "Responses of single steps, which differ in their problems:"
-        cells = [[str(row["step"]), *(_number(row.get(name)) for name in shown)] for row in ends]
+        cells = [[str(row["step"]), *(number(row.get(name)) for name in shown)] for row in ends]
         yield table(["step", *shown.values()], cells)
 
 
@@ -395,7 +395,3 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
             branch = branch.setdefault(section, {})
         branch[key] = _name(value) if isinstance(value, str) else value
     return tree
-
-
-def _number(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, (int, float)) else "-"

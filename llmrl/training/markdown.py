@@ -15,6 +15,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def number(value: Any) -> str:
+    """A number for a cell; a dash for anything else."""
+    return f"{value:.3g}" if isinstance(value, (int, float)) else "-"
+
+
 def code(value: Any) -> str:
     r"""A text as a code span of one line, also within a table.
 
