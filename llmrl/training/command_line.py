@@ -199,7 +199,7 @@ def _resumed(given: Mapping[str, Any], objects: Collection[str]) -> tuple[str, d
     if not given.get("resume"):
         return None
     from llmrl.training.folder import run_meant
-    from llmrl.training.resumed import settings_of
+    from llmrl.training.resumed_settings import settings_of
 
     output = given.get("output")
     where = None if output is None else Path(output).expanduser()

@@ -18,7 +18,7 @@ from llmrl.training import checkpoint
 from llmrl.training.config import Config
 from llmrl.training.data import Data
 from llmrl.training.record import sessions_of
-from llmrl.training.resumed import NAMES
+from llmrl.training.resumed_settings import NAMES
 
 _STEP = re.compile(r"step_(\d+)[._]")
 FREE = {"train.steps", "train.micro_batch_tokens", "threads", "policy.device"}
