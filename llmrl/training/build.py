@@ -203,10 +203,6 @@ def held_out_environments(env_id: str, options: dict[str, Any]) -> Environments:
 
 def _parts(rewards: Sequence[str]) -> list[Callable[[gymnasium.Env], gymnasium.Env]]:
     try:
-        names = [text.partition("=")[0] for text in rewards]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"{name!r} is given twice. Give it one weight.")
         return [reward_wrapper(text) for text in rewards]
     except UserError as error:
         raise ConfigError(f"--reward: {error}") from error

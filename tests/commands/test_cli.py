@@ -88,7 +88,7 @@ def test_code_that_ends_the_process_is_told_of(monkeypatch, capsys):
         ),
         (["train", "--train.steps"], "--train.steps needs a value."),
         (["train", "--policy.dtype", "bf16"], "--policy.dtype: expected float32 or bfloat16, got 'bf16'."),
-        (["train", "--reward", "format=0.1", "format=0.2"], "--reward: 'format' is given twice."),
+        (["train", "--reward", "format=0.1", "format=0.2"], "--reward: Two parts of the reward are called 'format'"),
         (["--versionn"], "Did you mean '--version'?"),
         (["eval", "--sampels", "3"], "There is no option --sampels. Did you mean --samples? --help lists the options."),
         (["study", "--algorithm", "dapo"], "There is no option --algorithm."),
