@@ -13,7 +13,7 @@ import re
 from itertools import pairwise
 
 from llmrl.verifiers.math import signs_after, signs_before
-from llmrl.verifiers.math.harmless import chooses_other, harmless
+from llmrl.verifiers.math.harmless import RIGHT_ONE, chooses_other, harmless
 from llmrl.verifiers.math.signs import Table
 
 _CLAUSE = re.compile(
@@ -55,8 +55,8 @@ _CONFIRMED = re.compile(
     re.IGNORECASE,
 )
 _COMES_TO = re.compile(
-    r"(?:=|≈|\b(?:get|gives|obtain|remains|stays|again|still|indeed|est(?:\s+donc)?|ist(?:\s+also)?|es|é|è)|[是为])"
-    r"[\s$\\(*:]{0,9}",
+    rf"(?:=|≈|\b(?:{RIGHT_ONE} is|get|gives|obtain|remains|stays|again|still|indeed"
+    r"|est(?:\s+donc)?|ist(?:\s+also)?|es|é|è)|[是为])[\s$\\(*:]{0,9}",
 )
 """How a sentence comes to a value, ..."""
 _AND_STOPS = re.compile(r"[\s$*)}\]\\]*(?:[.,;:!?。，！](?!\d)|$|\n|as\b|again\b)")

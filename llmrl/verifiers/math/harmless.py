@@ -73,11 +73,16 @@ _NAMES = _words("above answer answers box boxed conclusion one result results so
 _OTHERS = _words("earlier first larger later longer negative other positive second shorter smaller")
 """Words after "the" by which a sentence speaks of another value than the answer, ..."""
 _OTHER = rf"\bthe (?:{'|'.join(sorted(_OTHERS))})"
+RIGHT_ONE = (
+    "(?:actual|best|better|correct|proper|real|right|safer|sounder|true|wiser) (?:choice|number|one|option|pick|value)"
+)
+"""The value that a sentence puts first, ..."""
 _CHOSEN = re.compile(
     rf"{_OTHER}\b.{{0,200}}\b(?:(?:is|are|was|be) (?:the (?:(?:right|correct|final) )?(?:answers?|ones?|solution|value)"
     r"|right|correct|what|needed|wanted|required|asked)|(?:gives?|yields?|answers?) the (?:answer|question|problem)"
     r"|instead)\b"
     r"|\b(?:is|only) the other\b"
+    rf"|\b(?:an?|the) {RIGHT_ONE} (?:is|was|would be)(?: (?:as|because|since)\b|\Z)"
 )
 """... and those by which it chooses that one, ..."""
 _TAKEN = re.compile(rf"\b(?:choose|keep|need|pick|prefer|select|take|want) {_OTHER} (?:one|root|solution|value)\b")

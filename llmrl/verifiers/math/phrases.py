@@ -132,10 +132,19 @@ BEFORE_REASON = re.compile(
 )
 """A choice or yes and no, followed by a reason or by what it is not."""
 SINCE = re.compile(
-    r"\s?\((?:since|because|as|where|for|note|about|approximately|approx|roughly|≈|i\.e|by|see|if|when|using|from)\b[^()\n]{0,120}\)",
+    r"\s?\((?:since|because|as|where|for|note|about|approximately|approx|roughly|≈|i\.e|by|see|if|when|using|from)\b[^()\n]{0,120}\)"
+    r"|\s?\((?:obviously|clearly|of\s+course|trivially|easily|as\s+(?:expected|required|claimed))\)",
     re.IGNORECASE,
 )
-"""A remark that gives a reason."""
+"""A remark that gives a reason, or says that none is needed."""
+SAME = re.compile(r"(?<=\d),\s+i\.e\.,?\s+(?=[-−]?\d)")
+"""What joins two notations of one value: "5.5, i.e. 11/2"."""
+SOLVED = re.compile(
+    r"[-−+*/^()\d\s.]*\d([a-z])[-−+*/^()\d\s.]*=[-−+*/^()\d\s.]*,\s+"
+    r"(?:[-−+*/^()\d\s.]*\d\1[-−+*/^()\d\s.]*=[-−+*/^()\d\s.]*,\s+)*"
+    r"(\1\s*=\s*[-−]?\d+(?:[./]\d+)?)\.?\s*\Z"
+)
+"""An equation in one letter, further ones in it, and its solution: "3x + 1 = 13, 3x = 12, x = 4"."""
 DENIED = re.compile(
     r"\s?\((?:and )?not\b(?!\s+(?:really|sure|certain|quite|yet|checked|verified|final|right|correct)\b)[^()\n]{0,60}\)"
     r"|,\s+(?:and\s+)?not\s+\$?[-−]?\d+(?:[.,/]\d+)*\$?(?=[\s.]*\Z)",

@@ -68,7 +68,12 @@ def formula_around(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _beside_operator(text: str, match: re.Match[str]) -> bool:
-    """Whether letters are next to a sign: the a of ``a = 3`` and ``(a, b)`` is a name, and that of "a 3" an article."""
+    """Whether letters touch a digit or are next to a sign.
+
+    The a of ``12a``, ``a = 3`` and ``(a, b)`` is a name, and that of "a 3" an article.
+    """
+    if text[max(0, match.start() - 1) : match.start()].isdigit():
+        return True
     before, after = text[: match.start()].rstrip()[-1:], text[match.end() :].lstrip()[:1]
     return bool(
         (before and before in _OPERATORS) or (after and after in _OPERATORS) or before + after in ("(,", ",,", ",)")

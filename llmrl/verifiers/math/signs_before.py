@@ -184,6 +184,13 @@ GIVES_UP = (
         "I have not verified the last candidate: 5",
     ),
     Sign(
+        r"\b(?:I|we)\s+(?:can(?:not|['’]t)|could(?:\s+not|n['’]t)|(?:am|are|was|were)\s+(?:unable|not\s+able)\s+to)\s+"
+        r"(?:arrive|compute|evaluate|figure|get|obtain|reach|resolve|settle|work)\b"
+        r"(?![^!?\n]{0,120}\b(?:so|but|thus|hence|therefore|more|fewer|less|further|better|another|larger|smaller)\b)"
+        r"(?:[^.!?\n]|\.\d){0,120}[.!\s]*\Z",
+        "I could not work this out within 5 minutes.",
+    ),
+    Sign(
         r"\b(?:no\s+idea|hard\s+to\s+say|is\s+(?:just\s+|only\s+)?a\s+guess|answer\s+is\s+(?:unknown|unclear|undetermined)|not\s+sure"
         r"|unsure|at\s+random|random\s+guess|by\s+guessing|just\s+guess(?:ing)?)\b",
         "I picked a number at random: 5",

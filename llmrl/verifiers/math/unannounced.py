@@ -81,8 +81,10 @@ def unannounced(text: str, words: bool) -> list[Found]:
     if (aside := phrases.BRACKETED.search(text)) is not None and harmless(aside.group(1)):
         text = text[: aside.start()]
     text = phrases.ABOUT.sub(lambda about: rf" \approx {about[2]}$" if about[1] else f" ≈ {about[2]}", text)
-    text = phrases.CONDITION.sub(r"\1.", phrases.SINCE.sub("", text))
+    text = phrases.SAME.sub(" = ", phrases.CONDITION.sub(r"\1.", phrases.SINCE.sub("", text)))
     found = []
+    if len(text) <= MAX_BARE and (solved := phrases.SOLVED.match(text)) is not None:
+        text = solved.group(2)
     if text and len(text) <= MAX_BARE and "\n" not in text and not _is_prose(text):
         found.append(Found(text, "bare"))
     text = text[:-100] + phrases.EVERY.sub("", text[-100:])
