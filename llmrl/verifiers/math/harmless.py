@@ -70,13 +70,13 @@ _HERE = _words("again let never no not please")
 """Words that turn a sentence right after an opening."""
 _NAMES = _words("above answer answers box boxed conclusion one result results solution solutions total value values")
 """Nouns that mean the answer."""
-_OTHERS = _words("earlier first larger later longer negative other positive second shorter smaller")
-"""Words after "the" by which a sentence speaks of another value than the answer, ..."""
-_OTHER = rf"\bthe (?:{'|'.join(sorted(_OTHERS))})"
 RIGHT_ONE = (
     "(?:actual|best|better|correct|proper|real|right|safer|sounder|true|wiser) (?:choice|number|one|option|pick|value)"
 )
-"""The value that a sentence puts first, ..."""
+"""A value that a sentence prefers."""
+_OTHERS = _words("earlier first larger later longer negative other positive second shorter smaller")
+"""Words after "the" by which a sentence speaks of another value than the answer, ..."""
+_OTHER = rf"\bthe (?:{'|'.join(sorted(_OTHERS))})"
 _CHOSEN = re.compile(
     rf"{_OTHER}\b.{{0,200}}\b(?:(?:is|are|was|be) (?:the (?:(?:right|correct|final) )?(?:answers?|ones?|solution|value)"
     r"|right|correct|what|needed|wanted|required|asked)|(?:gives?|yields?|answers?) the (?:answer|question|problem)"
