@@ -23,6 +23,17 @@ log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+def check_is_there(name: str) -> None:
+    """Check that the model of this name, or the base model of its adapters, is there, before weights are loaded.
+
+    Raises:
+        PolicyError: there is no such model, or the hub cannot be reached.
+    """
+    folder = local_folder(name)
+    base = None if folder is None else base_of(folder)
+    locate(name if base is None else base)
+
+
 def load(
     name: str, *, dtype: torch.dtype, attn_implementation: str | None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -37,7 +37,10 @@ def settings_of(run: Path, given: Mapping[str, Any], objects: Collection[str]) -
     file = run / "config.yaml"
     if not file.is_file() or not (run / MARKER).is_file() or not checkpoint.list_checkpoints(run):
         return None
-    flat = flatten(read_tree(file))
+    try:
+        flat = flatten(read_tree(file))
+    except ConfigError:
+        return None  # the checkpoint holds the settings too: what is given is compared with those
     other = [name for name, key in NAMES.items() if name in objects or given.get(key, flat.get(key)) != flat.get(key)]
     dropped = {key for key in flat if key in given or key.partition(".")[0] in other}
     if "eval_env" in objects or not {"eval.env", "eval.data"}.isdisjoint(given):

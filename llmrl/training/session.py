@@ -14,7 +14,7 @@ from llmrl.distributed.world import World, joined
 from llmrl.errors import UserError
 from llmrl.evaluation import DifferentProblems, Evaluation, evaluate
 from llmrl.evaluation.running import shortage
-from llmrl.policies.names import locate
+from llmrl.policies.loading import check_is_there
 from llmrl.policies.policy import Policy
 from llmrl.policies.sampling.engine import SamplingOptions
 from llmrl.rollouts.collect import Rollouts
@@ -109,7 +109,7 @@ def train(
             stack.enter_context(stop.watched(display.note))
         require(config.log.to)
         if given is None or given.policy is None:
-            world.from_main(lambda: locate(config.policy.path))  # before problems are looked for, which may take long
+            world.from_main(lambda: check_is_there(config.policy.path))  # problems may take long to find
         if given is None or given.environments is None:
             resolve(config)
         start = world.from_main(lambda: folder.start_of(config, display.note))

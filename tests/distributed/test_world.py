@@ -98,5 +98,5 @@ def test_each_part_of_a_model_of_two_types_keeps_its_type_in_shards():
     block[1].float()
     assert _in_other_types(model, [block], half) == [block[1]]
     block[0].bias = torch.nn.Parameter(torch.zeros(2))
-    with pytest.raises(ConfigError, match=r"0\.0 has weights of .*bfloat16, .*float32.*--world.shard 1"):
+    with pytest.raises(ConfigError, match=r"0\.0 has weights of .*bfloat16 and .*float32.*--world.shard 1"):
         _in_other_types(model, [block], half)
