@@ -295,14 +295,14 @@ def _in_other_types(
     found = []
     for name, part in module.named_modules():
         types = {weight.dtype for weight in part.parameters(recurse=False)}
-        other = bool(types) and not types & half
-        if len(half | types) > 1 and (len(types) > 1 or len(half) > 1 or part in (module, *blocks)):
+        if not types or (types == half and len(half) == 1):
+            continue
+        if types & half or len(types) > 1 or part in (module, *blocks):
             raise ConfigError(
                 f"{name or type(module).__name__} has weights of {' and '.join(sorted(map(str, types | half)))}, which "
                 "cannot be shared between ranks. Give --world.shard 1, or a --policy.dtype that it has alone."
             )
-        if other:
-            found.append(part)
+        found.append(part)
     return found
 
 

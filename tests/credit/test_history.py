@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_run import resumed_from
 from tensordict import TensorDict
 from tiny import tiny_folder
 
@@ -18,7 +19,7 @@ from llmrl.credit import GroupAdvantage
 from llmrl.credit.history import SmoothGroupAdvantage
 from llmrl.envs.problems import Problem
 from llmrl.envs.text import TextEnv
-from llmrl.training import checkpoint, run_state
+from llmrl.training import run_state
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 from llmrl.training.metrics_file import MetricsFile
@@ -185,6 +186,5 @@ def test_a_run_remembers_what_its_problems_were_given(tmp_path):
         assert (count, mean) == (len(given_to_it), pytest.approx(statistics.fmean(given_to_it)))
     with contextlib.closing(MetricsFile(tmp_path / "metrics.jsonl")) as metrics:
         saved = run_state.save(trainer, tmp_path, metrics)
-    resumed, _ = build(config, saved)
-    run_state.restore(resumed, checkpoint.load_state(saved), saved)
+    resumed = resumed_from(saved, config)
     assert resumed.past_rewards.of_problem == trainer.past_rewards.of_problem

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_run import EASY, same_tensors, save, small_run, steps, stir
+from small_run import EASY, resumed_from, same_tensors, save, small_run, steps, stir
 from tensordict import TensorDict
 from tiny import SMALLEST, tiny_folder
 
@@ -18,7 +18,7 @@ from llmrl import keys
 from llmrl.algorithms import algorithm
 from llmrl.credit import GAE, AdaptiveKL, GroupAdvantage, KLPenalty, LeaveOneOut, MixedRewards
 from llmrl.losses.terms import absolute, k1, k2, k3
-from llmrl.training import checkpoint, run_state
+from llmrl.training import checkpoint
 from llmrl.training.build import build
 from llmrl.training.command_line import parse
 
@@ -159,8 +159,7 @@ def test_a_run_pays_the_penalty_and_goes_on_bitwise_with_its_weight(name, tiny, 
     assert checkpoint.load_state(saved)["kl_coefficient"] == metrics[1]["reward/kl_coefficient"] != 0.5
     expected = steps(whole, 2)
     stir(99)
-    resumed, _ = build(config, saved)
-    run_state.restore(resumed, checkpoint.load_state(saved), saved)
+    resumed = resumed_from(saved, config)
     assert steps(resumed, 2) == expected
     assert same_tensors(whole.learner.parameters, resumed.learner.parameters)
 

@@ -14,7 +14,9 @@ import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
 
 from llmrl.rollouts.records import Record
-from llmrl.training import run_state
+from llmrl.training import checkpoint, run_state
+from llmrl.training.build import build
+from llmrl.training.config import Config
 from llmrl.training.metrics import find_metric
 from llmrl.training.metrics_file import MetricsFile, read_metrics
 from llmrl.training.trainer import Trainer
@@ -61,6 +63,24 @@ def save(trainer: Trainer, folder: Path) -> Path:
 def same_tensors(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> bool:
     """Bit by bit."""
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def equal(first: Any, second: Any) -> bool:
+    """Bit by bit, of tensors within dictionaries and lists too."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return first == second
+
+
+def resumed_from(saved: Path, config: Config) -> Trainer:
+    """A new trainer that goes on from a checkpoint."""
+    trainer, _ = build(config, saved)
+    run_state.restore(trainer, checkpoint.load_state(saved), saved)
+    return trainer
 
 
 def stir(seed: int) -> None:

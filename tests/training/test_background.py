@@ -6,10 +6,9 @@ import os
 import threading
 
 import pytest
-import torch
 import trivial  # noqa: F401  registers tests/SayA-v0
 from command import train
-from small_run import EASY, small_run
+from small_run import EASY, equal, small_run
 from tiny import SMALLEST, tiny_folder
 
 from llmrl.errors import ConfigError
@@ -51,17 +50,6 @@ def slow_writer(monkeypatch):
     return late
 
 
-def same(one, other):
-    """Whether two values of a state are equal, bit by bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
-
-
 def test_training_changes_nothing_of_what_is_being_written(tiny, tmp_path, slow_writer):
     assert train(arguments(tiny, tmp_path / "at_once")) == 0
     assert slow_writer == [False] * STEPS
@@ -77,7 +65,7 @@ def test_training_changes_nothing_of_what_is_being_written(tiny, tmp_path, slow_
         config = [json.loads(state.pop("config")) for state in (one, other)]
         assert config[0]["checkpoint"]["background"] is not config[1]["checkpoint"]["background"]
         [one.pop("metrics_position"), other.pop("metrics_position")]  # times in that file have more or fewer digits
-        assert same(one, other), [key for key in one if not same(one[key], other[key])]
+        assert equal(one, other), [key for key in one if not equal(one[key], other[key])]
 
 
 def test_what_cannot_be_written_ends_the_run_at_the_next_step(tiny, tmp_path, monkeypatch, capsys):

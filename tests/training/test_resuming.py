@@ -8,19 +8,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import noisy
 import pytest
-import torch
 from command import trained
-from small_run import same_tensors, save, small_run, steps, stir, untimed, untimed_rows
+from small_run import equal, resumed_from, same_tensors, save, small_run, steps, stir, untimed, untimed_rows
 from tiny import SMALLEST, tiny_folder
 
 from llmrl.algorithms import ALGORITHMS
 from llmrl.errors import ConfigError, UserError
 from llmrl.rollouts.files import find_rollouts
-from llmrl.training import checkpoint, run_state
+from llmrl.training import checkpoint
 from llmrl.training.build import build
 from llmrl.training.card import evaluation_of
 from llmrl.training.command_line import parse
@@ -40,17 +38,6 @@ def arguments(tiny: Path, *more: str) -> list[str]:
     return small_run(tiny, *size.split(), *more, env="noisy:tests/Noisy-v0")
 
 
-def equal(first: Any, second: Any) -> bool:
-    """Bit by bit, of tensors within dictionaries and lists too."""
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
-    if isinstance(first, (list, tuple)):
-        return len(first) == len(second) and all(map(equal, first, second))
-    return first == second
-
-
 @pytest.mark.parametrize("name", [*ALGORITHMS, "erc+gspo"])
 def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_path):
     config = parse(arguments(tiny, "--algo", name))
@@ -59,8 +46,7 @@ def test_a_fresh_trainer_goes_on_bitwise_with_every_algorithm(name, tiny, tmp_pa
     saved = save(whole, tmp_path)
     expected = steps(whole, 2)
     stir(99)
-    resumed, _ = build(config, saved)
-    run_state.restore(resumed, checkpoint.load_state(saved), saved)
+    resumed = resumed_from(saved, config)
     assert steps(resumed, 2) == expected
     assert same_tensors(whole.learner.parameters, resumed.learner.parameters)
     assert same_tensors(whole.learner.critic_parameters, resumed.learner.critic_parameters)
@@ -73,8 +59,7 @@ def test_weights_that_the_model_files_do_not_hold_exactly_come_back_exactly(opti
     steps(whole, 2)
     saved = save(whole, tmp_path)
     expected = steps(whole, 2)
-    resumed, _ = build(config, saved)
-    run_state.restore(resumed, checkpoint.load_state(saved), saved)
+    resumed = resumed_from(saved, config)
     assert steps(resumed, 2) == expected
     assert same_tensors(whole.learner.masters, resumed.learner.masters)
 
@@ -95,8 +80,7 @@ def test_a_resumed_run_trains_with_the_optimiser_settings_that_are_given(option,
     saved = save(first, tmp_path)
     found = {}
     for name, given in {"same": [], "changed": option.replace("=", " ").split()}.items():
-        resumed, _ = build(parse(arguments(tiny, *more, *given)), saved)
-        run_state.restore(resumed, checkpoint.load_state(saved), saved)
+        resumed = resumed_from(saved, parse(arguments(tiny, *more, *given)))
         ((metrics, _),) = steps(resumed, 1)
         found[name] = resumed.learner, metrics
     learner, metrics = found["changed"]
